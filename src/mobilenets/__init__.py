@@ -1,0 +1,71 @@
+"""Build, train and compare the MobileNet family of small image classifiers.
+
+    from mobilenets import compare, create_model, list_models
+
+The names below are loaded when first used, so that importing the package (as `mobilenets --help` does) loads neither
+PyTorch nor anything else that takes long.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mobilenets.audit.count import count
+    from mobilenets.comparison.compare import compare
+    from mobilenets.data.datasets import load_dataset
+    from mobilenets.errors import MobilenetsError
+    from mobilenets.evaluation.evaluate import evaluate
+    from mobilenets.evaluation.results import Bounds
+    from mobilenets.export.onnx import export_onnx
+    from mobilenets.models.registry import create_model, list_models
+    from mobilenets.models.saved import load_network
+    from mobilenets.preprocessing import Preprocessing
+    from mobilenets.training.recipe import Recipe, load_recipe
+
+__version__ = version("mobilenets")
+
+__all__ = [
+    "Bounds",
+    "MobilenetsError",
+    "Preprocessing",
+    "Recipe",
+    "__version__",
+    "compare",
+    "count",
+    "create_model",
+    "evaluate",
+    "export_onnx",
+    "list_models",
+    "load_dataset",
+    "load_network",
+    "load_recipe",
+]
+
+_HOMES = {
+    "Bounds": "evaluation.results",
+    "MobilenetsError": "errors",
+    "Preprocessing": "preprocessing",
+    "Recipe": "training.recipe",
+    "compare": "comparison.compare",
+    "count": "audit.count",
+    "create_model": "models.registry",
+    "evaluate": "evaluation.evaluate",
+    "export_onnx": "export.onnx",
+    "list_models": "models.registry",
+    "load_dataset": "data.datasets",
+    "load_network": "models.saved",
+    "load_recipe": "training.recipe",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mobilenets' has no attribute '{name}'; it has {', '.join(__all__)}")
+    return getattr(import_module(f"mobilenets.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Measuring latency and memory of whatever can be called; no PyTorch here."""

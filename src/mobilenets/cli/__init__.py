@@ -1,0 +1,1 @@
+"""The command `mobilenets`: one thin file a verb."""

@@ -1,0 +1,92 @@
+"""`mobilenets compare`: the main job."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobilenets.cli.options import Floats, Integers, Names, parse
+
+ABOUT = """Train networks on the same images by one recipe, measure them alike, and say which to choose.
+
+The same command again continues a comparison that was stopped, and takes up added networks or seeds.
+
+Example:
+  mobilenets compare --data photos.zip --models mobilenet_v2,mobilenet_v3_small --epochs 20 --max-latency-ms 5
+"""
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Options of `compare`."""
+
+    data: str = "digits"
+    """digits, cifar10, or a folder or zip: a folder a class, within train/ and test/ (or val/) or just so."""
+    models: Names = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large")
+    """Networks to compare, with commas between."""
+    out: Path | None = None
+    """Folder of the report and the trained networks; without it, comparison-DATA here."""
+    recipe: str = "article"
+    """How to train: a shipped recipe (article, quick) or a TOML file."""
+    epochs: int | None = None
+    """Epochs instead of the recipe's."""
+    width_mult: Floats = (1.0,)
+    """Width multipliers; every network is built at each."""
+    image_size: Integers = ()
+    """Input sizes in pixels; without it, what suits the images."""
+    seeds: int = 1
+    """Times each network is trained, with seeds 0, 1, ...; the intervals then cover training."""
+    max_latency_ms: float | None = None
+    """Bound on the median latency of the exported file (ONNX Runtime, batch 1, one thread)."""
+    max_params: int | None = None
+    """Bound on parameters."""
+    min_top1: float | None = None
+    """Bound on test accuracy in percent."""
+    skip_bad: bool = False
+    """Leave unreadable images out, and count them, instead of refusing."""
+    data_root: Path | None = None
+    """Where cifar10 is looked for and downloaded to."""
+    device: str | None = None
+    """cpu, cuda or mps; without it, the best there is."""
+    json: bool = False
+    """Print the result as JSON on standard output instead of the table."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    options = parse(CompareOptions, argv, "compare", ABOUT)
+    from rich.console import Console
+
+    from mobilenets.cli.live import Live
+    from mobilenets.comparison.compare import compare
+    from mobilenets.evaluation.results import Bounds
+    from mobilenets.report.tables import comparison_table, to_json
+
+    out = options.out or Path(f"comparison-{Path(options.data).stem or 'data'}")
+    with Live(Console(stderr=True)) as live:
+        result = compare(
+            options.data,
+            out,
+            models=options.models,
+            recipe=options.recipe,
+            epochs=options.epochs,
+            seeds=options.seeds,
+            width_mult=options.width_mult,
+            image_size=options.image_size,
+            bounds=Bounds(options.max_latency_ms, options.max_params, options.min_top1),
+            skip_bad=options.skip_bad,
+            data_root=options.data_root,
+            device=options.device,
+            observer=live,
+            command=shlex.join(["mobilenets", "compare", *argv]),
+        )
+    if options.json:
+        print(to_json(result))
+    else:
+        console = Console()
+        console.print(comparison_table(result, width=console.width))
+        console.print(f"Choose: {result.choice.label or 'none'}. {result.choice.reason}", markup=False, highlight=False)
+        console.print(f"Report: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,89 @@
+"""The command `mobilenets`: finds the verb, reads its options, runs it, and turns errors into one line.
+
+Exit codes: 0 good, 1 a fault was found (a loss that diverged, a file that answers wrongly), 2 bad input, 130 stopped by
+Ctrl-C. Only the verb asked for is imported, so help comes at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from mobilenets.errors import MissingExtraError, MobilenetsError
+
+VERBS = {
+    "compare": "train networks on your images, measure them alike, say which to choose",
+    "train": "train one network into a run folder",
+    "evaluate": "score a trained network on images",
+    "summary": "layers, parameters, multiply-adds and memory of a network",
+}
+
+HELP = f"""usage: mobilenets VERB [OPTIONS]
+
+Small image classifiers of the MobileNet family, built exactly as published.
+
+verbs:
+{chr(10).join(f"  {verb:<10} {what}" for verb, what in VERBS.items())}
+
+options:
+  -h, --help  this text; 'mobilenets VERB --help' for a verb's options
+  --version   the version
+
+example:
+  mobilenets compare --data digits --models mobilenet_v2,mobilenet_v3_small --recipe quick --out first-report
+"""
+
+EXTRAS = {"onnx": "export", "onnxscript": "export"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(argv)
+    except MobilenetsError as error:
+        print(f"mobilenets: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            return _reader_gone()
+        # What a room did not foresee of disks and permissions: the system's own words are clear enough.
+        print(f"mobilenets: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mobilenets: stopped", file=sys.stderr)
+        return 130
+
+
+def _reader_gone() -> int:
+    """The reader of our output, such as `head`, has left; Python's own flush at exit must not complain either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if argv[0] == "--version":
+        from mobilenets import __version__
+
+        print(__version__)
+        return 0
+    verb = argv[0]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"verbs are {', '.join(VERBS)}"
+        raise MobilenetsError(f"no verb {verb}; {hint}")
+    module = importlib.import_module(f"mobilenets.cli.{verb}")
+    try:
+        return int(module.main(argv[1:]))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "mobilenets"):
+            raise
+        extra = EXTRAS.get(package, "train")
+        raise MissingExtraError(f"{verb} needs {package}: pip install 'mobilenets[{extra}]'") from error

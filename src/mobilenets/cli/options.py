@@ -1,0 +1,71 @@
+"""Reading a verb's options from the command line into its dataclass, by tyro; a mistake becomes one line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated, TypeVar, cast
+
+import tyro
+
+from mobilenets.errors import MobilenetsError
+
+Options = TypeVar("Options")
+Item = TypeVar("Item", str, int, float)
+
+
+class UsageError(MobilenetsError):
+    """Options that can't be read."""
+
+
+def comma_separated(
+    kind: Callable[[str], Item], metavar: str
+) -> tyro.constructors.PrimitiveConstructorSpec[tuple[Item, ...]]:
+    """How tyro reads a tuple from one argument such as `a,b,c`."""
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda arguments: tuple(
+            kind(part.strip()) for part in arguments[0].split(",") if part.strip()
+        ),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(str(part) for part in value)],
+    )
+
+
+Names = Annotated[tuple[str, ...], comma_separated(str, "A,B,...")]
+Floats = Annotated[tuple[float, ...], comma_separated(float, "X,Y,...")]
+Integers = Annotated[tuple[int, ...], comma_separated(int, "N,M,...")]
+
+
+def parse(
+    options: type[Options], argv: Sequence[str], verb: str, about: str, default: Options | None = None
+) -> Options:
+    """Read `argv` into the dataclass `options`; `--help` prints and exits.
+
+    Raises:
+        UsageError: one line saying what can't be read.
+    """
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            read = partial(
+                tyro.cli, prog=f"mobilenets {verb}", description=about, args=argv, config=(tyro.conf.OmitArgPrefixes,)
+            )
+            return cast(Options, read(options) if default is None else read(options, default=default))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UsageError(_one_line(complaint.getvalue()) + f" (see 'mobilenets {verb} --help')") from None
+
+
+def _one_line(box: str) -> str:
+    """The words of tyro's framed message: what is wrong and, where it has one, its suggestion."""
+    lines = [line.strip("│ ").strip() for line in box.splitlines() if line.startswith("│")]
+    text = " ".join("|" if set(line) <= {"─"} else line for line in lines)
+    parts = [part.strip() for part in text.split("|")]
+    kept = [parts[0], *(part for part in parts[1:] if part.startswith("Perhaps"))]
+    return re.sub(r"\s+", " ", "; ".join(kept))

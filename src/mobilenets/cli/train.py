@@ -1,0 +1,105 @@
+"""`mobilenets train`: one network into a run folder. Every field of the recipe is a flag."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from mobilenets.cli.options import parse
+from mobilenets.training.recipe import Recipe, load_recipe
+
+ABOUT = """Train one network on your images into a run folder, and score it on the test images.
+
+Ctrl-C saves the run; the same command with --resume goes on where it stopped, to the same weights.
+
+Example:
+  mobilenets train mobilenet_v3_small --data digits --recipe quick --out runs/digits
+"""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of `train`."""
+
+    model: tyro.conf.Positional[str]
+    """Network, e.g. mobilenet_v2."""
+    out: Path
+    """Run folder to write."""
+    fields: Annotated[Recipe, tyro.conf.arg(name="")]
+    data: str = "digits"
+    """digits, cifar10, or a folder or zip: a folder a class, within train/ and test/ (or val/) or just so."""
+    recipe: str = "article"
+    """How to train: a shipped recipe (article, quick) or a TOML file; its fields are the flags below."""
+    resume: bool = False
+    """Continue a run that was stopped."""
+    width_mult: float = 1.0
+    """Width multiplier."""
+    image_size: int | None = None
+    """Input size in pixels; without it, what suits the images."""
+    dropout: float | None = None
+    """Dropout before the classifier; without it, the paper's."""
+    skip_bad: bool = False
+    """Leave unreadable images out, and count them, instead of refusing."""
+    data_root: Path | None = None
+    """Where cifar10 is looked for and downloaded to."""
+    device: str | None = None
+    """cpu, cuda or mps; without it, the best there is."""
+    json: bool = False
+    """Print the scores as JSON on standard output."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    options = _options(argv)
+    from rich.console import Console
+
+    from mobilenets.cli.live import Live
+    from mobilenets.data.datasets import load_dataset, natural_image_size
+    from mobilenets.models.registry import create_model
+    from mobilenets.preprocessing import Preprocessing
+    from mobilenets.training.device import choose_device
+    from mobilenets.training.run import prepare_splits, train_and_score
+
+    with Live(Console(stderr=True)) as live:
+        dataset = load_dataset(options.data, data_root=options.data_root)
+        network: dict[str, Any] = {
+            "name": options.model,
+            "num_classes": len(dataset.classes),
+            "width_mult": options.width_mult,
+            "image_size": options.image_size or natural_image_size(dataset),
+            "dropout": options.dropout,
+        }
+        preprocessing = Preprocessing(image_size=create_model(**network).config.image_size)
+        splits = prepare_splits(dataset, preprocessing, skip_bad=options.skip_bad, observer=live)
+        run = train_and_score(
+            network,
+            splits,
+            options.fields,
+            options.out,
+            resume=options.resume,
+            device=choose_device(options.device),
+            observer=live,
+        )
+    if options.json:
+        print(json.dumps(asdict(run)))
+    else:
+        print(
+            f"test accuracy {run.test.top1:.2f} % ({run.test.count} images), training images {run.train.top1:.2f} %, "
+            f"calibration error {run.test.ece:.1f} %\nrun folder: {options.out}"
+        )
+    return 0
+
+
+def _options(argv: Sequence[str]) -> TrainOptions:
+    """Two readings: the recipe's name first, because the recipe's values are the defaults of the flags."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--recipe", nargs="?", default="article")
+    name = first.parse_known_args(list(argv))[0].recipe or "article"
+    default = TrainOptions(model=tyro.MISSING, out=tyro.MISSING, fields=load_recipe(name), recipe=name)
+    return parse(TrainOptions, argv, "train", ABOUT, default)

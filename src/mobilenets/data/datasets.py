@@ -1,0 +1,156 @@
+"""One door to labelled images: `load_dataset` takes a name, a folder or a zip and returns classes and two splits."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from mobilenets.data.archives import read_zip
+from mobilenets.data.folders import read_folder
+from mobilenets.data.layout import Layout, find_layout, is_junk
+from mobilenets.data.packaged import default_data_root, fetch_cifar10, find_cifar10, read_cifar10, read_digits
+from mobilenets.data.sources import ImageSource, ImageSplit
+from mobilenets.data.splits import stratified_split
+from mobilenets.errors import BadImage, BadImagesError, DataError
+
+__all__ = ["Dataset", "ImageSource", "ImageSplit", "load_dataset", "natural_image_size"]
+
+IMAGE_SIZES: Final = (32, 64, 96, 128, 160, 192, 224)
+"""The input sizes in pixels offered when the user names none: CIFAR-10's, 64, and those the papers train at."""
+
+_WANTED: Final = "give digits, cifar10, a folder of class folders, one with train/ and test/, or a zip of either"
+_SIZE_SAMPLE: Final = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled images in two splits.
+
+    Attributes:
+        name: `digits`, `cifar10`, or the folder's or zip's name without extension.
+        classes: class names; a label is an index into them.
+        train: images to train on.
+        test: images to score on.
+        notes: what a user should know about how the data was read, one sentence each.
+        digest: SHA-256 over class names, image names, sizes in bytes and labels of both splits, as 64 hex digits.
+            Cheap, for no image is opened: it notices other data and another split, but not an edit that keeps the size.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: ImageSplit
+    test: ImageSplit
+    notes: tuple[str, ...]
+    digest: str
+
+
+def load_dataset(
+    data: str | Path, *, seed: int = 0, test_fraction: float = 0.2, data_root: Path | None = None
+) -> Dataset:
+    """Find labelled images; none is decoded yet.
+
+    Args:
+        data: `digits` (scikit-learn's 1,797 scans), `cifar10` (torchvision's, downloaded if need be), or the path of a
+            folder or zip: one folder of images for each class, either at the top or below `train/` and `test/` (or
+            `val/`); or of a folder that is or holds `cifar-10-batches-py`. A folder called `digits` is `./digits`.
+        seed: chooses the held-out images where the data comes unsplit.
+        test_fraction: share of each class held out, where the data comes unsplit.
+        data_root: where downloads are kept; by default `$MOBILENETS_DATA`, else the user's cache folder.
+
+    Raises:
+        DataError: anything that keeps the data from being used; the message names the folder or file.
+    """
+    if data == "digits":
+        classes, images = read_digits()
+        layout = Layout(classes, images, None, ())
+        return _build("digits", layout, seed, test_fraction)
+    if data == "cifar10":
+        return _build("cifar10", _cifar10(data_root or default_data_root()), seed, test_fraction)
+    path = _existing(data)
+    if path.is_dir():
+        local = find_cifar10(path)
+        if local is not None:
+            return _build("cifar10", Layout(*read_cifar10(local), ()), seed, test_fraction)
+        return _build(path.resolve().name, find_layout(read_folder(path)), seed, test_fraction)
+    if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is neither a folder nor a zip: {_WANTED}")
+    return _build(path.stem, find_layout(read_zip(path)), seed, test_fraction)
+
+
+def natural_image_size(dataset: Dataset) -> int:
+    """Return the input size in pixels to train at when the user names none.
+
+    The median shorter side of up to 200 training images (headers only), snapped down to one of `IMAGE_SIZES`:
+    enlarging costs compute and adds nothing. 32 for `digits` (8x8) and `cifar10`.
+
+    Raises:
+        BadImagesError: none of the sampled images has a readable header.
+    """
+    count = len(dataset.train)
+    sample = np.unique(np.linspace(0, count - 1, min(count, _SIZE_SAMPLE)).astype(np.int64))
+    sides: list[int] = []
+    bad: list[BadImage] = []
+    for index in sample:
+        try:
+            sides.append(min(dataset.train.sources[index].read_size()))
+        except BadImagesError as error:
+            bad.extend(error.bad)  # `prepare` looks at every image and reports these; here one of many is missed
+    if not sides:
+        raise BadImagesError(bad)
+    median = float(np.median(sides))
+    return max((size for size in IMAGE_SIZES if size <= median), default=IMAGE_SIZES[0])
+
+
+def _cifar10(root: Path) -> Layout:
+    local = find_cifar10(root)
+    return Layout(*(read_cifar10(local) if local is not None else fetch_cifar10(root)), ())
+
+
+def _build(name: str, layout: Layout, seed: int, test_fraction: float) -> Dataset:
+    train, test, notes = layout.train, layout.test, layout.notes
+    if test is None:
+        train_indices, test_indices = stratified_split(train.labels, test_fraction=test_fraction, seed=seed)
+        notes = (*notes, f"{test_fraction:.0%} of each class held out for testing, chosen with seed {seed}")
+        train, test = train.take(train_indices), train.take(test_indices)
+    return Dataset(name, layout.classes, train, test, notes, _digest(layout.classes, train, test))
+
+
+def _digest(classes: tuple[str, ...], train: ImageSplit, test: ImageSplit) -> str:
+    # Zero bytes part the fields and empty names the lists: no file name holds a zero byte or is empty.
+    digest = hashlib.sha256("\0".join((*classes, "")).encode("utf-8", "surrogateescape"))
+    for split in (train, test):
+        for source, label in zip(split.sources, split.labels, strict=True):
+            digest.update(f"\0{source.name}\0{source.size}\0{label}".encode("utf-8", "surrogateescape"))
+        digest.update(b"\0\0")
+    return digest.hexdigest()
+
+
+def _existing(data: str | Path) -> Path:
+    if not str(data).strip():
+        raise DataError(f"no data named: {_WANTED}")
+    try:
+        path = Path(data).expanduser()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"there is no {str(data)!r}{_near(path)}: {_WANTED}") from error
+    except (OSError, RuntimeError, ValueError) as error:  # no permission, too long a name, no such user's home, ...
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{str(data)!r} can't be opened ({reason}): {_WANTED}") from error
+    return path
+
+
+def _near(path: Path) -> str:
+    """Suggest what a mistyped name may have meant."""
+    known = ["digits", "cifar10"]
+    with contextlib.suppress(OSError):  # a folder that can't be listed just offers no names
+        beside = [entry for entry in path.parent.iterdir() if not is_junk(entry.name)]
+        known += [entry.name for entry in beside if entry.is_dir() or entry.suffix.lower() == ".zip"]
+    matches = difflib.get_close_matches(path.name, known, n=3, cutoff=0.6)
+    return f" (is it {' or '.join(matches)}?)" if matches else ""

@@ -1,0 +1,210 @@
+"""What a folder or a zip holds: a plain folder of classes, or one with `train/` and `test/` (or `val/`).
+
+Both are read into an `ImageTree` first, so that the rules, and the messages when they are broken, are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+
+import numpy as np
+
+from mobilenets.data.sources import ImageSource, ImageSplit
+from mobilenets.errors import DataError
+
+Parts = tuple[str, ...]
+"""A path below the data set's folder: `("train", "cat", "1.jpg")`."""
+
+_SUFFIXES: Final = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif"),
+    }
+)
+_JUNK: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+_TRAIN: Final = ("train", "training")
+_TEST: Final = ("test", "testing")
+_VAL: Final = ("val", "valid", "validation")
+
+
+def is_junk(part: str) -> bool:
+    """Whether a file or folder is an operating system's or a tool's own: dotfiles, `__MACOSX`, `Thumbs.db`."""
+    return part.startswith(".") or part.lower() in _JUNK
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's extension is that of an image."""
+    return PurePosixPath(name).suffix.lower() in _SUFFIXES
+
+
+@dataclass(frozen=True)
+class ImageTree:
+    """The image files below a folder, junk left out.
+
+    Attributes:
+        root: what messages call the folder.
+        files: each image's path below `root`, and the image.
+        folders: every folder below `root`, empty ones too.
+        ignored: files that are no images by their extension.
+    """
+
+    root: str
+    files: Sequence[tuple[Parts, ImageSource]]
+    folders: frozenset[Parts]
+    ignored: int = 0
+
+    def children(self) -> list[str]:
+        """Return the names of the folders at the top, sorted as torchvision's `ImageFolder` sorts classes."""
+        return sorted({parts[0] for parts in self.folders})
+
+    def loose(self) -> int:
+        """Return how many images lie at the top, in no folder."""
+        return sum(len(parts) == 1 for parts, _ in self.files)
+
+    def child(self, name: str) -> ImageTree:
+        """Return the tree below one folder at the top."""
+        files = [(parts[1:], source) for parts, source in self.files if len(parts) > 1 and parts[0] == name]
+        folders = frozenset(parts[1:] for parts in self.folders if len(parts) > 1 and parts[0] == name)
+        return ImageTree(f"{self.root}/{name}", files, folders)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The classes found, and the images of each part; `test` is None where the folder was not split."""
+
+    classes: tuple[str, ...]
+    train: ImageSplit
+    test: ImageSplit | None
+    notes: tuple[str, ...]
+
+
+def find_layout(tree: ImageTree) -> Layout:
+    """Find classes and parts in a folder.
+
+    Class folders are taken in the plain order of their names (`10` before `2`), and their images from all folders
+    below them. Folders that merely wrap the data set are descended into.
+
+    Raises:
+        DataError: no images, no class folders, one class only, an empty class, fewer than 2 images in a class of a
+            folder to be split, `train/` without `test/` and `val/` or the reverse, or different classes in them.
+    """
+    notes = [f"{_count(tree.ignored, 'file')} without an image's extension left out"] if tree.ignored else []
+    given = tree
+    while (only := _wrapping_folder(tree)) is not None:
+        tree = tree.child(only)
+    if tree is not given:
+        notes.append(f"read from {tree.root}, the only folder in {given.root}")
+    if not tree.files:
+        raise DataError(f"{tree.root} holds no images: give a folder with one folder of images for each class")
+    found = {names[0]: _find(tree, names) for names in (_TRAIN, _TEST, _VAL)}
+    scored = found["test"] or found["val"]
+    # Among other classes, a folder of pictures of trains is a class; beside test/, it is a part without class folders.
+    if any(_is_split(tree, name) for name in found.values()) or (found["train"] and scored):
+        return _with_parts(tree, found, notes)
+    return _plain(tree, notes)
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _wrapping_folder(tree: ImageTree) -> str | None:
+    """Return the only folder, if it wraps class folders or parts rather than being one."""
+    children = tree.children()
+    if len(children) != 1 or tree.loose() or children[0].lower() in (*_TRAIN, *_TEST, *_VAL):
+        return None
+    return children[0] if tree.child(children[0]).folders else None
+
+
+def _find(tree: ImageTree, names: tuple[str, ...]) -> str | None:
+    return next((child for child in tree.children() if child.lower() in names), None)
+
+
+def _is_split(tree: ImageTree, name: str | None) -> bool:
+    return name is not None and bool(tree.child(name).folders)
+
+
+def _plain(tree: ImageTree, notes: list[str]) -> Layout:
+    classes = _class_names(tree)
+    split = _read_part(tree, classes, notes)
+    for name, count in zip(classes, np.bincount(split.labels, minlength=len(classes)), strict=True):
+        if count < 2:
+            wanted = "a class needs at least 2, one to train and one to test on"
+            raise DataError(f"class folder {tree.root}/{name} has {_count(int(count), 'image')}: {wanted}")
+    return Layout(classes, split, None, tuple(notes))
+
+
+def _with_parts(tree: ImageTree, found: dict[str, str | None], notes: list[str]) -> Layout:
+    train_name = found["train"]
+    if train_name is None:
+        scored = found["test"] or found["val"]
+        raise DataError(
+            f"{tree.root} has {scored}/ but no train/: add it, or give {tree.root}/{scored} to have it split"
+        )
+    test_name = _scored_part(tree, found, notes)
+    others = [name for name in tree.children() if name not in found.values()]
+    if others or tree.loose():
+        notes.append(f"beside {train_name}/ and {test_name}/, nothing else in {tree.root} is read")
+    train, test = tree.child(train_name), tree.child(test_name)
+    classes, test_classes = _class_names(train), _class_names(test)
+    if classes != test_classes:
+        differences = [
+            f"only in {part}/: {', '.join(sorted(set(here) - set(there)))}"
+            for part, here, there in ((train_name, classes, test_classes), (test_name, test_classes, classes))
+            if set(here) - set(there)
+        ]
+        raise DataError(
+            f"{train_name}/ and {test_name}/ of {tree.root} have different classes ({'; '.join(differences)}): "
+            "give both the same class folders"
+        )
+    return Layout(classes, _read_part(train, classes, notes), _read_part(test, classes, notes), tuple(notes))
+
+
+def _scored_part(tree: ImageTree, found: dict[str, str | None], notes: list[str]) -> str:
+    """Return the folder to score: `test/`, or `val/` where there is no labelled `test/`."""
+    test, val = found["test"], found["val"]
+    if test is None and val is None:
+        train = f"{tree.root}/{found['train']}"
+        advice = f"add one with the same class folders, or give {train} to have it split"
+        raise DataError(f"{tree.root} has {found['train']}/ but no test/ or val/: {advice}")
+    if test is None or val is None:
+        return test or str(val)
+    # Competitions publish test images without their classes.
+    if not _is_split(tree, test) and _is_split(tree, val):
+        notes.append(f"{test}/ is unused, for its images have no class folders: {val}/ is scored")
+        return val
+    notes.append(f"{val}/ is unused: {test}/ is scored")
+    return test
+
+
+def _class_names(tree: ImageTree) -> tuple[str, ...]:
+    classes = tuple(tree.children())
+    if not classes and tree.files:
+        raise DataError(
+            f"{tree.root} holds images but no class folders: put those of each class into a folder of its own"
+        )
+    if not classes:
+        raise DataError(f"{tree.root} holds no images: put one folder of images for each class into it")
+    if len(classes) == 1:
+        raise DataError(f"{tree.root} has one class only ({classes[0]}): add a folder with images of something else")
+    return classes
+
+
+def _read_part(tree: ImageTree, classes: tuple[str, ...], notes: list[str]) -> ImageSplit:
+    """Collect the images of each class, in the order of their names."""
+    members: dict[str, list[tuple[Parts, ImageSource]]] = {name: [] for name in classes}
+    for parts, source in tree.files:
+        if len(parts) > 1:
+            members[parts[0]].append((parts, source))
+    for name, found in members.items():
+        if not found:
+            raise DataError(f"class folder {tree.root}/{name} is empty: add images or remove it")
+        found.sort(key=lambda item: item[0])
+    if tree.loose():
+        notes.append(f"{_count(tree.loose(), 'image')} in {tree.root} but in no class folder left out")
+    sources = [source for found in members.values() for _, source in found]
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(found) for found in members.values()])
+    return ImageSplit(sources, labels)

@@ -1,0 +1,238 @@
+"""Decode images once, check every one of them, and hand them out in batches.
+
+Small data sets stay in memory as uint8 pixels, so an epoch costs no decoding. Larger ones are decoded again for each
+batch by a pool of threads, one batch ahead of the network.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenets.data.sources import ImageSource, ImageSplit
+from mobilenets.errors import BadImage, BadImagesError, DataError
+from mobilenets.preprocessing import Preprocessing
+
+MEMORY_LIMIT: Final = 2 * 2**30
+"""Bytes of pixels kept in memory by default: 2 GiB hold CIFAR-10 eleven times over, or 14,000 pictures at 224x224."""
+
+Indices = Sequence[int] | NDArray[np.int64]
+Progress = Callable[[int, int], None]
+"""Called with the images done and the images there are."""
+
+_CHUNK: Final = 64  # images a task: enough to make a task's own cost small, few enough for Ctrl-C to bite at once
+_PROGRESS_SECONDS: Final = 0.1
+# Decoding a picture below this size takes some 0.1 ms, most of it in Python: a second thread only adds switching.
+_TINY_BYTES: Final = 8192
+
+
+class PreparedImages:
+    """Images that are known to be readable, arranged as the network wants them. Made by `prepare`.
+
+    Attributes:
+        labels: class indices, int64 `[N]`.
+        names: the images' names within the data set, N of them.
+        skipped: the images that could not be read and were left out on request.
+        preprocessing: how they were arranged.
+    """
+
+    def __init__(
+        self,
+        split: ImageSplit,
+        preprocessing: Preprocessing,
+        *,
+        skipped: tuple[BadImage, ...] = (),
+        pixels: NDArray[np.uint8] | None = None,
+        rows: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.labels = split.labels
+        self.names = tuple(source.name for source in split.sources)
+        self.skipped = skipped
+        self.preprocessing = preprocessing
+        self._sources = split.sources
+        self._pixels = pixels
+        self._rows = rows if rows is not None else np.arange(len(split), dtype=np.int64)
+        self._workers = _worker_count(split.sources)
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the pixels are kept, rather than decoded for each batch."""
+        return self._pixels is not None
+
+    def batch(self, indices: Indices) -> NDArray[np.uint8]:
+        """Return the images at `indices`, in that order: uint8 `[B, H, W, C]`, a copy.
+
+        Raises:
+            BadImagesError: an image that could be read before and now can't; only where pixels are not kept.
+        """
+        return self._start(np.asarray(indices, dtype=np.int64)).result()
+
+    def batches(self, batch_size: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        """Yield all images and labels in order, for evaluation: uint8 `[B, H, W, C]` and int64 `[B]`.
+
+        The last batch holds what is left.
+
+        Raises:
+            DataError: `batch_size` is below 1.
+            BadImagesError: see `batch`.
+        """
+        if batch_size < 1:
+            raise DataError(f"batch_size must be at least 1, not {batch_size}")
+        positions = np.arange(len(self), dtype=np.int64)
+        return self.stream(positions[start : start + batch_size] for start in range(0, len(self), batch_size))
+
+    def stream(self, index_batches: Iterable[Indices]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        """Yield images and labels of each batch of indices, for training: uint8 `[B, H, W, C]` and int64 `[B]`.
+
+        While the caller works on one batch the next is being decoded, so one index batch more than was asked for is
+        taken from `index_batches`. Stopping early is fine.
+
+        Raises:
+            BadImagesError: see `batch`.
+        """
+        current: _Batch | None = None
+        upcoming: _Batch | None = None
+        try:
+            for indices in index_batches:
+                upcoming = self._start(np.asarray(indices, dtype=np.int64))
+                if current is not None:
+                    yield current.result(), self.labels[current.indices]
+                current, upcoming = upcoming, None
+            if current is not None:
+                yield current.result(), self.labels[current.indices]
+        finally:
+            for batch in (current, upcoming):
+                if batch is not None:
+                    batch.cancel()
+
+    def _start(self, indices: NDArray[np.int64]) -> _Batch:
+        """Begin decoding a batch, or copy it out of memory."""
+        if self._pixels is not None:
+            return _Batch(indices, self._pixels[self._rows[indices]], ())
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
+        out = np.empty((len(indices), *_shape(self.preprocessing)), dtype=np.uint8)
+        # A few tasks a thread, so that one with large pictures does not keep the others waiting.
+        parts = np.array_split(np.arange(len(indices)), min(len(indices), 4 * self._workers) or 1)
+        futures = [self._pool.submit(self._decode_into, out, part, indices[part]) for part in parts]
+        return _Batch(indices, out, futures)
+
+    def _decode_into(self, out: NDArray[np.uint8], places: NDArray[np.intp], indices: NDArray[np.int64]) -> None:
+        for place, index in zip(places, indices, strict=True):
+            out[place] = self.preprocessing.arrange(self._sources[index].open())
+
+
+class _Batch:
+    """Pixels on their way: `result` waits for them."""
+
+    def __init__(self, indices: NDArray[np.int64], pixels: NDArray[np.uint8], futures: Sequence[Future[None]]) -> None:
+        self.indices = indices
+        self._pixels = pixels
+        self._futures = futures
+
+    def result(self) -> NDArray[np.uint8]:
+        for future in self._futures:
+            future.result()
+        return self._pixels
+
+    def cancel(self) -> None:
+        for future in self._futures:
+            future.cancel()
+
+
+def prepare(
+    split: ImageSplit,
+    preprocessing: Preprocessing,
+    *,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+) -> PreparedImages:
+    """Decode every image once, to know before training that all can be read, and keep the pixels if they fit.
+
+    Args:
+        split: the images and their labels.
+        preprocessing: how to arrange them.
+        skip_bad: leave unreadable images out, instead of raising; they are in `skipped` then.
+        progress: told how far it is, from the calling thread, at most ten times a second and once at the end.
+        memory_limit: bytes the arranged pixels may take; beyond that they are decoded anew for each batch.
+
+    Raises:
+        BadImagesError: images that can't be read: all of them, in the data set's order.
+        DataError: leaving the unreadable images out leaves a class without any.
+    """
+    shape = (len(split), *_shape(preprocessing))
+    pixels = np.empty(shape, dtype=np.uint8) if int(np.prod(shape, dtype=np.int64)) <= memory_limit else None
+    bad = _decode_all(split.sources, preprocessing, pixels, progress)
+    if not bad:
+        return PreparedImages(split, preprocessing, pixels=pixels)
+    skipped = tuple(bad[index] for index in sorted(bad))
+    if not skip_bad:
+        raise BadImagesError(skipped)
+    kept = np.setdiff1d(np.arange(len(split), dtype=np.int64), np.array(sorted(bad), dtype=np.int64))
+    lost = np.setdiff1d(split.labels, split.labels[kept])
+    if len(lost):
+        listed = [image for index, image in sorted(bad.items()) if split.labels[index] in lost]
+        names = ", ".join(image.name for image in listed[:3]) + (", ..." if len(listed) > 3 else "")
+        raise DataError(f"left without {names}, which can't be read, a class has no image: add readable ones to it")
+    # `rows` keeps the places of the pixels that stay: compacting the array would need it twice in memory.
+    return PreparedImages(split.take(kept), preprocessing, skipped=skipped, pixels=pixels, rows=kept)
+
+
+def _decode_all(
+    sources: Sequence[ImageSource],
+    preprocessing: Preprocessing,
+    pixels: NDArray[np.uint8] | None,
+    progress: Progress | None,
+) -> dict[int, BadImage]:
+    """Decode every image, into `pixels` if given, and return the unreadable ones by position."""
+
+    def decode(chunk: range) -> tuple[int, dict[int, BadImage]]:
+        faults: dict[int, BadImage] = {}
+        for index in chunk:
+            try:
+                arranged = preprocessing.arrange(sources[index].open())
+            except BadImagesError as error:
+                faults[index] = error.bad[0]
+                continue
+            if pixels is not None:
+                pixels[index] = arranged
+        return len(chunk), faults
+
+    total, done, reported = len(sources), 0, time.monotonic()
+    bad: dict[int, BadImage] = {}
+    pool = ThreadPoolExecutor(_worker_count(sources), thread_name_prefix="decode")
+    try:
+        chunks = [range(start, min(start + _CHUNK, total)) for start in range(0, total, _CHUNK)]
+        for future in as_completed([pool.submit(decode, chunk) for chunk in chunks]):
+            count, faults = future.result()
+            done += count
+            bad.update(faults)
+            if progress is not None and done < total and time.monotonic() - reported >= _PROGRESS_SECONDS:
+                progress(done, total)
+                reported = time.monotonic()
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, what has not begun never does
+    if progress is not None:
+        progress(total, total)
+    return bad
+
+
+def _shape(preprocessing: Preprocessing) -> tuple[int, int, int]:
+    return preprocessing.image_size, preprocessing.image_size, preprocessing.channels
+
+
+def _worker_count(sources: Sequence[ImageSource]) -> int:
+    if sum(source.size for source in sources) < _TINY_BYTES * len(sources):
+        return 1
+    return os.cpu_count() or 1

@@ -1,0 +1,96 @@
+"""Where one image comes from, and the labelled lists of such sources that splits are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mobilenets.errors import DataError
+from mobilenets.preprocessing import open_image, read_size
+
+
+class ImageSource(Protocol):
+    """An image that can be opened any number of times, from any thread."""
+
+    @property
+    def name(self) -> str:
+        """Its name within the data set, with forward slashes: `train/cat/1.jpg`. The same wherever the data lies."""
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes as stored."""
+
+    def open(self) -> Image.Image:
+        """Decode it: upright RGB. Raises BadImagesError, which names where it lies."""
+
+    def read_size(self) -> tuple[int, int]:
+        """Return width and height in pixels from the header. Raises BadImagesError."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """An image file; `name` is relative to the data set's folder."""
+
+    path: Path
+    name: str
+    size: int
+
+    def open(self) -> Image.Image:
+        """See `ImageSource`."""
+        return open_image(self.path)
+
+    def read_size(self) -> tuple[int, int]:
+        """See `ImageSource`."""
+        return read_size(self.path)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArraySource:
+    """An image that a package delivers as pixels: uint8 `[H, W]` grey or `[H, W, 3]` RGB."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+
+    @property
+    def size(self) -> int:
+        """See `ImageSource`."""
+        return int(self.pixels.nbytes)
+
+    def open(self) -> Image.Image:
+        """See `ImageSource`."""
+        return Image.fromarray(self.pixels).convert("RGB")
+
+    def read_size(self) -> tuple[int, int]:
+        """See `ImageSource`."""
+        height, width = self.pixels.shape[:2]
+        return width, height
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSplit:
+    """Images and their classes: `labels[i]`, int64, is the class index of `sources[i]`.
+
+    Raises:
+        DataError: as many labels as images are needed, as integers.
+    """
+
+    sources: Sequence[ImageSource]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.labels.shape != (len(self.sources),) or self.labels.dtype != np.int64:
+            given = f"{self.labels.dtype} {list(self.labels.shape)}"
+            raise DataError(f"{len(self.sources)} images need int64 [{len(self.sources)}] labels, not {given}")
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def take(self, indices: NDArray[np.int64]) -> ImageSplit:
+        """Return the images at `indices`, in that order."""
+        return ImageSplit([self.sources[index] for index in indices], self.labels[indices])

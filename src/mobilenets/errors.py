@@ -1,0 +1,98 @@
+"""The exceptions `mobilenets` raises on purpose, one tree.
+
+    MobilenetsError               everything below; the command line prints it as one line
+    ├── ModelError                unknown network, keyword, width or size
+    ├── DataError                 a data set that can't be used as it is
+    │   └── BadImagesError        images that can't be read, each with its reason
+    ├── RecipeError               an unknown recipe, field or value
+    ├── RunError                  a run or report folder that is missing, damaged or of another experiment
+    ├── ExportError               an exported file that does not answer as the network did
+    ├── DeviceError               a device that is not there
+    ├── MissingExtraError         a feature whose optional dependencies are not installed
+    └── TrainingError             training that can't go on
+        ├── NonFiniteLossError        a loss that is not a number
+        └── TrainingInterruptedError  stopped on request; the run can be resumed
+
+A message says what is wrong, where, and what to do about it. `exit_code` is what the command line returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message, or its kind when it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+class MobilenetsError(Exception):
+    """Base of all errors of this package."""
+
+    exit_code = 2
+
+
+class ModelError(MobilenetsError, ValueError):
+    """A network that does not exist or can't be built with these arguments."""
+
+
+class DataError(MobilenetsError):
+    """A data set that can't be used; the message names the folder or file."""
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """One image that can't be read: its name (path, or member of a zip) and why."""
+
+    name: str
+    reason: str
+
+
+class BadImagesError(DataError):
+    """Images that can't be read; `bad` lists all of them, the message the first few."""
+
+    def __init__(self, bad: Sequence[BadImage], shown: int = 5) -> None:
+        self.bad = tuple(bad)
+        listed = "; ".join(f"{image.name}: {image.reason}" for image in self.bad[:shown])
+        more = f"; and {len(self.bad) - shown} more" if len(self.bad) > shown else ""
+        count = "1 image" if len(self.bad) == 1 else f"{len(self.bad)} images"
+        super().__init__(f"{count} can't be read: {listed}{more}. Mend, remove, or leave them out with --skip-bad")
+
+
+class RecipeError(MobilenetsError, ValueError):
+    """A recipe that does not exist, or a field or value it can't have."""
+
+
+class RunError(MobilenetsError):
+    """A run or report folder that is missing, damaged, or belongs to another experiment."""
+
+
+class ExportError(MobilenetsError):
+    """An exported file whose answers differ from the network's."""
+
+    exit_code = 1
+
+
+class DeviceError(MobilenetsError):
+    """A device asked for that is not there; the message lists those that are."""
+
+
+class MissingExtraError(MobilenetsError, ImportError):
+    """A feature whose optional dependencies are not installed; the message names the extra."""
+
+
+class TrainingError(MobilenetsError):
+    """Training that can't go on."""
+
+    exit_code = 1
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became infinite or not a number; the message names the step."""
+
+
+class TrainingInterruptedError(TrainingError):
+    """Training was stopped on request and its state saved; the message says how to resume."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""Scoring predict functions, and the statistics that say whether two networks differ."""

@@ -1,0 +1,147 @@
+"""Scoring a predict function on labelled images.
+
+A predict function takes images `[B, H, W, C]` uint8 and returns logits `[B, K]` float32. Nothing else is known here, no
+PyTorch and no file format, so float, int8, ONNX and any runtime are scored by the same code.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
+
+from mobilenets.errors import DataError, ModelError, RunError
+from mobilenets.evaluation.metrics import compute_metrics
+from mobilenets.evaluation.results import Metrics
+from mobilenets.files import write_atomically
+
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Batch = tuple[NDArray[np.uint8], ArrayLike]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What was answered, image by image: true labels `[N]` int64 and class probabilities `[N, K]` float32."""
+
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+    @property
+    def predicted(self) -> NDArray[np.intp]:
+        """The class called for each image, `[N]`."""
+        predicted: NDArray[np.intp] = self.probabilities.argmax(axis=1)
+        return predicted
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """The probability given to the class called, `[N]`, 0 to 1."""
+        confidence: NDArray[np.float32] = self.probabilities.max(axis=1)
+        return confidence
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Which images were called rightly, `[N]`."""
+        correct: NDArray[np.bool_] = self.predicted == self.labels
+        return correct
+
+    def save(self, path: Path) -> None:
+        """Write both arrays to `path` (.npz), whole or not at all."""
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                np.savez_compressed(file, labels=self.labels, probabilities=self.probabilities)
+
+        write_atomically(path, write)
+
+    @classmethod
+    def load(cls, path: Path) -> Predictions:
+        """Read what `save` wrote; never unpickles.
+
+        Raises:
+            RunError: the file is missing, damaged, or holds something else.
+        """
+        try:
+            # Opened here, since np.load leaves the files it fails on open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                labels, probabilities = arrays["labels"], arrays["probabilities"]
+        except FileNotFoundError as error:
+            raise RunError(f"{path} is missing: evaluate the run again to write it") from error
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise RunError(f"{path} is no predictions file ({error}): delete it and evaluate the run again") from error
+        if labels.dtype != np.int64 or probabilities.dtype != np.float32 or probabilities.shape[:-1] != labels.shape:
+            raise RunError(f"{path} does not hold labels [N] and probabilities [N, K]: delete it and evaluate again")
+        return cls(labels, probabilities)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Scores of a predict function, and the answers they were computed from."""
+
+    metrics: Metrics
+    predictions: Predictions
+
+
+def evaluate(
+    predict: Predict,
+    batches: Iterable[Batch],
+    classes: Sequence[str],
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Let `predict` answer every batch and score the answers.
+
+    Args:
+        predict: images `[B, H, W, C]` uint8 to logits `[B, K]`.
+        batches: pairs of images and their B true class indices; batches may differ in size.
+        classes: the K class names in output order.
+        progress: called after each batch with the number of images done so far.
+
+    Raises:
+        ModelError: logits of another shape than `[B, K]`, or infinite or not a number.
+        DataError: no images, or labels that do not fit the images or the classes.
+    """
+    all_labels: list[NDArray[np.int64]] = []
+    all_logs: list[NDArray[np.float32]] = []
+    done = 0
+    for images, batch_labels in batches:
+        labels = _checked_labels(batch_labels, len(images), done)
+        logits = _checked_logits(np.asarray(predict(images)), (len(images), len(classes)), done)
+        # float64 inside: the sum of K exponentials would otherwise cost the loss its last digits.
+        all_logs.append(log_softmax(logits.astype(np.float64), axis=1).astype(np.float32))
+        all_labels.append(labels)
+        done += len(images)
+        if progress is not None:
+            progress(done)
+    if done == 0:
+        raise DataError("there are no images to evaluate: is the split empty?")
+    labels, logs = np.concatenate(all_labels), np.concatenate(all_logs)
+    return Evaluation(compute_metrics(labels, logs, classes), Predictions(labels, np.exp(logs)))
+
+
+def _checked_labels(labels: ArrayLike, count: int, first: int) -> NDArray[np.int64]:
+    array = np.asarray(labels)
+    if array.shape != (count,):
+        raise DataError(f"the batch from image {first} on has {count} images but labels of shape {array.shape}")
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise DataError(f"the batch from image {first} on has {array.dtype} labels; class indices are integers")
+    return array.astype(np.int64)
+
+
+def _checked_logits(logits: NDArray[np.float32], shape: tuple[int, int], first: int) -> NDArray[np.float32]:
+    if logits.shape != shape:
+        raise ModelError(
+            f"the network answered {shape[0]} images with logits of shape {logits.shape} instead of {shape}: "
+            f"it was not made for these {shape[1]} classes"
+        )
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.all():
+        raise ModelError(
+            f"the network's answer to image {first + int(finite.argmin())} is infinite or not a number: "
+            "its weights are damaged or its training diverged; train it again with a lower learning rate"
+        )
+    return logits

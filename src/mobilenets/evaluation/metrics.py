@@ -1,0 +1,111 @@
+"""Scores of an image classifier on labelled images: accuracy, loss, per-class figures, confusion, calibration.
+
+Everything is computed from two arrays, the true labels `[N]` and the log-probabilities `[N, K]`, so that whoever made
+the answers (PyTorch, an int8 network, an ONNX file) is scored by the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix
+
+from mobilenets.errors import DataError
+from mobilenets.evaluation.results import ClassScore, Metrics
+
+CALIBRATION_BINS = 15
+
+
+def compute_metrics(
+    labels: NDArray[np.integer], log_probabilities: NDArray[np.floating], classes: Sequence[str]
+) -> Metrics:
+    """Score answers against the truth.
+
+    Args:
+        labels: true class indices `[N]`.
+        log_probabilities: natural logarithms of the class probabilities `[N, K]`. Logarithms, because the loss of a
+            confident mistake needs probabilities far below what float32 can hold.
+        classes: the K class names in output order.
+
+    Returns:
+        Loss in nats, everything else in percent; top-5 is top-K where there are fewer than 5 classes. A class without
+        images has recall 0, one that is never called precision 0: `count` and `confusion` tell these cases apart.
+
+    Raises:
+        DataError: no images, shapes that do not belong together, or a label outside 0..K-1.
+    """
+    _check(labels, log_probabilities, classes)
+    ranks = true_class_ranks(labels, log_probabilities)
+    predicted = log_probabilities.argmax(axis=1)
+    confusion = confusion_matrix(labels, predicted, labels=np.arange(len(classes)))
+    probabilities = np.exp(log_probabilities.max(axis=1).astype(np.float64))
+    return Metrics(
+        count=len(labels),
+        loss=-float(log_probabilities[np.arange(len(labels)), labels].mean(dtype=np.float64)),
+        top1=100 * float((ranks < 1).mean()),
+        top5=100 * float((ranks < min(5, len(classes))).mean()),
+        ece=expected_calibration_error(probabilities, predicted == labels),
+        classes=class_scores(confusion, classes),
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+    )
+
+
+def true_class_ranks(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Place of the true class in each image's answer, `[N]`: 0 is the first guess.
+
+    Equal scores are ordered by class index, as `argmax` does, so that top-1 here is the confusion matrix's diagonal and
+    never above top-5. (`sklearn.metrics.top_k_accuracy_score` orders ties the other way round.)
+    """
+    truth = np.take_along_axis(scores, labels[:, None], axis=1)
+    ahead = scores > truth
+    earlier = np.arange(scores.shape[1])[None, :] < labels[:, None]
+    ranks: NDArray[np.intp] = (ahead | ((scores == truth) & earlier)).sum(axis=1)
+    return ranks
+
+
+def expected_calibration_error(
+    confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = CALIBRATION_BINS
+) -> float:
+    """How far confidence is from accuracy, in percentage points: 0 is perfect calibration.
+
+    Images are put in `bins` bins of equal width by the probability of their first guess; the error is the mean of
+    |accuracy - mean confidence| over the bins, weighted by their images.
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3; bins closed on the right.
+    """
+    inner_edges = np.linspace(0.0, 1.0, bins + 1)[1:-1]
+    bin_of = np.digitize(confidence, inner_edges, right=True)
+    surplus = np.bincount(bin_of, weights=confidence - correct, minlength=bins)
+    return 100 * float(np.abs(surplus).sum() / len(confidence))
+
+
+def class_scores(confusion: NDArray[np.integer], classes: Sequence[str]) -> tuple[ClassScore, ...]:
+    """Recall and precision (percent) of every class from the confusion matrix `[K, K]`, rows being the truth."""
+    counts, called, hits = confusion.sum(axis=1), confusion.sum(axis=0), confusion.diagonal()
+    return tuple(
+        ClassScore(name, int(count), _percent(int(hit), int(count)), _percent(int(hit), int(calls)))
+        for name, count, calls, hit in zip(classes, counts, called, hits, strict=True)
+    )
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100 * part / whole if whole else 0.0
+
+
+def _check(labels: NDArray[np.integer], log_probabilities: NDArray[np.floating], classes: Sequence[str]) -> None:
+    if len(labels) == 0:
+        raise DataError("there are no images to score: is the split empty?")
+    expected = (len(labels), len(classes))
+    if log_probabilities.shape != expected:
+        raise DataError(
+            f"{len(labels)} labels and {len(classes)} classes need answers of shape {expected}, "
+            f"not {log_probabilities.shape}: are these the classes the network was trained on?"
+        )
+    outside = (labels < 0) | (labels >= len(classes))
+    if outside.any():
+        where = int(outside.argmax())
+        raise DataError(
+            f"image {where} has label {labels[where]}, but {len(classes)} classes end at {len(classes) - 1}"
+        )

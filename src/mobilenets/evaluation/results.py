@@ -1,0 +1,193 @@
+"""What a comparison knows when it is done: plain frozen records, written to and read from JSON.
+
+Computing, printing and drawing are apart: `mobilenets.comparison` fills these records, `mobilenets.report` shows them.
+Accuracies, calibration errors and differences between them are percentages (0 to 100); times are milliseconds or
+seconds as their names say.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from mobilenets.errors import MobilenetsError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval; `basis` says what varied, e.g. `3 seeds` or `360 test images, 1 seed`."""
+
+    mean: float
+    low: float
+    high: float
+    basis: str
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How one class fared: images of it, percent recognised (recall), percent of its calls that were right."""
+
+    name: str
+    count: int
+    recall: float
+    precision: float
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Scores of a predict function on one split. `confusion[t][p]` counts images of class t called p."""
+
+    count: int
+    loss: float
+    top1: float
+    top5: float
+    ece: float
+    classes: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class EpochPoint:
+    """One epoch of a training curve; accuracy is that of the augmented images as they were trained on."""
+
+    epoch: int
+    loss: float
+    top1: float
+    learning_rate: float
+    seconds: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one call in milliseconds: median, 95th percentile, and the interquartile range as spread."""
+
+    median_ms: float
+    p95_ms: float
+    iqr_ms: float
+    calls: int
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test image called wrongly, with `confidence` percent; `thumbnail` is a `data:image/png;base64,...` address."""
+
+    image: str
+    thumbnail: str
+    truth: str
+    predicted: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One network trained once: where its run folder is, how it learned and how it scored."""
+
+    seed: int
+    folder: str
+    train: Metrics
+    test: Metrics
+    seconds_per_epoch: float
+    curve: tuple[EpochPoint, ...]
+
+
+@dataclass(frozen=True)
+class NetworkRow:
+    """A network's row: what it costs and how well it answers.
+
+    `macs` are multiply-adds of convolutions and linear layers for one image. `latency` is keyed by runtime
+    (`pytorch`, `onnxruntime`), batch 1. `peak_memory_mb` is the peak resident memory (MiB) of a fresh process that
+    answers one image from the exported file. `file_bytes` is that file's size.
+    """
+
+    label: str
+    model: str
+    width_mult: float
+    image_size: int
+    parameters: int
+    macs: int
+    file_bytes: int
+    train_top1: Interval
+    test_top1: Interval
+    test_top5: float
+    ece: float
+    seconds_per_epoch: float
+    latency: dict[str, Latency]
+    peak_memory_mb: float
+    runs: tuple[SeedRun, ...]
+    mistakes: tuple[Mistake, ...]
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two networks on the same test images. `difference` is first minus second in points of top-1, with 95 % interval.
+
+    `p_adjusted` is Holm's correction over all pairs of the comparison; `differs` is `p_adjusted < 0.05`.
+    """
+
+    first: str
+    second: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    p_adjusted: float
+    differs: bool
+    method: str
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the user's device and task allow; `None` where there is no bound.
+
+    Raises:
+        MobilenetsError: a bound that can't be: said before hours of training, not after.
+    """
+
+    max_latency_ms: float | None = None
+    max_params: int | None = None
+    min_top1: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse bounds nothing can be within."""
+        for name, value in (("max_latency_ms", self.max_latency_ms), ("max_params", self.max_params)):
+            if value is not None and not 0 < value < math.inf:
+                raise MobilenetsError(f"{name} must be a number above 0, not {value}")
+        if self.min_top1 is not None and not 0 <= self.min_top1 <= 100:
+            raise MobilenetsError(f"min_top1 is a percentage from 0 to 100, not {self.min_top1}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The network to take (`label` of a row, or None when none fits), and why in one or two sentences."""
+
+    label: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """The images compared on. `skipped` names unreadable images that were left out on request."""
+
+    name: str
+    classes: tuple[str, ...]
+    train_images: int
+    test_images: int
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The main job's result. `recipe` holds the recipe's fields, `environment` versions and the machine."""
+
+    created: str
+    command: str
+    data: DataSummary
+    recipe: dict[str, str | int | float | bool]
+    environment: dict[str, str]
+    rows: tuple[NetworkRow, ...]
+    pairs: tuple[PairedTest, ...]
+    bounds: Bounds
+    choice: Choice
+    notes: tuple[str, ...] = field(default=())

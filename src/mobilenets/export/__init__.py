@@ -1,0 +1,1 @@
+"""Exported files, each checked against the network it came from."""

@@ -1,0 +1,59 @@
+"""Writing files so that a crash leaves either the old content or the new, never half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from mobilenets.errors import RunError
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        RunError: there is a file in the way, or no permission.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: can't be made a folder ({error.strerror}); choose another place") from error
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary neighbour of `path`, then move it into place in one step.
+
+    The neighbour keeps the suffix of `path`, since some writers choose their format by it. On any failure the
+    neighbour is removed and `path` is as it was; missing folders are made.
+
+    Raises:
+        RunError: the folder or file can't be written, e.g. a full disk.
+    """
+    make_folder(path.parent)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            # mkstemp makes the file private to its owner; give it the mode any other new file here would have.
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: can't be written ({error.strerror or error}); what was there is unharmed") from error
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all; see `write_atomically`."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 with its own line ends to `path`, whole or not at all; see `write_atomically`."""
+    write_bytes_atomically(path, text.encode())

@@ -1,0 +1,121 @@
+"""`MobileNet`, the one network class of all papers; how it starts, and how it fits small images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mobilenets.models.config import NetworkConfig
+
+MIN_FEATURE_SIZE = 3
+"""Side of the smallest last feature map: below 3x3, a 3x3 filter sees mostly padding."""
+INIT_STD = 0.09
+
+
+def stride_plan(strides: Sequence[int], image_size: int) -> tuple[int, ...]:
+    """The strides that stay for images of this size: the earliest become 1 until the last map is at least 3x3.
+
+    A step of stride s maps a side of n pixels to ceil(n / s). With the papers' five steps of stride 2, nothing changes
+    from 65 pixels up; at 32 the first two become 1 (the usual CIFAR form, 4x4 at the end).
+
+    Args:
+        strides: of the convolutions in order, stem first.
+        image_size: side of the image in pixels.
+    """
+    plan = list(strides)
+    for step in range(len(plan)):
+        if _last_map_size(plan, image_size) >= MIN_FEATURE_SIZE:
+            break
+        plan[step] = 1
+    return tuple(plan)
+
+
+def _last_map_size(strides: Sequence[int], image_size: int) -> int:
+    size = image_size
+    for stride in strides:
+        size = -(-size // stride)
+    return size
+
+
+class MobileNet(nn.Module):
+    """A MobileNet: stem, blocks, head convolution, global average pool, penultimate layer, dropout, classifier.
+
+    Images `[B, in_channels, H, W]` in, logits `[B, num_classes]` out. Images of another size than the planned one run
+    too: convolutions pad and the pool adapts.
+
+    Args:
+        stem: the first convolution.
+        blocks: the paper's blocks in order.
+        head: the last convolution before the pool; None in V1, which has none.
+        penultimate: what stands between pool and dropout, `[B, C]` to `[B, features]`; None but in V3.
+        features: inputs of the classifier.
+        num_classes: its outputs.
+        dropout: rate before the classifier.
+        config: the arguments it was built with; kept, not read.
+    """
+
+    def __init__(
+        self,
+        *,
+        stem: nn.Module,
+        blocks: Sequence[nn.Module],
+        head: nn.Module | None,
+        penultimate: nn.Module | None,
+        features: int,
+        num_classes: int,
+        dropout: float,
+        config: NetworkConfig,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = stem
+        self.blocks = nn.Sequential(*blocks)
+        self.head = head
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.penultimate = penultimate
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(features, num_classes)
+        initialise(self)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """The last feature map, `[B, C, h, w]`, of images `[B, in_channels, H, W]`."""
+        x: Tensor = self.blocks(self.stem(images))
+        return x if self.head is None else self.head(x)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `[B, num_classes]` of images `[B, in_channels, H, W]`."""
+        x = torch.flatten(self.pool(self.forward_features(images)), 1)
+        if self.penultimate is not None:
+            x = self.penultimate(x)
+        logits: Tensor = self.classifier(self.dropout(x))
+        return logits
+
+
+def initialise(module: nn.Module) -> None:
+    """Start every layer as the papers' code does, in place.
+
+    Convolution and linear weights: normal, standard deviation 0.09, cut at two of them; biases 0; batch norm 1 and 0.
+    Source: TF-slim `mobilenet.py` and `mobilenet_v1.py`, the training scope's `truncated_normal_initializer`, which
+    draws again what falls outside two standard deviations.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            _truncated_normal_(layer.weight, INIT_STD)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()
+
+
+def _truncated_normal_(weight: Tensor, std: float) -> None:
+    """Fill with a normal distribution cut at two standard deviations, by its inverse cumulative distribution.
+
+    PyTorch's `trunc_normal_` draws whole tensors again until all values fit, 40 times slower (a second for a network),
+    and its random stream differs between versions.
+    """
+    reach = math.erf(2 / math.sqrt(2))  # the probability within two standard deviations
+    with torch.no_grad():
+        weight.uniform_(-reach, reach).erfinv_().mul_(std * math.sqrt(2)).clamp_(-2 * std, 2 * std)

@@ -1,0 +1,202 @@
+"""A comparison as text: the terminal's table, Markdown, CSV and JSON.
+
+A terminal narrower than 140 columns gets each interval and 95th percentile on a second line, one narrower than 100
+also loses the columns that are context only (its caption says which); CSV and JSON always hold everything.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json as to_json_bytes
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mobilenets.errors import RunError
+from mobilenets.evaluation.results import Comparison, Interval, Metrics, NetworkRow
+from mobilenets.files import write_text_atomically
+from mobilenets.report.columns import Column, Figure, columns
+from mobilenets.report.wording import plural, runtimes, short_labels
+
+ONE_LINE_WIDTH = 140
+ALL_COLUMNS_WIDTH = 100
+CHOSEN_MARK = "★"
+
+_COMPARISON = TypeAdapter(Comparison)
+
+
+def comparison_table(comparison: Comparison, *, width: int | None = None) -> Table:
+    """Build the terminal's table, a row a network, the chosen one marked with a star.
+
+    Args:
+        comparison: what to show.
+        width: columns of the terminal, which decide the layout (see the module's docstring); without it, those of
+            the terminal this runs in.
+    """
+    width = Console().width if width is None else width
+    shown = columns(comparison)
+    if width < ALL_COLUMNS_WIDTH:
+        shown = tuple(column for column in shown if not column.context)
+    labels = [row.label for row in comparison.rows]
+    names = tuple(labels) if width >= ONE_LINE_WIDTH else short_labels(labels)
+    heading = "Network" if names == tuple(labels) else "Network\nmobilenet_…"
+    table = _plain_table(_caption(comparison, shown))
+    table.add_column("", no_wrap=True)
+    table.add_column(heading, overflow="fold", vertical="top")
+    for column in shown:
+        table.add_column(f"{column.brief}\n{column.unit}", justify="right", no_wrap=True)
+    separator = "  " if width >= ONE_LINE_WIDTH else "\n"
+    for row, name in zip(comparison.rows, names, strict=True):
+        chosen = row.label == comparison.choice.label
+        cells = [_cell(column.figure(row), separator) for column in shown]
+        # Text, not str: a label with square brackets must not be read as rich's markup.
+        table.add_row(Text(CHOSEN_MARK if chosen else ""), Text(name), *cells, style="bold" if chosen else None)
+    return table
+
+
+def metrics_table(metrics: Metrics) -> Table:
+    """Build the terminal's table of one split's scores: the totals in the title, then a row a class."""
+    title = (
+        f"top-1 {metrics.top1:.1f} %, top-5 {metrics.top5:.1f} % of {plural(metrics.count, 'image')}; "
+        f"calibration error {metrics.ece:.1f} points, loss {metrics.loss:.3f}"
+    )
+    table = _plain_table(title=title)
+    table.add_column("Class", overflow="fold")
+    for heading in ("Images", "Recall\n%", "Precision\n%"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for score in metrics.classes:
+        table.add_row(Text(score.name), f"{score.count:,}", f"{score.recall:.1f}", f"{score.precision:.1f}")
+    return table
+
+
+def _plain_table(caption: str | None = None, title: str | None = None) -> Table:
+    return Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption=caption,
+        caption_justify="left",
+    )
+
+
+def _cell(figure: Figure, separator: str) -> Text:
+    text = Text(figure.text)
+    if figure.detail:
+        text.append(f"{separator}{figure.detail}", style="dim")
+    return text
+
+
+def _caption(comparison: Comparison, shown: Sequence[Column]) -> str | None:
+    kept = {column.key for column in shown}
+    names = [column.heading for column in columns(comparison) if column.key not in kept]
+    return f"No room here for {' and '.join(names)}: the CSV file and the page have them." if names else None
+
+
+def _markdown_cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+def _markdown_figure(figure: Figure) -> str:
+    return f"{figure.text} ({figure.detail})" if figure.detail else figure.text
+
+
+def markdown_table(comparison: Comparison) -> str:
+    """Return the table as GitHub Markdown, the chosen network in bold; ends with a newline."""
+    shown = columns(comparison)
+    lines = [
+        "| Network | " + " | ".join(f"{column.heading} ({column.unit})" for column in shown) + " |",
+        "| :-- | " + " | ".join("--:" for _ in shown) + " |",
+    ]
+    for row in comparison.rows:
+        label = _markdown_cell(row.label)
+        label = f"**{label}**" if row.label == comparison.choice.label else label
+        lines.append(f"| {label} | " + " | ".join(_markdown_figure(column.figure(row)) for column in shown) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _interval_fields(name: str, interval: Interval) -> dict[str, float | str]:
+    return {
+        f"{name}_percent": interval.mean,
+        f"{name}_low_percent": interval.low,
+        f"{name}_high_percent": interval.high,
+        f"{name}_interval_basis": interval.basis,
+    }
+
+
+def _csv_record(row: NetworkRow, runtime_keys: tuple[str, ...], chosen: bool) -> dict[str, object]:
+    record: dict[str, object] = {
+        "network": row.label,
+        "model": row.model,
+        "width_mult": row.width_mult,
+        "image_size": row.image_size,
+        "parameters": row.parameters,
+        "macs": row.macs,
+        "file_bytes": row.file_bytes,
+        **_interval_fields("train_top1", row.train_top1),
+        **_interval_fields("test_top1", row.test_top1),
+        "test_top5_percent": row.test_top5,
+        "ece_percent": row.ece,
+        "seconds_per_epoch": row.seconds_per_epoch,
+    }
+    for key in runtime_keys:
+        latency = row.latency.get(key)
+        record[f"latency_{key}_median_ms"] = None if latency is None else latency.median_ms
+        record[f"latency_{key}_p95_ms"] = None if latency is None else latency.p95_ms
+        record[f"latency_{key}_iqr_ms"] = None if latency is None else latency.iqr_ms
+    return record | {"peak_memory_mib": row.peak_memory_mb, "seeds": len(row.runs), "chosen": "yes" if chosen else "no"}
+
+
+def write_csv(comparison: Comparison, path: Path) -> None:
+    """Write a row a network with every figure at full precision; a unit ends each column's name.
+
+    Raises:
+        RunError: the comparison has no network, or the file can't be written.
+    """
+    keys = runtimes(row.latency for row in comparison.rows)
+    records = [_csv_record(row, keys, row.label == comparison.choice.label) for row in comparison.rows]
+    if not records:
+        raise RunError(f"{path}: the comparison holds no network; compare at least one")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    write_text_atomically(path, text.getvalue())
+
+
+def to_json(comparison: Comparison) -> str:
+    """Return the whole comparison as JSON text, indented; NaN and infinities, which JSON lacks, become strings."""
+    return to_json_bytes(comparison, indent=2, inf_nan_mode="strings").decode()
+
+
+def write_json(comparison: Comparison, path: Path) -> None:
+    """Write the whole comparison as JSON; `read_json` gives an equal one back.
+
+    Raises:
+        RunError: the file can't be written.
+    """
+    write_text_atomically(path, to_json(comparison) + "\n")
+
+
+def read_json(path: Path) -> Comparison:
+    """Read a comparison that `write_json` wrote.
+
+    Raises:
+        RunError: the file can't be read or is no comparison; the message names the first wrong field.
+    """
+    try:
+        return _COMPARISON.validate_json(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"{path}: can't be read ({error.strerror}); give the JSON file of a comparison") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise RunError(f"{path}: not a comparison: {where}: {first['msg']}; run the comparison again") from error

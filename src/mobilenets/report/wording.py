@@ -1,0 +1,111 @@
+"""How the report writes numbers and says what they mean: the one place for units, digits and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mobilenets.evaluation.results import Bounds, Interval, Latency, PairedTest
+
+RUNTIME_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime"}
+MISSING = "–"
+NBSP = "\u00a0"  # between a number and its unit, which a line must not part
+
+
+def three_digits(value: float) -> str:
+    """Write `value` with three significant digits and no exponent: 0.0312, 0.312, 12.4, 1,234."""
+    for bound, digits in ((0.1, 4), (1.0, 3), (10.0, 2), (100.0, 1)):
+        # Rounding may reach the bound (0.9996): then the next row, with a digit fewer, writes it.
+        if round(abs(value), digits) < bound:
+            return f"{value:.{digits}f}"
+    return f"{value:,.0f}"
+
+
+def millions(count: int) -> str:
+    """Write a count in millions with two decimals, or three below a tenth of a million."""
+    return f"{count / 1e6:,.2f}" if count >= 100_000 else f"{count / 1e6:.3f}"
+
+
+def megabytes(size: int) -> str:
+    """Write bytes as MB (10^6 bytes)."""
+    return three_digits(size / 1e6)
+
+
+def interval_range(interval: Interval) -> str:
+    """Write an interval's ends, in percent: `96.1–98.4`."""
+    return f"{interval.low:.1f}–{interval.high:.1f}"
+
+
+def latency_tail(latency: Latency) -> str:
+    """Write a latency's 95th percentile, in milliseconds."""
+    return f"p95 {three_digits(latency.p95_ms)}"
+
+
+def p_value(probability: float) -> str:
+    """Write a p-value as a reader needs it: two digits, and no pretended precision near 0."""
+    if probability < 0.001:
+        return f"p{NBSP}<{NBSP}0.001"
+    return f"p{NBSP}={NBSP}{probability:.{3 if probability < 0.1 else 2}f}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its regular noun: `1 seed`, `1,437 seeds`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def runtime_name(key: str) -> str:
+    """Return the name people use for a runtime's key; an unknown key is its own name."""
+    return RUNTIME_NAMES.get(key, key)
+
+
+def runtimes(latencies: Iterable[dict[str, Latency]]) -> tuple[str, ...]:
+    """List every runtime that was measured: the known ones in their usual order, then the others by name."""
+    found = {key for measured in latencies for key in measured}
+    known = tuple(key for key in RUNTIME_NAMES if key in found)
+    return known + tuple(sorted(found.difference(known)))
+
+
+def signed(value: float) -> str:
+    """Write a difference with one decimal and a real minus sign; what rounds to zero has no sign."""
+    return f"{round(value, 1) + 0.0:.1f}".replace("-", "−")
+
+
+def pair_sentence(pair: PairedTest) -> str:
+    """Say what a paired test found: `A beats B by 1.3 points [0.4, 2.2], p = 0.010`, or that they can't be told apart.
+
+    The p-value is the one adjusted for the number of pairs; the interval is always that of the difference as worded.
+    """
+    turned = pair.difference < 0
+    better, worse = (pair.second, pair.first) if turned else (pair.first, pair.second)
+    low, high = (-pair.high, -pair.low) if turned else (pair.low, pair.high)
+    points = f"{abs(pair.difference):.1f} points [{signed(low)}, {signed(high)}], {p_value(pair.p_adjusted)}"
+    if pair.differs:
+        return f"{better} beats {worse} by {points}"
+    return f"{better} and {worse} can't be told apart: {points}"
+
+
+def bound_phrases(bounds: Bounds) -> tuple[str, ...]:
+    """Say each bound that was set: `latency at most 5 ms`, ...; empty when there is none."""
+    phrases = []
+    if bounds.max_latency_ms is not None:
+        phrases.append(f"latency at most {bounds.max_latency_ms:g}{NBSP}ms")
+    if bounds.max_params is not None:
+        phrases.append(f"at most {bounds.max_params:,} parameters")
+    if bounds.min_top1 is not None:
+        phrases.append(f"test accuracy at least {bounds.min_top1:g}{NBSP}%")
+    return tuple(phrases)
+
+
+def short_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """Drop the `mobilenet_` that all labels share, for pictures with little room; distinct labels stay distinct."""
+    prefix = "mobilenet_"
+    if all(label.startswith(prefix) and label != prefix for label in labels):
+        return tuple(label.removeprefix(prefix) for label in labels)
+    return tuple(labels)
+
+
+def shortened(text: str, length: int) -> str:
+    """Cut `text` to `length` characters, an ellipsis for its middle: names often differ only at their end."""
+    if len(text) <= length:
+        return text
+    tail = length // 3
+    return f"{text[: length - tail - 1].rstrip()}…{text[-tail:].lstrip()}"

@@ -1,0 +1,54 @@
+"""What a run tells whoever watches it; the command line draws it, a program may ignore it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from mobilenets.evaluation.results import EpochPoint
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """A step done: position in the run, the epoch's means so far, speed, and seconds left for the whole run."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    top1: float
+    images_per_second: float
+    seconds_left: float
+
+
+class Observer(Protocol):
+    """Receives reports while a network is prepared, trained and scored."""
+
+    def message(self, text: str) -> None:
+        """Something worth one line."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` items of a longer piece of work, e.g. decoding images."""
+
+    def step(self, report: StepReport) -> None:
+        """A training step is done."""
+
+    def epoch(self, point: EpochPoint, epochs: int) -> None:
+        """A training epoch is done."""
+
+
+class Silent:
+    """An observer that ignores everything: the library's default."""
+
+    def message(self, text: str) -> None:
+        """Ignore it."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Ignore it."""
+
+    def step(self, report: StepReport) -> None:
+        """Ignore it."""
+
+    def epoch(self, point: EpochPoint, epochs: int) -> None:
+        """Ignore it."""

@@ -1,0 +1,143 @@
+"""A recipe: everything that decides how a network is trained, as one frozen record = one TOML file = flags.
+
+Shipped recipes stand in `mobilenets/recipes/`; each opens with its source, command, expected result and cost.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from mobilenets.errors import RecipeError
+
+Optimizer = Literal["adamw", "sgd"]
+Schedule = Literal["cosine", "constant"]
+Precision = Literal["auto", "float32", "bfloat16"]
+MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. The defaults are the articles' recipe (`article.toml`)."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    epochs: int = 100
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images a step; a last incomplete batch of an epoch is left out, other images filling it in the next."""
+    optimizer: Optimizer = "adamw"
+    """adamw, or sgd with Nesterov momentum 0.9."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    schedule: Schedule = "cosine"
+    """cosine falls from the peak to 0 over the run; constant stays."""
+    warmup_epochs: float = 0.0
+    """Epochs of linear rise to the peak before the schedule; at most half of the run."""
+    weight_decay: float = 1e-4
+    """Decoupled weight decay."""
+    decay_norm_and_bias: bool = True
+    """Whether batch norm and biases decay too (the articles let them)."""
+    label_smoothing: float = 0.0
+    """Share of the target spread evenly over all classes."""
+    clip_grad_norm: float | None = None
+    """Largest gradient norm; larger ones are scaled down."""
+    ema_decay: float | None = None
+    """Decay of a moving average of the weights, which then is the result; 0.999 is usual."""
+    flip: bool = True
+    """Flip half of the training images left to right."""
+    crop_padding: int = 4
+    """Pad training images by so many pixels and crop back at a random place; 0 leaves them."""
+    seed: int = 0
+    """Seed of weights, order, augmentation and dropout."""
+    precision: Precision = "auto"
+    """auto measures on this machine which is faster."""
+    memory_format: MemoryFormat = "auto"
+    """auto measures on this machine which is faster."""
+
+    def __post_init__(self) -> None:
+        """Refuse values no training can have; the message names field and value."""
+        at_least_one = ("epochs", "batch_size")
+        not_negative = ("warmup_epochs", "weight_decay", "crop_padding", "seed")
+        for name in (*at_least_one, *not_negative):
+            least = 1 if name in at_least_one else 0
+            if not getattr(self, name) >= least:
+                raise RecipeError(f"recipe field {name} is {getattr(self, name)}; it must be at least {least}")
+        for name in ("learning_rate", "clip_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise RecipeError(f"recipe field {name} is {value}; it must be above 0")
+        for name in ("label_smoothing", "ema_decay"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise RecipeError(f"recipe field {name} is {value}; it must be from 0 to below 1")
+
+    def to_toml(self) -> str:
+        """The recipe as TOML; a field that is None is left out."""
+        # JSON's notation of numbers, strings and booleans is TOML's too.
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.to_dict().items())
+
+    def to_dict(self) -> dict[str, str | int | float | bool]:
+        """Fields and values; a field that is None is left out."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+def list_recipes() -> list[str]:
+    """Names of the shipped recipes."""
+    return sorted(path.name.removesuffix(".toml") for path in _shipped().iterdir() if path.name.endswith(".toml"))
+
+
+def load_recipe(recipe: str | Path, **changes: Any) -> Recipe:
+    """A shipped recipe by name or one from a TOML file, with `changes` to its fields.
+
+    Raises:
+        RecipeError: no such recipe, not TOML, or a field or value a recipe can't have.
+    """
+    text, origin = _read(recipe)
+    try:
+        fields = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {origin} is not valid TOML: {error}") from error
+    return _validated({**fields, **changes}, origin)
+
+
+def _validated(fields: dict[str, Any], origin: str) -> Recipe:
+    unknown = sorted(set(fields) - set(Recipe.__dataclass_fields__))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], Recipe.__dataclass_fields__, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"fields are {', '.join(Recipe.__dataclass_fields__)}"
+        raise RecipeError(f"recipe {origin} has no field {unknown[0]}; {hint}")
+    try:
+        # By way of JSON: given a dictionary, strict mode would not build a dataclass from it.
+        return TypeAdapter(Recipe).validate_json(json.dumps(fields))
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, RecipeError):
+            raise RecipeError(f"{cause} (recipe {origin})") from error
+        where = ".".join(str(part) for part in first["loc"][:1])
+        raise RecipeError(f"recipe {origin}, field {where}: {first['msg']}, not {first['input']!r}") from error
+
+
+def _read(recipe: str | Path) -> tuple[str, str]:
+    path = Path(recipe)
+    if path.suffix == ".toml" or path.parent != Path():
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"recipe {path} can't be read: {error}") from error
+    if str(recipe) not in list_recipes():
+        shipped = ", ".join(list_recipes())
+        raise RecipeError(f"no recipe is named {recipe}; shipped are {shipped}, or give a .toml file")
+    return _shipped().joinpath(f"{recipe}.toml").read_text(encoding="utf-8"), str(recipe)
+
+
+def _shipped() -> Any:
+    return resources.files("mobilenets").joinpath("recipes")

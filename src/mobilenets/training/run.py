@@ -1,0 +1,182 @@
+"""One network trained and scored on one data set: the stage that `train` and `compare` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from mobilenets.data.datasets import Dataset
+from mobilenets.data.loader import PreparedImages, prepare
+from mobilenets.errors import BadImage, BadImagesError, RunError
+from mobilenets.evaluation.evaluate import Evaluation, Predict, evaluate
+from mobilenets.evaluation.results import Metrics, SeedRun
+from mobilenets.files import write_text_atomically
+from mobilenets.models.network import MobileNet
+from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.registry import create_model
+from mobilenets.models.saved import SavedNetwork, save_network, versions
+from mobilenets.preprocessing import Preprocessing
+from mobilenets.training.loop import Training
+from mobilenets.training.metric_log import read_curve
+from mobilenets.training.observer import Observer
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.state import STATE, Experiment, load_state
+
+SCORES = "scores.json"
+PREDICTIONS = "predictions.npz"
+RECIPE = "recipe.toml"
+SCORING_BATCH = 250
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set decoded for one input size."""
+
+    dataset: Dataset
+    train: PreparedImages
+    test: PreparedImages
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What `scores.json` holds: the trained network on test images, and on training images as they are."""
+
+    train: Metrics
+    test: Metrics
+
+
+def prepare_splits(dataset: Dataset, preprocessing: Preprocessing, *, skip_bad: bool, observer: Observer) -> Splits:
+    """Decode both splits for `preprocessing`.
+
+    Raises:
+        BadImagesError: images can't be read and `skip_bad` is off; it lists those of both splits.
+    """
+    prepared: dict[str, PreparedImages] = {}
+    bad: list[BadImage] = []
+    for name, split in (("training", dataset.train), ("test", dataset.test)):
+
+        def progress(done: int, total: int, what: str = f"reading {name} images") -> None:
+            observer.progress(what, done, total)
+
+        try:
+            prepared[name] = prepare(split, preprocessing, skip_bad=skip_bad, progress=progress)
+        except BadImagesError as error:
+            bad += error.bad
+    if bad:
+        raise BadImagesError(bad)
+    left_out = [image for part in prepared.values() for image in part.skipped]
+    if left_out:
+        listed = "; ".join(f"{image.name}: {image.reason}" for image in left_out)
+        observer.message(f"{len(left_out)} image{'s' * (len(left_out) > 1)} left out: {listed}")
+    return Splits(dataset, prepared["training"], prepared["test"], preprocessing)
+
+
+def train_and_score(
+    network: dict[str, Any],
+    splits: Splits,
+    recipe: Recipe,
+    run: Path,
+    *,
+    resume: bool,
+    device: torch.device,
+    observer: Observer,
+) -> SeedRun:
+    """Train `network` (arguments of `create_model`) into the folder `run`, score it, and return what came of it.
+
+    A finished run is not trained again: with `resume` its scores are read.
+
+    Raises:
+        RunError: the folder holds a run and `resume` is off, or holds a run of another experiment.
+    """
+    if (run / STATE).exists() and not resume:
+        raise RunError(f"{run} holds a run already; continue it with --resume or choose another --out")
+    torch.manual_seed(recipe.seed)  # the weights a network starts with come from the global generator
+    model = create_model(**network)
+    experiment = Experiment(model.config.to_dict(), recipe.to_dict(), _identity(splits))
+    if not (run / SCORES).exists():
+        write_text_atomically(run / RECIPE, recipe.to_toml())
+        training = Training(model, splits.train, recipe, run, experiment=experiment, device=device, observer=observer)
+        trained = training.fit(resume=resume)
+        _save(run, trained, splits)
+        _score(run, trained, splits, device, observer)
+    elif differences := load_state(run, torch.device("cpu")).experiment.differences(experiment):
+        raise RunError(f"{run} is another experiment: {'; '.join(differences)}. Choose another --out")
+    return read_run(run, recipe.seed)
+
+
+def read_run(run: Path, seed: int) -> SeedRun:
+    """What a finished run left.
+
+    Raises:
+        RunError: the run is not finished or its scores are damaged.
+    """
+    try:
+        scores = TypeAdapter(Scores).validate_json((run / SCORES).read_bytes())
+    except FileNotFoundError as error:
+        raise RunError(f"{run} is not finished: it has no {SCORES}; continue it with --resume") from error
+    except (OSError, ValidationError) as error:
+        raise RunError(f"{run / SCORES} is damaged; remove it and continue with --resume to score again") from error
+    curve = read_curve(run)
+    return SeedRun(
+        seed=seed,
+        folder=str(run),
+        train=scores.train,
+        test=scores.test,
+        seconds_per_epoch=median(point.seconds for point in curve),
+        curve=curve,
+    )
+
+
+def torch_predict(model: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Predict:
+    """Wrap a network as a predict function: uint8 [B, H, W, C] in, float32 logits [B, K] out."""
+    normalize = Normalizer(preprocessing).to(device)
+    model = model.to(device).eval()
+
+    def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            logits: torch.Tensor = model(normalize(torch.from_numpy(images).to(device)))
+        result: NDArray[np.float32] = logits.float().cpu().numpy()
+        return result
+
+    return predict
+
+
+def _identity(splits: Splits) -> dict[str, Any]:
+    """What makes images the same images to a run."""
+    return {
+        "name": splits.dataset.name,
+        "digest": splits.dataset.digest,
+        "training images": len(splits.train),
+        "test images": len(splits.test),
+        **splits.preprocessing.to_dict(),
+    }
+
+
+def _save(run: Path, trained: MobileNet, splits: Splits) -> None:
+    provenance = {**versions(), "data": splits.dataset.name, "data_digest": splits.dataset.digest}
+    save_network(run, SavedNetwork(trained, splits.dataset.classes, splits.preprocessing, provenance))
+
+
+def _score(run: Path, trained: nn.Module, splits: Splits, device: torch.device, observer: Observer) -> None:
+    predict = torch_predict(trained, splits.preprocessing, device)
+
+    def score(images: PreparedImages, what: str) -> Evaluation:
+        batches = images.batches(SCORING_BATCH)
+        return evaluate(
+            predict, batches, splits.dataset.classes, progress=lambda done: observer.progress(what, done, len(images))
+        )
+
+    train = score(splits.train, "scoring training images")
+    test = score(splits.test, "scoring test images")
+    test.predictions.save(run / PREDICTIONS)
+    scores = TypeAdapter(Scores).dump_json(Scores(train.metrics, test.metrics)).decode()
+    write_text_atomically(run / SCORES, scores + "\n")

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from mobilenets.cli.main import VERBS
+
+from .conftest import Run
+
+
+def test_help_names_every_verb_and_an_example(run: Run) -> None:
+    for arguments in ((), ("--help",), ("-h",)):
+        done = run(*arguments)
+        assert done.returncode == 0
+        assert all(verb in done.stdout for verb in VERBS)
+        assert "example:" in done.stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = (
+        "import sys\nfrom mobilenets.cli.main import main\nmain(['--help'])\n"
+        "heavy = {'torch', 'numpy', 'PIL', 'onnxruntime', 'tyro', 'rich', 'pydantic'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verbs_help_has_an_example_and_loads_no_pytorch(verb: str) -> None:
+    program = (
+        "import sys\nfrom mobilenets.cli.main import main\n"
+        f"try: main([{verb!r}, '--help'])\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"mobilenets {verb} " in done.stdout.split("Example:")[1]
+
+
+def test_the_version_is_the_packages(run: Run) -> None:
+    from mobilenets import __version__
+
+    assert run("--version").stdout.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("comprae",), "no verb comprae; did you mean compare?"),
+        (("fly",), "no verb fly; verbs are compare, train"),
+        (("summary",), "Missing from mobilenets summary"),
+        (("summary", "mobilenet_v2", "--widht-mult", "0.5"), "Perhaps you meant: --width-mult"),
+        (("summary", "mobilenet_v2", "--width-mult", "wide"), "wide"),
+        (("summary", "mobilenet_v5"), "mobilenet_v2"),
+        (("train", "mobilenet_v2", "--out", "x", "--recipe", "artikel"), "shipped are article, quick"),
+        (("train", "mobilenet_v2", "--out", "x", "--optimizer", "adam"), "adamw"),
+        (("train", "mobilenet_v2", "--out", "x", "--epochs", "0"), "epochs is 0; it must be at least 1"),
+        (("train", "mobilenet_v2", "--out", "x", "--device", "tpu"), "no device tpu here"),
+        (("train", "mobilenet_v2", "--out", "x", "--data", "nowhere"), "nowhere"),
+        (("train", "mobilenet_v9", "--out", "x"), "mobilenet_v3_large"),
+        (("evaluate", "nowhere"), "nowhere is no run folder"),
+        (("compare", "--models", ""), "no network to compare"),
+        (("compare", "--models", "mobilenet_v2,mobilenet_v7"), "mobilenet_v7"),
+        (("compare", "--width-mult", "0"), "width_mult"),
+        (("compare", "--seeds", "0"), "seeds is 0; it must be at least 1"),
+        (("compare", "--epochs", "-1"), "epochs is -1; it must be at least 1"),
+        (("compare", "--min-top1", "200"), "min_top1"),
+        (("compare", "--max-latency-ms", "-3"), "max_latency_ms"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(run: Run, arguments: tuple[str, ...], said: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("mobilenets: ")
+    assert done.stdout == ""
+
+
+def test_a_missing_extra_is_named() -> None:
+    program = (
+        "import sys\nsys.modules['torch'] = None\nfrom mobilenets.cli.main import main\n"
+        "sys.exit(main(['summary', 'mobilenet_v2']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "mobilenets: summary needs torch: pip install 'mobilenets[train]'"
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    pipeline = f"{sys.executable} -m mobilenets summary mobilenet_v2 | head -1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {pipeline}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from .conftest import COMMAND, Run
+
+TRAIN = [
+    *("train", "mobilenet_v3_small", "--width-mult", "0.25", "--image-size", "16", "--data", "photos"),
+    *("--recipe", "quick", "--batch-size", "8", "--precision", "float32", "--memory-format", "contiguous"),
+]
+
+
+def test_a_folder_of_photos_becomes_a_run_folder_that_can_be_evaluated(run: Run, photos: Path, tmp_path: Path) -> None:
+    done = run(*TRAIN, "--epochs", "5", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert "run folder: run" in done.stdout
+    assert "epoch   5/5" in done.stderr
+    names = {entry.name for entry in (tmp_path / "run").iterdir()}
+    assert names >= {"model.safetensors", "model.json", "recipe.toml", "metrics.jsonl", "state.pt", "tensorboard"}
+    assert json.loads((tmp_path / "run" / "model.json").read_text())["classes"] == ["cold", "warm"]
+    assert "epochs = 5" in (tmp_path / "run" / "recipe.toml").read_text()
+
+    scored = run("evaluate", "run", "--data", "photos", "--json")
+    assert scored.returncode == 0, scored.stderr
+    metrics = json.loads(scored.stdout)
+    trained = json.loads((tmp_path / "run" / "scores.json").read_text())["test"]
+    assert metrics["confusion"] == trained["confusion"]
+    assert metrics["top1"] == trained["top1"] > 50
+    assert "Recall" in run("evaluate", "run", "--data", "photos", "--split", "train").stdout
+
+    wrong = run("evaluate", "run", "--data", "digits")
+    assert wrong.returncode == 2
+    assert "run answers cold, warm" in wrong.stderr
+
+
+def test_a_second_train_into_the_same_folder_is_refused_and_resume_finds_it_finished(run: Run, photos: Path) -> None:
+    assert run(*TRAIN, "--epochs", "2", "--out", "run").returncode == 0
+    again = run(*TRAIN, "--epochs", "2", "--out", "run")
+    assert again.returncode == 2
+    assert "run holds a run already" in again.stderr
+    finished = run(*TRAIN, "--epochs", "2", "--out", "run", "--resume")
+    assert finished.returncode == 0
+    assert "epoch" not in finished.stderr
+    other = run(*TRAIN, "--epochs", "3", "--out", "run", "--resume")
+    assert other.returncode == 2
+    assert "recipe epochs: 2 there, 3 now" in other.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a POSIX signal")
+def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_weights(run: Run, photos: Path, tmp_path: Path) -> None:
+    arguments = [*TRAIN, "--epochs", "40", "--out"]
+    process = subprocess.Popen([*COMMAND, *arguments, "parts"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    metrics = tmp_path / "parts" / "metrics.jsonl"
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 2):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume goes on" in said
+    assert "Traceback" not in said
+
+    resumed = run(*arguments, "parts", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed after epoch" in resumed.stderr
+    whole = run(*arguments, "whole")
+    assert whole.returncode == 0
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("parts", "whole"))
+    assert all(bool((first[key] == second[key]).all()) for key in second)
+
+
+def test_a_loss_that_diverges_is_said_with_its_step_and_exit_code_1(run: Run, photos: Path) -> None:
+    done = run(*TRAIN, "--epochs", "5", "--out", "run", "--optimizer", "sgd", "--learning-rate", "1e30")
+    assert done.returncode == 1
+    assert "in epoch" in done.stderr
+    assert "try a lower --learning-rate" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_bad_photos_are_listed_and_left_out_only_on_request(run: Run, photos: Path, tmp_path: Path) -> None:
+    (photos / "warm" / "broken.jpg").write_bytes(b"no picture")
+    (photos / "cold" / "empty.png").write_bytes(b"")
+    refused = run(*TRAIN, "--epochs", "1", "--out", "run")
+    assert refused.returncode == 2
+    assert "2 images can't be read" in refused.stderr
+    assert "broken.jpg" in refused.stderr
+    assert "empty.png" in refused.stderr
+    assert not (tmp_path / "run").exists()
+    done = run(*TRAIN, "--epochs", "1", "--out", "run", "--skip-bad")
+    assert done.returncode == 0, done.stderr
+    assert "2 images left out" in done.stderr

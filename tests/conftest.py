@@ -1,0 +1,38 @@
+"""What several rooms' tests share: small real images, and a machine-wide cache that tests must not touch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mobilenets.data.datasets import Dataset, load_dataset
+from mobilenets.data.loader import PreparedImages, prepare
+from mobilenets.preprocessing import Preprocessing
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep measured compute plans of one test from another and from the user's home."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """scikit-learn's scans."""
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits: Dataset) -> PreparedImages:
+    """The first 96 training digits at 8x8: a data set an epoch of which takes a blink."""
+    return prepare(digits.train.take(range(96)), Preprocessing(image_size=8))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of larger real data beside the repository."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the larger real data, ../shared/data, is not on this machine")
+    return folder

@@ -1,0 +1,61 @@
+"""Folders on disk: links, junk, and folders that can't be listed."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mobilenets.data.folders import read_folder
+from mobilenets.errors import BadImagesError, DataError
+
+MakeFolder = Callable[[dict[str, int]], Path]
+
+
+def test_a_folder_is_read(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 2, "dog": 0, ".cache": 3})
+    (root / "cat" / "notes.txt").write_text("x")
+    tree = read_folder(root)
+    assert [parts for parts, _ in tree.files] == [("cat", "0.png"), ("cat", "1.png")]
+    assert tree.folders == {("cat",), ("dog",)}
+    assert tree.ignored == 1
+    source = tree.files[1][1]
+    assert source.name == "cat/1.png"
+    assert source.size == (root / "cat" / "1.png").stat().st_size
+    assert source.read_size() == (8, 8)
+    assert source.open().getpixel((0, 0)) == (1, 100, 200)
+
+
+def test_links_are_followed_but_not_in_circles(make_folder: MakeFolder, tmp_path: Path) -> None:
+    root = make_folder({"cat": 2})
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.png").write_bytes((root / "cat" / "0.png").read_bytes())
+    (root / "dog").symlink_to(tmp_path / "elsewhere")
+    (root / "cat" / "loop").symlink_to(root)
+    assert sorted(parts for parts, _ in read_folder(root).files) == [
+        ("cat", "0.png"),
+        ("cat", "1.png"),
+        ("dog", "a.png"),
+    ]
+
+
+def test_a_dangling_link_is_a_bad_image(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 0})
+    (root / "cat" / "gone.png").symlink_to(root / "nowhere.png")
+    ((_, source),) = read_folder(root).files
+    with pytest.raises(BadImagesError, match=r"pets/cat/gone\.png: no such file"):
+        source.open()
+
+
+def test_a_folder_that_cannot_be_listed(make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_folder({"cat": 1, "dog": 1})
+
+    def refuse(path: Path, real: Callable[[Path], object] = os.scandir) -> object:
+        # The tests may run as root, whom no permission stops.
+        if path.name == "dog":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"pets/dog can't be listed \(Permission denied\)"):
+        read_folder(root)

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.special import log_softmax
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support, top_k_accuracy_score
+
+from mobilenets.errors import DataError
+from mobilenets.evaluation.metrics import compute_metrics, expected_calibration_error, true_class_ranks
+
+DIGITS = tuple("0123456789")
+
+
+@st.composite
+def answers(draw):
+    """Labels and log-probabilities, with many ties among the scores."""
+    images, classes = draw(st.integers(1, 30)), draw(st.integers(2, 8))
+    labels = draw(hnp.arrays(np.int64, images, elements=st.integers(0, classes - 1)))
+    logits = draw(hnp.arrays(np.float64, (images, classes), elements=st.integers(-6, 6).map(float)))
+    return labels, log_softmax(logits, axis=1), tuple(f"class {index}" for index in range(classes))
+
+
+@given(answers())
+def test_invariants(case):
+    labels, logs, classes = case
+    metrics = compute_metrics(labels, logs, classes)
+    confusion = np.array(metrics.confusion)
+    assert confusion.sum() == metrics.count == len(labels)
+    assert confusion.sum(axis=1).tolist() == [score.count for score in metrics.classes]
+    assert metrics.top1 == pytest.approx(100 * np.trace(confusion) / len(labels))
+    assert 0 <= metrics.top1 <= metrics.top5 <= 100
+    assert 0 <= metrics.ece <= 100
+    assert metrics.loss >= 0
+    if len(classes) <= 5:
+        assert metrics.top5 == 100
+
+
+@given(answers())
+def test_perfect_answers_score_perfectly(case):
+    labels, _, classes = case
+    certain = np.where(np.eye(len(classes), dtype=bool)[labels], 0.0, -1000.0)
+    metrics = compute_metrics(labels, certain, classes)
+    assert (metrics.top1, metrics.top5, metrics.loss) == (100, 100, 0)
+    assert metrics.ece == pytest.approx(0)
+    assert all(score.recall == score.precision == 100 for score in metrics.classes if score.count)
+
+
+def test_agrees_with_scikit_learn_on_real_scans():
+    images, labels = load_digits(return_X_y=True)
+    logs = LogisticRegression(C=1e-4).fit(images[:300], labels[:300]).predict_log_proba(images[300:])
+    labels = labels[300:]
+    metrics = compute_metrics(labels, logs, DIGITS)
+    assert 50 < metrics.top1 < 100
+    assert metrics.top1 == pytest.approx(100 * accuracy_score(labels, logs.argmax(axis=1)))
+    assert metrics.top5 == pytest.approx(100 * top_k_accuracy_score(labels, logs, k=5))
+    assert metrics.loss == pytest.approx(log_loss(labels, np.exp(logs)))
+    precision, recall, _, count = precision_recall_fscore_support(labels, logs.argmax(axis=1))
+    assert [score.precision for score in metrics.classes] == pytest.approx(100 * precision)
+    assert [score.recall for score in metrics.classes] == pytest.approx(100 * recall)
+    assert [score.count for score in metrics.classes] == count.tolist()
+
+
+def test_calibration_error_by_hand():
+    # Bin (0.6, 0.667]: 2 images, mean confidence 0.65, half right. Bin (0.867, 0.933]: 2 images at 0.9, both right.
+    confidence, correct = np.array([0.64, 0.66, 0.9, 0.9]), np.array([True, False, True, True])
+    assert expected_calibration_error(confidence, correct) == pytest.approx(100 * (2 * 0.15 + 2 * 0.1) / 4)
+
+
+def test_calibration_bins_are_closed_on_the_right():
+    # 0.5 belongs to (0, 0.5], so the errors of the two images do not cancel as they would in one bin.
+    confidence, correct = np.array([0.5, 0.6]), np.array([True, False])
+    assert expected_calibration_error(confidence, correct, bins=2) == pytest.approx(100 * (0.5 + 0.6) / 2)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_calibration_error_equals_a_loop_over_the_bins(seed):
+    rng = np.random.default_rng(seed)
+    confidence, correct = rng.random(50), rng.random(50) < 0.7
+    total = 0.0
+    for index in range(15):
+        inside = (confidence > index / 15) & (confidence <= (index + 1) / 15)
+        if inside.any():
+            total += inside.sum() * abs(correct[inside].mean() - confidence[inside].mean())
+    assert expected_calibration_error(confidence, correct) == pytest.approx(100 * total / 50)
+
+
+def test_ranks_order_ties_as_argmax_does():
+    scores = np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 2.0]])
+    assert true_class_ranks(np.array([0, 2]), scores).tolist() == [0, 1]
+    assert true_class_ranks(np.array([2, 1]), scores).tolist() == [2, 0]
+
+
+def test_classes_without_images_or_calls_score_zero():
+    metrics = compute_metrics(np.array([0, 0]), np.log([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]]), ("a", "b", "c"))
+    assert [(score.count, score.recall, score.precision) for score in metrics.classes] == [
+        (2, 50, 100),
+        (0, 0, 0),
+        (0, 0, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "shape", "message"),
+    [
+        ([], (0, 2), "no images"),
+        ([0, 1], (2, 3), "are these the classes"),
+        ([0, 2], (2, 2), "image 1 has label 2"),
+        ([-1], (1, 2), "-1"),
+    ],
+)
+def test_bad_input(labels, shape, message):
+    with pytest.raises(DataError, match=message):
+        compute_metrics(np.array(labels, dtype=np.int64), np.zeros(shape), ("a", "b"))

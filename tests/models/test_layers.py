@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from mobilenets.models.layers import ConvNormActivation, SqueezeExcitation, hard_swish, make_divisible
+
+
+@pytest.mark.parametrize(
+    ("channels", "rounded"),
+    [
+        (1, 8),
+        (8, 8),
+        (11.2, 16),
+        (12, 16),
+        (18, 24),
+        (28, 32),
+        (56, 56),
+        (89.6, 88),
+        (33.6, 32),
+        (448, 448),
+        (1792, 1792),
+    ],
+)
+def test_make_divisible_examples(channels: float, rounded: int) -> None:
+    assert make_divisible(channels) == rounded
+
+
+@given(st.floats(min_value=0.1, max_value=1e6))
+def test_make_divisible_rounds_to_the_nearest_but_never_far_down(channels: float) -> None:
+    rounded = make_divisible(channels)
+    assert rounded % 8 == 0
+    assert rounded >= max(8, 0.9 * channels)
+    nearest = max(8, math.floor(channels / 8 + 0.5) * 8)
+    assert rounded == (nearest if nearest >= 0.9 * channels else nearest + 8)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [7, 8])
+def test_only_the_stride_changes_the_size(kernel: int, stride: int, size: int) -> None:
+    layer = ConvNormActivation(3, 8, kernel=kernel, stride=stride)
+    assert layer(torch.zeros(2, 3, size, size)).shape == (2, 8, math.ceil(size / stride), math.ceil(size / stride))
+
+
+def test_a_bias_only_where_nothing_normalizes() -> None:
+    normalized, plain = ConvNormActivation(3, 8), ConvNormActivation(3, 8, norm=None)
+    assert [name for name, _ in normalized.named_parameters()] == ["conv.weight", "norm.weight", "norm.bias"]
+    assert [name for name, _ in plain.named_parameters()] == ["conv.weight", "conv.bias"]
+
+
+def test_no_activation_leaves_the_output_linear() -> None:
+    torch.manual_seed(0)
+    linear = ConvNormActivation(3, 8, activation=None).eval()
+    x, y = torch.randn(2, 1, 3, 4, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(linear(x + y), linear(x) + linear(y))
+        assert linear(x).min() < 0
+
+
+def test_hard_swish_is_the_papers() -> None:
+    x = torch.linspace(-6, 6, 241)
+    torch.testing.assert_close(hard_swish()(x), x * F.relu6(x + 3) / 6)
+
+
+def test_squeeze_excitation_scales_each_channel_by_its_gate() -> None:
+    torch.manual_seed(0)
+    layer = SqueezeExcitation(16, 8)
+    x = torch.randn(2, 16, 5, 5)
+    squeezed = F.relu(x.mean((2, 3)) @ layer.reduce.weight.flatten(1).T + layer.reduce.bias)
+    assert isinstance(layer.expand.bias, nn.Parameter)
+    gate = F.relu6(squeezed @ layer.expand.weight.flatten(1).T + layer.expand.bias + 3) / 6
+    torch.testing.assert_close(layer(x), x * gate[:, :, None, None])

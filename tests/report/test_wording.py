@@ -1,0 +1,85 @@
+"""Numbers and sentences."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mobilenets.evaluation.results import Bounds, Latency, PairedTest
+from mobilenets.report import wording
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(0.0312, "0.0312"), (0.31249, "0.312"), (0.9996, "1.00"), (9.999, "10.0"), (12.44, "12.4"), (1234.4, "1,234")],
+)
+def test_three_digits(value: float, written: str) -> None:
+    assert wording.three_digits(value) == written
+
+
+@given(st.floats(0.01, 1e6))
+def test_three_digits_are_right_to_half_a_percent(value: float) -> None:
+    assert math.isclose(float(wording.three_digits(value).replace(",", "")), value, rel_tol=0.0051)
+
+
+@pytest.mark.parametrize(
+    ("probability", "written"), [(0.0, "p < 0.001"), (0.0123, "p = 0.012"), (0.614, "p = 0.61"), (1.0, "p = 1.00")]
+)
+def test_p_value(probability: float, written: str) -> None:
+    assert wording.p_value(probability).replace(wording.NBSP, " ") == written
+
+
+def pair(difference: float, *, differs: bool, adjusted: float) -> PairedTest:
+    return PairedTest("A", "B", difference, difference - 0.9, difference + 0.9, 0.001, adjusted, differs, "McNemar")
+
+
+@pytest.mark.parametrize(
+    ("test", "sentence"),
+    [
+        (pair(1.3, differs=True, adjusted=0.01), "A beats B by 1.3 points [0.4, 2.2], p = 0.010"),
+        (pair(-1.3, differs=True, adjusted=0.01), "B beats A by 1.3 points [0.4, 2.2], p = 0.010"),
+        (pair(0.3, differs=False, adjusted=0.6), "A and B can't be told apart: 0.3 points [−0.6, 1.2], p = 0.60"),
+        (pair(-0.3, differs=False, adjusted=0.6), "B and A can't be told apart: 0.3 points [−0.6, 1.2], p = 0.60"),
+        (pair(0.9, differs=False, adjusted=0.2), "A and B can't be told apart: 0.9 points [0.0, 1.8], p = 0.20"),
+    ],
+)
+def test_pair_sentence(test: PairedTest, sentence: str) -> None:
+    assert wording.pair_sentence(test).replace(wording.NBSP, " ") == sentence
+
+
+def test_bound_phrases_name_what_was_set_and_nothing_else() -> None:
+    assert wording.bound_phrases(Bounds()) == ()
+    phrases = wording.bound_phrases(Bounds(max_latency_ms=5.0, max_params=2_000_000, min_top1=90.5))
+    assert [phrase.replace(wording.NBSP, " ") for phrase in phrases] == [
+        "latency at most 5 ms",
+        "at most 2,000,000 parameters",
+        "test accuracy at least 90.5 %",
+    ]
+    assert wording.bound_phrases(Bounds(min_top1=0.0)) != ()
+
+
+def test_runtimes_come_in_one_order_and_unknown_ones_last() -> None:
+    latency = Latency(1.0, 1.2, 0.1, 10)
+    found = wording.runtimes([{"zeta": latency, "onnxruntime": latency}, {"pytorch": latency}])
+    assert found == ("pytorch", "onnxruntime", "zeta")
+    assert wording.runtime_name("zeta") == "zeta"
+
+
+def test_short_labels_drop_only_what_all_share() -> None:
+    assert wording.short_labels(["mobilenet_v1 x1", "mobilenet_v2 x1"]) == ("v1 x1", "v2 x1")
+    assert wording.short_labels(["mobilenet_v1 x1", "mine"]) == ("mobilenet_v1 x1", "mine")
+
+
+@given(st.text(max_size=40), st.integers(4, 20))
+def test_shortened_text_fits_and_short_text_is_kept(text: str, length: int) -> None:
+    short = wording.shortened(text, length)
+    assert len(short) <= length
+    assert (short == text) == (len(text) <= length)
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 class"), (2, "2 classes"), (1437, "1,437 classes")])
+def test_plural(count: int, words: str) -> None:
+    assert wording.plural(count, "class") == words

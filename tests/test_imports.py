@@ -1,0 +1,139 @@
+"""The walls of the house: who may import whom, what loads without PyTorch, and what the package says it offers."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mobilenets
+
+SOURCE = Path(mobilenets.__file__).parent
+EVERYWHERE = {"errors", "files", "preprocessing"}
+
+# Room -> rooms it may import, beside itself and EVERYWHERE. `evaluation.results` holds plain records, and is listed
+# apart so that rooms which only fill or show records do not depend on how they are computed.
+ARROWS: dict[str, set[str]] = {
+    "errors": set(),
+    "files": set(),
+    "preprocessing": set(),
+    "models": set(),
+    "audit": {"models"},
+    "data": set(),
+    "evaluation": set(),
+    "training": {"data", "models", "evaluation"},
+    "export": {"models", "evaluation.evaluate"},
+    "benchmark": {"evaluation.results"},
+    "report": {"audit", "evaluation", "benchmark"},
+    "comparison": {"audit", "benchmark", "data", "evaluation", "export", "models", "report", "training"},
+    "cli": {"audit", "benchmark", "comparison", "data", "evaluation", "export", "models", "report", "training"},
+}
+
+TORCH_FREE = [
+    "mobilenets",
+    "mobilenets.cli.main",
+    "mobilenets.errors",
+    "mobilenets.files",
+    "mobilenets.preprocessing",
+    "mobilenets.evaluation.results",
+    "mobilenets.benchmark.footprint",
+    "mobilenets.benchmark.latency",
+    "mobilenets.benchmark.session",
+]
+
+
+def modules() -> dict[str, Path]:
+    """Every module's dotted name below the package, and its file."""
+    return {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in SOURCE.rglob("*.py")}
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of this package that a file imports, anywhere in it, as dotted names below the package."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {name.removeprefix("mobilenets.") for name in names if name.startswith("mobilenets.")}
+    return found
+
+
+ROOMED = {name: path for name, path in modules().items() if name.partition(".")[0] in ARROWS}
+
+
+def test_the_table_names_every_room() -> None:
+    assert {name.partition(".")[0] for name in modules()} - {"__init__", "__main__"} == set(ARROWS)
+
+
+@pytest.mark.parametrize("name", sorted(ROOMED))
+def test_only_allowed_arrows(name: str) -> None:
+    room = name.partition(".")[0]
+    allowed = ARROWS[room] | EVERYWHERE | {room}
+    for target in imported(ROOMED[name]):
+        assert target in allowed or target.partition(".")[0] in allowed, f"{name} may not import {target}"
+
+
+def test_no_cycle_between_modules() -> None:
+    graph = {name: {target for target in imported(path) if target in ROOMED} for name, path in ROOMED.items()}
+    assert len(tuple(graphlib.TopologicalSorter(graph).static_order())) == len(graph)
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*/__init__.py")), ids=lambda path: path.parent.name)
+def test_a_rooms_init_holds_only_its_docstring(path: Path) -> None:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    assert len(body) == 1
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_no_file_is_longer_than_400_lines(name: str) -> None:
+    assert len(modules()[name].read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_the_core_loads_without_pytorch_or_any_extra() -> None:
+    blocked = ["torch", "torchvision", "sklearn", "matplotlib", "jinja2", "pydantic", "safetensors", "scipy", "onnx"]
+    program = (
+        "import sys, importlib\n"
+        f"for name in {blocked!r}: sys.modules[name] = None\n"
+        f"for name in {TORCH_FREE!r}: importlib.import_module(name)\n"
+        "from mobilenets.cli.main import main\n"
+        "assert main(['--help']) == 0\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "compare" in done.stdout
+
+
+def test_the_public_names_are_these_and_all_there() -> None:
+    assert sorted(mobilenets.__all__) == [
+        "Bounds",
+        "MobilenetsError",
+        "Preprocessing",
+        "Recipe",
+        "__version__",
+        "compare",
+        "count",
+        "create_model",
+        "evaluate",
+        "export_onnx",
+        "list_models",
+        "load_dataset",
+        "load_network",
+        "load_recipe",
+    ]
+    for name in mobilenets.__all__:
+        assert getattr(mobilenets, name) is not None
+    assert set(mobilenets.__all__) <= set(dir(mobilenets))
+
+
+def test_an_unknown_public_name_lists_those_there_are() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'creat_model'; it has .*create_model"):
+        mobilenets.creat_model  # noqa: B018

@@ -1,0 +1,49 @@
+"""A tiny training that is real: digits at 8x8 through a narrow MobileNetV3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mobilenets.data.loader import PreparedImages
+from mobilenets.models.registry import create_model
+from mobilenets.training.loop import Training
+from mobilenets.training.observer import Observer, Silent
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.state import Experiment
+
+QUICK = Recipe(
+    epochs=2,
+    batch_size=16,
+    learning_rate=3e-3,
+    flip=False,
+    crop_padding=1,
+    precision="float32",
+    memory_format="contiguous",
+)
+
+StartTraining = Callable[..., Training]
+
+
+@pytest.fixture
+def start_training(few_digits: PreparedImages) -> StartTraining:
+    """Make a `Training` for a run folder; everything but the folder has a default."""
+
+    def start(run: Path, recipe: Recipe = QUICK, observer: Observer | None = None) -> Training:
+        torch.manual_seed(recipe.seed)
+        model = create_model("mobilenet_v3_small", num_classes=10, width_mult=0.25, image_size=8)
+        run.mkdir(parents=True, exist_ok=True)
+        return Training(
+            model,
+            few_digits,
+            recipe,
+            run,
+            experiment=Experiment(model.config.to_dict(), recipe.to_dict(), {"digest": "digits"}),
+            device=torch.device("cpu"),
+            observer=observer or Silent(),
+        )
+
+    return start
