@@ -42,6 +42,7 @@ class EvaluateOptions:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(EvaluateOptions, argv, "evaluate", ABOUT)
+    import torch
     from rich.console import Console
 
     from mobilenets.cli.live import Live
@@ -69,7 +70,8 @@ def main(argv: Sequence[str]) -> int:
             skip_bad=options.skip_bad,
             progress=lambda done, total: live.progress("reading images", done, total),
         )
-        predict = torch_predict(saved.model, saved.preprocessing, choose_device(options.device))
+        device = choose_device(options.device)
+        predict = torch_predict(saved.model, saved.preprocessing, device, torch.channels_last)
         scored = evaluate(
             predict,
             images.batches(SCORING_BATCH),

@@ -105,7 +105,8 @@ def _open_cifar10(root: Path, *, train: bool = True, download: bool = False) -> 
 def _archive_address() -> str:
     from torchvision.datasets import CIFAR10
 
-    return CIFAR10.url
+    address: str = CIFAR10.url
+    return address
 
 
 def _by_hand(root: Path) -> str:

@@ -24,6 +24,7 @@ from mobilenets.errors import NonFiniteLossError, RunError, TrainingInterruptedE
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.models.network import MobileNet
 from mobilenets.models.normalizer import Normalizer
+from mobilenets.training.allocator import keep_freed_memory
 from mobilenets.training.device import ComputePlan, choose_plan
 from mobilenets.training.ema import build_ema
 from mobilenets.training.interrupt import stop_on_interrupt
@@ -81,6 +82,8 @@ class Training:
             TrainingInterruptedError: on Ctrl-C; the state is saved.
             RunError: `resume` where nothing, or something else, was begun.
         """
+        if self.device.type == "cpu":
+            keep_freed_memory()
         plan = self._restore() if resume else self._begin()
         progress = self.progress
         self.model.train()
