@@ -19,5 +19,8 @@ test: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[train,export,dev]'
 	touch $@
 
+figures: .venv/installed
+	$(BIN)/python benchmarks/tables.py
+
 clean:
 	rm -rf .venv demo-report build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

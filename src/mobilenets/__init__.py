@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mobilenets.models.saved import load_network
     from mobilenets.preprocessing import Preprocessing
     from mobilenets.training.recipe import Recipe, load_recipe
+    from mobilenets.training.train import train
 
 __version__ = version("mobilenets")
 
@@ -42,6 +43,7 @@ __all__ = [
     "load_dataset",
     "load_network",
     "load_recipe",
+    "train",
 ]
 
 _HOMES = {
@@ -58,6 +60,7 @@ _HOMES = {
     "load_dataset": "data.datasets",
     "load_network": "models.saved",
     "load_recipe": "training.recipe",
+    "train": "training.train",
 }
 
 

@@ -1,187 +1,27 @@
-"""From an image file to a network's input, with Pillow and NumPy only: training, exported files and runtimes share it.
+"""From a picture to a network's input, with Pillow and NumPy only: training, exported files and runtimes share it.
 
-`open_image` turns whatever Pillow reads into an upright 8-bit RGB picture, or says in one phrase why it can't.
-`Preprocessing` resizes, crops and normalizes, and travels with the weights as a small dictionary.
+`Preprocessing` resizes, crops and normalizes what `images.open_image` reads, and travels with the weights as a small
+dictionary.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import re
-import struct
-import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import BinaryIO, Final, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image
 
-from mobilenets.errors import BadImage, BadImagesError, DataError
+from mobilenets.errors import DataError
 
-MAX_PIXELS: Final = 80_000_000
-"""Pixels a picture may have. The header is believed before anything is decoded, so a bomb costs nothing."""
-
-# Pillow reads some forty formats; these are the ones photographs come in. Leaving the others out keeps, among others,
-# PostScript (which Pillow hands to Ghostscript) away from files of unknown origin.
-_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
-# What Pillow's decoders raise on damaged files: there is no common base.
-_DECODER_FAULTS: Final = (
-    *(OSError, SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError),
-    *(RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
-)
-_NOT_THIS_FORMAT: Final = (SyntaxError, IndexError, TypeError, struct.error)  # the list `Image.open` goes by
-_DEEP_MODES: Final = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-_PILLOW_REMARKS: Final = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)  # as `warnings.filters` stores it
-_TIFF_PHOTOMETRIC: Final = 262
 _FILTERS: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _MAX_SIDE: Final = 4096
 # A picture longer than this many times its shorter side is cropped before it is resized: enlarging a 1x60000 strip
 # to a shorter side of 224 would take 9 GB, of which the centre crop keeps a millionth.
 _MAX_ASPECT: Final = 16
-
-
-class _UnreadableError(Exception):
-    """Why a picture can't be read; becomes a `BadImage` once the name is known."""
-
-
-def open_image(source: Path | BinaryIO, *, name: str | None = None) -> Image.Image:
-    """Decode the picture in a file: upright, 8-bit RGB, completely read.
-
-    EXIF orientation is applied. Transparency is composited over white; CMYK and YCCK become RGB by Pillow's formula
-    (colour profiles are not applied); of an animation the first frame counts. Deeper pixels are scaled, never clipped:
-    16-bit grey by 255/65535; integers beyond 16 bits from their least to their greatest value; floats from [0, 1],
-    else [0, 255], else [0, 65535], else from their least to their greatest. Safe to call from several threads.
-
-    Args:
-        source: a path, or an open binary file that can seek.
-        name: what to call the picture in the error; by default the path.
-
-    Raises:
-        BadImagesError: it can't be read; its only `bad` entry says why.
-    """
-    try:
-        if isinstance(source, Path):
-            with source.open("rb") as file:
-                return _decode(file)
-        return _decode(source)
-    except (_UnreadableError, OSError) as error:
-        raise _bad_image(source, name, error) from error
-
-
-def read_size(source: Path | BinaryIO, *, name: str | None = None) -> tuple[int, int]:
-    """Return a picture's width and height in pixels from its header alone; EXIF may still exchange the two.
-
-    Raises:
-        BadImagesError: there is no readable header.
-    """
-    try:
-        if isinstance(source, Path):
-            with source.open("rb") as file:
-                return _identify(file).size
-        return _identify(source).size
-    except (_UnreadableError, OSError) as error:
-        raise _bad_image(source, name, error) from error
-
-
-def _bad_image(source: Path | BinaryIO, name: str | None, error: Exception) -> BadImagesError:
-    label = name or str(source if isinstance(source, Path) else getattr(source, "name", "image"))
-    reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-    return BadImagesError([BadImage(label, reason[:1].lower() + reason[1:])])
-
-
-def _decode(file: BinaryIO) -> Image.Image:
-    image = _identify(file)
-    try:
-        image.load()
-    except _DECODER_FAULTS as error:
-        raise _UnreadableError(_reason(error)) from error
-    # With whole pixels and a broken EXIF block, viewers show a picture as it is stored, and so do we.
-    with contextlib.suppress(*_DECODER_FAULTS):
-        ImageOps.exif_transpose(image, in_place=True)
-    return _to_rgb(image)
-
-
-def _identify(file: BinaryIO) -> ImageFile.ImageFile:
-    """Open the header. Unlike `Image.open` it does not warn of bombs, and it tells a broken header from no image."""
-    _hush_pillow()
-    Image.init()
-    file.seek(0)
-    prefix = file.read(16)
-    if not prefix:
-        raise _UnreadableError("empty file (0 bytes)")
-    for format_name in _FORMATS:
-        factory, accept = Image.OPEN[format_name]
-        if accept is not None and accept(prefix) is not True:
-            continue
-        file.seek(0)
-        try:
-            image: ImageFile.ImageFile = factory(file, "")
-        except _NOT_THIS_FORMAT as error:
-            raise _UnreadableError(
-                f"damaged or truncated: starts like {format_name}, but its header can't be read"
-            ) from error
-        except _DECODER_FAULTS as error:
-            raise _UnreadableError(_reason(error)) from error
-        _check_size(*image.size)
-        return image
-    raise _UnreadableError(f"not an image (known are {', '.join(_FORMATS)})")
-
-
-def _check_size(width: int, height: int) -> None:
-    if width < 1 or height < 1:
-        raise _UnreadableError(f"damaged: {width}x{height} pixels")
-    if width * height > MAX_PIXELS:
-        allowed = f"more than {MAX_PIXELS // 1_000_000} million allowed"
-        raise _UnreadableError(f"decompression bomb: {width}x{height} pixels, {allowed}")
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    if isinstance(error, Image.DecompressionBombError):
-        return "decompression bomb: a frame is larger than the picture says"
-    if isinstance(error, EOFError) or "truncated" in text.lower():
-        return "truncated: the file ends before the picture does"
-    return f"damaged: {text.splitlines()[0]}"
-
-
-def _hush_pillow() -> None:
-    """Silence Pillow's remarks about odd metadata, which `open_image` copes with.
-
-    `warnings.catch_warnings` is no way to do that: it is not thread-safe before Python 3.14. A filter that names
-    Pillow's modules and nothing else is put in front once and stays.
-    """
-    if not warnings.filters or warnings.filters[0] != _PILLOW_REMARKS:
-        warnings.filterwarnings("ignore", category=UserWarning, module=_PILLOW_REMARKS[3].pattern)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in _DEEP_MODES:
-        return _to_8_bits(image).convert("RGB")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
-
-
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale grey of more than 8 bits to mode L; `Image.convert` would clip at 255."""
-    values = np.asarray(image).astype(np.float32)
-    finite = np.isfinite(values)
-    if not finite.any():
-        raise _UnreadableError("damaged: no pixel has a finite value")
-    least, greatest = float(values[finite].min()), float(values[finite].max())
-    usual = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
-    low, high = next(((0.0, top) for top in usual if least >= 0 and greatest <= top), (least, greatest))
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    if image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0:
-        values = high - values  # WhiteIsZero, which Pillow turns round for 8 bits but not for 16
-    scaled = (values - low) * (255.0 / max(high - low, 1e-12))
-    return Image.fromarray(np.rint(scaled).astype(np.uint8))
 
 
 @dataclass(frozen=True)

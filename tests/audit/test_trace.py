@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from mobilenets.audit.trace import trace
+from mobilenets.errors import ModelError
 
 
 def test_buffers_are_shared_by_views_and_by_work_in_place() -> None:
@@ -60,7 +62,45 @@ def test_of_several_outputs_the_first_gives_the_shape() -> None:
 
 def test_the_callers_hooks_see_nothing() -> None:
     model = nn.Sequential(nn.Linear(2, 2))
-    seen: list[torch.Size] = []
-    model[0].register_forward_hook(lambda module, args, output: seen.append(output.shape))
-    trace(model, (1, 2))
-    assert len(model[0]._forward_hooks) == 1
+    seen: list[str] = []
+    model[0].register_forward_hook(lambda module, args, output: seen.append("after"))
+    model.register_forward_pre_hook(lambda module, args: seen.append("before"))
+    assert trace(model, (1, 2)).modules["0"].output_shape == (1, 2)
+    assert seen == []
+    model(torch.zeros(1, 2))
+    assert seen == ["before", "after"]
+
+
+class Picky(nn.Module):
+    """Turns every input down, in the way it was told to."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("too small\nstack"), "too small"),
+        (ValueError("odd"), "odd"),
+        (AssertionError(), "AssertionError"),
+        (TypeError("grey"), "grey"),
+        (IndexError("empty"), "empty"),
+        (ZeroDivisionError("by zero"), "by zero"),
+    ],
+)
+def test_an_input_the_network_refuses_is_one_line(error: Exception, said: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        trace(Picky(error), (1, 3, 8, 8))
+    assert str(caught.value) == f"Picky can't take an input of 1 x 3 x 8 x 8: {said}"
+
+
+@pytest.mark.parametrize("side", [10**10, 10**30, -1])
+def test_a_shape_no_tensor_can_have_is_one_line(side: int) -> None:
+    with pytest.raises(ModelError, match=f"Conv2d can't take an input of 1 x 3 x {side} x {side}: ") as caught:
+        trace(nn.Conv2d(3, 4, 1), (1, 3, side, side))
+    assert "\n" not in str(caught.value)

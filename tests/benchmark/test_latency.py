@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from mobilenets.benchmark.latency import measure_latency, round_order, summarize, within_noise
+from mobilenets.benchmark.latency import measure_latency, round_order, summarize
 from mobilenets.errors import MobilenetsError
 from mobilenets.evaluation.results import Latency
 
@@ -89,11 +89,6 @@ def test_summary_is_numpys_percentiles():
     summary = summarize(values)
     assert summary.median_ms == pytest.approx(np.median(values) / 1e6)
     assert summary.p95_ms == pytest.approx(np.percentile(values, 95) / 1e6)
-
-
-def test_within_noise():
-    assert within_noise(Latency(1.0, 2.0, 0.2, 9), Latency(1.15, 2.0, 0.2, 9))
-    assert not within_noise(Latency(1.0, 2.0, 0.1, 9), Latency(1.15, 2.0, 0.1, 9))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,18 +82,35 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Run, arguments: tuple[str, .
     assert done.stdout == ""
 
 
-def test_a_missing_extra_is_named() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "package", "extra"),
+    [
+        (["summary", "mobilenet_v2"], "torch", "train"),
+        (["train", "mobilenet_v2", "--out", "x"], "pydantic", "train"),
+        (["train", "--help"], "pydantic", "train"),
+        (["evaluate", "x"], "torch", "train"),
+        (["compare"], "sklearn", "train"),
+        (["compare"], "onnx", "export"),
+    ],
+)
+def test_a_missing_extra_is_named_before_any_work(
+    arguments: list[str], package: str, extra: str, tmp_path: Path
+) -> None:
     program = (
-        "import sys\nsys.modules['torch'] = None\nfrom mobilenets.cli.main import main\n"
-        "sys.exit(main(['summary', 'mobilenet_v2']))"
+        f"import sys\nsys.modules[{package!r}] = None\nfrom mobilenets.cli.main import main\n"
+        f"sys.exit(main({arguments!r}))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.strip() == "mobilenets: summary needs torch: pip install 'mobilenets[train]'"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert f" needs {package}" in done.stderr
+    assert done.stderr.strip().endswith(f"pip install 'mobilenets[{extra}]'")
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
-    pipeline = f"{sys.executable} -m mobilenets summary mobilenet_v2 | head -1"
+    pipeline = f"{sys.executable} -m mobilenets summary mobilenet_v2 --json | head -c 1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {pipeline}"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr == ""

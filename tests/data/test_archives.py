@@ -1,6 +1,7 @@
 """Images out of zips, and zips that are not what they should be."""
 
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ def test_a_zip_is_read_without_junk(make_zip: MakeZip, png: Png) -> None:
     tree = read_zip(path)
     assert [parts for parts, _ in tree.files] == [("pets", "cat", "1.png"), ("pets", "dog", "2.png")]
     assert tree.folders == {("pets",), ("pets", "cat"), ("pets", "dog")}
-    assert tree.ignored == 1
+    assert tree.ignored == [("pets", "readme.txt")]
     source = tree.files[1][1]
     assert (source.name, source.size) == ("pets/dog/2.png", len(png(2)))
     assert source.open().getpixel((0, 0)) == (2, 100, 200)
@@ -111,6 +112,45 @@ def test_an_unknown_packing_method(make_zip: MakeZip, png: Png) -> None:
     path.write_bytes(bytes(content))
     with pytest.raises(DataError, match="packed by method 97"):
         read_zip(path)
+
+
+def test_a_packing_method_that_unpacks_without_a_bound(tmp_path: Path, png: Png) -> None:
+    path = tmp_path / "pets.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("cat/1.png", png())
+    with pytest.raises(DataError, match=r"packed by method 14, .* unpack it and give the folder"):
+        read_zip(path)
+
+
+def test_a_bomb_that_lies_about_its_size(make_zip: MakeZip) -> None:
+    path = make_zip({"cat/bomb.png": b"\0" * (64 * 2**20)})
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, content.index(b"PK\x01\x02") + 24, 100)  # the size it claims to unpack to
+    path.write_bytes(bytes(content))
+    ((_, bomb),) = read_zip(path).files
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadImagesError, match=r"bomb\.png: damaged in the zip"):
+            bomb.open()
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_utf_8_names_that_do_not_say_so(make_zip: MakeZip, png: Png) -> None:
+    path = make_zip({"köter/größe.png": png(1), "zebra/\N{LATIN SMALL LETTER E WITH ACUTE}.png": png(2)})
+    content = path.read_bytes()
+    assert content.count(b"\x00\x08\x08\x00") == 4  # flags and method of two members, each written twice
+    path.write_bytes(content.replace(b"\x00\x08\x08\x00", b"\x00\x00\x08\x00"))
+    tree = read_zip(path)
+    assert [parts for parts, _ in tree.files] == [("köter", "größe.png"), ("zebra", "é.png")]
+    assert tree.files[0][1].open().getpixel((0, 0)) == (1, 100, 200)
+
+
+def test_dos_names_stay_as_they_are(make_zip: MakeZip, png: Png) -> None:
+    path = make_zip({"k@ter/1.png": png()})
+    path.write_bytes(path.read_bytes().replace(b"k@ter", b"k\x94ter"))
+    assert [parts for parts, _ in read_zip(path).files] == [("köter", "1.png")]
 
 
 def test_an_absurdly_large_member(make_zip: MakeZip, png: Png, monkeypatch: pytest.MonkeyPatch) -> None:

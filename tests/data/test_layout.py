@@ -127,6 +127,17 @@ def test_refusals(make_folder: MakeFolder, counts: dict[str, int], message: str)
     assert message in refusal(make_folder(counts))
 
 
+def test_files_that_are_no_images_are_named(make_folder: MakeFolder) -> None:
+    root = make_folder({"wrap/cat": 2, "wrap/dog": 0})
+    for name in ("1.heic", "2.HEIC", "inner.tga"):
+        (root / "wrap" / "dog" / name).write_bytes(b"x")
+    expected = "dog has no image that can be read: 2 files .heic, 1 file .tga; convert pictures to JPEG"
+    assert f"class folder pets/wrap/{expected}" in refusal(root)
+    for name in ("0.png", "1.png"):
+        (root / "wrap" / "cat" / name).unlink()
+    assert "pets/wrap has no image that can be read: 2 files .heic, 1 file .tga; convert" in refusal(root)
+
+
 def test_names_of_images_and_junk() -> None:
     assert all(map(is_image_name, ["a.jpg", "b.JPEG", "c.d.png", "e.tif"]))
     assert not any(map(is_image_name, ["a.txt", "jpg", "a.npy", "b.jpg.part"]))

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import mobilenets.data.decoding as decoding
 import mobilenets.data.loader as loader
 from mobilenets.data.datasets import load_dataset
 from mobilenets.data.loader import PreparedImages, prepare
@@ -105,7 +107,7 @@ class GatedSource:
 
 
 def test_one_batch_is_decoded_ahead_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader, "_worker_count", lambda sources: 1)
+    monkeypatch.setattr(decoding, "usable_cores", lambda: 1)
     opened: set[str] = set()
     gate = threading.Event()
     gate.set()
@@ -177,7 +179,7 @@ def test_an_image_that_goes_bad_later(make_folder: MakeFolder) -> None:
 
 def test_progress_is_told_from_the_calling_thread_and_not_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
-    monkeypatch.setattr(loader.time, "monotonic", lambda: next(clock) * 0.03)
+    monkeypatch.setattr(decoding.time, "monotonic", lambda: next(clock) * 0.03)
     calls: list[tuple[int, int]] = []
     threads: set[int] = set()
 
@@ -205,6 +207,77 @@ def test_a_broken_off_run_stops_decoding() -> None:
         prepare(split, SIZE, progress=interrupt)
     assert len(opened) < 20_000
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode") and thread.is_alive()]
+
+
+class SlowSource(GatedSource):
+    """A source whose first picture interrupts the run while others are being decoded."""
+
+    def open(self) -> Image.Image:
+        self.opened.add(self.name)
+        if len(self.opened) == 1:
+            raise KeyboardInterrupt
+        self.gate.wait(0.02)
+        return Image.new("RGB", (8, 8))
+
+
+def test_an_interrupted_run_does_not_finish_its_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "usable_cores", lambda: 2)
+    opened: set[str] = set()
+    split = ImageSplit([SlowSource(str(i), opened, threading.Event()) for i in range(128)], np.zeros(128, np.int64))
+    for source in split.sources:
+        source.size = 8192  # type: ignore[misc]
+    with pytest.raises(KeyboardInterrupt):
+        prepare(split, SIZE)
+    assert len(opened) < 20  # of the 64 in the other chunk
+
+
+def test_a_closed_stream_does_not_finish_the_batch_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "usable_cores", lambda: 1)
+    opened: set[str] = set()
+    gates = [threading.Event(), threading.Event()]
+    for gate in gates:
+        gate.set()
+    split = ImageSplit([GatedSource(str(i), opened, gates[i > 0]) for i in range(82)], np.zeros(82, np.int64))
+    images = prepare(split, SIZE, memory_limit=0)
+    opened.clear()
+    gates[1].clear()
+    stream = images.stream([[0], range(1, 81)])
+    next(stream)
+    while "1" not in opened:  # the first picture of the batch ahead is being decoded now
+        time.sleep(0.001)
+    stream.close()  # type: ignore[attr-defined]
+    gates[1].set()
+    images.batch([81])  # the one thread takes tasks in their order, so what was begun before is done after this
+    assert opened == {"0", "1", "81"}
+
+
+def test_chunks_are_small_for_large_files() -> None:
+    def chunks(sizes: list[int]) -> list[int]:
+        gate = threading.Event()
+        sources: list[GatedSource] = []
+        for size in sizes:
+            sources.append(GatedSource("", set(), gate))
+            sources[-1].size = size
+        return [len(chunk) for chunk in decoding._chunks(sources)]
+
+    assert chunks([]) == []
+    assert chunks([1000] * 150) == [64, 64, 22]
+    assert chunks([2**20] * 10) == [4, 4, 2]
+    assert chunks([2**30, 5, 2**30]) == [1, 1, 1]
+
+
+def test_a_small_machine_keeps_fewer_pixels(make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = plain_split(make_folder({"cat": 2, "dog": 2}))
+    for memory, in_memory in ((4 * 768, True), (4 * 768 - 4, False), (None, True), (2**60, True)):
+        monkeypatch.setattr(loader, "physical_memory", lambda memory=memory: memory)
+        assert prepare(split, SIZE).in_memory == in_memory
+        assert loader.default_memory_limit() <= loader.MEMORY_LIMIT
+
+
+def test_workers_are_the_cores_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "usable_cores", lambda: 3)
+    gate = threading.Event()
+    assert decoding.worker_count([GatedSource("", set(), gate)]) == 3
 
 
 def test_grey_and_other_sizes() -> None:

@@ -21,7 +21,7 @@ GOOD: dict[str, Any] = {
 }
 BAD = [
     *(("num_classes", value) for value in (0, -1, 2.0, True, "10", None)),
-    *(("image_size", value) for value in (7, 0, -224, 96.5, False, "96", None, (96, 96))),
+    *(("image_size", value) for value in (7, 0, -224, 4097, 10**10, 96.5, False, "96", None, (96, 96))),
     *(("in_channels", value) for value in (0, 1.5, True, None)),
     *(("width_mult", value) for value in (0, -0.5, math.nan, math.inf, 11, True, "0.5", None, 1j)),
     *(("dropout", value) for value in (-0.1, 1, 1.5, math.nan, False, "0.2")),
@@ -37,11 +37,17 @@ def test_a_bad_value_is_named_with_what_is_valid(field: str, value: object) -> N
     assert "\n" not in message
 
 
+def test_the_range_of_the_image_size_is_said() -> None:
+    with pytest.raises(ModelError, match="a whole number, from 8 to 4096"):
+        NetworkConfig(**{**GOOD, "image_size": 5000})
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("num_classes", 1),
         ("image_size", 8),
+        ("image_size", 4096),
         ("in_channels", 1),
         ("width_mult", 10),
         ("width_mult", 0.01),

@@ -42,7 +42,10 @@ def test_rows_fit_each_other() -> None:
     assert len(ROWS) == 13
 
 
-@pytest.mark.parametrize("activation", ["relu", "relu6"])
-def test_timm_gives_the_same_outputs(activation: str, assert_parity: Parity) -> None:
-    theirs = timm.create_model("mobilenetv1_100", act_layer=activation)
-    assert_parity(create_model("mobilenet_v1", activation=activation), theirs)
+@pytest.mark.parametrize(
+    ("timm_name", "width_mult", "activation"),
+    [("mobilenetv1_100", 1.0, "relu"), ("mobilenetv1_100", 1.0, "relu6"), ("mobilenetv1_125", 1.25, "relu6")],
+)
+def test_timm_gives_the_same_outputs(timm_name: str, width_mult: float, activation: str, assert_parity: Parity) -> None:
+    theirs = timm.create_model(timm_name, act_layer=activation)
+    assert_parity(create_model("mobilenet_v1", width_mult=width_mult, activation=activation), theirs)

@@ -51,6 +51,9 @@ def test_torchvision_gives_the_same_outputs(assert_parity: Parity) -> None:
     assert_parity(create_model("mobilenet_v2"), torchvision.models.mobilenet_v2())
 
 
-@pytest.mark.parametrize(("name", "width_mult"), [("mobilenetv2_050", 0.5), ("mobilenetv2_140", 1.4)])
+@pytest.mark.parametrize(
+    ("name", "width_mult"),
+    [("mobilenetv2_035", 0.35), ("mobilenetv2_050", 0.5), ("mobilenetv2_075", 0.75), ("mobilenetv2_140", 1.4)],
+)
 def test_timm_gives_the_same_outputs(name: str, width_mult: float, assert_parity: Parity) -> None:
     assert_parity(create_model("mobilenet_v2", width_mult=width_mult), timm.create_model(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -41,6 +41,7 @@ MODELS = (
     "mobilenet_v3_large_minimalistic",
     "mobilenet_v3_small_minimalistic",
 )
+EVIL = "<img src=x onerror=document.title='owned'>\"'&"
 Floats = npt.NDArray[np.float64]
 
 
@@ -221,3 +222,29 @@ def comparison() -> Comparison:
 @pytest.fixture(scope="session")
 def make_comparison() -> Callable[..., Comparison]:
     return make
+
+
+@pytest.fixture(scope="session")
+def hostile(make_comparison: Callable[..., Comparison]) -> Comparison:
+    """A comparison in which everything a user can name tries to be HTML."""
+    made = make_comparison(2, names=tuple(f"{EVIL} {i}" for i in range(10)), bounds=Bounds(min_top1=50.0))
+    rows = tuple(
+        replace(
+            row,
+            label=f"{EVIL} {row.label}",
+            mistakes=tuple(replace(mistake, image=f"{EVIL}.png") for mistake in row.mistakes),
+        )
+        for row in made.rows
+    )
+    return replace(
+        made,
+        rows=rows,
+        data=replace(made.data, name=EVIL, skipped=(EVIL,), notes=(EVIL,)),
+        command=EVIL,
+        created=EVIL,
+        notes=(EVIL,),
+        recipe={EVIL: EVIL},
+        environment={EVIL: EVIL},
+        choice=Choice(rows[0].label, EVIL),
+        pairs=tuple(replace(pair, first=EVIL, method=EVIL) for pair in made.pairs),
+    )

@@ -24,6 +24,7 @@ from mobilenets.report.tables import (
     metrics_table,
     read_json,
     to_json,
+    verdict_lines,
     write_csv,
     write_json,
 )
@@ -118,6 +119,26 @@ def test_json_round_trip(comparison: Comparison, tmp_path: Path) -> None:
     write_json(comparison, tmp_path / "c.json")
     assert read_json(tmp_path / "c.json") == comparison
     assert json.loads(to_json(comparison))["rows"][0]["label"] == comparison.rows[0].label
+
+
+def test_json_keeps_a_row_of_the_confusion_on_one_line(comparison: Comparison) -> None:
+    """And touches no text, not even one that looks like a list over several lines."""
+    odd = replace(comparison, command="[\n  1,\n  2\n]", notes=("[1,\n2]",))
+    text = to_json(odd)
+    confusion = comparison.rows[0].runs[0].test.confusion
+    assert f"{list(confusion[0])},\n" in text
+    assert json.loads(text)["command"] == odd.command
+    assert json.loads(text)["notes"] == list(odd.notes)
+
+
+def test_verdict_lines_are_the_tests_of_the_network_to_take(comparison: Comparison) -> None:
+    chosen = str(comparison.choice.label)
+    lines = verdict_lines(comparison)
+    assert len(lines) == len(comparison.rows) - 1
+    assert all(chosen in line and "\u00a0" not in line and "p " in line for line in lines)
+    best = max(comparison.rows, key=lambda row: row.test_top1.mean).label
+    assert all(best in line for line in verdict_lines(replace(comparison, choice=Choice(None, "none fits"))))
+    assert verdict_lines(replace(comparison, rows=(), pairs=())) == ()
 
 
 recipe_values = st.one_of(

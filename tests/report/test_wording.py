@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilenets.evaluation.results import Bounds, Latency, PairedTest
+from mobilenets.evaluation import wording as numbers
+from mobilenets.evaluation.choose import choose
+from mobilenets.evaluation.results import Bounds, Comparison, Latency, PairedTest
 from mobilenets.report import wording
 
 
@@ -17,19 +20,28 @@ from mobilenets.report import wording
     [(0.0312, "0.0312"), (0.31249, "0.312"), (0.9996, "1.00"), (9.999, "10.0"), (12.44, "12.4"), (1234.4, "1,234")],
 )
 def test_three_digits(value: float, written: str) -> None:
-    assert wording.three_digits(value) == written
+    assert numbers.three_digits(value) == written
 
 
 @given(st.floats(0.01, 1e6))
 def test_three_digits_are_right_to_half_a_percent(value: float) -> None:
-    assert math.isclose(float(wording.three_digits(value).replace(",", "")), value, rel_tol=0.0051)
+    assert math.isclose(float(numbers.three_digits(value).replace(",", "")), value, rel_tol=0.0051)
 
 
 @pytest.mark.parametrize(
     ("probability", "written"), [(0.0, "p < 0.001"), (0.0123, "p = 0.012"), (0.614, "p = 0.61"), (1.0, "p = 1.00")]
 )
 def test_p_value(probability: float, written: str) -> None:
-    assert wording.p_value(probability).replace(wording.NBSP, " ") == written
+    assert numbers.p_value(probability) == written
+    assert wording.p_value(probability) == written.replace(" ", wording.NBSP)
+
+
+def test_the_reason_of_a_choice_writes_p_as_the_page_does(comparison: Comparison) -> None:
+    dear, cheap = comparison.rows[0], comparison.rows[-1]
+    cheap = replace(cheap, test_top1=replace(cheap.test_top1, mean=dear.test_top1.mean - 1.0))
+    test = PairedTest(dear.label, cheap.label, 1.0, -1.0, 3.0, 0.5, 1.0, False, "McNemar")
+    assert "p = 1.00" in choose((dear, cheap), (test,), Bounds()).reason
+    assert "p = 1.00" in wording.pair_sentence(test).replace(wording.NBSP, " ")
 
 
 def pair(difference: float, *, differs: bool, adjusted: float) -> PairedTest:

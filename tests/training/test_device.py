@@ -1,78 +1,21 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import torch
 
 from mobilenets.errors import DeviceError
-from mobilenets.models.registry import create_model
-from mobilenets.training import device as room
-from mobilenets.training.device import ComputePlan, choose_device, choose_plan, plan_cache
-from mobilenets.training.objectives import CrossEntropy
-from mobilenets.training.recipe import Recipe
-
-SPEED = {
-    ComputePlan("float32", "contiguous"): 1.0,
-    ComputePlan("float32", "channels_last"): 0.97,
-    ComputePlan("bfloat16", "channels_last"): 0.5,
-}
+from mobilenets.training.device import choose_device, processor_name
 
 
-def choose(recipe: Recipe, cache: Path) -> tuple[ComputePlan, str]:
-    torch.manual_seed(0)
-    model = create_model("mobilenet_v3_small", num_classes=3, width_mult=0.25, image_size=8)
-    return choose_plan(model, torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]), recipe, CrossEntropy(), cache)
-
-
-def test_the_cpu_is_always_there_and_a_wrong_name_lists_what_is() -> None:
+def test_the_cpu_is_always_there() -> None:
     assert choose_device("cpu").type == "cpu"
     assert choose_device().type in ("cpu", "cuda", "mps")
-    with pytest.raises(DeviceError, match=r"no device tpu here; there is .*cpu"):
-        choose_device("tpu")
 
 
-def test_a_fixed_recipe_is_not_measured(tmp_path: Path) -> None:
-    recipe = Recipe(precision="bfloat16", memory_format="contiguous")
-    assert choose(recipe, tmp_path / "cache.json") == (ComputePlan("bfloat16", "contiguous"), "as the recipe says")
-    assert not (tmp_path / "cache.json").exists()
+@pytest.mark.parametrize("name", ["tpu", "cpu:x", "cuda:99", ""])
+def test_a_wrong_name_lists_what_is_there(name: str) -> None:
+    with pytest.raises(DeviceError, match=r"; there is cpu"):
+        choose_device(name)
 
 
-def test_measuring_runs_real_steps_and_changes_nothing(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = create_model("mobilenet_v3_small", num_classes=3, width_mult=0.25, image_size=8).eval()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
-    plan, how = choose_plan(model, images, labels, Recipe(), CrossEntropy(), tmp_path / "cache.json")
-    assert plan in SPEED
-    assert how.count("images/s") == 3
-    assert not model.training
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-
-
-@pytest.mark.parametrize(("bfloat16", "best"), [(0.5, "bfloat16"), (2.0, "float32"), (0.96, "float32")])
-def test_the_fastest_wins_and_a_near_tie_goes_to_the_simpler(
-    bfloat16: float, best: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    speed = {**SPEED, ComputePlan("bfloat16", "channels_last"): bfloat16}
-    monkeypatch.setattr(room, "_seconds_per_step", lambda *arguments: speed[arguments[-1]])
-    plan, _ = choose(Recipe(), tmp_path / "cache.json")
-    assert plan.precision == best
-    if best == "float32":
-        assert plan.memory_format == "contiguous"
-
-
-def test_an_answer_is_kept_and_a_damaged_cache_is_measured_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(room, "_seconds_per_step", lambda *arguments: SPEED[arguments[-1]])
-    first, _ = choose(Recipe(), tmp_path / "cache.json")
-    monkeypatch.setattr(room, "_seconds_per_step", lambda *arguments: 1 / SPEED[arguments[-1]])
-    assert choose(Recipe(), tmp_path / "cache.json") == (first, "measured here before")
-    (tmp_path / "cache.json").write_text("{")
-    assert choose(Recipe(), tmp_path / "cache.json")[0] != first
-
-
-def test_the_cache_is_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert plan_cache() == tmp_path / "mobilenets" / "compute_plans.json"
+def test_the_processor_has_a_name() -> None:
+    assert processor_name().strip()

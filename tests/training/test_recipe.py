@@ -70,6 +70,9 @@ def test_changes_replace_what_the_file_says() -> None:
         ("label_smoothing = 1.0", "label_smoothing is 1.0; it must be from 0 to below 1"),
         ("optimizer = 'adam'", "optimizer: Input should be 'adamw' or 'sgd'"),
         ("epochs = ", "not valid TOML"),
+        ("epochs = 2024-01-01", "fields are numbers"),
+        ("warmup_epochs = inf", "warmup_epochs is inf"),
+        ("seed = 9223372036854775808", "seed is 9223372036854775808"),
     ],
 )
 def test_a_wrong_file_gets_one_line_naming_file_and_field(text: str, said: str, tmp_path: Path) -> None:

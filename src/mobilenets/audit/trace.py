@@ -7,6 +7,7 @@ the size, and the network itself (weights, buffers, training mode) is not touche
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mobilenets.errors import ModelError
+from mobilenets.errors import ModelError, first_line
 
 aten = torch.ops.aten
 
@@ -25,6 +26,8 @@ _LEFT_FACTOR = {aten.mm.default: 0, aten.bmm.default: 0, aten.addmm.default: 1, 
 _BATCH_NORM = {aten.native_batch_norm.default}
 # PyTorch tags its elementwise operations, all but these.
 _ELEMENTWISE = {aten.hardswish.default, aten.hardswish_.default}
+# How PyTorch and networks of any origin turn down a shape: there is no common base.
+_REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, LookupError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -94,25 +97,30 @@ def trace(model: nn.Module, input_shape: Sequence[int]) -> Trace:
     """
     skeleton = _on_meta(model).eval()
     recorder = _Recorder(skeleton)
-    images = torch.empty(tuple(input_shape), device="meta")
-    recorder.add_input(images)
     try:
+        images = torch.empty(tuple(input_shape), device="meta")
+        recorder.add_input(images)
         with torch.no_grad(), recorder:
             skeleton(images)
-    except RuntimeError as error:
+    except _REFUSALS as error:
         shape = " x ".join(map(str, input_shape))
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{type(model).__name__} can't take an input of {shape}: {reason}") from error
+        raise ModelError(f"{type(model).__name__} can't take an input of {shape}: {first_line(error)}") from error
     return Trace(tuple(recorder.operations), tuple(recorder.buffer_bytes), recorder.inputs, recorder.modules)
 
 
 def _on_meta(model: nn.Module) -> nn.Module:
-    """A copy of the structure with float32 meta tensors: `deepcopy` finds each tensor's stand-in in its memo."""
+    """A copy of the structure with float32 meta tensors: `deepcopy` finds each tensor's stand-in in its memo.
+
+    So it finds empty stand-ins for the hooks: a caller's hook expects tensors with data, and at calls of its own.
+    """
     memo: dict[int, Any] = {}
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(_meta_like(parameter), requires_grad=False)
     for buffer in model.buffers():
         memo[id(buffer)] = _meta_like(buffer)
+    for module in model.modules():
+        memo[id(module._forward_hooks)] = OrderedDict()
+        memo[id(module._forward_pre_hooks)] = OrderedDict()
     return copy.deepcopy(model, memo)
 
 

@@ -92,14 +92,6 @@ def summarize(nanoseconds: ArrayLike) -> Latency:
     return Latency(median_ms=median, p95_ms=p95, iqr_ms=third - first, calls=values.size)
 
 
-def within_noise(first: Latency, second: Latency) -> bool:
-    """Whether the two are too close to call one faster: their medians are nearer than half of both spreads together.
-
-    A rule of thumb for reading a table (the middle halves of the measured times overlap), not a test.
-    """
-    return abs(first.median_ms - second.median_ms) <= (first.iqr_ms + second.iqr_ms) / 2
-
-
 @contextmanager
 def _garbage_collection_paused() -> Iterator[None]:
     was_enabled = gc.isenabled()

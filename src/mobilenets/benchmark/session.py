@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from mobilenets.errors import DataError, ExportError, MobilenetsError
+from mobilenets.machine import usable_cores
 
 # ONNX Runtime's exceptions share no base of their own.
 _LOAD_FAILURES = (
@@ -52,13 +52,6 @@ def open_session(onnx_file: Path, threads: int | None = None) -> onnxruntime.Inf
     except _LOAD_FAILURES as error:
         reason = str(error).splitlines()[0].rpartition(" : ")[2]
         raise ExportError(f"{onnx_file} can't be loaded, export it again: {reason}") from error
-
-
-def usable_cores() -> int:
-    """Cores this process may run on, which in a container are fewer than the machine's."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def input_shape(session: onnxruntime.InferenceSession) -> tuple[int, int, int]:

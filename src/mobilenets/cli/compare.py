@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobilenets.cli.options import Floats, Integers, Names, parse
+
+WIDTH_OF_A_FILE = 160  # columns: a file or a CI log has room for every column
 
 ABOUT = """Train networks on the same images by one recipe, measure them alike, and say which to choose.
 
@@ -62,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     from mobilenets.cli.live import Live
     from mobilenets.comparison.compare import compare
     from mobilenets.evaluation.results import Bounds
-    from mobilenets.report.tables import comparison_table, to_json
+    from mobilenets.report.tables import comparison_table, to_json, verdict_lines
 
     out = options.out or Path(f"comparison-{Path(options.data).stem or 'data'}")
     with Live(Console(stderr=True)) as live:
@@ -85,8 +88,10 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         print(to_json(result))
     else:
-        console = Console()
+        console = Console() if sys.stdout.isatty() else Console(width=WIDTH_OF_A_FILE)
         console.print(comparison_table(result, width=console.width))
         console.print(f"Choose: {result.choice.label or 'none'}. {result.choice.reason}", markup=False, highlight=False)
+        for line in verdict_lines(result):
+            console.print(f"  {line}", markup=False, highlight=False)
         console.print(f"Report: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
-    return 0
+    return 1 if result.notes else 0

@@ -53,9 +53,10 @@ def main(argv: Sequence[str]) -> int:
     from mobilenets.models.saved import load_network
     from mobilenets.report.tables import metrics_table
     from mobilenets.training.device import choose_device
-    from mobilenets.training.run import SCORING_BATCH, torch_predict
+    from mobilenets.training.run import SCORING_BATCH, announce, torch_predict
 
     saved = load_network(options.run)
+    device = choose_device(options.device)
     dataset = load_dataset(options.data, data_root=options.data_root)
     if dataset.classes != saved.classes:
         raise DataError(
@@ -70,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
             skip_bad=options.skip_bad,
             progress=lambda done, total: live.progress("reading images", done, total),
         )
-        device = choose_device(options.device)
+        announce(dataset.notes, images.skipped, live)
         predict = torch_predict(saved.model, saved.preprocessing, device, torch.channels_last)
         scored = evaluate(
             predict,

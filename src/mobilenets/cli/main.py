@@ -53,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What a room did not foresee of disks and permissions: the system's own words are clear enough.
         print(f"mobilenets: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
         return 2
+    except MemoryError:
+        print("mobilenets: out of memory; try a smaller batch_size, --image-size or --width-mult", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("mobilenets: stopped", file=sys.stderr)
         return 130
@@ -78,9 +81,11 @@ def _run(argv: list[str]) -> int:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"verbs are {', '.join(VERBS)}"
         raise MobilenetsError(f"no verb {verb}; {hint}")
-    module = importlib.import_module(f"mobilenets.cli.{verb}")
     try:
-        return int(module.main(argv[1:]))
+        module = importlib.import_module(f"mobilenets.cli.{verb}")
+        code = int(module.main(argv[1:]))
+        sys.stdout.flush()  # here, where a reader that has gone is understood
+        return code
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "mobilenets"):

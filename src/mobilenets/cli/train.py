@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
@@ -60,30 +60,21 @@ def main(argv: Sequence[str]) -> int:
     from rich.console import Console
 
     from mobilenets.cli.live import Live
-    from mobilenets.data.datasets import load_dataset, natural_image_size
-    from mobilenets.models.registry import create_model
-    from mobilenets.preprocessing import Preprocessing
-    from mobilenets.training.device import choose_device
-    from mobilenets.training.run import prepare_splits, train_and_score
+    from mobilenets.training.train import train
 
     with Live(Console(stderr=True)) as live:
-        dataset = load_dataset(options.data, data_root=options.data_root)
-        network: dict[str, Any] = {
-            "name": options.model,
-            "num_classes": len(dataset.classes),
-            "width_mult": options.width_mult,
-            "image_size": options.image_size or natural_image_size(dataset),
-            "dropout": options.dropout,
-        }
-        preprocessing = Preprocessing(image_size=create_model(**network).config.image_size)
-        splits = prepare_splits(dataset, preprocessing, skip_bad=options.skip_bad, observer=live)
-        run = train_and_score(
-            network,
-            splits,
-            options.fields,
+        run = train(
+            options.model,
+            options.data,
             options.out,
+            recipe=options.fields,
             resume=options.resume,
-            device=choose_device(options.device),
+            width_mult=options.width_mult,
+            image_size=options.image_size,
+            dropout=options.dropout,
+            skip_bad=options.skip_bad,
+            data_root=options.data_root,
+            device=options.device,
             observer=live,
         )
     if options.json:

@@ -12,7 +12,7 @@ from mobilenets.models.registry import create_model
 
 @dataclass(frozen=True)
 class Candidate:
-    """One network at one width and one input size; `label` names it in tables and, without spaces, its folder."""
+    """One network at one width and one input size; `label` names it in tables."""
 
     model: str
     width_mult: float
@@ -21,8 +21,8 @@ class Candidate:
 
     @property
     def folder(self) -> str:
-        """The label as a folder name."""
-        return self.label.replace(" ", "-")
+        """Its folder's name: the same whatever else it is compared with."""
+        return f"{self.model}-x{self.width_mult:g}-{self.image_size}px"
 
     def arguments(self, num_classes: int) -> dict[str, Any]:
         """Arguments of `create_model`."""
@@ -44,6 +44,8 @@ def candidates(
     """
     if not models:
         raise ModelError("no network to compare: name some with --models, e.g. mobilenet_v2,mobilenet_v3_small")
+    if not width_mults:
+        raise ModelError("no width to compare at: give one or more with --width-mult, e.g. 0.5,1.0")
     found = {}
     for model in models:
         for width in width_mults:

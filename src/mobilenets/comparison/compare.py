@@ -11,12 +11,12 @@ call is made again:
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,15 @@ from mobilenets.comparison.candidates import Candidate, candidates
 from mobilenets.comparison.environment import environment
 from mobilenets.comparison.measure import Cost, measure
 from mobilenets.comparison.mistakes import confident_mistakes
+from mobilenets.comparison.stage import Stage
 from mobilenets.data.datasets import Dataset, load_dataset, natural_image_size
-from mobilenets.errors import MobilenetsError
+from mobilenets.data.location import outside
+from mobilenets.errors import MobilenetsError, TrainingError
 from mobilenets.evaluation.choose import choose
 from mobilenets.evaluation.evaluate import Predictions
 from mobilenets.evaluation.results import Bounds, Comparison, DataSummary, Interval, NetworkRow, SeedRun
 from mobilenets.evaluation.significance import compare_all, mean_interval, proportion_interval, top1_interval
+from mobilenets.export.onnx import require_exporter
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.report.page import write_page
 from mobilenets.report.plots import summary_png
@@ -38,8 +41,7 @@ from mobilenets.report.tables import write_csv, write_json
 from mobilenets.training.device import choose_device
 from mobilenets.training.observer import Observer, Silent
 from mobilenets.training.recipe import Recipe, load_recipe
-from mobilenets.training.run import PREDICTIONS, Splits, prepare_splits, train_and_score
-from mobilenets.training.state import STATE
+from mobilenets.training.run import PREDICTIONS, Splits, prepare_splits
 
 DEFAULT_MODELS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large")
 
@@ -48,20 +50,23 @@ def compare(
     data: str | Path,
     out: str | Path,
     *,
-    models: Sequence[str] = DEFAULT_MODELS,
+    models: str | Sequence[str] = DEFAULT_MODELS,
     recipe: str | Path | Recipe = "article",
     epochs: int | None = None,
     seeds: int = 1,
-    width_mult: Sequence[float] = (1.0,),
-    image_size: Sequence[int] = (),
+    width_mult: float | Sequence[float] = 1.0,
+    image_size: int | Sequence[int] = (),
     bounds: Bounds | None = None,
     skip_bad: bool = False,
     data_root: Path | None = None,
     device: str | None = None,
     observer: Observer | None = None,
-    command: str = "mobilenets.compare(...)",
+    command: str | None = None,
 ) -> Comparison:
     """Train, score and measure every network, and write the report into the folder `out`.
+
+    A network whose training diverges or whose exported file answers wrongly is left out of the rows, and the result's
+    notes say so.
 
     Args:
         data: `digits`, `cifar10`, a folder or a zip of images (see `mobilenets.data.datasets.load_dataset`).
@@ -69,63 +74,54 @@ def compare(
         models: names as in `list_models()`.
         recipe: name of a shipped recipe, a TOML file, or a `Recipe`.
         epochs: instead of the recipe's.
-        seeds: train each network so many times, with seeds 0, 1, ...; the interval of the mean then covers training.
+        seeds: train each network so many times, from the recipe's seed on; intervals of means then cover training.
         width_mult: width multipliers; every model is built at each.
-        image_size: input sizes in pixels; empty means the images' natural size.
+        image_size: input sizes in pixels; none means the images' natural size.
         bounds: what the device and the task allow.
         skip_bad: leave unreadable images out instead of refusing.
         data_root: where `cifar10` is looked for and downloaded to.
         device: `cpu`, `cuda` or `mps` instead of the best present.
         observer: told of progress.
-        command: how this comparison was asked for, for the report.
+        command: how this comparison was asked for, for the report; None writes this call.
 
     Raises:
         MobilenetsError: bad input, each its own kind; what was trained before stays and is used by the next call.
     """
-    observer, out = observer or Silent(), Path(out)
+    observer, out, bounds = observer or Silent(), outside(data, Path(out)), bounds or Bounds()
     if seeds < 1:
-        raise MobilenetsError(f"--seeds is {seeds}; it must be at least 1")
+        raise MobilenetsError(f"seeds is {seeds}; it must be at least 1")
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     recipe = replace(recipe, epochs=epochs) if epochs is not None else recipe
+    chosen_device = choose_device(device)
+    require_exporter()
     dataset = load_dataset(data, data_root=data_root)
-    sizes = tuple(image_size) or (natural_image_size(dataset),)
-    networks = candidates(models, width_mult, sizes)
-    splits = {
-        size: prepare_splits(dataset, Preprocessing(image_size=size), skip_bad=skip_bad, observer=observer)
-        for size in dict.fromkeys(sizes)
-    }
+    sizes = _several(image_size) or (natural_image_size(dataset),)
+    networks = candidates(_several(models), _several(width_mult), sizes)
+    splits = _splits(dataset, sizes, skip_bad, observer)
 
-    runs: dict[Candidate, list[SeedRun]] = {network: [] for network in networks}
-    for network, seed in _announced(networks, seeds, observer):
-        folder = out / "runs" / network.folder / f"seed{seed}"
-        run = train_and_score(
-            network.arguments(len(dataset.classes)),
-            splits[network.image_size],
-            replace(recipe, seed=seed),
-            folder,
-            resume=(folder / STATE).exists(),
-            device=choose_device(device),
-            observer=observer,
-        )
-        runs[network].append(run)
-
-    costs = measure({network: Path(runs[network][0].folder) for network in networks}, splits, observer)
-    correct = {network.label: _correct(runs[network]) for network in networks}
+    stage = Stage(dataset, splits, recipe, out, chosen_device, observer)
+    runs, failures = stage.train_all(networks, seeds)
+    costs, differing = measure({network: Path(runs[network][0].folder) for network in runs}, splits, observer)
+    if not costs:
+        raise TrainingError(f"no network came through: {'; '.join((*failures, *differing))}")
+    correct = {network.label: _correct(runs[network]) for network in costs}
     rows = tuple(
-        _row(network, runs[network], costs[network], correct[network.label], splits[network.image_size])
-        for network in networks
+        _row(network, runs[network], cost, correct[network.label], splits[network.image_size])
+        for network, cost in costs.items()
     )
-    pairs, bounds = compare_all(correct), bounds or Bounds()
+    pairs = compare_all(correct)
+    call = f"mobilenets.compare({str(data)!r}, {str(out)!r}, models={models!r}, ...)"
     result = Comparison(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command,
+        command=command or call,
         data=_summary(dataset, splits[sizes[0]]),
         recipe=recipe.to_dict(),
-        environment=environment(choose_device(device)),
+        environment=environment(chosen_device),
         rows=rows,
         pairs=pairs,
         bounds=bounds,
         choice=choose(rows, pairs, bounds),
+        notes=(*failures, *differing),
     )
     write_json(result, out / "comparison.json")
     write_csv(result, out / "comparison.csv")
@@ -134,14 +130,23 @@ def compare(
     return result
 
 
-def _announced(networks: Sequence[Candidate], seeds: int, observer: Observer) -> Iterator[tuple[Candidate, int]]:
-    """Every network for each seed, announced; seeds outside, so that one stopped early has every network."""
-    total, start = len(networks) * seeds, time.monotonic()
-    for number, (seed, network) in enumerate(((s, n) for s in range(seeds) for n in networks), start=1):
-        which = f", seed {seed}" if seeds > 1 else ""
-        spent = f", {(time.monotonic() - start) / 60:.1f} min so far" if number > 1 else ""
-        observer.message(f"[{number}/{total}] {network.label}{which}{spent}")
-        yield network, seed
+def _splits(dataset: Dataset, sizes: Sequence[int], skip_bad: bool, observer: Observer) -> dict[int, Splits]:
+    """The images decoded for each size; what is said of the data is said once."""
+    splits = {}
+    for number, size in enumerate(dict.fromkeys(sizes)):
+        splits[size] = prepare_splits(
+            dataset if number == 0 else replace(dataset, notes=()),
+            Preprocessing(image_size=size),
+            skip_bad=skip_bad,
+            observer=observer,
+            memory_share=len(set(sizes)),
+        )
+    return splits
+
+
+def _several(value: str | float | Sequence[Any]) -> tuple[Any, ...]:
+    """One value, or several, as a tuple."""
+    return (value,) if isinstance(value, str | int | float) else tuple(value)
 
 
 def _correct(runs: Sequence[SeedRun]) -> NDArray[np.bool_]:
@@ -174,10 +179,11 @@ def _row(
 
 
 def _train_interval(runs: Sequence[SeedRun]) -> Interval:
-    if len(runs) > 1:
-        return mean_interval([run.train.top1 for run in runs])
-    metrics = runs[0].train
-    return proportion_interval(round(metrics.top1 * metrics.count / 100), metrics.count)
+    scores = [run.train.top1 for run in runs]
+    if len(set(scores)) > 1:
+        return mean_interval(scores)
+    count = runs[0].train.count  # one seed, or all alike: an interval over seeds would have no width
+    return proportion_interval(round(scores[0] * count / 100), count, "training")
 
 
 def _summary(dataset: Dataset, splits: Splits) -> DataSummary:
@@ -186,6 +192,6 @@ def _summary(dataset: Dataset, splits: Splits) -> DataSummary:
         classes=dataset.classes,
         train_images=len(splits.train),
         test_images=len(splits.test),
-        skipped=tuple(image.name for image in (*splits.train.skipped, *splits.test.skipped)),
+        skipped=tuple(f"{image.name}: {image.reason}" for image in (*splits.train.skipped, *splits.test.skipped)),
         notes=dataset.notes,
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import version
 
 import torch
 
+from mobilenets.machine import usable_cores
 from mobilenets.training.device import processor_name
 
 PACKAGES = ("mobilenets", "torch", "torchvision", "onnxruntime", "numpy", "pillow")
@@ -20,6 +20,6 @@ def environment(device: torch.device) -> dict[str, str]:
         **{package: version(package) for package in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor_name(),
-        "cores": str(os.cpu_count()),
+        "cores": str(usable_cores()),
         "trained on": device.type,
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,9 +20,11 @@ from mobilenets.benchmark.footprint import peak_memory_mb
 from mobilenets.benchmark.latency import measure_latency
 from mobilenets.benchmark.session import open_session, predict_function
 from mobilenets.comparison.candidates import Candidate
+from mobilenets.errors import ExportError
 from mobilenets.evaluation.results import Latency
 from mobilenets.export.onnx import check_parity, export_onnx
 from mobilenets.models.saved import load_network
+from mobilenets.training.allocator import keep_freed_memory
 from mobilenets.training.observer import Observer
 from mobilenets.training.run import Splits, torch_predict
 
@@ -42,7 +45,20 @@ class Cost:
     latency: dict[str, Latency]
 
 
-def measure(trained: dict[Candidate, Path], splits: dict[int, Splits], observer: Observer) -> dict[Candidate, Cost]:
+@dataclass(frozen=True)
+class Exported:
+    """A network and its file, ready to be timed: how each runtime answers, and what the file costs at rest."""
+
+    calls: dict[str, Callable[[], object]]
+    parameters: int
+    macs: int
+    file_bytes: int
+    peak_memory_mb: float
+
+
+def measure(
+    trained: dict[Candidate, Path], splits: dict[int, Splits], observer: Observer
+) -> tuple[dict[Candidate, Cost], tuple[str, ...]]:
     """Export each candidate's trained run, check the file's answers, and time all of them in turn.
 
     Args:
@@ -50,33 +66,55 @@ def measure(trained: dict[Candidate, Path], splits: dict[int, Splits], observer:
         splits: the images for each input size.
         observer: told what is going on.
 
-    Raises:
-        ExportError: an exported file does not answer as the network does.
+    Returns:
+        What each costs, and a sentence on every candidate whose file does not answer as the network does: those are
+        not timed.
     """
-    cpu = torch.device("cpu")
-    calls: dict[str, Callable[[], object]] = {}
-    costs = {}
+    keep_freed_memory()  # training sets it for the whole process: timing must not depend on whether any was needed
+    exported, failures = {}, []
     for candidate, run in trained.items():
         observer.message(f"exporting {candidate.label}")
-        saved = load_network(run)
-        file = run.parent / ONNX_FILE
-        export_onnx(saved.model, file, preprocessing=saved.preprocessing, classes=saved.classes)
-        torch_answers = torch_predict(saved.model, saved.preprocessing, cpu)
-        onnx_answers = predict_function(open_session(file, threads=1))
-        test = splits[candidate.image_size].test
-        check_parity(torch_answers, onnx_answers, test.batch(range(min(PARITY_IMAGES, len(test)))))
-        image = test.batch([0])
-        for runtime, answers in zip(RUNTIMES, (torch_answers, onnx_answers), strict=True):
-            calls[_key(candidate, runtime)] = lambda answers=answers, image=image: answers(image)  # type: ignore[misc]
-        counted = count(saved.model)
-        costs[candidate] = (counted.parameters, counted.macs, file.stat().st_size, peak_memory_mb(file))
-    observer.message(f"timing {len(trained)} networks, {' and '.join(RUNTIMES)}, batch 1, one thread")
+        try:
+            exported[candidate] = _export(run, splits[candidate.image_size])
+        except ExportError as error:
+            failures.append(f"{candidate.label} is left out: {error}")
+            observer.message(failures[-1])
+    if not exported:
+        return {}, tuple(failures)
+    calls = {_key(one, runtime): call for one, file in exported.items() for runtime, call in file.calls.items()}
+    observer.message(f"timing {len(exported)} networks, {' and '.join(RUNTIMES)}, batch 1, one thread")
     with _one_thread():
         latency = measure_latency(calls, seconds=TIMING_SECONDS * len(calls))
-    return {
-        candidate: Cost(*cost, {runtime: latency[_key(candidate, runtime)] for runtime in RUNTIMES})
-        for candidate, cost in costs.items()
+    costs = {
+        one: Cost(
+            file.parameters,
+            file.macs,
+            file.file_bytes,
+            file.peak_memory_mb,
+            {runtime: latency[_key(one, runtime)] for runtime in RUNTIMES},
+        )
+        for one, file in exported.items()
     }
+    return costs, tuple(failures)
+
+
+def _export(run: Path, splits: Splits) -> Exported:
+    saved = load_network(run)
+    file = run.parent / ONNX_FILE
+    export_onnx(saved.model, file, preprocessing=saved.preprocessing, classes=saved.classes)
+    torch_answers = torch_predict(saved.model, saved.preprocessing, torch.device("cpu"))
+    onnx_answers = predict_function(open_session(file, threads=1))
+    check_parity(torch_answers, onnx_answers, splits.test.batch(range(min(PARITY_IMAGES, len(splits.test)))))
+    image = splits.test.batch([0])
+    answers = zip(RUNTIMES, (torch_answers, onnx_answers), strict=True)
+    counted = count(saved.model)
+    return Exported(
+        calls={runtime: partial(answer, image) for runtime, answer in answers},
+        parameters=counted.parameters,
+        macs=counted.macs,
+        file_bytes=file.stat().st_size,
+        peak_memory_mb=peak_memory_mb(file),
+    )
 
 
 def _key(candidate: Candidate, runtime: str) -> str:

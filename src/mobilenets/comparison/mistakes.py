@@ -21,9 +21,8 @@ def confident_mistakes(
     predictions: Predictions, images: PreparedImages, classes: Sequence[str], *, most: int = 12
 ) -> tuple[Mistake, ...]:
     """The `most` wrong answers with the highest probability, surest first, each with the image as it was seen."""
-    called = predictions.probabilities.argmax(axis=1)
-    confidence = predictions.probabilities.max(axis=1)
-    wrong = np.flatnonzero(called != predictions.labels)
+    called, confidence = predictions.predicted, predictions.confidence
+    wrong = np.flatnonzero(~predictions.correct)
     surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
     return tuple(
         Mistake(

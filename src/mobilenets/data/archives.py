@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import lzma
 import threading
 import zipfile
 import zlib
@@ -14,16 +13,18 @@ from typing import Final
 from PIL import Image
 
 from mobilenets.data.layout import ImageTree, Parts, is_image_name, is_junk
-from mobilenets.data.sources import ImageSource
+from mobilenets.data.sources import ImageSource, printable
 from mobilenets.errors import BadImage, BadImagesError, DataError
-from mobilenets.preprocessing import open_image, read_size
+from mobilenets.images import open_image, read_size
 
 MAX_MEMBER_BYTES: Final = 256 * 2**20
 """How large one image in a zip may be when unpacked. No photograph is, but a zip of a megabyte can claim terabytes."""
 
 _ENCRYPTED: Final = 0x1  # bit 0 of a member's flags
-_METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
-_READ_FAULTS: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError)
+_UTF8: Final = 0x800  # bit 11
+# What every zip program writes. Python's readers of the others unpack without a bound, whatever size is asked for.
+_METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+_READ_FAULTS: Final = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)
 
 
 class ZipArchive:
@@ -37,14 +38,16 @@ class ZipArchive:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.name = printable(str(path))
         self._lock = threading.Lock()
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-            raise DataError(f"{path} is no readable zip ({error}): it is damaged or incomplete, get it anew") from error
+            raise DataError(
+                f"{self.name} is no readable zip ({error}): it is damaged or incomplete, get it anew"
+            ) from error
         except OSError as error:
-            raise DataError(f"{path} can't be opened ({error.strerror or error}): check the file") from error
+            raise DataError(f"{self.name} can't be opened ({error.strerror or error}): check the file") from error
 
     def members(self) -> list[zipfile.ZipInfo]:
         """Return what the zip holds; of members with the same name the last, which is the one unpacking leaves."""
@@ -61,14 +64,15 @@ class ZipArchive:
             if size > MAX_MEMBER_BYTES:
                 limit = f"more than {MAX_MEMBER_BYTES // 2**20} MiB allowed"
                 raise self.bad_image(member, f"too large: {size // 2**20:,} MiB unpacked, {limit}")
-            with self._lock:
-                return self._zip.read(member)
+            # The zip may lie about the size: reading with a bound is what keeps a bomb from being unpacked.
+            with self._lock, self._zip.open(member) as file:
+                return file.read(size + 1)
         except _READ_FAULTS as error:
             raise self.bad_image(member, f"damaged in the zip: {error}") from error
 
     def full_name(self, member: str) -> str:
         """Return how messages name a member: as if the zip were a folder."""
-        return f"{self.path}/{member}"
+        return f"{self.name}/{_name(self._zip.getinfo(member))}"
 
     def bad_image(self, member: str, reason: str) -> BadImagesError:
         """Return the error that says a member can't be read."""
@@ -102,27 +106,38 @@ def read_zip(path: Path) -> ImageTree:
     archive = ZipArchive(path)
     files: list[tuple[Parts, ImageSource]] = []
     folders: set[Parts] = set()
-    ignored = 0
+    ignored: list[Parts] = []
     for info in archive.members():
         # Some Windows programs write backslashes, against the format's rules.
-        parts = tuple(part for part in info.filename.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+        name = _name(info)
+        parts = tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
         if any(is_junk(part) for part in parts):
             continue
-        is_folder = info.filename.endswith(("/", "\\"))
+        is_folder = name.endswith(("/", "\\"))
         folders.update(parts[:depth] for depth in range(1, len(parts) + is_folder))
         if is_folder:
             continue
-        if not is_image_name(info.filename):
-            ignored += 1
+        if not is_image_name(name):
+            ignored.append(parts)
             continue
-        _check_readable(path, info)
+        _check_readable(archive.name, info)
         files.append((parts, MemberSource(archive, info.filename, "/".join(parts), info.file_size)))
-    return ImageTree(str(path), files, frozenset(folders), ignored)
+    return ImageTree(archive.name, files, frozenset(folders), ignored)
 
 
-def _check_readable(path: Path, info: zipfile.ZipInfo) -> None:
+def _name(info: zipfile.ZipInfo) -> str:
+    """Return a member's name. Many programs write UTF-8 without saying so, which `zipfile` reads as DOS letters."""
+    if info.flag_bits & _UTF8:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename
+
+
+def _check_readable(zip_name: str, info: zipfile.ZipInfo) -> None:
     if info.flag_bits & _ENCRYPTED:
-        raise DataError(f"{path} is encrypted ({info.filename}): unpack it with its password and give the folder")
+        raise DataError(f"{zip_name} is encrypted ({_name(info)}): unpack it with its password and give the folder")
     if info.compress_type not in _METHODS:
         method = f"method {info.compress_type}"
-        raise DataError(f"{path} is packed by {method}, which can't be read here: unpack it and give the folder")
+        raise DataError(f"{zip_name} is packed by {method}, which can't be read here: unpack it and give the folder")

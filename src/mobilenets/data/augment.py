@@ -15,9 +15,8 @@ from mobilenets.errors import RecipeError
 class Augment:
     """Crop each image at a random place out of itself padded with black, then mirror it with probability one half.
 
-    Each image gets draws of its own. torchvision's `transforms.v2` draws once a call, so on a batch all images would
-    move alike, and it takes no generator. Called image by image instead, it took 15 times as long as this on batches
-    of 128 at 32x32 (one thread); at 224x224, where copying dominates, it took about half as long.
+    Each image gets draws of its own, all from one generator that a step can seed. torchvision's `transforms.v2` draws
+    once a call, so on a batch all images would move alike, and it takes no generator.
 
     Attributes:
         flip: mirror left to right half of the time. Not for digits, letters or anything else that has a handedness.

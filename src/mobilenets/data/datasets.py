@@ -15,8 +15,15 @@ import numpy as np
 from mobilenets.data.archives import read_zip
 from mobilenets.data.folders import read_folder
 from mobilenets.data.layout import Layout, find_layout, is_junk
-from mobilenets.data.packaged import default_data_root, fetch_cifar10, find_cifar10, read_cifar10, read_digits
-from mobilenets.data.sources import ImageSource, ImageSplit
+from mobilenets.data.packaged import (
+    DIGITS_NOTE,
+    default_data_root,
+    fetch_cifar10,
+    find_cifar10,
+    read_cifar10,
+    read_digits,
+)
+from mobilenets.data.sources import ImageSource, ImageSplit, printable
 from mobilenets.data.splits import stratified_split
 from mobilenets.errors import BadImage, BadImagesError, DataError
 
@@ -69,7 +76,7 @@ def load_dataset(
     """
     if data == "digits":
         classes, images = read_digits()
-        layout = Layout(classes, images, None, ())
+        layout = Layout(classes, images, None, (DIGITS_NOTE,))
         return _build("digits", layout, seed, test_fraction)
     if data == "cifar10":
         return _build("cifar10", _cifar10(data_root or default_data_root()), seed, test_fraction)
@@ -80,7 +87,7 @@ def load_dataset(
             return _build("cifar10", Layout(*read_cifar10(local), ()), seed, test_fraction)
         return _build(path.resolve().name, find_layout(read_folder(path)), seed, test_fraction)
     if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):
-        raise DataError(f"{path} is neither a folder nor a zip: {_WANTED}")
+        raise DataError(f"{printable(str(path))} is neither a folder nor a zip: {_WANTED}")
     return _build(path.stem, find_layout(read_zip(path)), seed, test_fraction)
 
 
@@ -119,7 +126,7 @@ def _build(name: str, layout: Layout, seed: int, test_fraction: float) -> Datase
         train_indices, test_indices = stratified_split(train.labels, test_fraction=test_fraction, seed=seed)
         notes = (*notes, f"{test_fraction:.0%} of each class held out for testing, chosen with seed {seed}")
         train, test = train.take(train_indices), train.take(test_indices)
-    return Dataset(name, layout.classes, train, test, notes, _digest(layout.classes, train, test))
+    return Dataset(printable(name), layout.classes, train, test, notes, _digest(layout.classes, train, test))
 
 
 def _digest(classes: tuple[str, ...], train: ImageSplit, test: ImageSplit) -> str:
@@ -151,6 +158,6 @@ def _near(path: Path) -> str:
     known = ["digits", "cifar10"]
     with contextlib.suppress(OSError):  # a folder that can't be listed just offers no names
         beside = [entry for entry in path.parent.iterdir() if not is_junk(entry.name)]
-        known += [entry.name for entry in beside if entry.is_dir() or entry.suffix.lower() == ".zip"]
+        known += [printable(entry.name) for entry in beside if entry.is_dir() or entry.suffix.lower() == ".zip"]
     matches = difflib.get_close_matches(path.name, known, n=3, cutoff=0.6)
     return f" (is it {' or '.join(matches)}?)" if matches else ""

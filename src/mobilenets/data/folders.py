@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mobilenets.data.layout import ImageTree, Parts, is_image_name, is_junk
-from mobilenets.data.sources import FileSource, ImageSource
+from mobilenets.data.sources import FileSource, ImageSource, printable
 from mobilenets.errors import DataError
 
 
@@ -20,7 +20,7 @@ def read_folder(folder: Path) -> ImageTree:
     """
     files: list[tuple[Parts, ImageSource]] = []
     folders: set[Parts] = set()
-    ignored = 0
+    ignored: list[Parts] = []
     for parts, entry in _walk(folder, (), set()):
         if entry.is_dir():
             folders.add(parts)
@@ -29,8 +29,8 @@ def read_folder(folder: Path) -> ImageTree:
             size = entry.stat().st_size if entry.is_file() else 0
             files.append((parts, FileSource(Path(entry.path), "/".join(parts), size)))
         else:
-            ignored += 1
-    return ImageTree(str(folder), files, frozenset(folders), ignored)
+            ignored.append(parts)
+    return ImageTree(printable(str(folder)), files, frozenset(folders), ignored)
 
 
 def _walk(folder: Path, above: Parts, seen: set[tuple[int, int]]) -> Iterator[tuple[Parts, os.DirEntry[str]]]:
@@ -46,11 +46,13 @@ def _walk(folder: Path, above: Parts, seen: set[tuple[int, int]]) -> Iterator[tu
     for entry in entries:
         if is_junk(entry.name):
             continue
-        parts = (*above, entry.name)
+        parts = (*above, printable(entry.name))
         yield parts, entry
         if entry.is_dir():
             yield from _walk(Path(entry.path), parts, seen)
 
 
 def _refuse(folder: Path, error: OSError) -> NoReturn:
-    raise DataError(f"{folder} can't be listed ({error.strerror or error}): check its permissions") from error
+    raise DataError(
+        f"{printable(str(folder))} can't be listed ({error.strerror or error}): check its permissions"
+    ) from error

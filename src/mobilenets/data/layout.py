@@ -5,6 +5,7 @@ Both are read into an `ImageTree` first, so that the rules, and the messages whe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -48,13 +49,13 @@ class ImageTree:
         root: what messages call the folder.
         files: each image's path below `root`, and the image.
         folders: every folder below `root`, empty ones too.
-        ignored: files that are no images by their extension.
+        ignored: paths of files that are no images by their extension.
     """
 
     root: str
     files: Sequence[tuple[Parts, ImageSource]]
     folders: frozenset[Parts]
-    ignored: int = 0
+    ignored: Sequence[Parts] = ()
 
     def children(self) -> list[str]:
         """Return the names of the folders at the top, sorted as torchvision's `ImageFolder` sorts classes."""
@@ -68,7 +69,19 @@ class ImageTree:
         """Return the tree below one folder at the top."""
         files = [(parts[1:], source) for parts, source in self.files if len(parts) > 1 and parts[0] == name]
         folders = frozenset(parts[1:] for parts in self.folders if len(parts) > 1 and parts[0] == name)
-        return ImageTree(f"{self.root}/{name}", files, folders)
+        ignored = [parts[1:] for parts in self.ignored if len(parts) > 1 and parts[0] == name]
+        return ImageTree(f"{self.root}/{name}", files, folders, ignored)
+
+    def nothing_found(self) -> str | None:
+        """Return what lies here in place of images, and what to do about it; None if no file does."""
+        if not self.ignored:
+            return None
+        suffixes = Counter(PurePosixPath(parts[-1]).suffix.lower() for parts in self.ignored)
+        listed = [
+            f"{_count(count, 'file')} {suffix or 'without extension'}" for suffix, count in suffixes.most_common(3)
+        ]
+        more = ", ..." if len(suffixes) > 3 else ""
+        return f"no image that can be read: {', '.join(listed)}{more}; convert pictures to JPEG"
 
 
 @dataclass(frozen=True)
@@ -91,13 +104,15 @@ def find_layout(tree: ImageTree) -> Layout:
         DataError: no images, no class folders, one class only, an empty class, fewer than 2 images in a class of a
             folder to be split, `train/` without `test/` and `val/` or the reverse, or different classes in them.
     """
-    notes = [f"{_count(tree.ignored, 'file')} without an image's extension left out"] if tree.ignored else []
+    notes = [f"{_count(len(tree.ignored), 'file')} without an image's extension left out"] if tree.ignored else []
     given = tree
     while (only := _wrapping_folder(tree)) is not None:
         tree = tree.child(only)
     if tree is not given:
         notes.append(f"read from {tree.root}, the only folder in {given.root}")
     if not tree.files:
+        if instead := tree.nothing_found():
+            raise DataError(f"{tree.root} has {instead}")
         raise DataError(f"{tree.root} holds no images: give a folder with one folder of images for each class")
     found = {names[0]: _find(tree, names) for names in (_TRAIN, _TEST, _VAL)}
     scored = found["test"] or found["val"]
@@ -201,6 +216,8 @@ def _read_part(tree: ImageTree, classes: tuple[str, ...], notes: list[str]) -> I
             members[parts[0]].append((parts, source))
     for name, found in members.items():
         if not found:
+            if instead := tree.child(name).nothing_found():
+                raise DataError(f"class folder {tree.root}/{name} has {instead}")
             raise DataError(f"class folder {tree.root}/{name} is empty: add images or remove it")
         found.sort(key=lambda item: item[0])
     if tree.loose():

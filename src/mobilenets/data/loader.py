@@ -6,30 +6,27 @@ batch by a pool of threads, one batch ahead of the network.
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.data.sources import ImageSource, ImageSplit
+from mobilenets.data.decoding import Progress, decode_all, worker_count
+from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import BadImage, BadImagesError, DataError
+from mobilenets.machine import physical_memory
 from mobilenets.preprocessing import Preprocessing
 
 MEMORY_LIMIT: Final = 2 * 2**30
-"""Bytes of pixels kept in memory by default: 2 GiB hold CIFAR-10 eleven times over, or 14,000 pictures at 224x224."""
+"""Bytes of pixels kept in memory by default, or less on a small machine: see `default_memory_limit`.
+
+2 GiB hold CIFAR-10 eleven times over, or 14,000 pictures at 224x224.
+"""
 
 Indices = Sequence[int] | NDArray[np.int64]
-Progress = Callable[[int, int], None]
-"""Called with the images done and the images there are."""
-
-_CHUNK: Final = 64  # images a task: enough to make a task's own cost small, few enough for Ctrl-C to bite at once
-_PROGRESS_SECONDS: Final = 0.1
-# Decoding a picture below this size takes some 0.1 ms, most of it in Python: a second thread only adds switching.
-_TINY_BYTES: Final = 8192
 
 
 class PreparedImages:
@@ -58,7 +55,7 @@ class PreparedImages:
         self._sources = split.sources
         self._pixels = pixels
         self._rows = rows if rows is not None else np.arange(len(split), dtype=np.int64)
-        self._workers = _worker_count(split.sources)
+        self._workers = worker_count(split.sources)
         self._pool: ThreadPoolExecutor | None = None
 
     def __len__(self) -> int:
@@ -118,27 +115,37 @@ class PreparedImages:
     def _start(self, indices: NDArray[np.int64]) -> _Batch:
         """Begin decoding a batch, or copy it out of memory."""
         if self._pixels is not None:
-            return _Batch(indices, self._pixels[self._rows[indices]], ())
+            return _Batch(indices, self._pixels[self._rows[indices]], (), threading.Event())
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
         out = np.empty((len(indices), *_shape(self.preprocessing)), dtype=np.uint8)
         # A few tasks a thread, so that one with large pictures does not keep the others waiting.
         parts = np.array_split(np.arange(len(indices)), min(len(indices), 4 * self._workers) or 1)
-        futures = [self._pool.submit(self._decode_into, out, part, indices[part]) for part in parts]
-        return _Batch(indices, out, futures)
+        stop = threading.Event()
 
-    def _decode_into(self, out: NDArray[np.uint8], places: NDArray[np.intp], indices: NDArray[np.int64]) -> None:
-        for place, index in zip(places, indices, strict=True):
-            out[place] = self.preprocessing.arrange(self._sources[index].open())
+        def decode(places: NDArray[np.intp]) -> None:
+            for place in places:
+                if stop.is_set():
+                    return
+                out[place] = self.preprocessing.arrange(self._sources[indices[place]].open())
+
+        return _Batch(indices, out, [self._pool.submit(decode, part) for part in parts], stop)
 
 
 class _Batch:
     """Pixels on their way: `result` waits for them."""
 
-    def __init__(self, indices: NDArray[np.int64], pixels: NDArray[np.uint8], futures: Sequence[Future[None]]) -> None:
+    def __init__(
+        self,
+        indices: NDArray[np.int64],
+        pixels: NDArray[np.uint8],
+        futures: Sequence[Future[None]],
+        stop: threading.Event,
+    ) -> None:
         self.indices = indices
         self._pixels = pixels
         self._futures = futures
+        self._stop = stop
 
     def result(self) -> NDArray[np.uint8]:
         for future in self._futures:
@@ -146,8 +153,15 @@ class _Batch:
         return self._pixels
 
     def cancel(self) -> None:
+        self._stop.set()  # for tasks under way, which can't be cancelled
         for future in self._futures:
             future.cancel()
+
+
+def default_memory_limit() -> int:
+    """Return how many bytes of pixels to keep: `MEMORY_LIMIT`, but at most a quarter of the machine's memory."""
+    memory = physical_memory()
+    return MEMORY_LIMIT if memory is None else min(MEMORY_LIMIT, memory // 4)
 
 
 def prepare(
@@ -156,7 +170,7 @@ def prepare(
     *,
     skip_bad: bool = False,
     progress: Progress | None = None,
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = None,
 ) -> PreparedImages:
     """Decode every image once, to know before training that all can be read, and keep the pixels if they fit.
 
@@ -165,15 +179,18 @@ def prepare(
         preprocessing: how to arrange them.
         skip_bad: leave unreadable images out, instead of raising; they are in `skipped` then.
         progress: told how far it is, from the calling thread, at most ten times a second and once at the end.
-        memory_limit: bytes the arranged pixels may take; beyond that they are decoded anew for each batch.
+        memory_limit: bytes the arranged pixels may take; beyond that they are decoded anew for each
+            batch. By default `default_memory_limit()`.
 
     Raises:
         BadImagesError: images that can't be read: all of them, in the data set's order.
         DataError: leaving the unreadable images out leaves a class without any.
     """
+    if memory_limit is None:
+        memory_limit = default_memory_limit()
     shape = (len(split), *_shape(preprocessing))
     pixels = np.empty(shape, dtype=np.uint8) if int(np.prod(shape, dtype=np.int64)) <= memory_limit else None
-    bad = _decode_all(split.sources, preprocessing, pixels, progress)
+    bad = decode_all(split.sources, preprocessing, pixels, progress)
     if not bad:
         return PreparedImages(split, preprocessing, pixels=pixels)
     skipped = tuple(bad[index] for index in sorted(bad))
@@ -189,50 +206,5 @@ def prepare(
     return PreparedImages(split.take(kept), preprocessing, skipped=skipped, pixels=pixels, rows=kept)
 
 
-def _decode_all(
-    sources: Sequence[ImageSource],
-    preprocessing: Preprocessing,
-    pixels: NDArray[np.uint8] | None,
-    progress: Progress | None,
-) -> dict[int, BadImage]:
-    """Decode every image, into `pixels` if given, and return the unreadable ones by position."""
-
-    def decode(chunk: range) -> tuple[int, dict[int, BadImage]]:
-        faults: dict[int, BadImage] = {}
-        for index in chunk:
-            try:
-                arranged = preprocessing.arrange(sources[index].open())
-            except BadImagesError as error:
-                faults[index] = error.bad[0]
-                continue
-            if pixels is not None:
-                pixels[index] = arranged
-        return len(chunk), faults
-
-    total, done, reported = len(sources), 0, time.monotonic()
-    bad: dict[int, BadImage] = {}
-    pool = ThreadPoolExecutor(_worker_count(sources), thread_name_prefix="decode")
-    try:
-        chunks = [range(start, min(start + _CHUNK, total)) for start in range(0, total, _CHUNK)]
-        for future in as_completed([pool.submit(decode, chunk) for chunk in chunks]):
-            count, faults = future.result()
-            done += count
-            bad.update(faults)
-            if progress is not None and done < total and time.monotonic() - reported >= _PROGRESS_SECONDS:
-                progress(done, total)
-                reported = time.monotonic()
-    finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C, what has not begun never does
-    if progress is not None:
-        progress(total, total)
-    return bad
-
-
 def _shape(preprocessing: Preprocessing) -> tuple[int, int, int]:
     return preprocessing.image_size, preprocessing.image_size, preprocessing.channels
-
-
-def _worker_count(sources: Sequence[ImageSource]) -> int:
-    if sum(source.size for source in sources) < _TINY_BYTES * len(sources):
-        return 1
-    return os.cpu_count() or 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
 import tarfile
 import warnings
 from http.client import HTTPException
@@ -16,12 +15,14 @@ from numpy.typing import NDArray
 
 from mobilenets.data.sources import ArraySource, ImageSplit
 from mobilenets.errors import DataError
+from mobilenets.machine import user_cache
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
 # torchvision and scikit-learn take seconds to load: each is imported only when its data set is asked for.
 DATA_VARIABLE: Final = "MOBILENETS_DATA"
+DIGITS_NOTE: Final = "digits have a handedness: train them without flip (the quick recipe does)"
 _CIFAR10_FOLDER: Final = "cifar-10-batches-py"
 _DIGITS_TOP: Final = 16  # the scans' grey values go from 0 to 16
 
@@ -29,15 +30,7 @@ _DIGITS_TOP: Final = 16  # the scans' grey values go from 0 to 16
 def default_data_root() -> Path:
     """Return where downloads are kept: `$MOBILENETS_DATA`, or `mobilenets` in the user's cache folder."""
     chosen = os.environ.get(DATA_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "mobilenets"
+    return Path(chosen).expanduser() if chosen else user_cache() / "mobilenets"
 
 
 def read_digits() -> tuple[tuple[str, ...], ImageSplit]:

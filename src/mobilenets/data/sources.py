@@ -12,7 +12,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mobilenets.errors import DataError
-from mobilenets.preprocessing import open_image, read_size
+from mobilenets.images import open_image, read_size
+
+
+def printable(name: str) -> str:
+    """Return a file's name as text that can be written anywhere: bytes that are no UTF-8 become `\\xe9`.
+
+    Python carries such bytes as lone surrogates, which open the file but can't be encoded, printed or saved.
+    """
+    try:
+        raw = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # Windows has surrogates of its own in names, which stand for no byte
+        raw = name.encode("utf-8", "surrogatepass")
+    return raw.decode("utf-8", "backslashreplace")
 
 
 class ImageSource(Protocol):
@@ -43,11 +55,11 @@ class FileSource:
 
     def open(self) -> Image.Image:
         """See `ImageSource`."""
-        return open_image(self.path)
+        return open_image(self.path, name=printable(str(self.path)))
 
     def read_size(self) -> tuple[int, int]:
         """See `ImageSource`."""
-        return read_size(self.path)
+        return read_size(self.path, name=printable(str(self.path)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

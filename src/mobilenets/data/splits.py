@@ -14,7 +14,7 @@ def stratified_split(
     """Split image positions into train and test, both in ascending order.
 
     Of each class the nearest whole number to `test_fraction` of its images is held out, at least one image and never
-    all. scikit-learn's own `stratify` can leave a small class out of the test set, so it is asked class by class.
+    all. scikit-learn's own `stratify` is not used, since it can leave a small class out of the test set.
 
     Args:
         labels: class index of each image, `[N]`.

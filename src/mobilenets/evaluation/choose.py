@@ -1,7 +1,8 @@
 """Which of the compared networks to take, and why, in words and figures.
 
-The rule: of the networks within the user's bounds, the most accurate one on the test images sets the mark. If the test
-images can't tell cheaper ones apart from it, the cheapest of these is taken instead. Cheaper means a lower median
+The rule: of the networks within the user's bounds, the most accurate one on the test images sets the mark. If cheaper
+ones score within a point of it and the test images can't tell them apart from it, the cheapest of these is taken
+instead. Both are needed: few test images can't tell even a bad network from a good one. Cheaper means a lower median
 latency, and where that is equal fewer multiply-adds.
 """
 
@@ -13,7 +14,9 @@ from dataclasses import dataclass, replace
 
 from mobilenets.errors import MobilenetsError
 from mobilenets.evaluation.results import Bounds, Choice, NetworkRow, PairedTest
+from mobilenets.evaluation.wording import p_value
 
+MARGIN = 1.0  # points of top-1
 _DIGITS = 3
 
 
@@ -53,7 +56,7 @@ def choose(
     cheaper = [(row, tests.get(frozenset((row.label, best.label)))) for row in by_cost[: by_cost.index(best)]]
     among = _among(len(fitting), len(rows), bounds)
     for row, pair in cheaper:
-        if pair is not None and not pair.differs:
+        if pair is not None and not pair.differs and best.test_top1.mean - row.test_top1.mean <= MARGIN:
             return Choice(row.label, _why_cheaper(row, best, pair, among, fastest=row is by_cost[0], key=latency_key))
     return Choice(best.label, _why_best(best, cheaper, len(fitting), among, latency_key))
 
@@ -115,7 +118,7 @@ def _why_cheaper(row: NetworkRow, best: NetworkRow, pair: PairedTest, among: str
     surplus = f"scores {gap:.1f} points more, which {images} can't tell apart" if gap >= 0.05 else "scores the same"
     return (
         f"{row.label} {lead} ({_ms(_latency(row, key))}) {among}; "
-        f"{best.label} ({_ms(_latency(best, key))}) {surplus} ({_p(pair.p_adjusted)})."
+        f"{best.label} ({_ms(_latency(best, key))}) {surplus} ({p_value(pair.p_adjusted)})."
     )
 
 
@@ -129,7 +132,7 @@ def _why_best(
         return f"{best.label} scores best {among} and is also the fastest ({figures})."
     rival, pair = max(cheaper, key=lambda one: one[0].test_top1.mean)
     gap = best.test_top1.mean - rival.test_top1.mean
-    evidence = "not tested" if pair is None else _p(pair.p_adjusted)
+    evidence = "not tested" if pair is None else p_value(pair.p_adjusted)
     return (
         f"{best.label} scores best {among} ({figures}); of the faster ones {rival.label} "
         f"({_ms(_latency(rival, key))}) comes nearest, {gap:.1f} points behind ({evidence})."
@@ -179,10 +182,6 @@ def _latency(row: NetworkRow, latency_key: str) -> float:
 
 def _ms(milliseconds: float) -> str:
     return f"{milliseconds:.3g} ms" if milliseconds < 100 else f"{milliseconds:,.0f} ms"
-
-
-def _p(probability: float) -> str:
-    return "p < 0.001" if probability < 0.001 else f"p = {probability:.2g}"
 
 
 def _round_up(value: float) -> float:

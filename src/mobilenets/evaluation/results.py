@@ -81,7 +81,10 @@ class Mistake:
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One network trained once: where its run folder is, how it learned and how it scored."""
+    """One network trained once: where its run folder is, how it learned and how it scored.
+
+    `plan` says where and how it was computed, e.g. `cpu, float32, channels_last`.
+    """
 
     seed: int
     folder: str
@@ -89,6 +92,7 @@ class SeedRun:
     test: Metrics
     seconds_per_epoch: float
     curve: tuple[EpochPoint, ...]
+    plan: str = ""
 
 
 @dataclass(frozen=True)

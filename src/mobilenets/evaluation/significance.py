@@ -43,8 +43,8 @@ def mean_interval(values_percent: Sequence[float]) -> Interval:
     return Interval(mean, max(0.0, mean - half), min(100.0, mean + half), f"{len(values)} seeds")
 
 
-def proportion_interval(correct: int, total: int) -> Interval:
-    """Accuracy of one trained network with Wilson's score interval, in percent.
+def proportion_interval(correct: int, total: int, split: str = "test") -> Interval:
+    """Accuracy of one trained network on the images of `split` with Wilson's score interval, in percent.
 
     Covers the draw of the test images. Does not cover the seed: trained again, the network may score outside of it.
 
@@ -53,7 +53,7 @@ def proportion_interval(correct: int, total: int) -> Interval:
     Raises:
         DataError: no images, or a count outside 0..total.
     """
-    return _wilson(correct, total, f"{_images(total)}, 1 seed")
+    return _wilson(correct, total, f"{_images(total, split)}, 1 seed")
 
 
 def top1_interval(correct: Correct) -> Interval:
@@ -196,5 +196,5 @@ def _seeds_and_images(correct: Correct) -> tuple[int, int]:
     return correct.shape[0], correct.shape[1]
 
 
-def _images(count: int) -> str:
-    return "1 test image" if count == 1 else f"{count} test images"
+def _images(count: int, split: str = "test") -> str:
+    return f"1 {split} image" if count == 1 else f"{count} {split} images"

@@ -13,7 +13,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -35,11 +35,11 @@ from mobilenets.preprocessing import Preprocessing
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from mobilenets.evaluation.evaluate import Predict
+
 METADATA_KEY = "mobilenets"
 FORMAT = 1
 TOLERANCE = 1e-3
-
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def export_onnx(model: nn.Module, path: Path, *, preprocessing: Preprocessing, c
         ExportError: the network can't be written as ONNX, or has not as many outputs as there are classes.
         MissingExtraError: the extra `export` is not installed.
     """
-    _require_exporter()
+    require_exporter()
     network = nn.Sequential(Normalizer(preprocessing), _Contiguous(), _prepared(model))
     size, channels = preprocessing.image_size, preprocessing.channels
     # Two images: torch.export would take a batch of one for a constant.
@@ -138,7 +138,8 @@ class _Contiguous(nn.Module):
         return images.contiguous()
 
 
-def _require_exporter() -> None:
+def require_exporter() -> None:
+    """Raise MissingExtraError where the extra `export` is not installed: before hours of work, not after."""
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
         raise MissingExtraError(f"exporting needs {' and '.join(missing)}: pip install 'mobilenets[export]'")

@@ -13,6 +13,8 @@ OptionValue = str | int | float | bool
 
 MIN_IMAGE_SIZE = 8
 """Smallest image side in pixels: that of scikit-learn's digits, the smallest images in common use."""
+MAX_IMAGE_SIZE = 4096
+"""Largest, as in `Preprocessing`; catches a number of pixels given for a side."""
 MAX_WIDTH_MULT = 10.0
 """Far beyond any use (the papers stop at 1.4); catches a percentage given for a factor."""
 
@@ -28,7 +30,7 @@ class NetworkConfig:
         name: the registered name.
         num_classes: outputs of the classifier, at least 1.
         width_mult: factor on every layer's channels, the papers' alpha.
-        image_size: side in pixels of the square images the strides are planned for, at least 8.
+        image_size: side in pixels of the square images the strides are planned for, 8 to 4096.
         dropout: rate before the classifier, in [0, 1).
         in_channels: channels of the images, 3 for RGB, 1 for grey.
         options: arguments only this network has, e.g. V1's `activation`.
@@ -48,7 +50,7 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         checked = {
             "num_classes": _whole("num_classes", self.num_classes, minimum=1),
-            "image_size": _whole("image_size", self.image_size, minimum=MIN_IMAGE_SIZE),
+            "image_size": _whole("image_size", self.image_size, minimum=MIN_IMAGE_SIZE, maximum=MAX_IMAGE_SIZE),
             "in_channels": _whole("in_channels", self.in_channels, minimum=1),
             "width_mult": _width_mult(self.width_mult),
             "dropout": _dropout(self.dropout),
@@ -70,11 +72,14 @@ class NetworkConfig:
         }
 
 
-def _whole(name: str, value: object, *, minimum: int) -> int:
+def _whole(name: str, value: object, *, minimum: int, maximum: int | None = None) -> int:
     # True and False are whole numbers to Python, and never meant as one here.
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < minimum:
-        raise ModelError(f"{name} is {value!r}: it must be a whole number, {minimum} or more")
-    return int(value)
+    if not isinstance(value, bool) and isinstance(value, Integral):
+        number = int(value)
+        if minimum <= number and (maximum is None or number <= maximum):
+            return number
+    valid = f"{minimum} or more" if maximum is None else f"from {minimum} to {maximum}"
+    raise ModelError(f"{name} is {value!r}: it must be a whole number, {valid}")
 
 
 def _real(value: object) -> float:

@@ -34,12 +34,13 @@ class BneckRow:
 
 @dataclass(frozen=True)
 class Table:
-    """One of the paper's tables: the rows, and the layers around them.
+    """One of the paper's tables: the network's registered name, the rows, and the layers around them.
 
     `head_channels` is the last 1x1 convolution before the pool, `penultimate_channels` the one after it;
     `activation` is that of the stem and of both.
     """
 
+    name: str
     rows: tuple[BneckRow, ...]
     head_channels: int
     penultimate_channels: int
@@ -50,6 +51,7 @@ SE, NO_SE = True, False
 RE, HS = relu, hard_swish
 
 LARGE = Table(
+    name="mobilenet_v3_large",
     rows=(
         BneckRow(16, 3, 16, 16, NO_SE, RE, 1),
         BneckRow(16, 3, 64, 24, NO_SE, RE, 2),
@@ -72,6 +74,7 @@ LARGE = Table(
     activation=HS,
 )
 SMALL = Table(
+    name="mobilenet_v3_small",
     rows=(
         BneckRow(16, 3, 16, 16, SE, RE, 2),
         BneckRow(16, 3, 72, 24, NO_SE, RE, 2),
@@ -94,7 +97,7 @@ SMALL = Table(
 
 def _minimalistic(table: Table) -> Table:
     rows = tuple(replace(row, kernel=3, squeeze_excite=False, activation=relu) for row in table.rows)
-    return replace(table, rows=rows, activation=relu)
+    return replace(table, name=f"{table.name}_minimalistic", rows=rows, activation=relu)
 
 
 LARGE_MINIMALISTIC = _minimalistic(LARGE)
@@ -128,7 +131,7 @@ def mobilenet_v3_large(
     Raises:
         ModelError: a value is not valid; the message says what is.
     """
-    return _build(LARGE, NetworkConfig("mobilenet_v3_large", num_classes, width_mult, image_size, dropout, in_channels))
+    return _build(LARGE, num_classes, width_mult, image_size, dropout, in_channels)
 
 
 def mobilenet_v3_small(
@@ -140,7 +143,7 @@ def mobilenet_v3_small(
     in_channels: int = 3,
 ) -> MobileNet:
     """MobileNetV3-Small, table 2: 2,542,856 parameters, 56.51 M multiply-adds; arguments as for Large."""
-    return _build(SMALL, NetworkConfig("mobilenet_v3_small", num_classes, width_mult, image_size, dropout, in_channels))
+    return _build(SMALL, num_classes, width_mult, image_size, dropout, in_channels)
 
 
 def mobilenet_v3_large_minimalistic(
@@ -152,8 +155,7 @@ def mobilenet_v3_large_minimalistic(
     in_channels: int = 3,
 ) -> MobileNet:
     """Large without SE, h-swish and 5x5: 3,924,288 parameters, 209.14 M multiply-adds; arguments as for Large."""
-    name = "mobilenet_v3_large_minimalistic"
-    return _build(LARGE_MINIMALISTIC, NetworkConfig(name, num_classes, width_mult, image_size, dropout, in_channels))
+    return _build(LARGE_MINIMALISTIC, num_classes, width_mult, image_size, dropout, in_channels)
 
 
 def mobilenet_v3_small_minimalistic(
@@ -165,11 +167,13 @@ def mobilenet_v3_small_minimalistic(
     in_channels: int = 3,
 ) -> MobileNet:
     """Small without SE, h-swish and 5x5: 2,044,736 parameters, 52.29 M multiply-adds; arguments as for Large."""
-    name = "mobilenet_v3_small_minimalistic"
-    return _build(SMALL_MINIMALISTIC, NetworkConfig(name, num_classes, width_mult, image_size, dropout, in_channels))
+    return _build(SMALL_MINIMALISTIC, num_classes, width_mult, image_size, dropout, in_channels)
 
 
-def _build(table: Table, config: NetworkConfig) -> MobileNet:
+def _build(
+    table: Table, num_classes: int, width_mult: float, image_size: int, dropout: float, in_channels: int
+) -> MobileNet:
+    config = NetworkConfig(table.name, num_classes, width_mult, image_size, dropout, in_channels)
     stem_stride, *strides = stride_plan((STEM_STRIDE, *(row.stride for row in table.rows)), config.image_size)
     stem_channels = make_divisible(table.rows[0].in_channels * config.width_mult)
     blocks = _bnecks(table.rows, strides, stem_channels, config.width_mult)

@@ -113,8 +113,8 @@ def initialise(module: nn.Module) -> None:
 def _truncated_normal_(weight: Tensor, std: float) -> None:
     """Fill with a normal distribution cut at two standard deviations, by its inverse cumulative distribution.
 
-    PyTorch's `trunc_normal_` draws whole tensors again until all values fit, 40 times slower (a second for a network),
-    and its random stream differs between versions.
+    PyTorch's `trunc_normal_` once did the same; now it draws the whole tensor again until every value fits, which is
+    slower, and a change of its method changes what a seed means.
     """
     reach = math.erf(2 / math.sqrt(2))  # the probability within two standard deviations
     with torch.no_grad():

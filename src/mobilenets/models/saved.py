@@ -61,20 +61,45 @@ def load_network(folder: Path) -> SavedNetwork:
         classes = tuple(str(name) for name in description["classes"])
         preprocessing = Preprocessing.from_dict(description["preprocessing"])
         provenance = {str(key): str(value) for key, value in description["provenance"].items()}
-    except (KeyError, TypeError, AttributeError, MobilenetsError) as error:
-        raise RunError(f"{folder / DESCRIPTION} does not describe a network: {error}") from error
-    weights = folder / WEIGHTS
-    try:
-        missing, unexpected = model.load_state_dict(load_file(weights), strict=False)
-    except FileNotFoundError as error:
-        raise RunError(f"{weights} is missing: is {folder} a finished run? Continue it with --resume") from error
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise RunError(f"{weights} can't be loaded: {first_line(error)}") from error
-    if missing or unexpected:
-        raise RunError(
-            f"{weights} does not fit {model.config.name}: {len(missing)} tensors missing, {len(unexpected)} unknown"
-        )
+    except KeyError as error:
+        raise RunError(f"{folder / DESCRIPTION} does not describe a network: it lacks {error}") from error
+    except (TypeError, AttributeError, MobilenetsError) as error:
+        raise RunError(f"{folder / DESCRIPTION} does not describe a network: {first_line(error)}") from error
+    _check_agreement(folder / DESCRIPTION, model, classes, preprocessing)
+    _load_weights(model, folder / WEIGHTS)
     return SavedNetwork(model.eval(), classes, preprocessing, provenance)
+
+
+def _check_agreement(path: Path, model: MobileNet, classes: tuple[str, ...], preprocessing: Preprocessing) -> None:
+    """Refuse a description whose parts are each valid but not of one network: its answers would be misnamed."""
+    config = model.config
+    if len(classes) != config.num_classes:
+        raise RunError(
+            f"{path} names {len(classes)} classes for a network of {config.num_classes} outputs; train it again"
+        )
+    if preprocessing.channels != config.in_channels:
+        raise RunError(
+            f"{path} prepares images of {preprocessing.channels} channels for a network that takes "
+            f"{config.in_channels}; train it again"
+        )
+
+
+def _load_weights(model: MobileNet, path: Path) -> None:
+    try:
+        tensors = load_file(path)
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing: is {path.parent} a finished run? Continue it with --resume") from error
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise RunError(f"{path} can't be loaded: {first_line(error)}") from error
+    wanted = model.state_dict()
+    missing, unknown = len(wanted.keys() - tensors.keys()), len(tensors.keys() - wanted.keys())
+    reshaped = sum(wanted[name].shape != tensors[name].shape for name in wanted.keys() & tensors.keys())
+    if missing or unknown or reshaped:
+        raise RunError(
+            f"{path} does not fit {model.config.name} as {DESCRIPTION} describes it: "
+            f"{missing} tensors missing, {unknown} unknown, {reshaped} of another shape"
+        )
+    model.load_state_dict(tensors)
 
 
 def _read_description(path: Path) -> dict[str, Any]:

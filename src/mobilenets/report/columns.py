@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mobilenets.evaluation.results import Comparison, Interval, NetworkRow
+from mobilenets.evaluation.wording import three_digits
 from mobilenets.report.wording import (
     MISSING,
     interval_range,
@@ -14,7 +15,6 @@ from mobilenets.report.wording import (
     millions,
     runtime_name,
     runtimes,
-    three_digits,
 )
 
 

@@ -61,10 +61,10 @@ def place_labels(
         area: what the labels must stay inside.
         texts: other text, as bad to cover as a label.
         bars: thin marks, such as error bars, that a label had better not cross.
-        gap: distance between a point and a label beside it; also half the side of the square a point itself takes.
+        gap: distance between a point and a label beside it; also the side of the square a point itself takes.
 
     Returns:
-        The boxes in the order of the points. Labels overlap only when `area` has no free place left.
+        The boxes in the order of the points. Labels overlap only when no place tried is free.
     """
     marks = [Box(x - gap / 2, y - gap / 2, x + gap / 2, y + gap / 2) for x, y in points]
     placed: dict[int, Box] = {}

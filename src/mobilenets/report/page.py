@@ -17,13 +17,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from mobilenets.errors import RunError
-from mobilenets.evaluation.results import Comparison, NetworkRow, PairedTest
+from mobilenets.evaluation.results import Comparison, NetworkRow
 from mobilenets.files import write_text_atomically
 from mobilenets.report.canvas import SERIES, colour
 from mobilenets.report.columns import Figure, columns
 from mobilenets.report.plots import accuracy_plot, confusion_plot, curves_plot, total_confusion
 from mobilenets.report.scatter import Cost, latency_key
-from mobilenets.report.wording import bound_phrases, pair_sentence, plural, runtime_name, runtimes, short_labels
+from mobilenets.report.wording import (
+    bound_phrases,
+    pair_sentence,
+    parted_pairs,
+    plural,
+    runtime_name,
+    runtimes,
+    short_labels,
+)
 
 _THUMBNAIL = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
 _LISTED_CONFUSIONS = 5
@@ -50,6 +58,7 @@ class NetworkView:
     confusion: Markup
     confused: tuple[Confused, ...]
     recalls: tuple[float, ...]
+    plans: tuple[str, ...]
 
 
 def write_page(comparison: Comparison, path: Path) -> None:
@@ -79,8 +88,7 @@ def render_page(comparison: Comparison) -> str:
     environment.filters["breakable"] = _breakable
     views = _views(comparison)
     chosen = next((view for view in views if view.chosen), None)
-    best = max(views, key=lambda view: view.row.test_top1.mean)
-    first_pairs, other_pairs = _pairs(comparison, (chosen or best).row.label)
+    first_pairs, other_pairs = parted_pairs(comparison)
     return environment.get_template("report.html").render(
         comparison=comparison,
         columns=columns(comparison),
@@ -96,6 +104,7 @@ def render_page(comparison: Comparison) -> str:
         class_names=[score.name for score in comparison.rows[0].runs[0].test.classes],
         class_counts=[score.count for score in comparison.rows[0].runs[0].test.classes],
         runtimes=[runtime_name(key) for key in runtimes(row.latency for row in comparison.rows)],
+        recipe=_recipe(comparison),
         script_digest=_script_digest(environment),
     )
 
@@ -132,6 +141,7 @@ def _views(comparison: Comparison) -> list[NetworkView]:
             confusion=Markup(confusion_plot(row, f"confusion-{index}")),
             confused=_confused(row),
             recalls=_recalls(row),
+            plans=_plans(row),
         )
         for index, row in enumerate(comparison.rows)
     ]
@@ -153,10 +163,15 @@ def _recalls(row: NetworkRow) -> tuple[float, ...]:
     return tuple(float(mean) for mean in means)
 
 
-def _pairs(comparison: Comparison, label: str) -> tuple[list[PairedTest], list[PairedTest]]:
-    """Part the tests into those with the network the page is about, which are read first, and the others."""
-    about = [pair for pair in comparison.pairs if label in (pair.first, pair.second)]
-    return about, [pair for pair in comparison.pairs if pair not in about]
+def _plans(row: NetworkRow) -> tuple[str, ...]:
+    """List how the network's runs were computed, each way once; files of earlier versions don't say."""
+    return tuple(dict.fromkeys(run.plan for run in row.runs if run.plan))
+
+
+def _recipe(comparison: Comparison) -> dict[str, str | int | float | bool]:
+    """Return the recipe's fields to show; with several seeds, the one it names is not what was run."""
+    several = any(len(row.runs) > 1 for row in comparison.rows)
+    return {name: value for name, value in comparison.recipe.items() if name != "seed" or not several}
 
 
 def _accuracy_plots(comparison: Comparison) -> list[tuple[str, Markup]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,13 +23,15 @@ from mobilenets.errors import RunError
 from mobilenets.evaluation.results import Comparison, Interval, Metrics, NetworkRow
 from mobilenets.files import write_text_atomically
 from mobilenets.report.columns import Column, Figure, columns
-from mobilenets.report.wording import plural, runtimes, short_labels
+from mobilenets.report.wording import NBSP, pair_sentence, parted_pairs, plural, runtimes, short_labels
 
 ONE_LINE_WIDTH = 140
 ALL_COLUMNS_WIDTH = 100
 CHOSEN_MARK = "★"
 
 _COMPARISON = TypeAdapter(Comparison)
+# Inside a JSON string a line end is escaped, so this only ever matches a list.
+_NUMBER_LIST = re.compile(r"\[\n\s*([-+.\deE]+(?:,\n\s*[-+.\deE]+)*)\n\s*\]")
 
 
 def comparison_table(comparison: Comparison, *, width: int | None = None) -> Table:
@@ -58,6 +61,12 @@ def comparison_table(comparison: Comparison, *, width: int | None = None) -> Tab
         # Text, not str: a label with square brackets must not be read as rich's markup.
         table.add_row(Text(CHOSEN_MARK if chosen else ""), Text(name), *cells, style="bold" if chosen else None)
     return table
+
+
+def verdict_lines(comparison: Comparison) -> tuple[str, ...]:
+    """Say in words what the tests found on the network to take (the most accurate, if none fits), a line a test."""
+    about, _ = parted_pairs(comparison)
+    return tuple(pair_sentence(pair).replace(NBSP, " ") for pair in about)
 
 
 def metrics_table(metrics: Metrics) -> Table:
@@ -173,8 +182,12 @@ def write_csv(comparison: Comparison, path: Path) -> None:
 
 
 def to_json(comparison: Comparison) -> str:
-    """Return the whole comparison as JSON text, indented; NaN and infinities, which JSON lacks, become strings."""
-    return to_json_bytes(comparison, indent=2, inf_nan_mode="strings").decode()
+    """Return the whole comparison as JSON text for programs and people: indented, a list of numbers on one line.
+
+    NaN and infinities, which JSON lacks, become strings.
+    """
+    text = to_json_bytes(comparison, indent=2, inf_nan_mode="strings").decode()
+    return _NUMBER_LIST.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
 
 
 def write_json(comparison: Comparison, path: Path) -> None:

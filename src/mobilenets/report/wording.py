@@ -1,23 +1,16 @@
-"""How the report writes numbers and says what they mean: the one place for units, digits and sentences."""
+"""How the report writes numbers and says what they mean: units, digits and sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mobilenets.evaluation.results import Bounds, Interval, Latency, PairedTest
+from mobilenets.evaluation import wording
+from mobilenets.evaluation.results import Bounds, Comparison, Interval, Latency, PairedTest
+from mobilenets.evaluation.wording import three_digits
 
 RUNTIME_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime"}
 MISSING = "–"
 NBSP = "\u00a0"  # between a number and its unit, which a line must not part
-
-
-def three_digits(value: float) -> str:
-    """Write `value` with three significant digits and no exponent: 0.0312, 0.312, 12.4, 1,234."""
-    for bound, digits in ((0.1, 4), (1.0, 3), (10.0, 2), (100.0, 1)):
-        # Rounding may reach the bound (0.9996): then the next row, with a digit fewer, writes it.
-        if round(abs(value), digits) < bound:
-            return f"{value:.{digits}f}"
-    return f"{value:,.0f}"
 
 
 def millions(count: int) -> str:
@@ -41,10 +34,8 @@ def latency_tail(latency: Latency) -> str:
 
 
 def p_value(probability: float) -> str:
-    """Write a p-value as a reader needs it: two digits, and no pretended precision near 0."""
-    if probability < 0.001:
-        return f"p{NBSP}<{NBSP}0.001"
-    return f"p{NBSP}={NBSP}{probability:.{3 if probability < 0.1 else 2}f}"
+    """Write a p-value so that no line parts it."""
+    return wording.p_value(probability).replace(" ", NBSP)
 
 
 def plural(count: int, noun: str) -> str:
@@ -81,6 +72,19 @@ def pair_sentence(pair: PairedTest) -> str:
     if pair.differs:
         return f"{better} beats {worse} by {points}"
     return f"{better} and {worse} can't be told apart: {points}"
+
+
+def parted_pairs(comparison: Comparison) -> tuple[tuple[PairedTest, ...], tuple[PairedTest, ...]]:
+    """Part the tests into those with the network to take (the most accurate, if none fits) and the others.
+
+    The first are what a reader asks about: is it really better, or as good?
+    """
+    if not comparison.rows:
+        return (), comparison.pairs
+    best = max(comparison.rows, key=lambda row: row.test_top1.mean)
+    label = comparison.choice.label or best.label
+    about = tuple(pair for pair in comparison.pairs if label in (pair.first, pair.second))
+    return about, tuple(pair for pair in comparison.pairs if pair not in about)
 
 
 def bound_phrases(bounds: Bounds) -> tuple[str, ...]:

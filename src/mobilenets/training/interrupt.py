@@ -1,12 +1,14 @@
-"""Ctrl-C as a request: the loop finishes its step, saves, and stops in good order."""
+"""Ctrl-C and SIGTERM as requests: the loop finishes its step, saves, and stops in good order."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
@@ -20,10 +22,11 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_interrupt() -> Iterator[StopRequest]:
-    """Turn the first Ctrl-C inside the block into a `StopRequest`; a second one interrupts at once as usual.
+def stop_on_interrupt(acknowledge: Callable[[], None]) -> Iterator[StopRequest]:
+    """Turn the first Ctrl-C or SIGTERM inside the block into a `StopRequest`; a second one interrupts at once.
 
-    Outside the main thread, where Python can't handle signals, the request simply never comes.
+    `acknowledge` is called when it comes, since the step under way may take seconds. Outside the main thread, where
+    Python can't handle signals, the request simply never comes.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -34,9 +37,11 @@ def stop_on_interrupt() -> Iterator[StopRequest]:
         if request.requested:
             raise KeyboardInterrupt
         request.requested = True
+        acknowledge()
 
-    before = signal.signal(signal.SIGINT, handle)
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield request
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

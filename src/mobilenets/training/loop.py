@@ -22,10 +22,10 @@ from mobilenets.data.augment import Augment
 from mobilenets.data.loader import PreparedImages
 from mobilenets.errors import NonFiniteLossError, RunError, TrainingInterruptedError
 from mobilenets.evaluation.results import EpochPoint
+from mobilenets.files import write_text_atomically
 from mobilenets.models.network import MobileNet
 from mobilenets.models.normalizer import Normalizer
 from mobilenets.training.allocator import keep_freed_memory
-from mobilenets.training.device import ComputePlan, choose_plan
 from mobilenets.training.ema import build_ema
 from mobilenets.training.interrupt import stop_on_interrupt
 from mobilenets.training.metric_log import MetricLog
@@ -33,11 +33,13 @@ from mobilenets.training.norm_statistics import FORGOTTEN, reestimate, share_of_
 from mobilenets.training.objectives import CrossEntropy, Objective
 from mobilenets.training.observer import Observer, StepReport
 from mobilenets.training.optimizer import build_optimizer, set_learning_rate
+from mobilenets.training.plan import ComputePlan, allowed_plans, choose_plan
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.schedule import learning_rate_at
 from mobilenets.training.state import Experiment, Progress, SavedState, derived_seed, load_state, save_state
 
-ORDER, AUGMENT, DROPOUT = range(3)  # what a derived seed is for
+RECIPE = "recipe.toml"
+ORDER, AUGMENT, DROPOUT, NORM = range(4)  # what a derived seed is for
 
 
 class Training:
@@ -85,9 +87,11 @@ class Training:
         if self.device.type == "cpu":
             keep_freed_memory()
         plan = self._restore() if resume else self._begin()
+        write_text_atomically(self.run / RECIPE, self.recipe.to_toml())
+        self._save(plan)
         progress = self.progress
         self.model.train()
-        with MetricLog(self.run, progress.epoch) as log, stop_on_interrupt() as stop:
+        with MetricLog(self.run, progress.epoch) as log, stop_on_interrupt(self._acknowledge) as stop:
             while progress.epoch < self.recipe.epochs:
                 self._clock = time.perf_counter()
                 for images, labels in self._remaining_batches():
@@ -100,7 +104,7 @@ class Training:
                     progress.next_epoch()
                     self._save(plan)
                     self.observer.epoch(point, self.recipe.epochs)
-                if stop and progress.epoch < self.recipe.epochs:
+                if stop:
                     self._stop(plan)
         result = self.model if self.ema is None else cast(MobileNet, self.ema.module)
         self._settle_norm(result, plan)
@@ -155,7 +159,11 @@ class Training:
         left = share_of_start(model, self.recipe.epochs * self.steps)
         if left > FORGOTTEN:
             self.observer.message(f"batch norm re-estimated: {left:.0%} of its start was left after so few steps")
-            batches = self.images.batches(self.batch_size)
+            # Mixed, since images lie sorted by class, and parted evenly: a batch of one class or of a few images
+            # would be normalised by statistics unlike the others' and weigh as much.
+            generator = torch.Generator().manual_seed(derived_seed(self.recipe.seed, self.recipe.epochs, NORM))
+            order = torch.randperm(len(self.images), generator=generator).numpy()
+            batches = self.images.stream(np.array_split(order, -(-len(order) // self.batch_size)))
             reestimate(model, (self._inputs(torch.from_numpy(images), plan) for images, _ in batches))
 
     def _learning_rate(self) -> float:
@@ -166,10 +174,11 @@ class Training:
         images, labels = next(self._remaining_batches())
         inputs = self.normalize(torch.from_numpy(images).to(self.device))
         targets = torch.from_numpy(labels).to(self.device)
+        if len(allowed_plans(self.recipe, self.device)) > 1:
+            self.observer.message("finding the fastest way to compute here")
         plan, how = choose_plan(self.model, inputs, targets, self.recipe, self.objective)
         self.observer.message(f"training on {self.device.type} in {plan} ({how})")
         self.model.to(memory_format=plan.layout)
-        self._save(plan)
         return plan
 
     def _restore(self) -> ComputePlan:
@@ -178,20 +187,23 @@ class Training:
         differences = state.experiment.differences(self.experiment)
         if differences:
             raise RunError(f"{self.run} is another experiment: {'; '.join(differences)}. Choose another folder")
-        plan = ComputePlan(**state.plan)
+        plan = ComputePlan(state.plan["precision"], state.plan["memory_format"])
         self.model.to(memory_format=plan.layout)
         self.model.load_state_dict(state.model)
         self.optimizer.load_state_dict(state.optimizer)
         if self.ema is not None and state.ema is not None:
             self.ema.load_state_dict(state.ema)
         self.progress = state.progress
-        self.observer.message(f"resumed after epoch {state.progress.epoch}, step {state.progress.step}, on {plan}")
+        where = f"epoch {state.progress.epoch}, step {state.progress.step}"
+        self.observer.message(f"resumed after {where}, on {self.device.type} in {plan}")
+        if state.plan["device"] != self.device.type:
+            self.observer.message(f"begun on {state.plan['device']}: the weights will differ a little from its own")
         return plan
 
     def _save(self, plan: ComputePlan) -> None:
         state = SavedState(
             experiment=self.experiment,
-            plan=asdict(plan),
+            plan={**asdict(plan), "device": self.device.type},
             progress=self.progress,
             model=self.model.state_dict(),
             optimizer=self.optimizer.state_dict(),
@@ -202,14 +214,18 @@ class Training:
     def _stop(self, plan: ComputePlan) -> None:
         self._save(plan)
         where = f"epoch {self.progress.epoch + 1}, step {self.progress.step} of {self.steps}"
-        raise TrainingInterruptedError(f"stopped in {where}; {self.run} is saved, --resume goes on from there")
+        if self.progress.epoch == self.recipe.epochs:
+            where = "training's end, before scoring"
+        raise TrainingInterruptedError(f"stopped at {where}; {self.run} is saved")
+
+    def _acknowledge(self) -> None:
+        self.observer.message("stopping after this step; again to stop at once and lose it")
 
     def _refuse(self, loss: float) -> None:
         where = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1} of {self.steps}"
         raise NonFiniteLossError(
-            f"the loss is {loss} in {where} of {self.run}; try a lower --learning-rate "
-            f"(now {self._learning_rate():.2g}), "
-            "--clip-grad-norm 1 or --precision float32"
+            f"the loss is {loss} in {where} of {self.run}; try a lower learning_rate "
+            f"(now {self._learning_rate():.2g}), clip_grad_norm 1 or precision float32"
         )
 
     def _epoch_point(self) -> EpochPoint:

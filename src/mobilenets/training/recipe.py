@@ -20,6 +20,7 @@ from mobilenets.errors import RecipeError
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["cosine", "constant"]
 Precision = Literal["auto", "float32", "bfloat16"]
+LARGEST = 2**63  # of any number: torch takes no larger seed
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 
 
@@ -68,11 +69,11 @@ class Recipe:
         not_negative = ("warmup_epochs", "weight_decay", "crop_padding", "seed")
         for name in (*at_least_one, *not_negative):
             least = 1 if name in at_least_one else 0
-            if not getattr(self, name) >= least:
+            if not least <= getattr(self, name) < LARGEST:
                 raise RecipeError(f"recipe field {name} is {getattr(self, name)}; it must be at least {least}")
         for name in ("learning_rate", "clip_grad_norm"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
+            if value is not None and not 0 < value < LARGEST:
                 raise RecipeError(f"recipe field {name} is {value}; it must be above 0")
         for name in ("label_smoothing", "ema_decay"):
             value = getattr(self, name)
@@ -117,6 +118,8 @@ def _validated(fields: dict[str, Any], origin: str) -> Recipe:
     try:
         # By way of JSON: given a dictionary, strict mode would not build a dataclass from it.
         return TypeAdapter(Recipe).validate_json(json.dumps(fields))
+    except TypeError as error:  # TOML has dates and times, JSON has not
+        raise RecipeError(f"recipe {origin}: {error}; fields are numbers, words, true and false") from error
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -14,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from mobilenets.data.datasets import Dataset
-from mobilenets.data.loader import PreparedImages, prepare
+from mobilenets.data.loader import PreparedImages, default_memory_limit, prepare
 from mobilenets.errors import BadImage, BadImagesError, RunError
 from mobilenets.evaluation.evaluate import Evaluation, Predict, evaluate
 from mobilenets.evaluation.results import Metrics, SeedRun
@@ -22,7 +23,7 @@ from mobilenets.files import write_text_atomically
 from mobilenets.models.network import MobileNet
 from mobilenets.models.normalizer import Normalizer
 from mobilenets.models.registry import create_model
-from mobilenets.models.saved import SavedNetwork, save_network, versions
+from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, save_network, versions
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
@@ -32,7 +33,6 @@ from mobilenets.training.state import STATE, Experiment, load_state
 
 SCORES = "scores.json"
 PREDICTIONS = "predictions.npz"
-RECIPE = "recipe.toml"
 SCORING_BATCH = 250
 
 
@@ -54,8 +54,17 @@ class Scores:
     test: Metrics
 
 
-def prepare_splits(dataset: Dataset, preprocessing: Preprocessing, *, skip_bad: bool, observer: Observer) -> Splits:
-    """Decode both splits for `preprocessing`.
+def prepare_splits(
+    dataset: Dataset, preprocessing: Preprocessing, *, skip_bad: bool, observer: Observer, memory_share: int = 1
+) -> Splits:
+    """Decode both splits for `preprocessing`, telling the observer what the user should know of the data.
+
+    Args:
+        dataset: the images.
+        preprocessing: how to arrange them.
+        skip_bad: leave unreadable images out, and say so, instead of refusing.
+        observer: told of progress, notes and images left out.
+        memory_share: among how many such calls the memory for pixels is to be shared.
 
     Raises:
         BadImagesError: images can't be read and `skip_bad` is off; it lists those of both splits.
@@ -68,16 +77,24 @@ def prepare_splits(dataset: Dataset, preprocessing: Preprocessing, *, skip_bad: 
             observer.progress(what, done, total)
 
         try:
-            prepared[name] = prepare(split, preprocessing, skip_bad=skip_bad, progress=progress)
+            limit = default_memory_limit() // memory_share
+            prepared[name] = prepare(split, preprocessing, skip_bad=skip_bad, progress=progress, memory_limit=limit)
         except BadImagesError as error:
             bad += error.bad
     if bad:
         raise BadImagesError(bad)
-    left_out = [image for part in prepared.values() for image in part.skipped]
-    if left_out:
-        listed = "; ".join(f"{image.name}: {image.reason}" for image in left_out)
-        observer.message(f"{len(left_out)} image{'s' * (len(left_out) > 1)} left out: {listed}")
+    announce(dataset.notes, [image for part in prepared.values() for image in part.skipped], observer)
     return Splits(dataset, prepared["training"], prepared["test"], preprocessing)
+
+
+def announce(notes: Sequence[str], left_out: Sequence[BadImage], observer: Observer) -> None:
+    """Tell what the user should know about how the data was read, and every image that was left out."""
+    for note in notes:
+        observer.message(f"note: {note}")
+    if left_out:
+        observer.message(f"{len(left_out)} image{'s' * (len(left_out) > 1)} left out:")
+    for image in left_out:
+        observer.message(f"  {image.name}: {image.reason}")
 
 
 def train_and_score(
@@ -92,24 +109,28 @@ def train_and_score(
 ) -> SeedRun:
     """Train `network` (arguments of `create_model`) into the folder `run`, score it, and return what came of it.
 
-    A finished run is not trained again: with `resume` its scores are read.
+    A finished run is not trained again: with `resume` its scores are read. torch's global generator is left as it was.
 
     Raises:
         RunError: the folder holds a run and `resume` is off, or holds a run of another experiment.
     """
     if (run / STATE).exists() and not resume:
-        raise RunError(f"{run} holds a run already; continue it with --resume or choose another --out")
-    torch.manual_seed(recipe.seed)  # the weights a network starts with come from the global generator
-    model = create_model(**network)
-    experiment = Experiment(model.config.to_dict(), recipe.to_dict(), _identity(splits))
-    if not (run / SCORES).exists():
-        write_text_atomically(run / RECIPE, recipe.to_toml())
-        training = Training(model, splits.train, recipe, run, experiment=experiment, device=device, observer=observer)
-        trained = training.fit(resume=resume)
-        _save(run, trained, splits)
-        _score(run, trained, splits, device, observer)
-    elif differences := load_state(run, torch.device("cpu")).experiment.differences(experiment):
-        raise RunError(f"{run} is another experiment: {'; '.join(differences)}. Choose another --out")
+        raise RunError(f"{run} holds a run already; continue it with --resume or choose another folder")
+    if resume and not (run / STATE).exists():
+        raise RunError(f"nothing to resume: {run / STATE} does not exist; leave out --resume to start")
+    if (run / WEIGHTS).exists() and not resume:
+        raise RunError(f"{run} holds a trained network but no {STATE} to continue it by; choose another folder")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)  # the weights a network starts with come from the global generator
+        model = create_model(**network)
+        experiment = Experiment(model.config.to_dict(), recipe.to_dict(), _identity(splits))
+        if not _finished(run, recipe, experiment):
+            training = Training(
+                model, splits.train, recipe, run, experiment=experiment, device=device, observer=observer
+            )
+            trained = training.fit(resume=resume)
+            _save(run, trained, splits)
+            _score(run, trained, splits, device, observer)
     return read_run(run, recipe.seed)
 
 
@@ -126,6 +147,8 @@ def read_run(run: Path, seed: int) -> SeedRun:
     except (OSError, ValidationError) as error:
         raise RunError(f"{run / SCORES} is damaged; remove it and continue with --resume to score again") from error
     curve = read_curve(run)
+    if not curve:
+        raise RunError(f"{run} has no curve: its metrics.jsonl is missing or empty; train anew in another folder")
     return SeedRun(
         seed=seed,
         folder=str(run),
@@ -133,6 +156,7 @@ def read_run(run: Path, seed: int) -> SeedRun:
         test=scores.test,
         seconds_per_epoch=median(point.seconds for point in curve),
         curve=curve,
+        plan=_plan(run),
     )
 
 
@@ -158,6 +182,21 @@ def torch_predict(
         return result
 
     return predict
+
+
+def _finished(run: Path, recipe: Recipe, experiment: Experiment) -> bool:
+    """Whether everything a run leaves is there; one that lacks only its scores trains nothing and is scored."""
+    if not (run / STATE).exists():
+        return False
+    if differences := load_state(run, torch.device("cpu")).experiment.differences(experiment):
+        raise RunError(f"{run} is another experiment: {'; '.join(differences)}. Choose another folder")
+    whole = all((run / name).exists() for name in (SCORES, PREDICTIONS, WEIGHTS, DESCRIPTION))
+    return whole and len(read_curve(run)) == recipe.epochs
+
+
+def _plan(run: Path) -> str:
+    plan = load_state(run, torch.device("cpu")).plan
+    return f"{plan['device']}, {plan['precision']}, {plan['memory_format']}"
 
 
 def _identity(splits: Splits) -> dict[str, Any]:

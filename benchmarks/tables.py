@@ -1,0 +1,104 @@
+"""Put the figures of `results/` into the documents: `python benchmarks/tables.py` (`make figures`).
+
+A document marks where a figure goes by `<!-- figures: NAME -->` ... `<!-- end -->`; what stands between is
+replaced. With `--check` nothing is written and the exit code says whether all is up to date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mobilenets.report.tables import markdown_table, read_json
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+DOCUMENTS = ("README.md", "docs/guide.md", "docs/lab_log.md")
+BLOCK = re.compile(r"(?P<start><!-- figures: (?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+
+
+def comparison(name: str) -> str:
+    """The table of a comparison, the tool's choice, and the command."""
+    result = read_json(RESULTS / f"{name}.json")
+    minutes = sum(run.seconds_per_epoch * len(run.curve) for row in result.rows for run in row.runs) / 60
+    return (
+        f"{markdown_table(result)}\n"
+        f"**{result.choice.label}**: {result.choice.reason}\n\n"
+        f"{result.data.train_images:,} training and {result.data.test_images:,} test images, "
+        f"{result.recipe['epochs']} epochs, {minutes:.0f} minutes of training in all on "
+        f"{result.environment['cores']} cores.\n"
+    )
+
+
+def training_speed() -> str:
+    """Images a second of each variant, with the ratio to the plain loop."""
+    speeds = load("training_speed")["images_per_second"]
+    head = "| network, width 0.5 | plain | memory reused | channels-last too | bfloat16 too |"
+    lines = [head, "| --- |" + " ---: |" * 4]
+    for network, figures in speeds.items():
+        cells = [
+            f"{figures[variant]['median']:.0f} ({figures['ratio'][variant]:.2f}x)"
+            for variant in ("plain", "reuse", "channels_last", "bfloat16")
+        ]
+        lines.append(f"| {network} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def norm_statistics() -> str:
+    """Test accuracy with batch norm's statistics as left and re-estimated."""
+    top1 = load("norm_statistics")["top1"]
+    return (
+        f"After 2 epochs of digits, MobileNetV3-Small at width 0.5 got {top1['trained on']['median']:.1f} % of its "
+        f"training batches right, but {top1['as left']['median']:.1f} % of the test images with the statistics "
+        f"training left, and {top1['re-estimated']['median']:.1f} % with the same weights and re-estimated statistics "
+        "(medians of 3 seeds).\n"
+    )
+
+
+def startup() -> str:
+    """How fast help comes."""
+    seconds = load("startup")["seconds"]
+    slowest = max(value["median"] for name, value in seconds.items() if name.startswith("mobilenets "))
+    return (
+        f"`mobilenets --help` answers in {seconds['mobilenets --help']['median']:.2f} s (Python doing nothing takes "
+        f"{seconds['python -c pass']['median']:.2f} s), the slowest verb's help in {slowest:.2f} s.\n"
+    )
+
+
+FIGURES: dict[str, Callable[[], str]] = {
+    "cifar10": lambda: comparison("cifar10"),
+    "digits": lambda: comparison("digits"),
+    "training_speed": training_speed,
+    "norm_statistics": norm_statistics,
+    "startup": startup,
+}
+
+
+def load(name: str) -> Any:
+    """One result."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def filled(text: str) -> str:
+    """The text with every marked block replaced by its figures of today."""
+    return BLOCK.sub(lambda block: block["start"] + FIGURES[block["name"]]() + block["end"], text)
+
+
+def main() -> int:
+    stale = []
+    for document in (ROOT / name for name in DOCUMENTS):
+        text = document.read_text(encoding="utf-8")
+        if filled(text) != text:
+            stale.append(document.name)
+            if "--check" not in sys.argv:
+                document.write_text(filled(text), encoding="utf-8")
+    print(f"out of date: {', '.join(stale)}" if stale else "all figures are up to date")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The long part of a comparison: every network trained and scored, one after another, each in its own folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from mobilenets.comparison.candidates import Candidate
+from mobilenets.data.datasets import Dataset
+from mobilenets.errors import NonFiniteLossError, TrainingInterruptedError
+from mobilenets.evaluation.results import SeedRun
+from mobilenets.training.observer import Observer
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.run import Splits, train_and_score
+from mobilenets.training.state import STATE
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What all trainings of a comparison share."""
+
+    dataset: Dataset
+    splits: dict[int, Splits]
+    recipe: Recipe
+    out: Path
+    device: torch.device
+    observer: Observer
+
+    def train_all(
+        self, networks: Sequence[Candidate], seeds: int
+    ) -> tuple[dict[Candidate, list[SeedRun]], tuple[str, ...]]:
+        """Train every network with every seed; finished runs are read, begun ones continued.
+
+        Seeds are the outer loop, so that a comparison that was stopped early has every network. A network that
+        diverges is left out and said in the second value; the others go on.
+
+        Raises:
+            TrainingInterruptedError: on Ctrl-C; the run under way is saved.
+        """
+        runs: dict[Candidate, list[SeedRun]] = {network: [] for network in networks}
+        failures: dict[Candidate, str] = {}
+        plan = [(seed, network) for seed in range(seeds) for network in networks]
+        start = time.monotonic()
+        for number, (seed, network) in enumerate(plan, start=1):
+            if network in failures:
+                continue
+            which = f", seed {self.recipe.seed + seed}" if seeds > 1 else ""
+            spent = f", {(time.monotonic() - start) / 60:.1f} min so far" if number > 1 else ""
+            self.observer.message(f"[{number}/{len(plan)}] {network.label}{which}{spent}")
+            try:
+                runs[network].append(self.train_one(network, self.recipe.seed + seed))
+            except NonFiniteLossError as error:
+                failures[network] = f"{network.label} is left out: {error}"
+                self.observer.message(failures[network])
+        return {network: found for network, found in runs.items() if network not in failures}, (*failures.values(),)
+
+    def train_one(self, network: Candidate, seed: int) -> SeedRun:
+        """Train one network with one seed, or read or continue what is there."""
+        run = self.out / "runs" / network.folder / f"seed{seed}"
+        try:
+            return train_and_score(
+                network.arguments(len(self.dataset.classes)),
+                self.splits[network.image_size],
+                replace(self.recipe, seed=seed),
+                run,
+                resume=(run / STATE).exists(),
+                device=self.device,
+                observer=self.observer,
+            )
+        except TrainingInterruptedError as stopped:
+            raise TrainingInterruptedError(f"{stopped}; the same command again goes on from there") from stopped

@@ -1,0 +1,157 @@
+"""How to compute: the number format and memory layout that are fastest for a network on this machine.
+
+Which of float32, channels-last and bfloat16 pays depends on processor, network and batch: bfloat16 is much faster on
+one machine and several times slower on another. So nothing is guessed: real training steps are timed on copies of the
+network, in turn, and the answer is kept for the next run of the same network on the same machine (which also makes two
+such runs bit-identical).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mobilenets.errors import RunError
+from mobilenets.files import write_text_atomically
+from mobilenets.machine import user_cache
+from mobilenets.training.device import processor_name
+from mobilenets.training.objectives import Objective
+from mobilenets.training.optimizer import build_optimizer
+from mobilenets.training.recipe import Recipe
+
+TIMED_STEPS = 3
+WORTH_IT = 0.95  # a plan replaces a simpler one only if its step takes less than this share of the time
+
+
+@dataclass(frozen=True)
+class ComputePlan:
+    """Number format of activations in training, and memory layout of images and filters."""
+
+    precision: str
+    memory_format: str
+
+    def __str__(self) -> str:
+        return f"{self.precision}, {self.memory_format}"
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """The layout as torch names it."""
+        return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """A context in which `device` computes in this plan's precision."""
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+class _Trial:
+    """Training steps of a copy of a network under one plan."""
+
+    def __init__(self, plan: ComputePlan, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
+        self.plan = plan
+        self.model = copy.deepcopy(model).train().to(memory_format=plan.layout)
+        self.images = images.contiguous(memory_format=plan.layout)
+        self.labels = labels
+        self.optimizer = build_optimizer(self.model, recipe)
+
+    def step(self, objective: Objective) -> float:
+        """Seconds of one step."""
+        start = time.perf_counter()
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.plan.autocast(self.images.device):
+            loss, _ = objective(self.model, self.images, self.labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        loss.item()  # waits for a GPU
+        return time.perf_counter() - start
+
+
+def allowed_plans(recipe: Recipe, device: torch.device) -> list[ComputePlan]:
+    """What the recipe leaves open, from simple to special, so that ties go to the simple one."""
+    precisions = [recipe.precision] if recipe.precision != "auto" else ["float32", "bfloat16"]
+    layouts = [recipe.memory_format] if recipe.memory_format != "auto" else ["contiguous", "channels_last"]
+    if recipe.precision == "auto" and device.type == "mps":
+        precisions = ["float32"]  # autocast to bfloat16 needs a recent macOS; not worth a failed start
+    plans = [ComputePlan(precision, layout) for precision in precisions for layout in layouts]
+    # oneDNN's bfloat16 kernels want channels-last and would convert at every layer: one trial less.
+    rarely = ComputePlan("bfloat16", "contiguous")
+    return [plan for plan in plans if plan != rarely or recipe.memory_format == "contiguous"]
+
+
+def choose_plan(
+    model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, objective: Objective, cache: Path | None = None
+) -> tuple[ComputePlan, str]:
+    """The fastest plan the recipe allows for training `model` on batches like this one, and how that is known.
+
+    Args:
+        model: the network, on its device; it is not changed.
+        images: a batch [B, C, H, W] float32 on the same device.
+        labels: its labels [B].
+        recipe: its precision and memory format fix the plan unless they are `auto`.
+        objective: what a step minimises.
+        cache: file of earlier answers; None uses `plan_cache()`.
+    """
+    plans = allowed_plans(recipe, images.device)
+    if len(plans) == 1:
+        return plans[0], "as the recipe says"
+    cache = cache or plan_cache()
+    key = _situation(model, images, plans)
+    known = _read_cache(cache)
+    for plan in plans:
+        if known.get(key) == str(plan):
+            return plan, "measured here before"
+    seconds = measure_plans([_Trial(plan, model, images, labels, recipe) for plan in plans], objective)
+    best = plans[0]
+    for plan in plans[1:]:
+        if seconds[plan] < WORTH_IT * seconds[best]:
+            best = plan
+    kept = _write_cache(cache, {**known, key: str(best)})
+    measured = ", ".join(f"{plan}: {len(images) / seconds[plan]:.0f} images/s" for plan in plans)
+    return best, f"measured: {measured}" + ("" if kept else f"; {cache} can't be written to keep this")
+
+
+def measure_plans(trials: list[_Trial], objective: Objective) -> dict[ComputePlan, float]:
+    """Seconds of each trial's shortest step, after an unmeasured one, in turn.
+
+    The shortest is what other work on the machine disturbs least.
+    """
+    for trial in trials:
+        trial.step(objective)
+    rounds = [[trial.step(objective) for trial in trials] for _ in range(TIMED_STEPS)]
+    return {trial.plan: min(times) for trial, times in zip(trials, zip(*rounds, strict=True), strict=True)}
+
+
+def plan_cache() -> Path:
+    """The file in the user's cache folder where measured plans are kept."""
+    return user_cache() / "mobilenets" / "compute_plans.json"
+
+
+def _situation(model: nn.Module, images: Tensor, plans: list[ComputePlan]) -> str:
+    """All that an answer depends on, as one key."""
+    device = images.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    threads, shape = torch.get_num_threads(), "x".join(map(str, images.shape))
+    network = f"{type(model).__name__} of {weights}"
+    return " | ".join([name, f"{threads} threads", f"torch {torch.__version__}", network, shape, *map(str, plans)])
+
+
+def _read_cache(path: Path) -> dict[str, object]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # missing or damaged: measuring again is all it costs
+    return known if isinstance(known, dict) else {}
+
+
+def _write_cache(path: Path, known: dict[str, object]) -> bool:
+    try:
+        write_text_atomically(path, json.dumps(known, indent=1) + "\n")
+    except RunError:
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""`train`: one network, from labelled images to a scored run folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mobilenets.data.datasets import load_dataset, natural_image_size
+from mobilenets.data.location import outside
+from mobilenets.errors import TrainingInterruptedError
+from mobilenets.evaluation.results import SeedRun
+from mobilenets.models.registry import create_model
+from mobilenets.preprocessing import Preprocessing
+from mobilenets.training.device import choose_device
+from mobilenets.training.observer import Observer, Silent
+from mobilenets.training.recipe import Recipe, load_recipe
+from mobilenets.training.run import prepare_splits, train_and_score
+
+
+def train(
+    model: str,
+    data: str | Path,
+    out: str | Path,
+    *,
+    recipe: str | Path | Recipe = "article",
+    resume: bool = False,
+    width_mult: float = 1.0,
+    image_size: int | None = None,
+    dropout: float | None = None,
+    skip_bad: bool = False,
+    data_root: Path | None = None,
+    device: str | None = None,
+    observer: Observer | None = None,
+    **changes: Any,
+) -> SeedRun:
+    """Train one network on images into the run folder `out` and score it.
+
+    Args:
+        model: name as in `list_models()`.
+        data: `digits`, `cifar10`, a folder or a zip of images (see `mobilenets.data.datasets.load_dataset`).
+        out: run folder to write.
+        recipe: name of a shipped recipe, a TOML file, or a `Recipe`.
+        resume: continue a run that was stopped, to the weights it would have had.
+        width_mult: width multiplier.
+        image_size: input size in pixels; None takes the images' natural size.
+        dropout: rate before the classifier; None takes the paper's.
+        skip_bad: leave unreadable images out instead of refusing.
+        data_root: where `cifar10` is looked for and downloaded to.
+        device: `cpu`, `cuda` or `mps` instead of the best present.
+        observer: told of progress.
+        **changes: fields of the recipe to change, e.g. `epochs=20`.
+
+    Raises:
+        MobilenetsError: bad input, each its own kind; a run that was begun stays.
+    """
+    observer, out = observer or Silent(), outside(data, Path(out))
+    recipe = replace(recipe, **changes) if isinstance(recipe, Recipe) else load_recipe(recipe, **changes)
+    chosen = choose_device(device)
+    dataset = load_dataset(data, data_root=data_root)
+    network: dict[str, Any] = {
+        "name": model,
+        "num_classes": len(dataset.classes),
+        "width_mult": width_mult,
+        "image_size": natural_image_size(dataset) if image_size is None else image_size,
+        "dropout": dropout,
+    }
+    preprocessing = Preprocessing(image_size=create_model(**network).config.image_size)
+    splits = prepare_splits(dataset, preprocessing, skip_bad=skip_bad, observer=observer)
+    try:
+        return train_and_score(network, splits, recipe, out, resume=resume, device=chosen, observer=observer)
+    except TrainingInterruptedError as stopped:
+        raise TrainingInterruptedError(f"{stopped}; the same with --resume goes on from there") from stopped

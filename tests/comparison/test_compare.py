@@ -1,0 +1,163 @@
+"""The main job as a function, small but whole: two networks, two seeds, real scans, real files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mobilenets.comparison import stage
+from mobilenets.comparison.compare import compare
+from mobilenets.comparison.measure import RUNTIMES
+from mobilenets.errors import MobilenetsError, NonFiniteLossError, RunError, TrainingError
+from mobilenets.evaluation.evaluate import Predictions
+from mobilenets.evaluation.results import Bounds, Comparison, SeedRun
+from mobilenets.models.registry import create_model
+from mobilenets.report.tables import read_json
+from mobilenets.training.observer import Silent
+from mobilenets.training.recipe import Recipe
+
+RECIPE = Recipe(
+    epochs=2,
+    batch_size=64,
+    learning_rate=3e-3,
+    flip=False,
+    crop_padding=1,
+    precision="float32",
+    memory_format="channels_last",
+)
+MODELS = ("mobilenet_v2", "mobilenet_v3_small")
+
+
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.said.append(text)
+
+
+def run(out: Path, listener: Listener | None = None, **changes: object) -> Comparison:
+    arguments: dict[str, object] = {"models": MODELS, "width_mult": (0.25,), "image_size": (8,), "seeds": 2}
+    return compare("digits", out, observer=listener, **{"recipe": RECIPE, **arguments, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("comparison")
+
+
+@pytest.fixture(scope="module")
+def result(out: Path) -> Comparison:
+    return run(out)
+
+
+def test_a_row_a_network_with_every_figure(result: Comparison) -> None:
+    assert [row.label for row in result.rows] == ["mobilenet_v2 x0.25", "mobilenet_v3_small x0.25"]
+    for row in result.rows:
+        twin = create_model(row.model, num_classes=10, width_mult=0.25, image_size=8)
+        assert row.parameters == sum(p.numel() for p in twin.parameters())
+        assert row.macs > 100_000
+        assert row.file_bytes > 4 * row.parameters * 0.9
+        assert set(row.latency) == set(RUNTIMES)
+        assert all(0 < one.median_ms <= one.p95_ms for one in row.latency.values())
+        assert 20 < row.peak_memory_mb < 1000
+        assert row.seconds_per_epoch > 0
+        assert row.test_top1.basis == "2 seeds"
+        assert row.test_top1.low <= row.test_top1.mean <= row.test_top1.high
+        assert [one.seed for one in row.runs] == [0, 1]
+        assert all(len(one.curve) == 2 for one in row.runs)
+        assert all(one.plan == "cpu, float32, channels_last" for one in row.runs)
+
+
+def test_the_rows_figures_are_the_runs_own(result: Comparison) -> None:
+    for row in result.rows:
+        scores = [100 * Predictions.load(Path(one.folder) / "predictions.npz").correct.mean() for one in row.runs]
+        assert row.test_top1.mean == pytest.approx(np.mean(scores))
+        assert [one.test.top1 for one in row.runs] == pytest.approx(scores)
+
+
+def test_the_one_pair_is_tested(result: Comparison) -> None:
+    (pair,) = result.pairs
+    gap = result.rows[0].test_top1.mean - result.rows[1].test_top1.mean
+    assert pair.difference == pytest.approx(gap)
+    assert pair.low <= pair.difference <= pair.high
+
+
+def test_files_for_people_and_programs(result: Comparison, out: Path) -> None:
+    assert read_json(out / "comparison.json") == result
+    assert (out / "comparison.csv").read_text().count("\n") == 3
+    assert (out / "summary.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert all(row.label in page.replace("<wbr>", "") for row in result.rows)
+    assert result.choice.label is not None
+    assert result.choice.reason
+
+
+def test_the_same_call_again_trains_nothing_and_bounds_may_change(result: Comparison, out: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/seed*/model.safetensors")}
+    assert len(before) == 4
+    again = run(out, bounds=Bounds(max_params=1))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert [row.test_top1 for row in again.rows] == [row.test_top1 for row in result.rows]
+    assert again.choice.label is None
+    assert "Loosen the parameters" in again.choice.reason
+
+
+def test_an_added_seed_trains_only_that(result: Comparison, out: Path) -> None:
+    listener = Listener()
+    more = run(out, listener, models=MODELS[1:], seeds=3)
+    assert [one.seed for one in more.rows[0].runs] == [0, 1, 2]
+    assert more.rows[0].runs[:2] == result.rows[1].runs
+    assert sum("training on" in line or "as the recipe says" in line for line in listener.said) == 1
+
+
+def test_another_recipe_in_the_same_folder_is_refused(result: Comparison, out: Path) -> None:
+    with pytest.raises(RunError, match=r"recipe learning_rate: 0.003 there, 0.1 now"):
+        compare(
+            "digits",
+            out,
+            models=MODELS,
+            recipe=replace(RECIPE, learning_rate=0.1),
+            width_mult=(0.25,),
+            image_size=(8,),
+        )
+
+
+def test_a_network_that_diverges_is_left_out_and_said_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = stage.train_and_score
+
+    def train(network: dict[str, Any], *arguments: Any, **options: Any) -> SeedRun:
+        if network["name"] == "mobilenet_v2":
+            raise NonFiniteLossError("the loss is nan")
+        return real(network, *arguments, **options)
+
+    monkeypatch.setattr(stage, "train_and_score", train)
+    result = run(tmp_path, seeds=1)
+    assert [row.model for row in result.rows] == ["mobilenet_v3_small"]
+    assert result.notes == ("mobilenet_v2 x0.25 is left out: the loss is nan",)
+    assert "the loss is nan" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_where_no_network_comes_through_the_reason_is_said(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, optimizer="sgd", learning_rate=1e18)
+    with pytest.raises(TrainingError, match=r"no network came through: mobilenet_v2 x0.25 is left out: the loss is"):
+        run(tmp_path, models="mobilenet_v2", seeds=1, recipe=recipe)
+    state = tmp_path / "runs" / "mobilenet_v2-x0.25-8px" / "seed0" / "state.pt"
+    assert state.exists()
+
+
+def test_the_report_must_lie_outside_the_images(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="lies within the images"):
+        compare(tmp_path, tmp_path / "out", models=MODELS)
+
+
+def test_no_seed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MobilenetsError, match="must be at least 1"):
+        run(tmp_path, seeds=0)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mobilenets.data.datasets import load_dataset
+from mobilenets.data.loader import PreparedImages
+from mobilenets.errors import BadImagesError, RunError
+from mobilenets.models.registry import create_model
+from mobilenets.preprocessing import Preprocessing
+from mobilenets.training.observer import Silent
+from mobilenets.training.run import SCORES, prepare_splits, read_run, torch_predict
+
+
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes in train/ and test/, three pictures each, one unreadable in either split."""
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(3):
+                Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / split / name / f"{number}.png")
+        (tmp_path / split / "a" / "bad.png").write_bytes(b"")
+    return tmp_path
+
+
+def test_unreadable_images_of_both_splits_are_listed_at_once(folder: Path) -> None:
+    with pytest.raises(BadImagesError) as caught:
+        prepare_splits(load_dataset(folder), Preprocessing(image_size=8), skip_bad=False, observer=Silent())
+    names = [image.name for image in caught.value.bad]
+    assert len(names) == 2
+    assert any("train" in name for name in names)
+    assert any("test" in name for name in names)
+
+
+def test_they_are_left_out_and_said_on_request(folder: Path) -> None:
+    listener = Listener()
+    splits = prepare_splits(load_dataset(folder), Preprocessing(image_size=8), skip_bad=True, observer=listener)
+    assert (len(splits.train), len(splits.test)) == (6, 6)
+    assert listener.said[0] == "2 images left out:"
+    assert [line.count("bad.png") for line in listener.said[1:]] == [1, 1]
+
+
+def test_reading_an_unfinished_or_damaged_run_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"is not finished: it has no scores\.json"):
+        read_run(tmp_path, 0)
+    (tmp_path / SCORES).write_text("{}")
+    with pytest.raises(RunError, match="is damaged"):
+        read_run(tmp_path, 0)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_predict_function_is_the_network_on_normalized_images(
+    few_digits: PreparedImages, layout: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    model = create_model("mobilenet_v2", num_classes=10, width_mult=0.25, image_size=8)
+    with torch.no_grad():  # settle batch norm, or all logits are nearly 0
+        model(torch.from_numpy(few_digits.preprocessing.normalize(few_digits.batch(range(64)))))
+    images = few_digits.batch(range(5))
+    predict = torch_predict(model, few_digits.preprocessing, torch.device("cpu"), layout)
+    with torch.no_grad():
+        expected = model.eval()(torch.from_numpy(few_digits.preprocessing.normalize(images))).numpy()
+    np.testing.assert_allclose(predict(images), expected, rtol=1e-3, atol=1e-5)
