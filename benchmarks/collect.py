@@ -19,7 +19,8 @@ def main(out: Path, result: Path) -> None:
         replace(row, mistakes=(), runs=tuple(replace(run, folder=Path(run.folder).name) for run in row.runs))
         for row in comparison.rows
     )
-    write_json(replace(comparison, rows=rows), result)
+    command = comparison.command.replace(str(out), out.name)  # where it was measured is nobody's business
+    write_json(replace(comparison, rows=rows, command=command), result)
     shutil.copyfile(out / "summary.png", result.with_suffix(".png"))
     print(f"wrote {result} and {result.with_suffix('.png')}")
 

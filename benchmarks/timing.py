@@ -22,7 +22,7 @@ def alternate(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, l
     values: dict[str, list[Any]] = {name: [] for name in commands}
     for number in range(rounds):
         for name in round_order(tuple(commands), number):
-            done = subprocess.run([sys.executable, *commands[name]], capture_output=True, text=True, check=True)
+            done = subprocess.run([sys.executable, *commands[name]], stdout=subprocess.PIPE, text=True, check=True)
             values[name].append(json.loads(done.stdout.splitlines()[-1]))
             print(f"round {number + 1}/{rounds}  {name}: {values[name][-1]}", flush=True)
     return values

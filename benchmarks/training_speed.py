@@ -1,7 +1,7 @@
 """How fast a training step is, and what makes it so: `python benchmarks/training_speed.py`.
 
 Regime: CIFAR's size (32x32), batch 128, AdamW, width 0.5, random images. Every variant runs in a process of its own
-(the C library's settings last for a process), in turn, 3 rounds; a process does 1 unmeasured step and 4 measured ones
+(the C library's settings last for a process), in turn, 3 rounds; a process does 1 unmeasured step and 3 measured ones
 and reports its median.
 
     plain          the loop as most people write it: float32, contiguous
@@ -24,7 +24,7 @@ VARIANTS = {
     "channels_last": ("float32", "channels_last"),
     "bfloat16": ("bfloat16", "channels_last"),
 }
-BATCH, SIZE, WIDTH, STEPS, ROUNDS = 128, 32, 0.5, 4, 3
+BATCH, SIZE, WIDTH, STEPS, ROUNDS = 128, 32, 0.5, 3, 3
 
 
 def images_per_second(network: str, variant: str) -> float:
@@ -33,9 +33,9 @@ def images_per_second(network: str, variant: str) -> float:
 
     from mobilenets.models.registry import create_model
     from mobilenets.training.allocator import keep_freed_memory
-    from mobilenets.training.device import ComputePlan
     from mobilenets.training.objectives import CrossEntropy
     from mobilenets.training.optimizer import build_optimizer
+    from mobilenets.training.plan import ComputePlan
     from mobilenets.training.recipe import Recipe
 
     if variant != "plain":

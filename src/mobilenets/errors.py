@@ -50,14 +50,21 @@ class BadImage:
 
 
 class BadImagesError(DataError):
-    """Images that can't be read; `bad` lists all of them, the message the first few."""
+    """Images that can't be read; `bad` lists all of them, the message the first few, `rest` those it leaves out."""
 
-    def __init__(self, bad: Sequence[BadImage], shown: int = 5) -> None:
+    SHOWN = 5
+
+    def __init__(self, bad: Sequence[BadImage]) -> None:
         self.bad = tuple(bad)
-        listed = "; ".join(f"{image.name}: {image.reason}" for image in self.bad[:shown])
-        more = f"; and {len(self.bad) - shown} more" if len(self.bad) > shown else ""
+        listed = "; ".join(f"{image.name}: {image.reason}" for image in self.bad[: self.SHOWN])
+        more = f"; and {len(self.rest)} more" if self.rest else ""
         count = "1 image" if len(self.bad) == 1 else f"{len(self.bad)} images"
         super().__init__(f"{count} can't be read: {listed}{more}. Mend, remove, or leave them out with --skip-bad")
+
+    @property
+    def rest(self) -> tuple[BadImage, ...]:
+        """The images the message has no room for."""
+        return self.bad[self.SHOWN :]
 
 
 class RecipeError(MobilenetsError, ValueError):

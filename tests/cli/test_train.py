@@ -88,6 +88,15 @@ def test_a_loss_that_diverges_is_said_with_its_step_and_exit_code_1(run: Run, ph
     assert "Traceback" not in done.stderr
 
 
+def test_many_bad_photos_are_all_listed(run: Run, photos: Path) -> None:
+    for number in range(12):
+        (photos / "warm" / f"broken{number}.jpg").write_bytes(b"")
+    done = run(*TRAIN, "--epochs", "1", "--out", "run")
+    assert done.returncode == 2
+    assert "12 images can't be read" in done.stderr.splitlines()[0]
+    assert all(done.stderr.count(f"broken{number}.jpg") == 1 for number in range(12))
+
+
 def test_bad_photos_are_listed_and_left_out_only_on_request(run: Run, photos: Path, tmp_path: Path) -> None:
     (photos / "warm" / "broken.jpg").write_bytes(b"no picture")
     (photos / "cold" / "empty.png").write_bytes(b"")

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mobilenets.errors import MissingExtraError, MobilenetsError
+from mobilenets.errors import BadImagesError, MissingExtraError, MobilenetsError
 
 VERBS = {
     "compare": "train networks on your images, measure them alike, say which to choose",
@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(argv)
     except MobilenetsError as error:
         print(f"mobilenets: {error}", file=sys.stderr)
+        for image in error.rest if isinstance(error, BadImagesError) else ():
+            print(f"  {image.name}: {image.reason}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         if isinstance(error, BrokenPipeError):

@@ -7,6 +7,7 @@ wait, would disturb each other's turns.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,8 +84,9 @@ def measure(
         return {}, tuple(failures)
     calls = {_key(one, runtime): call for one, file in exported.items() for runtime, call in file.calls.items()}
     observer.message(f"timing {len(exported)} networks, {' and '.join(RUNTIMES)}, batch 1, one thread")
+    seconds = TIMING_SECONDS * len(calls)
     with _one_thread():
-        latency = measure_latency(calls, seconds=TIMING_SECONDS * len(calls))
+        latency = measure_latency(calls, seconds=seconds, progress=_countdown(seconds, observer))
     costs = {
         one: Cost(
             file.parameters,
@@ -115,6 +117,19 @@ def _export(run: Path, splits: Splits) -> Exported:
         file_bytes=file.stat().st_size,
         peak_memory_mb=peak_memory_mb(file),
     )
+
+
+def _countdown(seconds: float, observer: Observer) -> Callable[[int], None]:
+    """Tell the observer about once a second how much of the time budget is spent."""
+    start = told = time.monotonic()
+
+    def progress(rounds: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= 1:
+            told = time.monotonic()
+            observer.progress("timing, seconds", min(round(told - start), round(seconds)), round(seconds))
+
+    return progress
 
 
 def _key(candidate: Candidate, runtime: str) -> str:

@@ -202,7 +202,6 @@ def _plan(run: Path) -> str:
 def _identity(splits: Splits) -> dict[str, Any]:
     """What makes images the same images to a run."""
     return {
-        "name": splits.dataset.name,
         "digest": splits.dataset.digest,
         "training images": len(splits.train),
         "test images": len(splits.test),
