@@ -27,7 +27,7 @@ def comparison(name: str) -> str:
     minutes = sum(run.seconds_per_epoch * len(run.curve) for row in result.rows for run in row.runs) / 60
     return (
         f"{markdown_table(result)}\n"
-        f"**{result.choice.label}**: {result.choice.reason}\n\n"
+        f"What the tool says: {result.choice.reason}\n\n"
         f"{result.data.train_images:,} training and {result.data.test_images:,} test images, "
         f"{result.recipe['epochs']} epochs, {minutes:.0f} minutes of training in all on "
         f"{result.environment['cores']} cores.\n"
