@@ -20,7 +20,8 @@ def test_the_process_does_not_import_torch(onnx_file):
         f"footprint._answer_one_image(Path({str(onnx_file)!r}), 1); "
         "assert not {'torch', 'onnx', 'scipy', 'sklearn'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_failing_process_says_why(tmp_path):

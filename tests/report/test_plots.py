@@ -159,7 +159,8 @@ def test_a_class_without_test_images_is_no_division_by_zero(comparison: Comparis
     run: SeedRun = comparison.rows[0].runs[0]
     confusion = (tuple([0] * 10), *run.test.confusion[1:])
     test: Metrics = replace(run.test, confusion=confusion)
-    confusion_plot(replace(comparison.rows[0], runs=(replace(run, test=test),)), "c")
+    svg = confusion_plot(replace(comparison.rows[0], runs=(replace(run, test=test),)), "c")
+    assert "nan" not in svg
 
 
 def test_colours_are_legible_on_white_and_in_the_dark() -> None:

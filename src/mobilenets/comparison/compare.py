@@ -110,10 +110,9 @@ def compare(
         for network, cost in costs.items()
     )
     pairs = compare_all(correct)
-    call = f"mobilenets.compare({str(data)!r}, {str(out)!r}, models={models!r}, ...)"
     result = Comparison(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command or call,
+        command=command or f"mobilenets.compare({str(data)!r}, {str(out)!r}, models={models!r}, ...)",
         data=_summary(dataset, splits[sizes[0]]),
         recipe=recipe.to_dict(),
         environment=environment(chosen_device),
@@ -123,11 +122,15 @@ def compare(
         choice=choose(rows, pairs, bounds),
         notes=(*failures, *differing),
     )
+    _write(result, out)
+    return result
+
+
+def _write(result: Comparison, out: Path) -> None:
     write_json(result, out / "comparison.json")
     write_csv(result, out / "comparison.csv")
     summary_png(result, out / "summary.png")
     write_page(result, out / "report.html")
-    return result
 
 
 def _splits(dataset: Dataset, sizes: Sequence[int], skip_bad: bool, observer: Observer) -> dict[int, Splits]:
