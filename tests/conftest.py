@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from mobilenets.data.datasets import Dataset, load_dataset
@@ -27,12 +25,3 @@ def digits() -> Dataset:
 def few_digits(digits: Dataset) -> PreparedImages:
     """The first 96 training digits at 8x8: a data set an epoch of which takes a blink."""
     return prepare(digits.train.take(range(96)), Preprocessing(image_size=8))
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder of larger real data beside the repository."""
-    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("the larger real data, ../shared/data, is not on this machine")
-    return folder
