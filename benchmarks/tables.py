@@ -35,13 +35,14 @@ def comparison(name: str) -> str:
 
 
 def training_speed() -> str:
-    """Images a second of each variant, with the ratio to the plain loop."""
+    """Images a second of each variant: median, ratio to the plain loop, smallest and largest."""
     speeds = load("training_speed")["images_per_second"]
     head = "| network, width 0.5 | plain | memory reused | channels-last too | bfloat16 too |"
     lines = [head, "| --- |" + " ---: |" * 4]
     for network, figures in speeds.items():
         cells = [
-            f"{figures[variant]['median']:.0f} ({figures['ratio'][variant]:.2f}x)"
+            f"{figures[variant]['median']:.0f} ({figures['ratio'][variant]:.2f}x; "
+            f"{figures[variant]['min']:.0f}–{figures[variant]['max']:.0f})"
             for variant in ("plain", "reuse", "channels_last", "bfloat16")
         ]
         lines.append(f"| {network} | {' | '.join(cells)} |")
