@@ -4,6 +4,8 @@
     ├── ModelError                unknown network, keyword, width or size
     ├── DataError                 a data set that can't be used as it is
     │   └── BadImagesError        images that can't be read, each with its reason
+    ├── WeightsError              a weight file that can't be read, or is of another network
+    ├── AuditError                a target that can't be audited
     ├── RecipeError               an unknown recipe, field or value
     ├── RunError                  a run or report folder that is missing, damaged or of another experiment
     ├── ExportError               an exported file that does not answer as the network did
@@ -35,6 +37,14 @@ class MobilenetsError(Exception):
 
 class ModelError(MobilenetsError, ValueError):
     """A network that does not exist or can't be built with these arguments."""
+
+
+class WeightsError(MobilenetsError):
+    """A weight file that is missing, damaged, or of another network; the message names the tensors that don't fit."""
+
+
+class AuditError(MobilenetsError):
+    """A target that can't be audited: not found, not loadable, or no image classifier."""
 
 
 class DataError(MobilenetsError):

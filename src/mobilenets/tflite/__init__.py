@@ -1,0 +1,1 @@
+"""TensorFlow Lite files without TensorFlow and without PyTorch: tensors, operators, metadata, and the layers."""

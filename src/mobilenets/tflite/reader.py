@@ -1,0 +1,175 @@
+"""`read_model`: a TensorFlow Lite file into records, with every offset and length checked against the file.
+
+The generated flatbuffer classes trust the file: a damaged one sends them anywhere. So lengths are checked before they
+are walked, and what still goes wrong while decoding means a damaged file, said in one line.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import tflite
+from numpy.typing import NDArray
+
+from mobilenets.errors import WeightsError, first_line
+from mobilenets.tflite.metadata import BUFFER, read_metadata
+from mobilenets.tflite.model import Array, Quantization, TfliteModel, TfliteOperator, TfliteTensor
+from mobilenets.tflite.options import read_options
+
+IDENTIFIER: Final = b"TFL3"
+_DTYPES: Final = {value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)}
+_KINDS: Final = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
+_MAX_SCALE: Final = 1e20
+"""No trained network comes near; times any 8-bit or 32-bit number it still is a float32."""
+_NUMPY: Final = {
+    "FLOAT32": "<f4",
+    "FLOAT16": "<f2",
+    "FLOAT64": "<f8",
+    "INT8": "i1",
+    "UINT8": "u1",
+    "INT16": "<i2",
+    "UINT16": "<u2",
+    "INT32": "<i4",
+    "UINT32": "<u4",
+    "INT64": "<i8",
+    "UINT64": "<u8",
+    "BOOL": "?",
+}
+_DAMAGE: Final = (struct.error, IndexError, KeyError, ValueError, TypeError, OverflowError, AttributeError)
+"""What decoding a damaged flatbuffer raises: an offset beyond the file, a code of no meaning, a table that is none."""
+
+
+def read_model(path: Path) -> TfliteModel:
+    """Read a file into records; constant tensors are views of the file's bytes.
+
+    Raises:
+        WeightsError: no TensorFlow Lite file, a damaged one, or one of several graphs; the message is one line.
+    """
+    try:
+        file = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path} can't be read: {error.strerror or error}") from error
+    if file[4:8] != IDENTIFIER:
+        raise WeightsError(f"{path} is no TensorFlow Lite file: it lacks the mark {IDENTIFIER.decode()} in its head")
+    try:
+        return _decode(file, path)
+    except _DAMAGE as error:
+        raise WeightsError(f"{path} is damaged or cut short ({first_line(error)}): fetch it again") from error
+
+
+def _decode(file: bytes, path: Path) -> TfliteModel:
+    model = tflite.Model.GetRootAs(file, 0)
+    graphs = model.SubgraphsLength()
+    if graphs != 1:
+        raise WeightsError(f"{path} holds {graphs} graphs, and an image classifier is one: export the network alone")
+    graph = model.Subgraphs(0)
+    buffers = [_buffer(model, number, file) for number in range(_checked(model.BuffersLength(), file))]
+    kinds = [_kind(model.OperatorCodes(number)) for number in range(_checked(model.OperatorCodesLength(), file))]
+    tensors = tuple(
+        _tensor(graph.Tensors(index), index, buffers) for index in range(_checked(graph.TensorsLength(), file))
+    )
+    operators = tuple(
+        _operator(graph.Operators(number), kinds, len(tensors))
+        for number in range(_checked(graph.OperatorsLength(), file))
+    )
+    extra = {
+        _text(entry.Name()): entry.Buffer()
+        for entry in map(model.Metadata, range(_checked(model.MetadataLength(), file)))
+    }
+    described = buffers[extra[BUFFER]].tobytes() if BUFFER in extra else None
+    labels, normalization = read_metadata(described, file, str(path))
+    return TfliteModel(
+        description=_text(model.Description()),
+        tensors=tensors,
+        operators=operators,
+        inputs=_indices(graph.InputsLength(), graph.InputsAsNumpy, len(tensors)),
+        outputs=_indices(graph.OutputsLength(), graph.OutputsAsNumpy, len(tensors)),
+        metadata=tuple(extra),
+        labels=labels,
+        normalization=normalization,
+    )
+
+
+def _checked(length: int, file: bytes) -> int:
+    """A list's length; each item takes at least an offset's four bytes, so more can't be true."""
+    if 4 * length > len(file):
+        raise ValueError(f"a list of {length} items in {len(file)} bytes")
+    return length
+
+
+def _buffer(model: Any, number: int, file: bytes) -> NDArray[np.uint8]:
+    buffer = model.Buffers(number)
+    offset, size = buffer.Offset(), buffer.Size()
+    # Files beyond two gigabytes keep their tensors behind the flatbuffer; 0 and 1 mean they do not.
+    if offset > 1:
+        return np.frombuffer(file, np.uint8, size, offset)
+    stored = buffer.DataAsNumpy() if buffer.DataLength() else np.empty(0, np.uint8)
+    return np.asarray(stored, np.uint8)
+
+
+def _kind(code: Any) -> str:
+    # Files older than schema 3a have a byte for the code; newer ones fill both, and codes above 127 only the second.
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    kind = _KINDS[number]
+    return f"CUSTOM:{_text(code.CustomCode())}" if kind == "CUSTOM" else kind
+
+
+def _tensor(tensor: Any, index: int, buffers: list[NDArray[np.uint8]]) -> TfliteTensor:
+    name, dtype = _text(tensor.Name()), _DTYPES[tensor.Type()]
+    shape = tuple(int(side) for side in tensor.ShapeAsNumpy()) if tensor.ShapeLength() else ()
+    stored = buffers[tensor.Buffer()]
+    if tensor.Sparsity() is not None:
+        raise WeightsError(f"tensor {name!r} is stored sparse, which is not supported: export it dense")
+    data = _values(stored, shape, dtype, name) if stored.size else None
+    return TfliteTensor(index, name, shape, dtype, _quantization(tensor.Quantization()), data)
+
+
+def _values(stored: NDArray[np.uint8], shape: tuple[int, ...], dtype: str, name: str) -> Array | None:
+    if dtype == "INT4":
+        # Two values a byte, the low half first.
+        halves = np.stack((stored & 15, stored >> 4), axis=-1).reshape(-1)[: int(np.prod(shape))]
+        return ((halves.astype(np.int8) ^ 8) - 8).reshape(shape)
+    if dtype not in _NUMPY:
+        return None
+    values = stored.view(_NUMPY[dtype])
+    if values.size != int(np.prod(shape)):
+        raise ValueError(f"tensor {name!r} of shape {list(shape)} holds {values.size} values")
+    return values.reshape(shape)
+
+
+def _quantization(quantization: Any) -> Quantization | None:
+    if quantization is None or not quantization.ScaleLength():
+        return None
+    scales = tuple(float(scale) for scale in quantization.ScaleAsNumpy())
+    points = tuple(int(point) for point in quantization.ZeroPointAsNumpy()) if quantization.ZeroPointLength() else (0,)
+    if len(points) not in (1, len(scales)):
+        raise ValueError(f"{len(scales)} scales and {len(points)} zero points")
+    if not all(0 <= scale < _MAX_SCALE for scale in scales):
+        raise ValueError(f"a scale of {max(scales)}")
+    points = points * (len(scales) // len(points))
+    return Quantization(scales, points, quantization.QuantizedDimension())
+
+
+def _operator(operator: Any, kinds: list[str], tensors: int) -> TfliteOperator:
+    kind = kinds[operator.OpcodeIndex()]
+    return TfliteOperator(
+        kind,
+        _indices(operator.InputsLength(), operator.InputsAsNumpy, tensors),
+        _indices(operator.OutputsLength(), operator.OutputsAsNumpy, tensors),
+        read_options(kind, operator),
+    )
+
+
+def _indices(length: int, read: Callable[[], Any], tensors: int) -> tuple[int, ...]:
+    indices = tuple(int(index) for index in read()) if length else ()
+    if any(not -1 <= index < tensors for index in indices):
+        raise ValueError(f"an operator speaks of tensors {list(indices)}, of {tensors} there are")
+    return indices
+
+
+def _text(text: bytes | None) -> str:
+    return (text or b"").decode("utf-8")
