@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 import torch
@@ -85,10 +86,16 @@ def test_every_depthwise_convolution_has_its_pair(name: str, image_size: int) ->
     with torch.device("meta"):
         model = create_model(name, image_size=image_size)
     pairs = count(model).separable_pairs
-    depthwise = [path for path, module in model.named_modules() if isinstance(module, nn.Conv2d) and module.groups > 1]
+    # Squeeze-and-excitation, between the two, has 1x1 convolutions of its own.
+    convolutions = {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Conv2d) and "squeeze_excite" not in path
+    }
+    depthwise = [path for path, module in convolutions.items() if module.groups > 1]
+    following = dict(pairwise(convolutions))
     assert [pair.depthwise for pair in pairs] == depthwise
-    end = "pointwise.conv" if name == "mobilenet_v1" else "project.conv"
-    assert [pair.pointwise for pair in pairs] == [path.replace("depthwise.conv", end) for path in depthwise]
+    assert [pair.pointwise for pair in pairs] == [following[path] for path in depthwise]
     for pair in pairs:
         kernel = pair.kernel[0] * pair.kernel[1]
         assert Fraction(pair.macs, pair.standard_macs) == Fraction(1, pair.out_channels) + Fraction(1, kernel)

@@ -20,6 +20,11 @@ NAMES = [
     "mobilenet_v3_large_minimalistic",
     "mobilenet_v3_small",
     "mobilenet_v3_small_minimalistic",
+    "mobilenet_v4_conv_large",
+    "mobilenet_v4_conv_medium",
+    "mobilenet_v4_conv_small",
+    "mobilenet_v4_hybrid_large",
+    "mobilenet_v4_hybrid_medium",
 ]
 
 
@@ -50,7 +55,8 @@ def test_dropout_is_by_default_that_of_the_papers_code() -> None:
     with torch.device("meta"):
         rates = {name: create_model(name).dropout.p for name in NAMES}
         assert create_model("mobilenet_v1", dropout=0.0).dropout.p == 0.0
-    assert rates == {name: 0.001 if name == "mobilenet_v1" else 0.2 for name in NAMES}
+    others = {"mobilenet_v1": 0.001, "mobilenet_v4_conv_small": 0.3}
+    assert rates == {name: others.get(name, 0.2) for name in NAMES}
 
 
 def message_of(name: Any, **arguments: Any) -> str:
@@ -74,7 +80,7 @@ def test_a_name_that_is_none_is_unknown(name: Any) -> None:
 def test_an_unknown_keyword_lists_the_valid_ones_and_suggests_the_closest() -> None:
     assert message_of("mobilenet_v3_large", widht_mult=0.5) == (
         "mobilenet_v3_large has no argument 'widht_mult'; did you mean width_mult? "
-        "Valid: num_classes, width_mult, image_size, dropout, in_channels"
+        "Valid: num_classes, width_mult, image_size, dropout, in_channels, padding, norm_eps, fixed_stem"
     )
     assert "activation" in message_of("mobilenet_v1", activations="relu").partition("Valid:")[2]
 

@@ -26,7 +26,7 @@ def test_a_network_comes_back_whole_and_in_evaluation_mode(folder: Path) -> None
     assert saved.classes == ("a", "b", "c")
     assert saved.preprocessing == Preprocessing(image_size=32, mean=(0.1, 0.2, 0.3))
     assert saved.provenance == {"data": "test"}
-    assert saved.model.config.options == {"activation": "relu6"}
+    assert saved.model.config.options == {"activation": "relu6", "padding": "symmetric", "norm_eps": 1e-5}
     assert not saved.model.training
     torch.manual_seed(0)
     twin = create_model("mobilenet_v1", num_classes=3, width_mult=0.25, image_size=32, activation="relu6")

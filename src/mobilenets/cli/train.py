@@ -20,6 +20,7 @@ Ctrl-C saves the run; the same command with --resume goes on where it stopped, t
 
 Example:
   mobilenets train mobilenet_v3_small --data digits --recipe quick --out runs/digits
+  mobilenets train mobilenet_v2 --weights imagenet --data photos --image-size 224 --out runs/photos
 """
 
 
@@ -36,6 +37,8 @@ class TrainOptions:
     """digits, cifar10, or a folder or zip: a folder a class, within train/ and test/ (or val/) or just so."""
     recipe: str = "article"
     """How to train: a shipped recipe (article, quick) or a TOML file; its fields are the flags below."""
+    weights: str | None = None
+    """Start from imagenet (published weights, downloaded once), a torchvision, timm or TFLite file, or a run folder."""
     resume: bool = False
     """Continue a run that was stopped."""
     width_mult: float = 1.0
@@ -62,12 +65,15 @@ def main(argv: Sequence[str]) -> int:
     from mobilenets.cli.live import Live
     from mobilenets.training.train import train
 
+    if options.weights == "imagenet" and not options.resume:
+        _download(options)
     with Live(Console(stderr=True)) as live:
         run = train(
             options.model,
             options.data,
             options.out,
             recipe=options.fields,
+            weights=options.weights,
             resume=options.resume,
             width_mult=options.width_mult,
             image_size=options.image_size,
@@ -85,6 +91,14 @@ def main(argv: Sequence[str]) -> int:
             f"calibration error {run.test.ece:.1f} %\nrun folder: {options.out}"
         )
     return 0
+
+
+def _download(options: TrainOptions) -> None:
+    """Fetch the published file beforehand: its progress bar and the live line would write over each other."""
+    from mobilenets.models.weights.fetch import fetch_published
+    from mobilenets.models.weights.published import published_weights
+
+    fetch_published(published_weights(options.model, options.width_mult))
 
 
 def _options(argv: Sequence[str]) -> TrainOptions:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from mobilenets.models.layers import Activation, ConvNormActivation, Norm, SqueezeExcitation
+from mobilenets.models.layers import Activation, ConvNormActivation, Norm, Padding, SqueezeExcitation
 
 
 class DepthwiseSeparable(nn.Sequential):
@@ -16,7 +16,16 @@ class DepthwiseSeparable(nn.Sequential):
     Source: Howard et al. 2017 (arXiv 1704.04861), figure 3, right.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int, norm: Norm, activation: Activation) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        norm: Norm,
+        activation: Activation,
+        padding: Padding = "symmetric",
+    ) -> None:
         depthwise = ConvNormActivation(
             in_channels,
             in_channels,
@@ -25,6 +34,7 @@ class DepthwiseSeparable(nn.Sequential):
             groups=in_channels,
             norm=norm,
             activation=activation,
+            padding=padding,
         )
         pointwise = ConvNormActivation(in_channels, out_channels, norm=norm, activation=activation)
         super().__init__(OrderedDict(depthwise=depthwise, pointwise=pointwise))
@@ -45,6 +55,7 @@ class InvertedResidual(nn.Sequential):
         squeeze_channels: width inside squeeze-and-excitation; None for a block without it.
         norm: makes the normalization of a channel count.
         activation: makes the activation after expansion and depthwise filter.
+        padding: of the depthwise convolution, `symmetric` or TensorFlow's `same`.
     """
 
     def __init__(
@@ -58,6 +69,7 @@ class InvertedResidual(nn.Sequential):
         squeeze_channels: int | None,
         norm: Norm,
         activation: Activation,
+        padding: Padding = "symmetric",
     ) -> None:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         if hidden_channels != in_channels:
@@ -70,6 +82,7 @@ class InvertedResidual(nn.Sequential):
             groups=hidden_channels,
             norm=norm,
             activation=activation,
+            padding=padding,
         )
         if squeeze_channels is not None:
             layers["squeeze_excite"] = SqueezeExcitation(hidden_channels, squeeze_channels)

@@ -1,12 +1,23 @@
-"""The layers the MobileNet papers share: channel rounding, conv-norm-activation, squeeze-and-excitation."""
+"""The layers the MobileNet papers share: channel rounding, padding, conv-norm-activation, squeeze-and-excitation."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
+from numbers import Real
+from typing import Literal, get_args
 
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mobilenets.errors import ModelError
+
+Padding = Literal["symmetric", "same"]
+"""Where a convolution's zeros go: alike on both sides (PyTorch's habit), or as TensorFlow's SAME, the odd one last."""
+PADDINGS: tuple[str, ...] = get_args(Padding)
+MAX_NORM_EPS = 0.1
+"""A hundred times the largest in use (TensorFlow's 1e-3); catches a momentum given for an eps."""
 
 Activation = Callable[[], nn.Module]
 Norm = Callable[[int], nn.Module]
@@ -28,11 +39,60 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
+def check_padding(padding: object) -> Padding:
+    """Return `padding` when it is one; builders take it as text.
+
+    Raises:
+        ModelError: it is none; the message lists those there are.
+    """
+    if padding == "symmetric":
+        return "symmetric"
+    if padding == "same":
+        return "same"
+    raise ModelError(f"there is no padding {padding!r}: choose one of {', '.join(PADDINGS)}")
+
+
+def batch_norm(*, eps: object, momentum: float) -> Norm:
+    """Make the batch norm of a paper's code, with the eps of the weights it is for.
+
+    Raises:
+        ModelError: eps is not a number above 0, at most 0.1.
+    """
+    if isinstance(eps, bool) or not isinstance(eps, Real) or not 0 < float(eps) <= MAX_NORM_EPS:
+        valid = f"a number above 0, at most {MAX_NORM_EPS:g} (1e-5 and 1e-3 are in use)"
+        raise ModelError(f"norm_eps is {eps!r}: it must be {valid}")
+    return partial(nn.BatchNorm2d, eps=float(eps), momentum=momentum)
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after a side of `size` pixels so that ceil(size / stride) come out, the odd one after.
+
+    Source: TensorFlow's documentation of `tf.nn.convolution`, padding SAME. At stride 2 and an even size that is one
+    zero less in front than symmetric padding puts there: the whole filter grid moves by a pixel.
+    """
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow's SAME, from the size of the images it is given; same tensors as `Conv2d`.
+
+    The size is read as a plain number, so an exported graph holds a constant padding for its input size.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map `[B, in_channels, H, W]` to `[B, out_channels, ceil(H/s), ceil(W/s)]`."""
+        top, bottom = same_padding(input.shape[-2], self.kernel_size[0], self.stride[0])
+        left, right = same_padding(input.shape[-1], self.kernel_size[1], self.stride[1])
+        return super().forward(F.pad(input, (left, right, top, bottom)))
+
+
 class ConvNormActivation(nn.Sequential):
     """Convolution, batch norm, activation: `[B, in_channels, H, W]` -> `[B, out_channels, ceil(H/s), ceil(W/s)]`.
 
-    Padding follows from the (odd) kernel, so that only the stride changes the size. The convolution has a bias only
-    when nothing normalizes it: batch norm would subtract it again. `activation=None` leaves the output linear.
+    Padding follows from the (odd) kernel, so that only the stride changes the size; `padding` says where it goes. The
+    convolution has a bias only when nothing normalizes it: batch norm would subtract it again. `activation=None` leaves
+    the output linear.
     """
 
     def __init__(
@@ -45,14 +105,18 @@ class ConvNormActivation(nn.Sequential):
         groups: int = 1,
         norm: Norm | None = nn.BatchNorm2d,
         activation: Activation | None = relu,
+        padding: Padding = "symmetric",
     ) -> None:
+        # At stride 1 the two paddings are one, and so is a 1x1 kernel's, which has none.
+        differs = padding == "same" and kernel > 1 and stride > 1
+        convolution = SameConv2d if differs else nn.Conv2d
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        layers["conv"] = nn.Conv2d(
+        layers["conv"] = convolution(
             in_channels,
             out_channels,
             kernel,
             stride=stride,
-            padding=(kernel - 1) // 2,
+            padding=0 if differs else (kernel - 1) // 2,
             groups=groups,
             bias=norm is None,
         )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-
-from torch import nn
 
 from mobilenets.errors import ModelError
 from mobilenets.models.blocks import DepthwiseSeparable
-from mobilenets.models.config import NetworkConfig
-from mobilenets.models.layers import Activation, ConvNormActivation, make_divisible, relu, relu6
+from mobilenets.models.config import NetworkConfig, OptionValue
+from mobilenets.models.layers import (
+    Activation,
+    ConvNormActivation,
+    batch_norm,
+    check_padding,
+    make_divisible,
+    relu,
+    relu6,
+)
 from mobilenets.models.network import MobileNet, stride_plan
 
 
@@ -40,8 +45,8 @@ ROWS = (
 DROPOUT = 0.001
 """TF-slim `mobilenet_v1.py` keeps 0.999; the paper names no rate."""
 ACTIVATIONS: dict[str, Activation] = {"relu": relu, "relu6": relu6}
-
-_norm = partial(nn.BatchNorm2d, eps=1e-5, momentum=0.1)
+NORM_EPS = 1e-5
+NORM_MOMENTUM = 0.1
 
 
 def mobilenet_v1(
@@ -52,6 +57,8 @@ def mobilenet_v1(
     dropout: float = DROPOUT,
     in_channels: int = 3,
     activation: str = "relu",
+    padding: str = "symmetric",
+    norm_eps: float = NORM_EPS,
 ) -> MobileNet:
     """MobileNetV1: a 3x3 stem, 13 depthwise separable blocks, average pool, linear classifier.
 
@@ -64,25 +71,29 @@ def mobilenet_v1(
         dropout: rate before the classifier.
         in_channels: channels of the images.
         activation: `relu` as in the paper, or `relu6` as in the authors' TF-slim code and its released weights.
+        padding: `symmetric`, or `same` as in TensorFlow and its released weights; they differ at stride 2.
+        norm_eps: of every batch norm, above 0, at most 0.1; TensorFlow's released weights have 1e-3.
 
     Raises:
         ModelError: a value is not valid; the message says what is.
     """
     if activation not in tuple(ACTIVATIONS):
         raise ModelError(f"mobilenet_v1 has no activation {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
-    config = NetworkConfig(
-        "mobilenet_v1", num_classes, width_mult, image_size, dropout, in_channels, {"activation": activation}
-    )
+    norm, pad = batch_norm(eps=norm_eps, momentum=NORM_MOMENTUM), check_padding(padding)
+    options: dict[str, OptionValue] = {"activation": activation, "padding": pad, "norm_eps": float(norm_eps)}
+    config = NetworkConfig("mobilenet_v1", num_classes, width_mult, image_size, dropout, in_channels, options)
     activate = ACTIVATIONS[activation]
     stem_stride, *strides = stride_plan((STEM_STRIDE, *(row.stride for row in ROWS)), config.image_size)
     channels = make_divisible(STEM_CHANNELS * config.width_mult)
     stem = ConvNormActivation(
-        config.in_channels, channels, kernel=3, stride=stem_stride, norm=_norm, activation=activate
+        config.in_channels, channels, kernel=3, stride=stem_stride, norm=norm, activation=activate, padding=pad
     )
     blocks = []
     for row, stride in zip(ROWS, strides, strict=True):
         out_channels = make_divisible(row.out_channels * config.width_mult)
-        blocks.append(DepthwiseSeparable(channels, out_channels, stride=stride, norm=_norm, activation=activate))
+        blocks.append(
+            DepthwiseSeparable(channels, out_channels, stride=stride, norm=norm, activation=activate, padding=pad)
+        )
         channels = out_channels
     return MobileNet(
         stem=stem,

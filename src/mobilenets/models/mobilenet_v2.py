@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-
-from torch import nn
 
 from mobilenets.models.blocks import InvertedResidual
-from mobilenets.models.config import NetworkConfig
-from mobilenets.models.layers import ConvNormActivation, make_divisible, relu6
+from mobilenets.models.config import NetworkConfig, OptionValue
+from mobilenets.models.layers import ConvNormActivation, batch_norm, check_padding, make_divisible, relu6
 from mobilenets.models.network import MobileNet, stride_plan
 
 
@@ -42,8 +39,8 @@ ROWS = (
 HEAD_CHANNELS = 1280
 DROPOUT = 0.2
 """TF-slim `mobilenet.py` keeps 0.8 in training; the paper names no rate."""
-
-_norm = partial(nn.BatchNorm2d, eps=1e-5, momentum=0.1)
+NORM_EPS = 1e-5
+NORM_MOMENTUM = 0.1
 
 
 def mobilenet_v2(
@@ -53,6 +50,8 @@ def mobilenet_v2(
     image_size: int = 224,
     dropout: float = DROPOUT,
     in_channels: int = 3,
+    padding: str = "symmetric",
+    norm_eps: float = NORM_EPS,
 ) -> MobileNet:
     """MobileNetV2: a 3x3 stem, 17 inverted residuals, a 1x1 head, average pool, linear classifier.
 
@@ -64,16 +63,20 @@ def mobilenet_v2(
         image_size: side in pixels the strides are planned for.
         dropout: rate before the classifier.
         in_channels: channels of the images.
+        padding: `symmetric`, or `same` as in TensorFlow and its released weights; they differ at stride 2.
+        norm_eps: of every batch norm, above 0, at most 0.1; TensorFlow's released weights have 1e-3.
 
     Raises:
         ModelError: a value is not valid; the message says what is.
     """
-    config = NetworkConfig("mobilenet_v2", num_classes, width_mult, image_size, dropout, in_channels)
+    norm, pad = batch_norm(eps=norm_eps, momentum=NORM_MOMENTUM), check_padding(padding)
+    options: dict[str, OptionValue] = {"padding": pad, "norm_eps": float(norm_eps)}
+    config = NetworkConfig("mobilenet_v2", num_classes, width_mult, image_size, dropout, in_channels, options)
     planned = stride_plan((STEM_STRIDE, *(stride for row in ROWS for stride in row.strides)), config.image_size)
     strides = iter(planned)
     channels = make_divisible(STEM_CHANNELS * config.width_mult)
     stem = ConvNormActivation(
-        config.in_channels, channels, kernel=3, stride=next(strides), norm=_norm, activation=relu6
+        config.in_channels, channels, kernel=3, stride=next(strides), norm=norm, activation=relu6, padding=pad
     )
     blocks = []
     for row in ROWS:
@@ -88,8 +91,9 @@ def mobilenet_v2(
                     kernel=3,
                     stride=next(strides),
                     squeeze_channels=None,
-                    norm=_norm,
+                    norm=norm,
                     activation=relu6,
+                    padding=pad,
                 )
             )
             channels = out_channels
@@ -97,7 +101,7 @@ def mobilenet_v2(
     return MobileNet(
         stem=stem,
         blocks=blocks,
-        head=ConvNormActivation(channels, head_channels, norm=_norm, activation=relu6),
+        head=ConvNormActivation(channels, head_channels, norm=norm, activation=relu6),
         penultimate=None,
         features=head_channels,
         num_classes=config.num_classes,

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mobilenets.models.attention import MultiQueryAttention
 from mobilenets.models.config import NetworkConfig
+from mobilenets.models.universal_bottleneck import LayerScale
 
 MIN_FEATURE_SIZE = 3
 """Side of the smallest last feature map: below 3x3, a 3x3 filter sees mostly padding."""
@@ -50,7 +52,7 @@ class MobileNet(nn.Module):
         stem: the first convolution.
         blocks: the paper's blocks in order.
         head: the last convolution before the pool; None in V1, which has none.
-        penultimate: what stands between pool and dropout, `[B, C]` to `[B, features]`; None but in V3.
+        penultimate: what stands between pool and dropout, `[B, C]` to `[B, features]`; None but in V3 and V4.
         features: inputs of the classifier.
         num_classes: its outputs.
         dropout: rate before the classifier.
@@ -99,7 +101,8 @@ def initialise(module: nn.Module) -> None:
 
     Convolution and linear weights: normal, standard deviation 0.09, cut at two of them; biases 0; batch norm 1 and 0.
     Source: TF-slim `mobilenet.py` and `mobilenet_v1.py`, the training scope's `truncated_normal_initializer`, which
-    draws again what falls outside two standard deviations.
+    draws again what falls outside two standard deviations. MobileNetV4's attention and layer scale start as their own
+    `reset_parameters` says.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -107,6 +110,10 @@ def initialise(module: nn.Module) -> None:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()
+    # Last, because attention starts its own convolutions its own way.
+    for layer in module.modules():
+        if isinstance(layer, LayerScale | MultiQueryAttention):
             layer.reset_parameters()
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from mobilenets.errors import ModelError
 from mobilenets.models.config import OptionValue
@@ -16,7 +18,17 @@ from mobilenets.models.mobilenet_v3 import (
     mobilenet_v3_small,
     mobilenet_v3_small_minimalistic,
 )
+from mobilenets.models.mobilenet_v4 import (
+    mobilenet_v4_conv_large,
+    mobilenet_v4_conv_medium,
+    mobilenet_v4_conv_small,
+    mobilenet_v4_hybrid_large,
+    mobilenet_v4_hybrid_medium,
+)
 from mobilenets.models.network import MobileNet
+from mobilenets.models.weights.report import LoadedWeights
+
+logger = logging.getLogger(__name__)
 
 Builder = Callable[..., MobileNet]
 """Called with keywords only: the five of `COMMON_ARGUMENTS` and the network's own options, all with defaults."""
@@ -59,9 +71,10 @@ def create_model(
     image_size: int = 224,
     dropout: float | None = None,
     in_channels: int = 3,
+    weights: str | Path | None = None,
     **options: OptionValue,
 ) -> MobileNet:
-    """Build a network with fresh weights, in training mode.
+    """Build a network with fresh or given weights, in training mode.
 
     Args:
         name: one of `list_models()`.
@@ -70,6 +83,10 @@ def create_model(
         image_size: side in pixels of the images it is for, at least 8; below 65 early strides become 1.
         dropout: rate before the classifier, in [0, 1); None takes the rate of the paper's code.
         in_channels: channels of the images.
+        weights: None for fresh ones; `imagenet` for the published file of this network and width, downloaded once; or
+            the path of a file: torchvision's `.pth`, timm's `.safetensors` or `.pth`, a TensorFlow Lite file, or a run
+            folder. The options these weights were made with (padding, eps, ...) become the defaults. What is done to
+            make them fit, such as leaving the classifier fresh where `num_classes` differs, is logged as a warning.
         **options: what only this network has: `activation` of `mobilenet_v1`, `relu` or `relu6`.
 
     Returns:
@@ -77,21 +94,55 @@ def create_model(
 
     Raises:
         ModelError: an unknown name or argument, or a value that is not valid; the message lists what is.
+        WeightsError: the weights can't be had, read, or are of another network; the message names what does not fit.
     """
+    arguments: dict[str, OptionValue] = {
+        "num_classes": num_classes,
+        "width_mult": width_mult,
+        "image_size": image_size,
+        "in_channels": in_channels,
+    }
+    if dropout is not None:
+        arguments["dropout"] = dropout
+    if weights is None:
+        return _checked_builder(name, options)(**arguments, **options)
+    model, report = create_from_weights(name, weights, {**arguments, **options})
+    for note in report.notes:
+        logger.warning("%s: %s", report.path.name, note)
+    return model
+
+
+def create_from_weights(
+    name: str, weights: str | Path, arguments: Mapping[str, OptionValue]
+) -> tuple[MobileNet, LoadedWeights]:
+    """Build a network with given weights, and report on them: `create_model` for those who show the notes themselves.
+
+    Args:
+        name: one of `list_models()`.
+        weights: as `create_model` takes them.
+        arguments: the other arguments of `create_model`; what is left out is the network's default.
+
+    Raises:
+        ModelError, WeightsError: as `create_model`.
+    """
+    # Here, because this module is imported by everything, and reading weights needs much that building does not.
+    from mobilenets.models.weights.load import Request, load_weights
+
+    common = {"num_classes": 1000, "width_mult": 1.0, "image_size": 224, "in_channels": 3}
+    given = {key: value for key, value in arguments.items() if key in COMMON_ARGUMENTS}
+    options = {key: value for key, value in arguments.items() if key not in COMMON_ARGUMENTS}
+    _checked_builder(name, options)
+    return load_weights(weights, Request(name, {**common, **given}, options), _BUILDERS)
+
+
+def _checked_builder(name: str, options: Mapping[str, OptionValue]) -> Builder:
+    """The network's builder, which has all these options."""
     builder = _find(name)
     valid = list(inspect.signature(builder).parameters)
     for option in options:
         if option not in valid:
             raise ModelError(f"{name} has no argument {_unknown(option, valid)}")
-    given: dict[str, OptionValue] = {} if dropout is None else {"dropout": dropout}
-    return builder(
-        num_classes=num_classes,
-        width_mult=width_mult,
-        image_size=image_size,
-        in_channels=in_channels,
-        **given,
-        **options,
-    )
+    return builder
 
 
 def _find(name: str) -> Builder:
@@ -114,3 +165,8 @@ register("mobilenet_v3_large", mobilenet_v3_large)
 register("mobilenet_v3_small", mobilenet_v3_small)
 register("mobilenet_v3_large_minimalistic", mobilenet_v3_large_minimalistic)
 register("mobilenet_v3_small_minimalistic", mobilenet_v3_small_minimalistic)
+register("mobilenet_v4_conv_small", mobilenet_v4_conv_small)
+register("mobilenet_v4_conv_medium", mobilenet_v4_conv_medium)
+register("mobilenet_v4_conv_large", mobilenet_v4_conv_large)
+register("mobilenet_v4_hybrid_medium", mobilenet_v4_hybrid_medium)
+register("mobilenet_v4_hybrid_large", mobilenet_v4_hybrid_large)

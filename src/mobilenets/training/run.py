@@ -29,6 +29,7 @@ from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
 from mobilenets.training.observer import Observer
 from mobilenets.training.recipe import Recipe
+from mobilenets.training.start import Start
 from mobilenets.training.state import STATE, Experiment, load_state
 
 SCORES = "scores.json"
@@ -106,8 +107,11 @@ def train_and_score(
     resume: bool,
     device: torch.device,
     observer: Observer,
+    start: Start | None = None,
 ) -> SeedRun:
     """Train `network` (arguments of `create_model`) into the folder `run`, score it, and return what came of it.
+
+    With `start` its network is trained, which has weights already, and `network` is not looked at.
 
     A finished run is not trained again: with `resume` its scores are read. torch's global generator is left as it was.
 
@@ -122,14 +126,15 @@ def train_and_score(
         raise RunError(f"{run} holds a trained network but no {STATE} to continue it by; choose another folder")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)  # the weights a network starts with come from the global generator
-        model = create_model(**network)
-        experiment = Experiment(model.config.to_dict(), recipe.to_dict(), _identity(splits))
+        model = create_model(**network) if start is None else start.model
+        record = {} if start is None else dict(start.record)
+        experiment = Experiment({**model.config.to_dict(), **record}, recipe.to_dict(), _identity(splits))
         if not _finished(run, recipe, experiment):
             training = Training(
                 model, splits.train, recipe, run, experiment=experiment, device=device, observer=observer
             )
             trained = training.fit(resume=resume)
-            _save(run, trained, splits)
+            _save(run, trained, splits, record)
             _score(run, trained, splits, device, observer)
     return read_run(run, recipe.seed)
 
@@ -209,8 +214,8 @@ def _identity(splits: Splits) -> dict[str, Any]:
     }
 
 
-def _save(run: Path, trained: MobileNet, splits: Splits) -> None:
-    provenance = {**versions(), "data": splits.dataset.name, "data_digest": splits.dataset.digest}
+def _save(run: Path, trained: MobileNet, splits: Splits, record: dict[str, str]) -> None:
+    provenance = {**versions(), "data": splits.dataset.name, "data_digest": splits.dataset.digest, **record}
     save_network(run, SavedNetwork(trained, splits.dataset.classes, splits.preprocessing, provenance))
 
 

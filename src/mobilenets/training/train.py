@@ -16,6 +16,7 @@ from mobilenets.training.device import choose_device
 from mobilenets.training.observer import Observer, Silent
 from mobilenets.training.recipe import Recipe, load_recipe
 from mobilenets.training.run import prepare_splits, train_and_score
+from mobilenets.training.start import start_from_weights
 
 
 def train(
@@ -24,6 +25,7 @@ def train(
     out: str | Path,
     *,
     recipe: str | Path | Recipe = "article",
+    weights: str | Path | None = None,
     resume: bool = False,
     width_mult: float = 1.0,
     image_size: int | None = None,
@@ -41,6 +43,9 @@ def train(
         data: `digits`, `cifar10`, a folder or a zip of images (see `mobilenets.data.datasets.load_dataset`).
         out: run folder to write.
         recipe: name of a shipped recipe, a TOML file, or a `Recipe`.
+        weights: what to start from, as `create_model` takes them: `imagenet`, a file of torchvision's, timm's or
+            TensorFlow Lite's, or a run folder; None for fresh ones. Images are prepared with their mean, deviation and
+            interpolation where these are known.
         resume: continue a run that was stopped, to the weights it would have had.
         width_mult: width multiplier.
         image_size: input size in pixels; None takes the images' natural size.
@@ -65,9 +70,16 @@ def train(
         "image_size": natural_image_size(dataset) if image_size is None else image_size,
         "dropout": dropout,
     }
-    preprocessing = Preprocessing(image_size=create_model(**network).config.image_size)
+    start = None
+    if weights is not None:
+        start = start_from_weights(network, weights, recipe.seed, out, resume=resume, observer=observer)
+        preprocessing = start.preprocessing
+    else:
+        preprocessing = Preprocessing(image_size=create_model(**network).config.image_size)
     splits = prepare_splits(dataset, preprocessing, skip_bad=skip_bad, observer=observer)
     try:
-        return train_and_score(network, splits, recipe, out, resume=resume, device=chosen, observer=observer)
+        return train_and_score(
+            network, splits, recipe, out, resume=resume, device=chosen, observer=observer, start=start
+        )
     except TrainingInterruptedError as stopped:
         raise TrainingInterruptedError(f"{stopped}; the same with --resume goes on from there") from stopped

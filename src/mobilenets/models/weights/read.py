@@ -1,0 +1,88 @@
+"""`read_weights`: any weight file, told by its contents and not by its name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from mobilenets.errors import WeightsError
+from mobilenets.models.weights.imported import ImportedWeights
+from mobilenets.models.weights.run_folder import DESCRIPTION, TENSORS, read_run_folder
+from mobilenets.models.weights.state_dict import read_checkpoint, read_safetensors
+from mobilenets.models.weights.timm import is_timm, read_timm
+from mobilenets.models.weights.torchvision import is_torchvision, read_torchvision
+
+KINDS = "torchvision's .pth, timm's .safetensors or .pth, a TensorFlow Lite file, or a run folder"
+
+_HEAD_BYTES = 16
+_TFLITE = b"TFL3"  # at byte 4: the identifier of a FlatBuffers file
+_ZIP = b"PK\x03\x04"
+_MAX_HEADER = 100_000_000  # safetensors' own bound
+_PICKLE = b"\x80"  # torch.save before PyTorch 1.6
+
+
+def read_weights(path: str | Path) -> ImportedWeights:
+    """Read a file or folder of weights.
+
+    Args:
+        path: torchvision's `.pth`; timm's `.safetensors` or `.pth`, or the folder of one with its `config.json`; a
+            TensorFlow Lite file; a run folder. Checkpoints that wrap the tensors (`state_dict`, `model`, averaged
+            ones) are unwrapped.
+
+    Raises:
+        WeightsError: it is missing, damaged, none of these, or can't be opened safely.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path)
+    head = _head(path)
+    if head[4:8] == _TFLITE:
+        from mobilenets.models.weights.tflite import read_tflite_weights
+
+        return read_tflite_weights(path)
+    if _is_safetensors(head):  # before pickle: a header's length may begin with pickle's byte
+        return _recognise(path, read_safetensors(path))
+    if head.startswith((_ZIP, _PICKLE)):
+        tensors, notes = read_checkpoint(path)
+        imported = _recognise(path, tensors)
+        return replace(imported, notes=(*notes, *imported.notes))
+    raise WeightsError(f"{path} is no weight file known here; it can be {KINDS}")
+
+
+def _read_folder(folder: Path) -> ImportedWeights:
+    if (folder / DESCRIPTION).exists():
+        return read_run_folder(folder)
+    if (folder / TENSORS).is_file():
+        return read_weights(folder / TENSORS)
+    raise WeightsError(f"{folder} is no run folder: it has no {DESCRIPTION}; weights can be {KINDS}")
+
+
+def _recognise(path: Path, tensors: dict[str, Tensor]) -> ImportedWeights:
+    """Whose tensors they are, by their names."""
+    if is_torchvision(tensors):
+        return read_torchvision(path, tensors)
+    if is_timm(tensors):
+        return read_timm(path, tensors)
+    if "stem.conv.weight" in tensors and (path.parent / DESCRIPTION).exists():
+        return read_run_folder(path.parent)
+    shown = ", ".join(list(tensors)[:3]) or "nothing"
+    raise WeightsError(
+        f"{path} holds {len(tensors)} tensors ({shown}, ...) of no MobileNet of torchvision's, timm's or ours"
+    )
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path} does not exist: weights can be {KINDS}, or 'imagenet'") from error
+    except OSError as error:
+        raise WeightsError(f"{path} can't be opened ({error.strerror}); check the file") from error
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """Eight bytes of length, then that many of JSON; what was cut off is to be called damaged, not unknown."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER

@@ -1,0 +1,152 @@
+"""Weights from TensorFlow Lite files: float, float16 and 8-bit MobileNets V1 to V3, whatever converter wrote them.
+
+Such files have lost their batch norm: it is folded into the convolutions. Our networks keep theirs, as the exact
+identity and with the file's bias, so that the result is the same network with the same state dict as any other.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from mobilenets.errors import DataError, WeightsError
+from mobilenets.models.config import OptionValue
+from mobilenets.models.weights.folded import fit_layers
+from mobilenets.models.weights.imported import ImportedWeights
+from mobilenets.preprocessing import Preprocessing
+from mobilenets.tflite.layers import Layer, Layers, read_layers
+from mobilenets.tflite.model import TfliteModel, TfliteTensor
+from mobilenets.tflite.reader import read_model
+
+NORM_EPS = 1e-3
+"""TF-slim's and Keras's batch norm eps for these networks: what training on from these weights should use."""
+RESIZE_RATIO = 0.875
+"""The central part TF-slim's evaluation keeps (`inception_preprocessing.py`); files do not say."""
+CLASSES_WITH_BACKGROUND = 1001
+Values = tuple[float, ...]
+_PIXEL_OFFSET = {"UINT8": 0, "INT8": -128}
+"""Stored input value of a black pixel."""
+
+
+def read_tflite_weights(path: Path) -> ImportedWeights:
+    """Read a TensorFlow Lite classifier's weights, as real numbers, and what its answers depend on.
+
+    Returns:
+        The weights; `options` hold `padding` as the file pads, `norm_eps`, and for networks with an activation behind
+        every layer, as V1 has, `activation`. `tensors(model)` raises WeightsError when the network is another one.
+
+    Raises:
+        WeightsError: no such file, damaged, or no image classifier; one line.
+    """
+    model = read_model(path)
+    try:
+        found = read_layers(model)
+        preprocessing, notes = _preprocessing(model, found)
+        options: dict[str, OptionValue] = {"padding": _padding(found.layers), "norm_eps": NORM_EPS}
+    except (WeightsError, DataError) as error:
+        raise WeightsError(f"{path}: {error}") from error
+    activation = _activation(found.layers)
+    if activation is not None:
+        options["activation"] = activation
+    num_classes = len(found.layers[-1].weight)
+    labels = model.labels if model.labels is not None and len(model.labels) == num_classes else None
+    if model.labels is not None and labels is None:
+        notes.append(f"Its label file names {len(model.labels)} classes for {num_classes} outputs: left aside.")
+    return ImportedWeights(
+        path=path,
+        origin="TensorFlow Lite",
+        num_classes=num_classes,
+        options=options,
+        tensors=partial(fit_layers, path, found.layers),
+        preprocessing=preprocessing,
+        classes=labels,
+        in_channels=found.layers[0].weight.shape[1],
+        has_background=num_classes == CLASSES_WITH_BACKGROUND,
+        notes=tuple(notes),
+    )
+
+
+def _padding(layers: tuple[Layer, ...]) -> str:
+    """How the file pads: `same` or `symmetric`, whichever all its convolutions agree with; the first if both do."""
+    agreeing = {"same": True, "symmetric": True}
+    for layer in layers:
+        kernel, stride = layer.weight.shape[2:], layer.stride
+        for axis in (0, 1):
+            size, before, after = layer.input_size[axis], layer.pads[2 * axis], layer.pads[2 * axis + 1]
+            total = max((-(-size // stride[axis]) - 1) * stride[axis] + kernel[axis] - size, 0)
+            half = (kernel[axis] - 1) // 2
+            agreeing["same"] &= (before, after) == (total // 2, total - total // 2)
+            # A last zero no filter reaches makes no difference: converters leave it out.
+            reached = (size + 2 * half - kernel[axis]) // stride[axis] * stride[axis] + kernel[axis] - size - half
+            agreeing["symmetric"] &= before == half and after in (half, reached)
+        if not any(agreeing.values()):
+            raise WeightsError(
+                f"layer {layer.name!r} pads by {layer.pads} (top, bottom, left, right), neither as TensorFlow's SAME "
+                "nor symmetrically as the layers before: no network of ours does"
+            )
+    return next(name for name, agrees in agreeing.items() if agrees)
+
+
+def _activation(layers: tuple[Layer, ...]) -> str | None:
+    """V1's option, for files built as V1: a ReLU of one kind behind every layer but the classifier."""
+    kinds = {layer.activation for layer in layers[:-1] if not (layer.activation == "identity" and layer.clamped)}
+    if kinds <= {"relu", "relu6"} and len(kinds) == 1:
+        return kinds.pop()
+    return None
+
+
+def _preprocessing(model: TfliteModel, found: Layers) -> tuple[Preprocessing, list[str]]:
+    image = model.tensors[model.inputs[0]]
+    if len(image.shape) != 4 or not {1, 3} & {image.shape[1], image.shape[3]}:
+        raise WeightsError(f"its input {list(image.shape)} is no batch of images [B, H, W, C] of 3 channels or 1")
+    _, height, width, channels = image.shape
+    if channels not in (1, 3):  # converted from PyTorch, with a transpose in front
+        _, channels, height, width = image.shape
+    if height != width:
+        raise WeightsError(f"its input is {height}x{width}, and our networks take square images")
+    scale, shift, notes = _input_values(image, model, found)
+    try:
+        preprocessing = Preprocessing(
+            image_size=height,
+            resize_size=round(height / RESIZE_RATIO),
+            channels=channels,
+            mean=tuple(-offset / (255 * factor) for factor, offset in zip(scale, shift, strict=True)),
+            std=tuple(1 / (255 * factor) for factor in scale),
+        )
+    except ZeroDivisionError as error:
+        raise WeightsError("it multiplies the image by 0 before its first layer: a damaged file") from error
+    return preprocessing, notes
+
+
+def _input_values(image: TfliteTensor, model: TfliteModel, found: Layers) -> tuple[Values, Values, list[str]]:
+    """The first layer's input as `scale * pixel + shift`, pixels from 0 to 255, per channel; and notes."""
+    rescaled = any(value != 1 for value in found.input_scale) or any(found.input_shift)
+    notes: list[str] = []
+    scale: Values = (1.0,)
+    shift: Values = (0.0,)
+    if image.quantization is not None and image.dtype in _PIXEL_OFFSET:
+        quantization = image.quantization
+        scale = (quantization.scales[0],)
+        shift = ((_PIXEL_OFFSET[image.dtype] - quantization.zero_points[0]) * quantization.scales[0],)
+    elif model.normalization is not None and model.normalization.mean and model.normalization.std:
+        means, stds = model.normalization.mean, model.normalization.std
+        scale = tuple(1 / std for std in stds)
+        shift = tuple(-mean / std for mean, std in _paired(means, stds))
+    elif rescaled:
+        notes.append("It scales the image itself: pixels from 0 to 255 are taken for its input.")
+    elif image.dtype == "FLOAT32":
+        scale, shift = (1 / 127.5,), (-1.0,)
+        notes.append("It does not say how images are prepared: [-1, 1] is taken, as the authors' code does.")
+    factors = [outer * inner for outer, inner in _paired(found.input_scale, scale)]
+    moved = [outer * inner for outer, inner in _paired(found.input_scale, shift)]
+    offsets = [inner + outer for inner, outer in _paired(tuple(moved), found.input_shift)]
+    pairs = _paired(tuple(factors), tuple(offsets))
+    return tuple(factor for factor, _ in pairs), tuple(offset for _, offset in pairs), notes
+
+
+def _paired(left: Values, right: Values) -> list[tuple[float, float]]:
+    """Values of the same channel, where one value may stand for all channels."""
+    count = max(len(left), len(right))
+    if len(left) not in (1, count) or len(right) not in (1, count):
+        raise WeightsError(f"it prepares {len(left)} channels in one place and {len(right)} in another: a damaged file")
+    return list(zip(left * (count // len(left)), right * (count // len(right)), strict=True))

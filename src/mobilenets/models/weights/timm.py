@@ -1,0 +1,184 @@
+"""timm's weights of MobileNetV1 to V4: which variant a file is of, and what it needs to give its published answers.
+
+A state dict does not hold everything its network is: not the eps of its batch norms nor the padding. timm's variants
+named `tf_...` have TensorFlow's, the others PyTorch's. What a file is of is looked for in a `config.json` beside it (as
+on Hugging Face), then in its name. Source of the figures: timm 1.0.31, `models/efficientnet.py` and
+`models/mobilenetv3.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mobilenets.errors import DataError, WeightsError
+from mobilenets.models.config import OptionValue
+from mobilenets.models.network import MobileNet
+from mobilenets.models.weights.fit import fit_tensors
+from mobilenets.models.weights.imported import ImportedWeights
+from mobilenets.models.weights.published import HALF, published_file, timm_preprocessing
+from mobilenets.models.weights.timm_names import STAGES, timm_modules
+from mobilenets.preprocessing import Preprocessing
+
+STEM = "conv_stem.weight"
+V3_STEM_CHANNELS = 16
+TF_EPS, TORCH_EPS = 1e-3, 1e-5
+OTHER_NETWORKS: Mapping[str, str] = {
+    "mobilenetv1_100h": "V1 with a 1x1 head convolution",
+    "mobilenetv2_110d": "V2 with 1.2 times the blocks, and stem and head of width 1",
+    "mobilenetv2_120d": "V2 with 1.4 times the blocks, and stem and head of width 1",
+    "mobilenetv3_large_150d": "V3 large with 1.2 times the blocks",
+    "mobilenetv3_rw": "V3 large without a bias in its penultimate layer",
+    "mobilenetv4_conv_aa_medium": "V4 with average pools for strides",
+    "mobilenetv4_conv_aa_large": "V4 with average pools for strides",
+    "mobilenetv4_conv_blur_medium": "V4 with blur pools for strides",
+}
+"""Variants of timm's that are networks of their own, and what they have otherwise."""
+
+_VARIANT = re.compile(r"(tf_)?mobilenetv[1-5]_[a-z0-9_]+")  # up to a dot or dash, after which comes the training
+# timm's first V3 file is named after no variant it still has.
+_FIRST_V3 = "mobilenetv3_100-35495452"
+
+
+def is_timm(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are a timm MobileNet's tensors, by their names."""
+    return STEM in tensors
+
+
+def read_timm(path: Path, tensors: Mapping[str, Tensor]) -> ImportedWeights:
+    """Describe timm's tensors.
+
+    Raises:
+        WeightsError: there is no classifier, or the file is known to be of a network that is none of the papers'.
+    """
+    if "classifier.weight" not in tensors:
+        raise WeightsError(
+            f"{path} has no classifier.weight: only whole networks can be loaded, not timm's num_classes=0"
+        )
+    config = _config_beside(path)
+    architecture = _architecture(path, config)
+    for other, reason in OTHER_NETWORKS.items():
+        if architecture is not None and f"{architecture}_".startswith(f"{other}_"):
+            raise WeightsError(f"{path} is of timm's {other}, another network than the paper's: {reason}")
+    preprocessing = _preprocessing(path, config, architecture)
+    options, notes = _options(path, tensors, architecture)
+    if preprocessing is None:
+        notes = (*notes, "neither the file nor its name says how images were prepared for these weights")
+    return ImportedWeights(
+        path=path,
+        origin="timm",
+        num_classes=tensors["classifier.weight"].shape[0],
+        options=options,
+        tensors=lambda model: _fit(path, tensors, model),
+        preprocessing=preprocessing,
+        in_channels=tensors[STEM].shape[1],
+        notes=notes,
+    )
+
+
+def _fit(path: Path, tensors: Mapping[str, Tensor], model: MobileNet) -> dict[str, Tensor]:
+    try:
+        return fit_tensors(path, tensors, timm_modules(path, model), model)
+    except WeightsError as error:
+        depth = _deeper(tensors, model.config.name)
+        raise WeightsError(f"{error}{depth}") from error
+
+
+def _deeper(tensors: Mapping[str, Tensor], name: str) -> str:
+    """What a message adds when the file has the paper's stages with more blocks: timm's depth multiplier."""
+    places = {tuple(key.split(".")[1:3]) for key in tensors if key.startswith("blocks.")}
+    stages = STAGES.get(name, ())
+    found = [sum(stage == str(number) for stage, _ in places) for number in range(len(stages))]
+    if not stages or any(have < want for have, want in zip(found, stages, strict=True)) or tuple(found) == stages:
+        return ""
+    return f"; its stages have {found} blocks, the paper's {list(stages)}"
+
+
+def _options(
+    path: Path, tensors: Mapping[str, Tensor], architecture: str | None
+) -> tuple[dict[str, OptionValue], tuple[str, ...]]:
+    """Arguments of `create_model` beyond the defaults, and what had to be assumed to find them."""
+    kinds = {key.split(".")[3] for key in tensors if key.startswith("blocks.")}
+    if "conv_head.bias" in tensors:  # only V3 has one: it has no norm there
+        return _v3_options(path, tensors, architecture, minimalistic="se" not in kinds)
+    options: dict[str, OptionValue] = {"norm_eps": TORCH_EPS, "padding": "symmetric"}
+    if "conv_dw" in kinds and "conv_pwl" not in kinds:  # V1: no block projects
+        options["activation"] = "relu6"
+    return options, ()
+
+
+def _v3_options(
+    path: Path, tensors: Mapping[str, Tensor], architecture: str | None, *, minimalistic: bool
+) -> tuple[dict[str, OptionValue], tuple[str, ...]]:
+    notes: tuple[str, ...] = ()
+    if architecture is None:
+        # Of the minimalistic networks timm has only TensorFlow's weights.
+        which = "TensorFlow's (tf_...)" if minimalistic else "PyTorch's, not TensorFlow's (tf_...)"
+        notes = (f"the file does not name timm's variant: batch-norm eps and padding are taken to be {which}",)
+    tensorflow = minimalistic if architecture is None else architecture.startswith("tf_")
+    options: dict[str, OptionValue] = {
+        "norm_eps": TF_EPS if tensorflow else TORCH_EPS,
+        "padding": "same" if tensorflow else "symmetric",
+    }
+    if _has_fixed_stem(tensors):
+        options["fixed_stem"] = True
+    return options, notes
+
+
+def _has_fixed_stem(tensors: Mapping[str, Tensor]) -> bool:
+    """timm does not narrow the stem of V3 below width 0.75; the block after it, of as many channels, it does."""
+    first = tensors.get("blocks.0.0.conv_pw.weight")
+    stem = tensors[STEM].shape[0]
+    return first is not None and stem == V3_STEM_CHANNELS > first.shape[0]
+
+
+def _architecture(path: Path, config: Mapping[str, Any]) -> str | None:
+    """timm's name of the variant, maybe with more behind; None when neither configuration nor file name says it."""
+    stated = config.get("architecture")
+    if isinstance(stated, str):
+        return stated
+    if path.stem == _FIRST_V3:
+        return "mobilenetv3_rw"
+    found = _VARIANT.match(path.stem)
+    return found[0] if found else None
+
+
+def _config_beside(path: Path) -> dict[str, Any]:
+    """Hugging Face's `config.json` in the file's folder, empty when there is none, or none of timm's."""
+    beside = path.parent / "config.json"
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{beside} describes {path.name} but can't be read ({error}); mend or remove it") from error
+    return content if isinstance(content, dict) and "pretrained_cfg" in content else {}
+
+
+def _preprocessing(path: Path, config: Mapping[str, Any], architecture: str | None) -> Preprocessing | None:
+    if config:
+        return _stated_preprocessing(path, config["pretrained_cfg"])
+    known = published_file(path.name)
+    if known is not None:
+        return known.preprocessing
+    return timm_preprocessing(mean=HALF, std=HALF) if architecture and architecture.startswith("tf_") else None
+
+
+def _stated_preprocessing(path: Path, stated: Mapping[str, Any]) -> Preprocessing:
+    try:
+        return timm_preprocessing(
+            size=stated["input_size"][-1],
+            crop=stated["crop_pct"],
+            mean=tuple(stated["mean"]),
+            std=tuple(stated["std"]),
+            interpolation=stated["interpolation"],
+        )
+    except (LookupError, TypeError, ZeroDivisionError, DataError) as error:
+        raise WeightsError(
+            f"{path.parent / 'config.json'} does not say how images are prepared ({error!r}); mend or remove it"
+        ) from error

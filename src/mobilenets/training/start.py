@@ -1,0 +1,92 @@
+"""What a run starts from: a network with given weights, and images prepared as those weights want them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mobilenets.models.network import MobileNet
+from mobilenets.models.registry import create_from_weights, create_model
+from mobilenets.models.weights.report import LoadedWeights
+from mobilenets.preprocessing import Preprocessing
+from mobilenets.training.observer import Observer
+from mobilenets.training.state import load_state
+
+WEIGHTS, WEIGHTS_FILE, WEIGHTS_SHA256 = "weights", "weights_file", "weights_sha256"
+"""What a run remembers of the weights it began with: as they were asked for, their file and its digest."""
+_GEOMETRY = ("image_size", "resize_size")
+"""What of the preparation follows from the run, not from the weights."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network about to be trained from given weights.
+
+    Attributes:
+        model: with the weights in it; of a run that is resumed, still fresh ones, as its own are read later.
+        preprocessing: how its images are prepared.
+        record: what the run is to remember of the weights, for its provenance.
+    """
+
+    model: MobileNet
+    preprocessing: Preprocessing
+    record: Mapping[str, str]
+
+
+def start_from_weights(
+    network: Mapping[str, Any], weights: str | Path, seed: int, run: Path, *, resume: bool, observer: Observer
+) -> Start:
+    """Build a network with the given weights, and tell the observer what was done to make them fit.
+
+    A run that is resumed does not read them again: what they made of it stands in its state.
+
+    Args:
+        network: arguments of `create_model`, the name among them.
+        weights: as `create_model` takes them.
+        seed: of what stays fresh, such as a classifier for other classes.
+        run: the run folder.
+        resume: whether the run was begun before.
+        observer: told of the weights, once.
+
+    Raises:
+        WeightsError: the weights can't be had, read, or are of another network.
+        RunError: there is nothing to resume.
+    """
+    # The folder's own name where the path ends in none, as "." does.
+    asked = str(weights) if weights == "imagenet" else Path(weights).resolve().name
+    if resume:
+        return _resumed(network, asked, run)
+    arguments = {key: value for key, value in network.items() if key != "name" and value is not None}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, report = create_from_weights(network["name"], weights, arguments)
+    record = {WEIGHTS: asked, WEIGHTS_FILE: report.path.name, WEIGHTS_SHA256: report.sha256}
+    _tell(report, observer)
+    wanted = {} if report.preprocessing is None else report.preprocessing.to_dict()
+    return Start(model, _preparation(wanted, model), record)
+
+
+def _tell(report: LoadedWeights, observer: Observer) -> None:
+    observer.message(f"starting from {report.path.name} ({report.origin})")
+    for note in report.notes:
+        observer.message(f"note: {note}")
+
+
+def _resumed(network: Mapping[str, Any], asked: str, run: Path) -> Start:
+    begun = load_state(run, torch.device("cpu")).experiment
+    # What is asked for now, so that a difference to what was begun is found, with the options the weights brought.
+    own = create_model(**network).config.options
+    options = {key: value for key, value in begun.network.items() if key in own}
+    model = create_model(**{**network, **options})
+    kept = {key: begun.network[key] for key in (WEIGHTS_FILE, WEIGHTS_SHA256) if key in begun.network}
+    return Start(model, _preparation(begun.data, model), {WEIGHTS: asked, **kept})
+
+
+def _preparation(wanted: Mapping[str, Any], model: MobileNet) -> Preprocessing:
+    """The weights' mean, deviation, interpolation and channels, at the run's own size."""
+    names = [field.name for field in fields(Preprocessing) if field.name not in _GEOMETRY]
+    return Preprocessing(image_size=model.config.image_size, **{name: wanted[name] for name in names if name in wanted})

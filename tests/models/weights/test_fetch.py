@@ -1,0 +1,166 @@
+"""Downloads, from a server in this process: no test reaches beyond this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+
+from mobilenets.errors import WeightsError
+from mobilenets.models.registry import create_model
+from mobilenets.models.weights.fetch import MIRROR_VARIABLE, cached_path, fetch_published
+from mobilenets.models.weights.published import PublishedWeights, published_weights
+
+CONTENT = b"a network's weights " * 1000
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+@dataclass
+class Server:
+    """What it has, what it says of it, and what it was asked."""
+
+    address: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    redirect: bool = False
+    cut: int = 0
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def _answer(self, *, body: bool) -> None:
+            state.asked.append(f"{self.command} {self.path}")
+            content = state.files.get(self.path.rpartition("/")[2])
+            if content is None:
+                self.send_error(404)
+                return
+            moved = state.redirect and not self.path.startswith("/elsewhere/")
+            self.send_response(302 if moved else 200)
+            for name, value in {} if self.path.startswith("/elsewhere/") else state.headers.items():
+                self.send_header(name, value)
+            if moved:
+                self.send_header("Location", f"{state.address}/elsewhere{self.path}")
+            self.send_header("Content-Length", "0" if moved else str(len(content)))
+            self.end_headers()
+            if body and not moved:
+                self.wfile.write(content[: len(content) - state.cut])
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing on stderr."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        state.address = f"http://127.0.0.1:{http.server_port}"
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield state
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
+
+
+RELEASED = replace(published_weights("mobilenet_v2", 1.0), file=f"mobilenet_v2-{DIGEST[:8]}.pth")
+HUB = published_weights("mobilenet_v1", 1.0)
+
+
+def failure(published: PublishedWeights, mirror: str) -> str:
+    with pytest.raises(WeightsError) as caught:
+        fetch_published(published, mirror=mirror)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_file_is_downloaded_once_checked_and_kept(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    server.files[RELEASED.file] = CONTENT
+    path = fetch_published(RELEASED, mirror=server.address)
+    assert path == cached_path(RELEASED)
+    assert path.read_bytes() == CONTENT
+    assert f"downloading {server.address}/{RELEASED.file}" in capsys.readouterr().err
+    assert fetch_published(RELEASED, mirror="http://127.0.0.1:1") == path
+    assert server.asked == [f"GET /{RELEASED.file}"]
+
+
+@pytest.mark.parametrize("cut", [0, 500], ids=["corrupted", "truncated"])
+def test_a_damaged_download_is_refused_and_removed(server: Server, cut: int) -> None:
+    server.files[RELEASED.file] = CONTENT if cut else b"!" + CONTENT[1:]
+    server.cut = cut
+    message = failure(RELEASED, server.address)
+    assert "arrived damaged" in message
+    assert f"download {RELEASED.url} and put it at {cached_path(RELEASED)}" in message
+    assert list(cached_path(RELEASED).parent.iterdir()) == []
+
+
+def test_a_damaged_file_in_the_cache_is_refused_and_removed(server: Server) -> None:
+    path = cached_path(RELEASED)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT[:-1])
+    assert f"{path} was damaged" in failure(RELEASED, server.address)
+    assert not path.exists()
+    server.files[RELEASED.file] = CONTENT
+    assert fetch_published(RELEASED, mirror=server.address) == path
+
+
+def test_a_missing_file_and_no_network_say_what_to_put_where(server: Server) -> None:
+    for mirror, reason in ((server.address, "Not Found"), ("http://127.0.0.1:1", "refused")):
+        for published in (RELEASED, HUB):
+            message = failure(published, mirror)
+            assert reason in message
+            assert message.endswith(f"download {published.url} and put it at {cached_path(published)}")
+
+
+@pytest.mark.parametrize("redirect", [False, True])
+def test_hugging_face_states_the_hash_which_is_kept_for_later(server: Server, redirect: bool) -> None:
+    server.files[HUB.file], server.redirect = CONTENT, redirect
+    server.headers["X-Linked-ETag"] = f'"{DIGEST}"'
+    path = fetch_published(HUB, mirror=server.address)
+    assert path.read_bytes() == CONTENT
+    server.files.clear()
+    assert fetch_published(HUB, mirror=server.address) == path
+    path.write_bytes(CONTENT[:-1])
+    assert "was damaged" in failure(HUB, server.address)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_file_unlike_the_stated_hash_or_without_one_is_refused(server: Server) -> None:
+    server.files[HUB.file] = CONTENT
+    assert "states no SHA-256" in failure(HUB, server.address)
+    server.headers["X-Linked-ETag"] = '"' + "0" * 64 + '"'
+    assert "arrived damaged" in failure(HUB, server.address)
+    assert list(cached_path(HUB).parent.iterdir()) == []
+
+
+def test_one_put_there_by_hand_is_taken_as_it_is() -> None:
+    path = cached_path(HUB)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    assert fetch_published(HUB, mirror="http://127.0.0.1:1") == path
+
+
+def test_create_model_asks_the_mirror_of_the_environment(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    published = published_weights("mobilenet_v1", 1.0)
+    monkeypatch.setenv(MIRROR_VARIABLE, f"{server.address}/")
+    with pytest.raises(WeightsError, match="Not Found"):
+        create_model("mobilenet_v1", weights="imagenet")
+    assert server.asked == [f"HEAD /{published.file}"]
