@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mobilenets.audit.audit import audit
     from mobilenets.audit.count import count
     from mobilenets.comparison.compare import compare
     from mobilenets.data.datasets import load_dataset
@@ -34,6 +35,7 @@ __all__ = [
     "Preprocessing",
     "Recipe",
     "__version__",
+    "audit",
     "compare",
     "count",
     "create_model",
@@ -51,6 +53,7 @@ _HOMES = {
     "MobilenetsError": "errors",
     "Preprocessing": "preprocessing",
     "Recipe": "training.recipe",
+    "audit": "audit.audit",
     "compare": "comparison.compare",
     "count": "audit.count",
     "create_model": "models.registry",

@@ -19,6 +19,8 @@ VERBS = {
     "train": "train one network into a run folder",
     "evaluate": "score a trained network on images",
     "summary": "layers, parameters, multiply-adds and memory of a network",
+    "audit": "where anybody's MobileNet, a module or a file, differs from the published one",
+    "models": "every published variant: what sources print, what is true, and why they differ",
 }
 
 HELP = f"""usage: mobilenets VERB [OPTIONS]
@@ -36,7 +38,7 @@ example:
   mobilenets compare --data digits --models mobilenet_v2,mobilenet_v3_small --recipe quick --out first-report
 """
 
-EXTRAS = {"onnx": "export", "onnxscript": "export"}
+EXTRAS = {"onnx": "export", "onnxscript": "export", "tflite": "train"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,126 @@
+"""What no other rule recognized is said plainly, so that nothing is lost; and networks that are no MobileNet."""
+
+from __future__ import annotations
+
+from mobilenets.audit.rules.case import Case, Item
+from mobilenets.audit.rules.finding import Claim, Severity
+from mobilenets.audit.rules.wording import claim, grouped, paper_of, plain, source_of
+from mobilenets.audit.structure.comparison import Slot
+from mobilenets.audit.structure.layers import Layer
+
+NEAR = 0.5
+"""Share of the places filled alike from which on a network is called a MobileNet, however many mistakes it has."""
+
+HARMLESS = "dropout"
+"""How the description of an operator begins that does nothing in evaluation."""
+
+
+def stranger(case: Case) -> list[Claim]:
+    """Nothing published is near: one claim over all differences, instead of hundreds that mean nothing."""
+    slots = case.comparison.slots
+    matched = sum(_alike(slot) for slot in slots)
+    if matched >= NEAR * len(slots) or case.comparison.expected_by_user or not case.open:
+        return []
+    return [
+        Claim(
+            "not-a-mobilenet",
+            Severity.ERROR,
+            (),
+            "a network near a published MobileNet",
+            f"nothing is near: the nearest, {case.reference.name}, has {matched} of its "
+            f"{len(slots)} places filled alike and differs in {len(case.open)} ways",
+            paper_of(case),
+            "",
+            "name the network it should be with --expect to see every difference",
+            tuple(case.open),
+        )
+    ]
+
+
+def _alike(slot: Slot) -> bool:
+    """Both networks have a layer here, with the same kind of filter."""
+    one, other = slot.expected, slot.found
+    return one is not None and other is not None and (one.kernel, one.grouping) == (other.kernel, other.grouping)
+
+
+def unfolded(case: Case) -> list[Claim]:
+    """Operators the chain of layers has no place for; dropout inside the network alone is only a note."""
+    items = case.own("unfolded")
+    if not items:
+        return []
+    listed = case.found.unfolded
+    weights = sum(parameters for _, _, parameters in listed)
+    kinds = ", ".join(dict.fromkeys(what for _, what, _ in listed))
+    harmless = all(what.startswith(HARMLESS) for _, what, _ in listed)
+    owning = f", with {weights:,} parameters" if weights else ""
+    return [
+        Claim(
+            "dropout" if harmless else "unfolded",
+            Severity.NOTE if harmless else Severity.ERROR,
+            tuple(dict.fromkeys(path or what for path, what, _ in listed)),
+            "stem, blocks and head alone",
+            kinds if harmless else f"operators that belong to none of these: {kinds}{owning}",
+            paper_of(case),
+            "",
+            "nothing; it acts in training only" if harmless else "remove them, or check that they are meant",
+            tuple(item.difference for item in items),
+        )
+    ]
+
+
+def layers(case: Case) -> list[Claim]:
+    """Single layers missing or extra."""
+    claims = []
+    for (missing, what), members in grouped(case.items("layer"), _layer_key).items():
+        claims.append(
+            claim(
+                case,
+                "layer-missing" if missing else "layer-extra",
+                members,
+                expected=what if missing else "no layer here",
+                found="not there" if missing else what,
+                source=source_of(case, members) if missing else paper_of(case),
+                effect="published weights don't fit",
+                mend="add the layer" if missing else "remove the layer",
+            )
+        )
+    return claims
+
+
+def _layer_key(item: Item) -> tuple[bool, str]:
+    assert item.slot is not None
+    missing = item.slot.found is None
+    layer = item.slot.expected if missing else item.slot.found
+    assert layer is not None
+    return missing, _described(layer)
+
+
+def _described(layer: Layer) -> str:
+    if layer.pooled:
+        return "a linear layer"
+    kind = plain(str(layer.grouping))
+    return f"a {kind} {layer.kernel}x{layer.kernel} convolution"
+
+
+def rest(case: Case) -> list[Claim]:
+    """Everything left, by attribute and values."""
+    claims = []
+    items = [case.item(difference) for difference in case.open]
+    for (attribute, expected, found), members in grouped(items, _key).items():
+        name = attribute.replace("_", " ")
+        claims.append(
+            claim(
+                case,
+                "other",
+                members,
+                expected=f"{name}: {expected}",
+                found=found,
+                mend="make it as published",
+            )
+        )
+    return claims
+
+
+def _key(item: Item) -> tuple[str, str, str]:
+    one = item.difference
+    return one.attribute, plain(str(one.expected)), plain(str(one.found))

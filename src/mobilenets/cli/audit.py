@@ -1,0 +1,86 @@
+"""`mobilenets audit TARGET`: which MobileNet it is, and where it differs from the published one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tyro.conf import Positional
+
+from mobilenets.cli.options import UsageError, parse
+
+ABOUT = """Compare anybody's MobileNet with the published one: every deviation with its place, source, cost and cure.
+Structure and behaviour are read, never names. Exits 1 when there are errors, so that a CI job fails.
+
+TARGET is package.module:Factory, path/file.py:Class, an ONNX file, a TensorFlow Lite file or a run folder.
+
+Example:
+  mobilenets audit my_networks/mobilenet.py:MobileNetV2 --args '{"num_classes": 10}' --image-size 32
+  ...
+  error: expansion-kept
+    where     features.1.conv.0
+    expected  no expansion at t=1: the block starts with its depthwise filter
+    found     the 1x1 expansion kept at t=1, 32 -> 32 channels
+"""
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """Options of `audit`."""
+
+    target: Positional[str]
+    """What to audit, e.g. torchvision.models:mobilenet_v2."""
+    args: str = "{}"
+    """Keyword arguments of the factory as a JSON object."""
+    expect: str | None = None
+    """The network it should be, e.g. mobilenet_v2; by default the nearest."""
+    width_mult: float | None = None
+    """Its width multiplier; by default the nearest."""
+    image_size: int | None = None
+    """Side of the square images in pixels; by default the target's own, or 224."""
+    json: bool = False
+    """Print JSON instead of text."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    return audit(parse(AuditOptions, argv, "audit", ABOUT))
+
+
+def audit(options: AuditOptions) -> int:
+    """Print the audit; returns 1 when it has errors, else 0.
+
+    Raises:
+        AuditError: the target can't be audited.
+        UsageError: `--args` is no JSON object.
+    """
+    import json
+
+    arguments = _arguments(options.args)
+
+    from mobilenets.audit.audit import audit as run
+    from mobilenets.audit.audit_record import audit_record
+    from mobilenets.audit.audit_text import audit_text
+
+    result = run(
+        options.target,
+        expect=options.expect,
+        width_mult=options.width_mult,
+        image_size=options.image_size,
+        args=arguments,
+    )
+    print(json.dumps(audit_record(result), indent=2) if options.json else audit_text(result))
+    return 1 if result.errors else 0
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    import json
+
+    try:
+        arguments = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--args is no JSON: {error.msg} at character {error.pos + 1} of {text!r}") from None
+    if not isinstance(arguments, dict):
+        raise UsageError(f"--args must be a JSON object such as '{{\"num_classes\": 10}}', not {text!r}")
+    return arguments
