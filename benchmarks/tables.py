@@ -1,13 +1,17 @@
-"""Put the figures of `results/` into the documents: `python benchmarks/tables.py` (`make figures`).
+"""Put figures and real output into the documents: `python benchmarks/tables.py` (`make figures`).
 
-A document marks where a figure goes by `<!-- figures: NAME -->` ... `<!-- end -->`; what stands between is
-replaced. With `--check` nothing is written and the exit code says whether all is up to date.
+A document marks where a figure of `results/` goes by `<!-- figures: NAME -->` ... `<!-- end -->`, and where a
+command's output goes by `<!-- output: mobilenets VERB ... -->` ... `<!-- end -->`; what stands between is replaced.
+With `--check` nothing is written and the exit code says whether all is up to date.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +21,13 @@ from mobilenets.report.tables import markdown_table, read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = ("README.md", "docs/guide.md", "docs/lab_log.md")
+DOCUMENTS = ("README.md", "docs/guide.md", "docs/auditing.md", "docs/lab_log.md")
 BLOCK = re.compile(r"(?P<start><!-- figures: (?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+OUTPUT = re.compile(
+    r"(?P<start><!-- output: mobilenets (?P<arguments>[^\n]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+)
+COLUMNS = "100"
+"""How wide a terminal the documents show."""
 
 
 def comparison(name: str) -> str:
@@ -70,12 +79,45 @@ def startup() -> str:
     )
 
 
+def tflite_agreement() -> str:
+    """Our float networks beside the interpreter running the files their weights come from."""
+    lines = [
+        "| file | LiteRT top-1 | imported top-1 | same answer |",
+        "| :-- | --: | --: | --: |",
+    ]
+    for name, row in load("tflite_agreement")["files"].items():
+        low, high = row["agreement_interval"]
+        lines.append(
+            f"| `{name}` | {row['litert_top1']:.1f} % | {row['ours_top1']:.1f} % "
+            f"| {row['agreement']:.1f} % ({low:.1f}–{high:.1f}) of {row['images']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def audit_mutants() -> str:
+    """What the audit found in generated faulty networks."""
+    result = load("audit_mutants")
+    lines = ["| code style | bugs found | missed | false errors |", "| :-- | --: | --: | --: |"]
+    for style, row in result["by_style"].items():
+        lines.append(f"| {style} | {row['found']} | {row['missed']} | {row['false_errors']} |")
+    return (
+        f"{result['mutants']} networks with {result['bugs']} bugs of {len(result['by_bug'])} kinds: recall "
+        f"{result['recall']:.3f}, precision {result['precision']:.3f}. In {result['sums_that_close']} of them the "
+        "costs of the findings add up to the whole difference. Of "
+        f"{result['correct']} correct networks in the same styles {result['false_alarms']} got a false error.\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
+
+
 FIGURES: dict[str, Callable[[], str]] = {
     "cifar10": lambda: comparison("cifar10"),
     "digits": lambda: comparison("digits"),
     "training_speed": training_speed,
     "norm_statistics": norm_statistics,
     "startup": startup,
+    "tflite_agreement": tflite_agreement,
+    "audit_mutants": audit_mutants,
 }
 
 
@@ -84,9 +126,20 @@ def load(name: str) -> Any:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def output(arguments: str) -> str:
+    """What a command prints on a terminal, run from the project's folder; an audit's exit code may be 1."""
+    command = [sys.executable, "-m", "mobilenets", *shlex.split(arguments)]
+    environment = {**os.environ, "COLUMNS": COLUMNS}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"mobilenets {arguments} failed: {done.stderr}")
+    return f"```console\n$ mobilenets {arguments}\n{done.stdout.rstrip()}\n```\n"
+
+
 def filled(text: str) -> str:
-    """The text with every marked block replaced by its figures of today."""
-    return BLOCK.sub(lambda block: block["start"] + FIGURES[block["name"]]() + block["end"], text)
+    """The text with every marked block replaced by its figures and outputs of today."""
+    text = BLOCK.sub(lambda block: block["start"] + FIGURES[block["name"]]() + block["end"], text)
+    return OUTPUT.sub(lambda block: block["start"] + output(block["arguments"]) + block["end"], text)
 
 
 def main() -> int:
