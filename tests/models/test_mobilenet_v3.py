@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 
 from mobilenets.audit.count import count
-from mobilenets.models.mobilenet_v3 import LARGE, SMALL, Table
+from mobilenets.models.mobilenet_v3_tables import LARGE, SMALL, Table
 from mobilenets.models.registry import create_model
 
 Parity = Callable[[nn.Module, nn.Module], None]

@@ -171,14 +171,15 @@ def copy_in_order(theirs: nn.Module, ours: nn.Module) -> None:
 )
 def test_timm_gives_the_same_outputs(name: str, timm_name: str, width_mult: float) -> None:
     ours, theirs = create_model(name, width_mult=width_mult, norm_eps=1e-5), timm.create_model(timm_name)
-    settle(theirs, 160)
+    even = 224 if name == "mobilenet_v4_conv_small" else 96  # the size of an image teaches the large ones nothing new
+    settle(theirs, even)
     copy_in_order(theirs, ours)
     ours.eval()
-    # As published, and odd at every stride-2 step. The convolutional networks do just what timm's do; the hybrids sum
-    # in another order, and double precision shows that this is all that differs.
-    trials = [(224, torch.float32, 1e-5), (161, torch.float32, 1e-5)]
+    # As published or smaller, and odd at every stride-2 step. The convolutional networks do just what timm's do; the
+    # hybrids sum in another order, and double precision shows that this is all that differs.
+    trials = [(even, torch.float32, 1e-5), (65, torch.float32, 1e-5)]
     if "hybrid" in name:
-        trials = [(224, torch.float32, 1e-4), (161, torch.float32, 1e-4), (161, torch.float64, 1e-9)]
+        trials = [(even, torch.float32, 1e-4), (65, torch.float32, 1e-4), (65, torch.float64, 1e-9)]
     for size, dtype, tolerance in trials:
         images = torch.randn(2, 3, size, size, dtype=dtype)
         with torch.inference_mode():

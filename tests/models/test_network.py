@@ -129,8 +129,8 @@ def test_it_can_be_copied_and_pickled() -> None:
 def test_a_few_steps_lower_the_loss(name: str) -> None:
     torch.manual_seed(0)
     digits = load_digits()
-    images = torch.tensor(digits.images[:32], dtype=torch.float32)[:, None] / 8 - 1
-    labels = torch.tensor(digits.target[:32])
+    images = torch.tensor(digits.images[:16], dtype=torch.float32)[:, None] / 8 - 1
+    labels = torch.tensor(digits.target[:16])
     model = create_model(name, num_classes=10, width_mult=0.25, image_size=8, in_channels=1, dropout=0.0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     losses = []
@@ -140,5 +140,7 @@ def test_a_few_steps_lower_the_loss(name: str) -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
+        if losses[-1] < 0.7 * losses[0]:  # learned enough: the large networks' steps take long
+            break
     assert losses[-1] < 0.7 * losses[0]
     assert all(parameter.grad is not None for parameter in model.parameters())

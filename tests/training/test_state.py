@@ -68,8 +68,15 @@ def test_differences_are_named() -> None:
     assert EXPERIMENT.differences(EXPERIMENT) == []
     assert EXPERIMENT.differences(other) == [
         "network name: mobilenet_v2 there, mobilenet_v1 now",
-        "recipe flip: None there, True now",
+        "recipe flip: none there, True now",
     ]
+
+
+def test_an_option_a_record_is_too_old_to_name_has_its_default() -> None:
+    for norm_eps, differences in ((1e-5, []), (1e-3, ["network norm_eps: 1e-05 there, 0.001 now"])):
+        now = Experiment({"name": "mobilenet_v2", "norm_eps": norm_eps}, {"epochs": 3}, {"digest": "abc"})
+        assert EXPERIMENT.differences(now) == differences
+    assert Experiment({"name": "of a plugin"}, {}, {}).differences(Experiment({"name": "of a plugin"}, {}, {})) == []
 
 
 @given(st.integers(0, 2**63), st.lists(st.integers(0, 2**31), max_size=3))

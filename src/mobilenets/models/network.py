@@ -124,5 +124,7 @@ def _truncated_normal_(weight: Tensor, std: float) -> None:
     slower, and a change of its method changes what a seed means.
     """
     reach = math.erf(2 / math.sqrt(2))  # the probability within two standard deviations
+    if weight.is_meta:  # no memory to fill; and torch would load its compiler, for seconds, to know the shape
+        return
     with torch.no_grad():
         weight.uniform_(-reach, reach).erfinv_().mul_(std * math.sqrt(2)).clamp_(-2 * std, 2 * std)

@@ -63,6 +63,16 @@ def list_models() -> list[str]:
     return sorted(_BUILDERS)
 
 
+def default_options(name: str) -> dict[str, OptionValue]:
+    """A network's own options and their defaults: what a record from before an option existed means.
+
+    Raises:
+        ModelError: there is no such network.
+    """
+    parameters = inspect.signature(_find(name)).parameters
+    return {option: row.default for option, row in parameters.items() if option not in COMMON_ARGUMENTS}
+
+
 def create_model(
     name: str,
     *,

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.errors import WeightsError, first_line
-from mobilenets.tflite.model import TfliteModel, TfliteOperator, TfliteTensor, dequantized
+from mobilenets.tflite.layer import Layer, channels_first, checked_stride, clamps, folded, same_pads
+from mobilenets.tflite.model import TfliteModel, TfliteOperator, dequantized
 from mobilenets.tflite.signals import FUNCTIONS, Function, Signal, Values, affine, applied, product, recognised, start
 
 INPUT: Final = -1
 """The source of what comes from the graph's input."""
-Pads = tuple[int, int, int, int]
 
 _LAYERS: Final = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _KEPT: Final = ("RESHAPE", "SQUEEZE", "QUANTIZE", "DEQUANTIZE", "CAST", "EXPAND_DIMS")
@@ -36,35 +36,6 @@ _CONTRADICTIONS: Final = (IndexError, KeyError, ValueError, TypeError, ZeroDivis
 """What following a damaged graph raises: too few tensors, shapes that do not fit their operator."""
 _ARITHMETIC: Final = ("ADD", "SUB", "MUL", "DIV")
 _SHORTCUT_SUM: Final = "ADD"
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A convolution or linear layer of the file.
-
-    Attributes:
-        name: the file's name of its weights, up to the first `;`.
-        weight: float32 `[out, in / groups, kernel height, kernel width]`; a linear layer's kernel is 1x1.
-        bias: float32 `[out]`, zeros where the file has none.
-        stride: height and width.
-        pads: zeros around its input in all, (top, bottom, left, right): its own and those of a PAD before it.
-        input_size: height and width of its unpadded input; (1, 1) for a linear layer.
-        depthwise: one filter a channel.
-        activation: a key of `signals.FUNCTIONS`, or `unknown`.
-        clamped: the output's quantized range starts at 0, which does a ReLU's work without one.
-        shortcut: its output, without activation, is added to an earlier one.
-    """
-
-    name: str
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    stride: tuple[int, int]
-    pads: Pads
-    input_size: tuple[int, int]
-    depthwise: bool
-    activation: str = "identity"
-    clamped: bool = False
-    shortcut: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,7 +121,7 @@ class _Walk:
             raise WeightsError(f"the weights of {operator.kind} {name!r} are computed, not stored: no trained network")
         if operator.options.get("dilation", (1, 1)) != (1, 1) or operator.options.get("shuffled", False):
             raise WeightsError(f"layer {name!r} is dilated or stores its weights shuffled: no MobileNet of the papers")
-        weight = _channels_first(self._constants[weights], operator.kind, name)
+        weight = channels_first(self._constants[weights], operator.kind, name)
         biases = self._bias(bias, source, weights, len(weight), name)
         if biases.shape != (len(weight),):
             raise WeightsError(f"layer {name!r} has {len(weight)} outputs and {biases.size} biases: a damaged file")
@@ -161,10 +132,10 @@ class _Walk:
         linear = operator.kind == "FULLY_CONNECTED"
         shape = self.tensors[source].shape
         size = (1, 1) if linear or len(shape) != 4 else (shape[1], shape[2])
-        stride = (1, 1) if linear else _pair(operator.options["stride"])
+        stride = (1, 1) if linear else checked_stride(operator.options["stride"])
         kernel = (weight.shape[2], weight.shape[3])
         given = self._signals[source].pads if source in self._signals else (0, 0, 0, 0)
-        own = _same_pads(size, kernel, stride) if operator.options.get("padding") == "SAME" else (0, 0, 0, 0)
+        own = same_pads(size, kernel, stride) if operator.options.get("padding") == "SAME" else (0, 0, 0, 0)
         self.layers.append(
             Layer(
                 name,
@@ -174,7 +145,7 @@ class _Walk:
                 (own[0] + given[0], own[1] + given[1], own[2] + given[2], own[3] + given[3]),
                 (size[0] - given[0] - given[1], size[1] - given[2] - given[3]),
                 operator.kind == "DEPTHWISE_CONV_2D",
-                clamped=_clamps(self.tensors[operator.outputs[0]]),
+                clamped=clamps(self.tensors[operator.outputs[0]]),
             )
         )
         return start(len(self.layers) - 1, operator.outputs[0])
@@ -246,7 +217,7 @@ class _Walk:
             if signal.source == INPUT:
                 self._settle_input(activation, scale, shift)
             else:
-                self.layers[signal.source] = _folded(self.layers[signal.source], activation, scale, shift)
+                self.layers[signal.source] = folded(self.layers[signal.source], activation, scale, shift)
 
     def _settle_input(self, activation: str, scale: Values, shift: Values) -> None:
         if activation != "identity":
@@ -260,48 +231,9 @@ class _Walk:
             self.layers[latest] = replace(self.layers[latest], shortcut=True)
 
 
-def _folded(layer: Layer, activation: str, scale: Values, shift: Values) -> Layer:
-    outputs = len(layer.weight)
-    if scale.size not in (1, outputs) or shift.size not in (1, outputs):
-        raise WeightsError(f"layer {layer.name!r} has {outputs} outputs and is scaled by {max(scale.size, shift.size)}")
-    if (scale == 1).all() and not shift.any():
-        return replace(layer, activation=activation)
-    weight = (layer.weight * scale.reshape(-1, 1, 1, 1)).astype(np.float32)
-    bias = (layer.bias * scale + shift).astype(np.float32)
-    return replace(layer, activation=activation, weight=weight, bias=bias)
-
-
 def _as_affine(kind: str, constant: Values) -> tuple[Values, Values]:
     """Scale and shift of `x kind constant`."""
     one, zero = np.ones(1), np.zeros(1)
     if kind in ("ADD", "SUB"):
         return one, constant if kind == "ADD" else -constant
     return constant if kind == "MUL" else 1 / constant, zero
-
-
-def _channels_first(weight: NDArray[np.float32], kind: str, name: str) -> NDArray[np.float32]:
-    """`[out, in / groups, height, width]` from the format's orders, which differ by operator."""
-    wanted = 2 if kind == "FULLY_CONNECTED" else 4
-    if weight.ndim != wanted:
-        raise WeightsError(f"the weights of layer {name!r} have {weight.ndim} dimensions, not {wanted}: a damaged file")
-    if kind == "FULLY_CONNECTED":
-        return weight[:, :, None, None]
-    return weight.transpose(3, 0, 1, 2) if kind == "DEPTHWISE_CONV_2D" else weight.transpose(0, 3, 1, 2)
-
-
-def _same_pads(size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int]) -> Pads:
-    """What TensorFlow's SAME puts around a map: as `models.layers.same_padding`, which needs PyTorch to import."""
-    total = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride, strict=True)]
-    return total[0] // 2, total[0] - total[0] // 2, total[1] // 2, total[1] - total[1] // 2
-
-
-def _pair(option: object) -> tuple[int, int]:
-    if isinstance(option, tuple) and len(option) == 2:
-        return option
-    raise WeightsError(f"a convolution of the file has no stride but {option!r}: a damaged file")
-
-
-def _clamps(tensor: TfliteTensor) -> bool:
-    """Whether the tensor's integers can't stand for anything below 0."""
-    lowest = {"UINT8": 0, "INT8": -128, "INT16": -32768}.get(tensor.dtype)
-    return tensor.quantization is not None and tensor.quantization.zero_points[0] == lowest

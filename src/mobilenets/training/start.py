@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mobilenets.models.network import MobileNet
-from mobilenets.models.registry import create_from_weights, create_model
+from mobilenets.models.network import MobileNet, initialise
+from mobilenets.models.registry import create_from_weights, create_model, default_options
 from mobilenets.models.weights.report import LoadedWeights
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.observer import Observer
@@ -38,7 +38,14 @@ class Start:
 
 
 def start_from_weights(
-    network: Mapping[str, Any], weights: str | Path, seed: int, run: Path, *, resume: bool, observer: Observer
+    network: Mapping[str, Any],
+    weights: str | Path,
+    classes: Sequence[str],
+    seed: int,
+    run: Path,
+    *,
+    resume: bool,
+    observer: Observer,
 ) -> Start:
     """Build a network with the given weights, and tell the observer what was done to make them fit.
 
@@ -47,6 +54,7 @@ def start_from_weights(
     Args:
         network: arguments of `create_model`, the name among them.
         weights: as `create_model` takes them.
+        classes: the images' own, in the order of the network's outputs.
         seed: of what stays fresh, such as a classifier for other classes.
         run: the run folder.
         resume: whether the run was begun before.
@@ -64,24 +72,32 @@ def start_from_weights(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, report = create_from_weights(network["name"], weights, arguments)
+        notes = (*report.notes, *_settle_classes(model, report, classes))
     record = {WEIGHTS: asked, WEIGHTS_FILE: report.path.name, WEIGHTS_SHA256: report.sha256}
-    _tell(report, observer)
+    observer.message(f"starting from {report.path.name} ({report.origin})")
+    for note in notes:
+        observer.message(f"note: {note}")
     wanted = {} if report.preprocessing is None else report.preprocessing.to_dict()
     return Start(model, _preparation(wanted, model), record)
 
 
-def _tell(report: LoadedWeights, observer: Observer) -> None:
-    observer.message(f"starting from {report.path.name} ({report.origin})")
-    for note in report.notes:
-        observer.message(f"note: {note}")
+def _settle_classes(model: MobileNet, report: LoadedWeights, classes: Sequence[str]) -> list[str]:
+    """A classifier of as many, but other classes says nothing of these: start it anew, and say so."""
+    if report.classes is None or report.classes == tuple(classes):
+        return []
+    initialise(model.classifier)
+    pairs = zip(report.classes, classes, strict=True)
+    theirs, ours = next((one, other) for one, other in pairs if one != other)
+    return [f"the classifier is left fresh: the file's classes are others ({theirs} where the images have {ours})"]
 
 
 def _resumed(network: Mapping[str, Any], asked: str, run: Path) -> Start:
     begun = load_state(run, torch.device("cpu")).experiment
     # What is asked for now, so that a difference to what was begun is found, with the options the weights brought.
-    own = create_model(**network).config.options
+    own = default_options(network["name"])
     options = {key: value for key, value in begun.network.items() if key in own}
-    model = create_model(**{**network, **options})
+    with torch.random.fork_rng(devices=[]):
+        model = create_model(**{**network, **options})
     kept = {key: begun.network[key] for key in (WEIGHTS_FILE, WEIGHTS_SHA256) if key in begun.network}
     return Start(model, _preparation(begun.data, model), {WEIGHTS: asked, **kept})
 

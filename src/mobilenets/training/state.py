@@ -18,6 +18,8 @@ import torch
 
 from mobilenets.errors import RunError, first_line
 from mobilenets.files import write_bytes_atomically
+from mobilenets.models.config import OptionValue
+from mobilenets.models.registry import default_options, list_models
 
 STATE = "state.pt"
 FORMAT = 1
@@ -49,14 +51,24 @@ class Experiment:
     data: dict[str, Any]
 
     def differences(self, other: Experiment) -> list[str]:
-        """What `other` has otherwise, e.g. `recipe learning_rate: 0.001 there, 0.01 now`."""
+        """What `other` has otherwise, e.g. `recipe learning_rate: 0.001 there, 0.01 now`.
+
+        An option of the network that this one does not name has its default: it is from before the option existed.
+        """
         found = []
         for part in ("network", "recipe", "data"):
             mine, theirs = getattr(self, part), getattr(other, part)
+            if part == "network":
+                mine = {**{key: value for key, value in _defaults(mine).items() if key in theirs}, **mine}
             for key in sorted(mine.keys() | theirs.keys()):
                 if mine.get(key) != theirs.get(key):
-                    found.append(f"{part} {key}: {mine.get(key)} there, {theirs.get(key)} now")
+                    found.append(f"{part} {key}: {mine.get(key, 'none')} there, {theirs.get(key, 'none')} now")
         return found
+
+
+def _defaults(network: dict[str, Any]) -> dict[str, OptionValue]:
+    name = network.get("name")
+    return default_options(name) if isinstance(name, str) and name in list_models() else {}
 
 
 @dataclass

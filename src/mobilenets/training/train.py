@@ -72,7 +72,9 @@ def train(
     }
     start = None
     if weights is not None:
-        start = start_from_weights(network, weights, recipe.seed, out, resume=resume, observer=observer)
+        start = start_from_weights(
+            network, weights, dataset.classes, recipe.seed, out, resume=resume, observer=observer
+        )
         preprocessing = start.preprocessing
     else:
         preprocessing = Preprocessing(image_size=create_model(**network).config.image_size)

@@ -44,19 +44,20 @@ def torchvision_network() -> Reference:
 
 @pytest.fixture
 def assert_same_answers() -> SameAnswers:
-    """Two networks answer alike, at the published size and at one that is odd at every step."""
+    """Two networks answer alike, at a size that is even and at one that is odd at every step."""
 
     def check(ours: MobileNet, theirs: nn.Module, tolerance: float = 1e-5) -> None:
         ours.eval()
-        for size in (96, 97):
+        for size in (64, 65):
             torch.manual_seed(1)
             images = torch.randn(2, 3, size, size)
             with torch.inference_mode():
                 expected, answer = theirs(images), ours(images)
-            # The two images must be told apart, or agreement would prove nothing.
-            assert (expected[0] - expected[1]).abs().max() > 0.1
             # Of the largest logit, where it is above 1: rounding grows with the values.
-            assert (answer - expected).abs().max() <= tolerance * max(1.0, expected.abs().max().item())
+            allowed = tolerance * max(1.0, expected.abs().max().item())
+            # The two images must be told apart, or agreement would prove nothing.
+            assert (expected[0] - expected[1]).abs().max() > 100 * allowed
+            assert (answer - expected).abs().max() <= allowed
 
     return check
 
@@ -72,5 +73,5 @@ def _settled(network: nn.Module) -> nn.Module:
             nn.init.uniform_(module.weight, 0.5, 1.0)
             nn.init.normal_(module.bias, std=0.2)
     with torch.no_grad():
-        network.train()(torch.randn(4, 3, 96, 96))
+        network.train()(torch.randn(8, 3, 64, 64))
     return network.eval()

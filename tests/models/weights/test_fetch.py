@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -11,11 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
-from mobilenets.errors import WeightsError
+from mobilenets.errors import ModelError, WeightsError
 from mobilenets.models.registry import create_model
-from mobilenets.models.weights.fetch import MIRROR_VARIABLE, cached_path, fetch_published
+from mobilenets.models.weights import load
+from mobilenets.models.weights.fetch import HASH_HEADER, MIRROR_VARIABLE, cached_path, fetch_published
 from mobilenets.models.weights.published import PublishedWeights, published_weights
+
+from .conftest import Reference
 
 CONTENT = b"a network's weights " * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -143,7 +148,9 @@ def test_hugging_face_states_the_hash_which_is_kept_for_later(server: Server, re
 
 def test_a_file_unlike_the_stated_hash_or_without_one_is_refused(server: Server) -> None:
     server.files[HUB.file] = CONTENT
-    assert "states no SHA-256" in failure(HUB, server.address)
+    message = failure(HUB, server.address)
+    assert "states no SHA-256" in message
+    assert message.endswith(f"download {HUB.url} and put it at {cached_path(HUB)}")
     server.headers["X-Linked-ETag"] = '"' + "0" * 64 + '"'
     assert "arrived damaged" in failure(HUB, server.address)
     assert list(cached_path(HUB).parent.iterdir()) == []
@@ -156,11 +163,48 @@ def test_one_put_there_by_hand_is_taken_as_it_is() -> None:
     assert fetch_published(HUB, mirror="http://127.0.0.1:1") == path
 
 
-def test_create_model_asks_the_mirror_of_the_environment(
-    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_create_model_downloads_what_a_release_publishes(
+    server: Server, monkeypatch: pytest.MonkeyPatch, torchvision_network: Reference
 ) -> None:
+    """All of the way but the address: torchvision's file, whose name begins its hash."""
+    theirs = torchvision_network("mobilenet_v2")
+    buffer = io.BytesIO()
+    torch.save(theirs.state_dict(), buffer)
+    content = buffer.getvalue()
+    file = f"mobilenet_v2-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    row = replace(published_weights("mobilenet_v2", 1.0), file=file, url=f"{server.address}/models/{file}")
+    monkeypatch.setattr(load, "published_weights", lambda model, width_mult: row)
+    server.files[file] = content[:-1] + b"!"
+    with pytest.raises(WeightsError, match="arrived damaged"):
+        create_model("mobilenet_v2", weights="imagenet")
+    server.files[file] = content
+    for _ in range(2):  # downloaded, then cached
+        model = create_model("mobilenet_v2", num_classes=10, weights="imagenet")
+        assert torch.equal(model.classifier.weight, theirs.state_dict()["classifier.1.weight"])
+        server.files.clear()
+
+
+def test_create_model_asks_the_mirror_of_the_environment(
+    server: Server, monkeypatch: pytest.MonkeyPatch, timm_network: Reference
+) -> None:
+    theirs = timm_network("mobilenetv1_100")
     published = published_weights("mobilenet_v1", 1.0)
     monkeypatch.setenv(MIRROR_VARIABLE, f"{server.address}/")
     with pytest.raises(WeightsError, match="Not Found"):
         create_model("mobilenet_v1", weights="imagenet")
-    assert server.asked == [f"HEAD /{published.file}"]
+    server.files[published.file] = content = save(theirs.state_dict())
+    server.headers[HASH_HEADER] = hashlib.sha256(content).hexdigest()
+    model = create_model("mobilenet_v1", num_classes=10, weights="imagenet")
+    assert torch.equal(model.classifier.weight, theirs.state_dict()["classifier.weight"])
+    assert model.config.options["norm_eps"] == 1e-5
+    assert server.asked == [f"HEAD /{published.file}"] * 2 + [f"GET /{published.file}"]
+
+
+@pytest.mark.parametrize("wrong", [{"width_mult": "wide"}, {"width_mult": None}, {"num_classes": 0}])
+def test_arguments_are_checked_before_anything_is_downloaded(
+    server: Server, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, object]
+) -> None:
+    monkeypatch.setenv(MIRROR_VARIABLE, server.address)
+    with pytest.raises(ModelError, match=next(iter(wrong))):
+        create_model("mobilenet_v2", weights="imagenet", **wrong)  # type: ignore[arg-type]
+    assert server.asked == []

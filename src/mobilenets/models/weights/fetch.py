@@ -64,6 +64,11 @@ def fetch_published(published: PublishedWeights, *, mirror: str | None = None) -
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         expected = published.hash_prefix or _stated_hash(url)
+        if expected is None:
+            raise WeightsError(
+                f"{url} is not fetched: its server states no SHA-256 ({HASH_HEADER}) to check it against; "
+                f"{_by_hand(published, path)}"
+            )
         print(f"downloading {url} to {path}", file=sys.stderr)
         torch.hub.download_url_to_file(url, str(path), expected, progress=sys.stderr.isatty())
         if published.hash_prefix is None:
@@ -92,12 +97,8 @@ def _check_cached(path: Path, published: PublishedWeights, url: str) -> None:
     )
 
 
-def _stated_hash(url: str) -> str:
-    """The SHA-256 the server says the file has.
-
-    Raises:
-        WeightsError: it says none, so the file could not be checked.
-    """
+def _stated_hash(url: str) -> str | None:
+    """The SHA-256 the server says the file has; None when it says none, so that the file could not be checked."""
     request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "mobilenets"})
     try:
         with urllib.request.build_opener(_Stay).open(request, timeout=TIMEOUT_SECONDS) as answer:
@@ -108,9 +109,7 @@ def _stated_hash(url: str) -> str:
         headers = error.headers
         error.close()  # a redirect's answer, held open by its being an error
     stated = (headers.get(HASH_HEADER) or "").strip('"').lower()
-    if not _SHA256.fullmatch(stated):
-        raise WeightsError(f"{url} is not fetched: its server states no SHA-256 ({HASH_HEADER}) to check it against")
-    return str(stated)
+    return str(stated) if _SHA256.fullmatch(stated) else None
 
 
 def _hash_file(path: Path) -> Path:

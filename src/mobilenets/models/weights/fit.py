@@ -9,11 +9,10 @@ from torch import Tensor
 
 from mobilenets.errors import WeightsError
 from mobilenets.models.network import MobileNet
+from mobilenets.models.weights.state_dict import COUNTER
 
 SHOWN = 3
 """Tensors of a kind that a message names; it counts the rest."""
-COUNTER = "num_batches_tracked"
-"""Batch norm's count of batches: it changes no answer, and files from before PyTorch 0.4.1 lack it."""
 CLASSIFIER = "classifier"
 
 
@@ -39,7 +38,7 @@ def fit_tensors(
         module, _, kind = ours.rpartition(".")
         theirs = f"{modules[module]}.{kind}"
         if theirs not in tensors:
-            if kind != COUNTER:
+            if kind != COUNTER:  # files from before PyTorch 0.4.1 lack it, and it changes no answer
                 missing.append(theirs)
             continue
         used.add(theirs)

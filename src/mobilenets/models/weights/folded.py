@@ -15,7 +15,7 @@ from mobilenets.errors import WeightsError
 from mobilenets.models.blocks import InvertedResidual
 from mobilenets.models.network import MobileNet
 from mobilenets.models.weights.fit import SHOWN, differences, title
-from mobilenets.tflite.layers import Layer
+from mobilenets.tflite.layer import Layer
 
 _FUNCTIONS: dict[type[nn.Module], str] = {
     nn.ReLU: "relu",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mobilenets.errors import ModelError, WeightsError
-from mobilenets.models.config import OptionValue
+from mobilenets.models.config import NetworkConfig, OptionValue
 from mobilenets.models.network import MobileNet
 from mobilenets.models.weights.fetch import fetch_published
 from mobilenets.models.weights.fit import CLASSIFIER, title
@@ -54,6 +54,7 @@ def load_weights(weights: str | Path, request: Request, builders: Builders) -> t
         WeightsError: the file can't be had, read, or is of another network.
         ModelError: an argument that is not valid.
     """
+    _check_arguments(request)
     imported = read_weights(_located(weights, request))
     build, notes = builders[request.name], list(imported.notes)
     accepted = inspect.signature(build).parameters
@@ -77,9 +78,14 @@ def load_weights(weights: str | Path, request: Request, builders: Builders) -> t
     return model, report
 
 
-def _located(weights: str | Path, request: Request) -> Path:
+def _check_arguments(request: Request) -> None:
+    """Refuse what no network takes before anything is downloaded or read."""
+    NetworkConfig(request.name, **{"dropout": 0.0, **request.arguments})  # type: ignore[arg-type]  # checked there
+
+
+def _located(weights: str | Path, request: Request) -> str | Path:
     if weights != IMAGENET:
-        return Path(weights)
+        return weights
     return fetch_published(published_weights(request.name, float(request.arguments["width_mult"])))
 
 
@@ -87,11 +93,19 @@ def _fitted(
     imported: ImportedWeights, request: Request, options: Mapping[str, OptionValue], builders: Builders
 ) -> dict[str, Tensor]:
     """The tensors for the network as the file has it, with its own classes and channels."""
+    twin = _twin(imported, builders[request.name], {**request.arguments, **options})
     try:
-        return imported.tensors(_twin(imported, builders[request.name], {**request.arguments, **options}))
+        tensors = imported.tensors(twin)
     except WeightsError as error:
         hint = _resembled(imported, request, builders)
         raise WeightsError(f"{error}{hint}") from error
+    for name, place in twin.classifier.state_dict(prefix=f"{CLASSIFIER}.").items():
+        if tensors[name].shape != place.shape:
+            raise WeightsError(
+                f"{imported.path} contradicts itself: {list(tensors[name].shape)} is its {name} for "
+                f"{imported.num_classes} classes"
+            )
+    return tensors
 
 
 def _twin(imported: ImportedWeights, build: Callable[..., MobileNet], arguments: Mapping[str, Any]) -> MobileNet:

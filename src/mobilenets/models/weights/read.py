@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mobilenets.errors import WeightsError
 from mobilenets.models.weights.imported import ImportedWeights
-from mobilenets.models.weights.run_folder import DESCRIPTION, TENSORS, read_run_folder
-from mobilenets.models.weights.state_dict import read_checkpoint, read_safetensors
+from mobilenets.models.weights.run_folder import DESCRIPTION, TENSORS, is_own, read_own, read_run_folder
+from mobilenets.models.weights.state_dict import ZIP, read_checkpoint, read_safetensors
 from mobilenets.models.weights.timm import is_timm, read_timm
 from mobilenets.models.weights.torchvision import is_torchvision, read_torchvision
 
@@ -18,7 +18,7 @@ KINDS = "torchvision's .pth, timm's .safetensors or .pth, a TensorFlow Lite file
 
 _HEAD_BYTES = 16
 _TFLITE = b"TFL3"  # at byte 4: the identifier of a FlatBuffers file
-_ZIP = b"PK\x03\x04"
+_MARKUP = b"<"  # of a web page
 _MAX_HEADER = 100_000_000  # safetensors' own bound
 _PICKLE = b"\x80"  # torch.save before PyTorch 1.6
 
@@ -34,7 +34,7 @@ def read_weights(path: str | Path) -> ImportedWeights:
     Raises:
         WeightsError: it is missing, damaged, none of these, or can't be opened safely.
     """
-    path = Path(path)
+    path = _path(path)
     if path.is_dir():
         return _read_folder(path)
     head = _head(path)
@@ -44,11 +44,26 @@ def read_weights(path: str | Path) -> ImportedWeights:
         return read_tflite_weights(path)
     if _is_safetensors(head):  # before pickle: a header's length may begin with pickle's byte
         return _recognise(path, read_safetensors(path))
-    if head.startswith((_ZIP, _PICKLE)):
+    if head.startswith((ZIP, _PICKLE)):
         tensors, notes = read_checkpoint(path)
         imported = _recognise(path, tensors)
         return replace(imported, notes=(*notes, *imported.notes))
+    if not head:
+        raise WeightsError(f"{path} is empty: get it anew")
+    if head.lstrip().startswith(_MARKUP):
+        raise WeightsError(f"{path} is a web page, not the file it leads to: get the file itself")
     raise WeightsError(f"{path} is no weight file known here; it can be {KINDS}")
+
+
+def _path(weights: object) -> Path:
+    """The path given, when it can be one at all."""
+    if not isinstance(weights, str | Path) or not str(weights) or "\0" in str(weights):
+        raise WeightsError(f"weights is {weights!r}, no path of a file: it can be 'imagenet', {KINDS}")
+    try:
+        Path(weights).exists()
+    except OSError as error:  # a name the system refuses
+        raise WeightsError(f"weights can't be a path of {len(str(weights))} letters ({error.strerror})") from error
+    return Path(weights)
 
 
 def _read_folder(folder: Path) -> ImportedWeights:
@@ -61,12 +76,19 @@ def _read_folder(folder: Path) -> ImportedWeights:
 
 def _recognise(path: Path, tensors: dict[str, Tensor]) -> ImportedWeights:
     """Whose tensors they are, by their names."""
+    try:
+        return _described(path, tensors)
+    except IndexError as error:  # the names of a stem and a classifier, but not their dimensions
+        raise WeightsError(f"{path} has tensors named as a MobileNet's that are none of its layers'") from error
+
+
+def _described(path: Path, tensors: dict[str, Tensor]) -> ImportedWeights:
     if is_torchvision(tensors):
         return read_torchvision(path, tensors)
     if is_timm(tensors):
         return read_timm(path, tensors)
-    if "stem.conv.weight" in tensors and (path.parent / DESCRIPTION).exists():
-        return read_run_folder(path.parent)
+    if is_own(tensors):
+        return read_own(path, tensors)
     shown = ", ".join(list(tensors)[:3]) or "nothing"
     raise WeightsError(
         f"{path} holds {len(tensors)} tensors ({shown}, ...) of no MobileNet of torchvision's, timm's or ours"

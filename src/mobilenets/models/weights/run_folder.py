@@ -1,8 +1,11 @@
-"""A run folder's network as weights for another: everything it needs is written beside the tensors."""
+"""Our own networks as weights for another: a run folder, where all they need is written down, or bare tensors."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,12 @@ DESCRIPTION = "model.json"
 TENSORS = "model.safetensors"
 COMMON = ("name", "num_classes", "width_mult", "image_size", "dropout", "in_channels")
 """What a description says of every network; the rest are options of its own."""
+STEM, CLASSIFIER = "stem.conv.weight", "classifier.weight"
+
+
+def is_own(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are the tensors of a network of this package, by their names."""
+    return STEM in tensors and CLASSIFIER in tensors
 
 
 def read_run_folder(folder: Path) -> ImportedWeights:
@@ -29,31 +38,71 @@ def read_run_folder(folder: Path) -> ImportedWeights:
     Raises:
         WeightsError: a file is missing or damaged; the message names it.
     """
-    description = _description(folder / DESCRIPTION)
-    try:
-        network: dict[str, OptionValue] = dict(description["network"])
-        classes = tuple(str(name) for name in description["classes"])
-        preprocessing = Preprocessing.from_dict(description["preprocessing"])
-        in_channels, num_classes = int(network["in_channels"]), int(network["num_classes"])
-    except (LookupError, TypeError, ValueError, AttributeError, DataError) as error:
-        raise WeightsError(f"{folder / DESCRIPTION} does not describe a network: {error!r}; train it again") from error
     path = folder / TENSORS
+    described = _described(path)
     if not path.is_file():
         raise WeightsError(f"{path} is missing: is {folder} a finished run? Continue it with --resume")
-    tensors = read_safetensors(path)
+    return _filled(described, read_safetensors(path))
+
+
+def read_own(path: Path, tensors: Mapping[str, Tensor]) -> ImportedWeights:
+    """Describe tensors saved by hand, or the state of a run, with the description beside them where there is one.
+
+    Raises:
+        WeightsError: there is a description, but it can't be read.
+    """
+    if (path.parent / DESCRIPTION).exists():
+        return _filled(_described(path), tensors)
     return ImportedWeights(
         path=path,
-        origin="run folder",
-        num_classes=num_classes,
-        options={name: value for name, value in network.items() if name not in COMMON},
-        tensors=lambda model: _fit(path, tensors, model),
-        preprocessing=preprocessing,
-        classes=classes,
-        in_channels=in_channels,
+        origin="mobilenets",
+        num_classes=tensors[CLASSIFIER].shape[0],
+        options={},
+        tensors=partial(_fitted, path, tensors),
+        in_channels=tensors[STEM].shape[1],
+        notes=(
+            f"there is no {DESCRIPTION} beside the file: its network's options are taken to be the defaults, "
+            "and how images were prepared for it is not known",
+        ),
     )
 
 
-def _fit(path: Path, tensors: dict[str, Tensor], model: MobileNet) -> dict[str, Tensor]:
+def _filled(described: ImportedWeights, tensors: Mapping[str, Tensor]) -> ImportedWeights:
+    """The description with these tensors, which must be of as many classes as it names."""
+    path, named = described.path, len(described.classes or ())
+    if not is_own(tensors):
+        raise WeightsError(f"{path} is not what {DESCRIPTION} beside it describes: it lacks {STEM} or {CLASSIFIER}")
+    rows = {named, described.num_classes, len(tensors[CLASSIFIER])}
+    if len(rows) > 1:
+        raise WeightsError(
+            f"{path.with_name(DESCRIPTION)} describes {described.num_classes} outputs and names {named} classes, and "
+            f"{path.name} has {len(tensors[CLASSIFIER])}: they are not of one network"
+        )
+    return replace(described, tensors=partial(_fitted, path, tensors))
+
+
+def _described(path: Path) -> ImportedWeights:
+    """What the description beside a file says of it."""
+    description = _description(path.with_name(DESCRIPTION))
+    try:
+        network: dict[str, OptionValue] = dict(description["network"])
+        return ImportedWeights(
+            path=path,
+            origin="run folder",
+            num_classes=int(network["num_classes"]),
+            options={name: value for name, value in network.items() if name not in COMMON},
+            tensors=partial(_fitted, path, {}),
+            preprocessing=Preprocessing.from_dict(description["preprocessing"]),
+            classes=tuple(str(name) for name in description["classes"]),
+            in_channels=int(network["in_channels"]),
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, DataError) as error:
+        raise WeightsError(
+            f"{path.with_name(DESCRIPTION)} does not describe a network: {error!r}; train it again"
+        ) from error
+
+
+def _fitted(path: Path, tensors: Mapping[str, Tensor], model: MobileNet) -> dict[str, Tensor]:
     """Ours are called as in the network."""
     own = {name.rpartition(".")[0] for name in model.state_dict()}
     return fit_tensors(path, tensors, {name: name for name in own}, model)

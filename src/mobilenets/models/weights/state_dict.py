@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import struct
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,12 +18,18 @@ from torch import Tensor
 
 from mobilenets.errors import WeightsError, first_line
 
-WRAPPERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model")
+WRAPPERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "model_state_dict")
 """Where training programs put a network's tensors inside a checkpoint; averaged ones first, as they score better."""
-PREFIXES = ("module.", "_orig_mod.")
-"""What data parallelism, averaging and compilation put before every name."""
+PREFIXES = ("module.", "_orig_mod.", "model.")
+"""What data parallelism and averaging, compilation, and Lightning put before every name."""
 AVERAGE_COUNTER = "n_averaged"
 """`torch.optim.swa_utils.AveragedModel` counts in a tensor beside the network's."""
+SAFE_OBJECTS = (argparse.Namespace,)
+"""Allowed beside plain values: torchvision's and timm's training programs keep their options so. It runs nothing."""
+COUNTER = "num_batches_tracked"
+"""Batch norm's count of batches, the one tensor of whole numbers."""
+ZIP = b"PK\x03\x04"
+_ZIP_MEMBER = "data.pkl"  # what torch.save's archives have in their one folder
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -40,16 +50,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     Raises:
         WeightsError: it is damaged, holds objects of other kinds, no network, or values that are no numbers.
     """
-    try:
-        with path.open("rb") as file:  # of a path, torch would judge by its suffix
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} holds more than tensors, or is damaged, and is not opened, as it could run code: where it comes "
-            "from, save model.state_dict() alone"
-        ) from error
-    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, AttributeError, struct.error) as error:
-        raise WeightsError(f"{path} can't be read ({first_line(error)}); get it anew") from error
+    content = _loaded(path)
     tensors, wrapper = _unwrapped(content)
     if tensors is None:
         raise WeightsError(
@@ -57,6 +58,42 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         )
     notes = (f"the file holds several networks: the averaged one ({wrapper}) is taken",) if wrapper else ()
     return _cleaned(path, tensors), notes
+
+
+def _loaded(path: Path) -> Any:
+    """What `torch.save` wrote, so far as that is data."""
+    _check_archive(path)
+    try:
+        # Of a path, torch would judge by its suffix. It warns of pickle protocols and tensors that are refused below.
+        with (
+            path.open("rb") as file,
+            warnings.catch_warnings(action="ignore"),
+            torch.serialization.safe_globals(list(SAFE_OBJECTS)),
+        ):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} holds more than tensors, or is damaged, and is not opened, as it could run code: where it comes "
+            "from, save model.state_dict() alone"
+        ) from error
+    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, AttributeError, struct.error) as error:
+        raise WeightsError(f"{path} can't be read ({first_line(error)}); get it anew") from error
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse a zip archive that is cut short or of something else, of which torch speaks as of an error of its own."""
+    with path.open("rb") as file:
+        if file.read(len(ZIP)) != ZIP:
+            return
+        if not zipfile.is_zipfile(file):
+            raise WeightsError(f"{path} is damaged or cut short: get it anew")
+        try:
+            with zipfile.ZipFile(file) as archive:
+                names = archive.namelist()
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            raise WeightsError(f"{path} is damaged ({first_line(error)}): get it anew") from error
+    if not any(name.endswith(f"/{_ZIP_MEMBER}") for name in names):
+        raise WeightsError(f"{path} is a zip archive, but not of weights: unpack it, or give the file torch.save wrote")
 
 
 def _unwrapped(content: object) -> tuple[dict[str, Tensor] | None, str]:
@@ -83,11 +120,42 @@ def _cleaned(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     cleaned = {name: tensor for name, tensor in tensors.items() if name != AVERAGE_COUNTER}
     while cleaned and (prefix := _common_prefix(cleaned)):
         cleaned = {name.removeprefix(prefix): tensor for name, tensor in cleaned.items()}
-    bad = [name for name, tensor in cleaned.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    if bad:
-        more = f" and {len(bad) - 1} more tensors" if len(bad) > 1 else ""
-        raise WeightsError(f"{path} holds values that are no finite numbers, in {bad[0]}{more}; get it anew")
+    _check_values(path, cleaned)
     return cleaned
+
+
+def _check_values(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse what would become other numbers, or none, in a float32 network."""
+    odd = [name for name, tensor in tensors.items() if not _is_plain(tensor, name)]
+    if odd:
+        raise WeightsError(
+            f"{path} holds {_named(odd)} as {_kind(tensors[odd[0]])}, not as plain real numbers: "
+            "give the file of the float network"
+        )
+    bad = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not _fits_float32(tensor)]
+    if bad:
+        raise WeightsError(f"{path} holds values that are no finite numbers, in {_named(bad)}; get it anew")
+
+
+def _is_plain(tensor: Tensor, name: str) -> bool:
+    real = tensor.is_floating_point() or name.endswith(COUNTER)
+    return real and tensor.layout == torch.strided and not tensor.is_meta
+
+
+def _fits_float32(tensor: Tensor) -> bool:
+    """Whether all values are finite, also once they are float32 (float8 has no comparison of its own)."""
+    return bool(tensor.float().isfinite().all())
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_meta:
+        return "shapes without values"
+    return str(tensor.dtype if tensor.layout == torch.strided else tensor.layout).removeprefix("torch.")
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - 1} more tensor{'s' * (len(names) > 2)}" if len(names) > 1 else ""
+    return f"{names[0]}{more}"
 
 
 def _common_prefix(tensors: Mapping[str, Tensor]) -> str:

@@ -14,7 +14,8 @@ from mobilenets.models.config import OptionValue
 from mobilenets.models.weights.folded import fit_layers
 from mobilenets.models.weights.imported import ImportedWeights
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.tflite.layers import Layer, Layers, read_layers
+from mobilenets.tflite.layer import Layer
+from mobilenets.tflite.layers import Layers, read_layers
 from mobilenets.tflite.model import TfliteModel, TfliteTensor
 from mobilenets.tflite.reader import read_model
 
