@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from mobilenets.audit.audit import audit
 from mobilenets.audit.rules.finding import Audit
 from mobilenets.errors import AuditError
 from mobilenets.models.registry import create_model
+from mobilenets.models.saved import SavedNetwork, save_network
+from mobilenets.preprocessing import Preprocessing
 
 V2_ROWS = [[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 3, 2], [6, 64, 4, 2], [6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1]]
 
@@ -176,3 +179,50 @@ def test_a_network_that_is_no_mobilenet_is_one_finding() -> None:
             super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000))
 
     assert rules(audit(Plain())) == ["not-a-mobilenet"]
+
+
+def test_a_run_folder_is_held_to_what_it_says_it_is(tmp_path: Path) -> None:
+    network = create_model("mobilenet_v1", width_mult=0.25, num_classes=2, image_size=64)
+    save_network(tmp_path, SavedNetwork(network, ("a", "b"), Preprocessing(image_size=64), {}))
+    result = audit(tmp_path)
+    reference = result.comparison.reference
+    assert (reference.name, reference.width_mult) == ("mobilenet_v1", 0.25)
+    assert result.comparison.expected_by_user
+    assert not result.errors
+    assert "it is expected to be what the run folder says: mobilenet_v1, width 0.25" in result.notes
+    assert audit(tmp_path, expect="mobilenet_v2").comparison.reference.name == "mobilenet_v2"
+
+
+def test_a_file_of_one_size_is_not_counted_at_another(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    network = create_model("mobilenet_v1", width_mult=0.25, image_size=64).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        torch.onnx.export(network, (torch.zeros(1, 3, 64, 64),), str(path), dynamo=False)
+    with pytest.raises(AuditError, match="takes images of 64 pixels only: leave --image-size 96 out"):
+        audit(path, image_size=96)
+    assert audit(path, image_size=64).unexplained_macs == 0
+
+
+def test_answers_that_are_no_numbers_do_not_vary() -> None:
+    network = create_model("mobilenet_v1", width_mult=0.25, image_size=64)
+    torch.nn.init.constant_(network.classifier.weight, float("nan"))
+    assert rules(audit(network, image_size=64)) == []
+
+
+def test_shortcuts_in_v1_are_not_told_by_v2s_rule() -> None:
+    class WithShortcuts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            network = create_model("mobilenet_v1", width_mult=0.25, image_size=64)
+            self.stem, self.blocks, self.classifier = network.stem, network.blocks, network.classifier
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            maps = self.stem(images)
+            for block in self.blocks:
+                answer = block(maps)
+                maps = maps + answer if maps.shape == answer.shape else answer
+            return self.classifier(maps.mean((2, 3)))
+
+    (finding,) = audit(WithShortcuts(), image_size=64).errors
+    assert (finding.claim.rule, finding.claim.expected) == ("shortcut-extra", "no shortcut: this network has none")

@@ -50,7 +50,7 @@ def test_totals_errors_notes_and_remarks(article: Audit) -> None:
         "error: expansion-kept",
         "where     net.kept",
         "1 note\n",
-        "dropout: 0.5",
+        "dropout: rate 0.5 (published: rate 0.2)",
         "seen: read with hooks",
     ):
         assert part in text
@@ -88,7 +88,7 @@ def test_many_places_are_counted_not_listed() -> None:
     text = audit_text(audited(replace(chain, layers=layers), expect="mobilenet_v2", width_mult=1.0))
     assert "where     f.0, f.1, f.3 and 32 more" in text
     assert "costs     nothing: parameters and multiply-adds stay the same" in text
-    assert "(as you said)" in text
+    assert "(the one expected)" in text
     assert "what adds up" not in text
 
 
@@ -110,3 +110,39 @@ def test_the_record_holds_everything_and_adds_up(article: Audit) -> None:
     assert kept["severity"] == "error"
     assert kept["differences"][0]["found"]["grouping"] == "dense"
     assert record["errors"] == 1
+
+
+def test_places_that_need_commas_are_parted_and_bare_numbers_explained(article: Audit) -> None:
+    def where(*places: str) -> str:
+        finding = article.errors[0]
+        moved = replace(finding, claim=replace(finding.claim, where=places))
+        return next(line for line in audit_text(replace(article, findings=(moved,))).splitlines() if "where" in line)
+
+    assert where("block 7, spatial", "block 7, project").endswith("  block 7, spatial; block 7, project")
+    assert where("33", "45").endswith("  layers 33, 45 of the nn.Sequential")
+    assert where("f.0", "f.3").endswith("  f.0, f.3")
+    assert where().endswith("  the whole network")
+
+
+def test_small_changes_keep_their_figures() -> None:
+    text = audit_text(audited(reference("mobilenet_v2", num_classes=1001).chain))
+    assert "+1,281 parameters = +1,280 weights + 1 biases; +1,280 multiply-adds" in " ".join(text.split())
+    assert "+0.00 M" not in text
+
+
+def test_a_stranger_is_told_in_one_piece() -> None:
+    plain = tuple(Layer(64, kernel=3, activation="relu", bias=True) for _ in range(20))
+    text = audit_text(audited(replace(reference("mobilenet_v1").chain, layers=(*plain, Layer(1000, pooled=True)))))
+    assert "no published MobileNet: " in text
+    assert "1 error\n\nerror: not-a-mobilenet\n" in text
+    for meaningless in ("what adds up", "costs", "sure:"):
+        assert meaningless not in text
+
+
+def test_features_alone_are_said_to_be_that() -> None:
+    chain = reference("mobilenet_v2").chain
+    features = audited(replace(chain, layers=chain.layers[:-1]))
+    assert ", features only, " in audit_text(features)
+    assert audit_record(features)["num_classes"] is None
+    assert [finding.claim.rule for finding in features.findings] == ["no-classifier"]
+    assert not features.errors

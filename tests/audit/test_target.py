@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from mobilenets.audit.target import TargetKind, load_target, module_target
@@ -13,6 +14,7 @@ from mobilenets.preprocessing import Preprocessing
 
 CODE = """
 import helper_beside_it
+import torch
 from torch import nn
 
 print("hello from the user's file")
@@ -108,10 +110,10 @@ def test_files_that_can_not_be_loaded(tmp_path: Path) -> None:
         load_target(f"{tmp_path / 'nowhere.py'}:f")
     with pytest.raises(AuditError, match="no_such_package can't be imported: No module named"):
         load_target("no_such_package:f")
-    with pytest.raises(AuditError, match="name the class in it"):
+    with pytest.raises(AuditError, match="is a Python file: name the network in it"):
         load_target(str(broken))
     with pytest.raises(AuditError, match="is no network and no file that is there; give package"):
-        load_target("mobilenet.onnx")
+        load_target("mobilenet")
     leaving = tmp_path / "leaving.py"
     leaving.write_text("raise SystemExit(0)\n")
     with pytest.raises(AuditError, match="ends the program when imported"):
@@ -159,3 +161,35 @@ def test_sizes_are_the_users_when_given() -> None:
         module_target(head, 64)
     with pytest.raises(AuditError, match="and the other usual sizes"):
         module_target(nn.Linear(5, 5))
+
+
+def test_a_size_no_network_takes_is_refused_before_anything_runs() -> None:
+    for size in (0, -5, 100_000):
+        with pytest.raises(AuditError, match=f"--image-size is {size}: it must be from 8 to 4096 pixels"):
+            module_target(nn.Conv2d(3, 4, 3), size)
+
+
+def test_weights_made_from_the_first_image_are_made() -> None:
+    network = nn.Sequential(nn.LazyConv2d(4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(2))
+    module = module_target(network).module
+    assert module is not None
+    assert [tuple(weight.shape) for weight in module.parameters()] == [(4, 3, 3, 3), (4,), (2, 4), (2,)]
+    assert isinstance(network[0].weight, nn.UninitializedParameter)
+
+
+class Answering(nn.Module):
+    def __init__(self, answer: object) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, images: torch.Tensor) -> object:
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [(None, "forward returns NoneType, no tensor"), (torch.zeros(1, 0), r"its answer \[1, 0\] is empty")],
+)
+def test_a_network_must_answer(answer: object, message: str) -> None:
+    with pytest.raises(AuditError, match=message):
+        module_target(Answering(answer))

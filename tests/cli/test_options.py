@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -44,3 +46,12 @@ def test_help_shows_every_option_with_its_text_and_leaves_with_0(capsys: pytest.
     shown = capsys.readouterr().out
     for name in CompareOptions.__dataclass_fields__:
         assert f"--{name.replace('_', '-')}" in shown
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_mistake_is_said_whatever_the_terminals_encoding_can_draw(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    with pytest.raises(UsageError, match=r"^Unrecognized options: --colour,? red \(see 'mobilenets test --help'\)$"):
+        read("--colour", "red")

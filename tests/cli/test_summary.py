@@ -29,6 +29,9 @@ def test_json_holds_the_arguments_layers_and_totals(capsys: pytest.CaptureFixtur
         "image_size": 224,
         "dropout": 0.1,
         "in_channels": 1,
+        "padding": "symmetric",
+        "norm_eps": 1e-3,
+        "fixed_stem": False,
     }
     assert record["input_shape"] == [1, 1, 224, 224]
     assert record["parameters"] == 2_041_872 - 2 * 9 * 16  # one channel instead of three in the stem

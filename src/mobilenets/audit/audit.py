@@ -18,7 +18,8 @@ from mobilenets.audit.rules.finding import Audit
 from mobilenets.audit.rules.judge import judge
 from mobilenets.audit.structure.fold import fold
 from mobilenets.audit.structure.nearest import compare
-from mobilenets.audit.target import Target, TargetKind, load_target, module_target
+from mobilenets.audit.target import Target, TargetKind, check_image_size, load_target, module_target
+from mobilenets.errors import AuditError
 
 
 def audit(
@@ -34,8 +35,9 @@ def audit(
     Args:
         target: a module; or in text `package.module:Factory`, `path/file.py:Class`, an ONNX file, a TensorFlow Lite
             file, a run folder.
-        expect: registered name of the network it should be; by default the nearest one.
-        width_mult: its width multiplier; by default the nearest one.
+        expect: registered name of the network it should be; by default the one a run folder says it is, of other
+            targets the nearest.
+        width_mult: its width multiplier; by default likewise.
         image_size: side in pixels of the images; by default the target's own, or 224.
         args: keyword arguments of the factory.
 
@@ -43,15 +45,24 @@ def audit(
         The findings; their parameters and multiply-adds and the unexplained ones add up to the whole difference.
 
     Raises:
-        AuditError: the target can't be loaded or read, or `expect` is no network.
+        AuditError: the target can't be loaded or read, takes no images of `image_size`, or `expect` is no network.
+        ModelError: `width_mult` is out of range.
         MissingExtraError: reading such a file needs a package that is not installed.
     """
+    if image_size is not None:
+        check_image_size(image_size)
     if isinstance(target, nn.Module):
         loaded = module_target(target, image_size)
     else:
         loaded = load_target(str(target), args, image_size)
     graph, seen = _read(loaded, image_size)
     chain = fold(graph)
+    notes = [*loaded.notes, *graph.notes]
+    if loaded.config is not None and expect is None:
+        # A run folder says what it is: that, not the nearest network, is what it should be.
+        expect = loaded.config.name
+        notes.append(f"it is expected to be what the run folder says: {expect}, width {loaded.config.width_mult:g}")
+        width_mult = loaded.config.width_mult if width_mult is None else width_mult
     comparison = compare(chain, expect=expect, width_mult=width_mult, image_size=image_size)
     claims = judge(comparison, seen=seen, front_end=graph.front_end, unused=graph.unused)
     findings, parameters, macs = account(comparison, claims)
@@ -62,7 +73,7 @@ def audit(
         findings=findings,
         unexplained_parameters=parameters,
         unexplained_macs=macs,
-        notes=(*loaded.notes, *graph.notes),
+        notes=tuple(notes),
     )
 
 
@@ -73,4 +84,7 @@ def _read(loaded: Target, image_size: int | None) -> tuple[Graph, Behaviour]:
         return graph, observe(loaded.module, graph, loaded.input_shape)
     assert loaded.path is not None
     graph = tflite_graph(loaded.path) if loaded.kind is TargetKind.TFLITE else onnx_graph(loaded.path, image_size)
+    own = graph.input_shape[2]
+    if image_size is not None and image_size != own:
+        raise AuditError(f"{loaded.title} takes images of {own} pixels only: leave --image-size {image_size} out")
     return graph, Behaviour(stays_in_training=training_paths(graph))

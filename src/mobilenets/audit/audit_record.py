@@ -12,9 +12,22 @@ from mobilenets.audit.structure.layers import Reference
 
 
 def audit_record(audit: Audit) -> dict[str, Any]:
-    """The audit as dictionaries, lists, texts and numbers.
+    """The audit as dictionaries, lists, texts and numbers; what `mobilenets audit --json` prints.
 
     The `parameters` and `macs` of `findings` and of `unexplained` add up to those of `difference`.
+
+    Keys:
+        target, front_end: what was named, and how it was read (`torch.export`, `hooks`, `ONNX`, `TensorFlow Lite`).
+        reference: the published network it was laid beside: `name`, `width_mult`, `options`, `small_input`,
+            `variant_note`.
+        certainty, runner_up, expected_by_user: 0 to 1, the next nearest, and whether the network was expected by name.
+        image_size, in_channels, num_classes: of the network; classes are null where it ends with its features.
+        found, published, difference, unexplained: each with `parameters` and `macs`.
+        errors: how many findings are errors; the command exits 1 when there is one.
+        findings: each with `rule`, `severity`, `where` (a list of paths), `expected`, `found`, `source`, `effect`,
+            `mend`, `differences`, `parameters`, `macs`, `detail`.
+        notes: sentences about the reading.
+        slots: the layers of both networks, aligned: `index`, `expected`, `found` (null where one has none).
     """
     comparison = audit.comparison
     found, published = comparison.found, comparison.reference.chain
@@ -27,7 +40,7 @@ def audit_record(audit: Audit) -> dict[str, Any]:
         "expected_by_user": comparison.expected_by_user,
         "image_size": found.image_size,
         "in_channels": found.in_channels,
-        "num_classes": found.layers[-1].out_channels,
+        "num_classes": found.num_classes,
         "found": {"parameters": found.parameters, "macs": found.macs},
         "published": {"parameters": published.parameters, "macs": published.macs},
         "difference": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from mobilenets.audit.rules.finding import Audit, Finding, Severity
+from mobilenets.audit.rules.finding import STRANGER, Audit, Finding, Severity
 
 WIDTH = 118
 SHOWN = 3
@@ -18,14 +18,18 @@ _LABEL = 10
 def audit_text(audit: Audit) -> str:
     """The whole audit, lines separated by newlines, none at the end."""
     notes = [finding for finding in audit.findings if finding.claim.severity is Severity.NOTE]
-    sections = [
-        _identity(audit),
-        _totals(audit),
-        _errors(audit),
-        _section("note", notes),
-        _additions(audit),
-        _remarks(audit),
-    ]
+    if _is_stranger(audit):
+        # Beside a network it is nowhere near, its costs say nothing.
+        sections = [_stranger(audit), _errors(audit), _section("note", notes), _remarks(audit)]
+    else:
+        sections = [
+            _identity(audit),
+            _totals(audit),
+            _errors(audit),
+            _section("note", notes),
+            _additions(audit),
+            _remarks(audit),
+        ]
     return "\n\n".join("\n".join(section) for section in sections if section)
 
 
@@ -36,26 +40,41 @@ def one_line(finding: Finding) -> str:
     return f"{cost}{detail}: {finding.claim.found}"
 
 
+def _is_stranger(audit: Audit) -> bool:
+    return any(finding.claim.rule == STRANGER for finding in audit.findings)
+
+
+def _stranger(audit: Audit) -> list[str]:
+    found = audit.comparison.found
+    costs = f"{found.parameters:,} parameters, {_amount(found.macs)} multiply-adds at {found.image_size} pixels"
+    return [f"{audit.target} ({audit.front_end})", f"no published MobileNet: {costs}"]
+
+
 def _identity(audit: Audit) -> list[str]:
     comparison, chain = audit.comparison, audit.comparison.found
     name = f"{comparison.reference.name}, width {comparison.reference.width_mult:g}"
     form = "small-image strides" if comparison.reference.small_input else "ImageNet strides"
-    sure = "as you said" if comparison.expected_by_user else f"sure: {100 * comparison.certainty:.0f} %"
-    classes = f"{chain.layers[-1].out_channels:,} classes"
+    sure = "the one expected" if comparison.expected_by_user else f"sure: {100 * comparison.certainty:.0f} %"
     lines = [f"{audit.target} ({audit.front_end})"]
-    lines += _wrapped(f"{name}, {classes}, {chain.image_size} pixels, {form} ({sure})")
+    lines += _wrapped(f"{name}, {_classes(chain.num_classes)}, {chain.image_size} pixels, {form} ({sure})")
     if comparison.runner_up and comparison.certainty < DOUBTFUL and not comparison.expected_by_user:
         lines.append(f"next nearest: {comparison.runner_up}; name the one it should be with --expect")
     return lines
+
+
+def _classes(count: int | None) -> str:
+    if count is None:
+        return "features only"
+    return f"{count:,} class{'' if count == 1 else 'es'}"
 
 
 def _totals(audit: Audit) -> list[str]:
     found, published = audit.comparison.found, audit.comparison.reference.chain
     rows = [
         ("", "parameters", "multiply-adds"),
-        ("found", f"{found.parameters:,}", _millions(found.macs)),
-        ("published", f"{published.parameters:,}", _millions(published.macs)),
-        ("difference", f"{found.parameters - published.parameters:+,}", _signed(found.macs - published.macs)),
+        ("found", f"{found.parameters:,}", _amount(found.macs)),
+        ("published", f"{published.parameters:,}", _amount(published.macs)),
+        ("difference", _signed(found.parameters - published.parameters), _change(found.macs - published.macs)),
     ]
     return _aligned(rows)
 
@@ -84,7 +103,7 @@ def _finding(finding: Finding) -> list[str]:
         ("expected", claim.expected),
         ("found", claim.found),
         ("source", claim.source),
-        ("costs", _costs(finding)),
+        ("costs", "" if claim.rule == STRANGER else _costs(finding)),
         ("effect", claim.effect),
         ("mend", claim.mend),
     ]
@@ -105,11 +124,17 @@ def _costs(finding: Finding) -> str:
     if not finding.parameters and not finding.macs:
         return "nothing: parameters and multiply-adds stay the same"
     detail = f" = {finding.detail}" if finding.detail else ""
-    return f"{finding.parameters:+,} parameters{detail}; {_signed(finding.macs)} multiply-adds"
+    parameters = f"{finding.parameters:+,} parameters{detail}" if finding.parameters else "no parameters"
+    return f"{parameters}; {_change(finding.macs) if finding.macs else 'no'} multiply-adds"
 
 
 def _where(paths: Sequence[str]) -> str:
-    named = ", ".join(paths[:SHOWN])
+    if not paths:
+        return "the whole network"
+    named = ("; " if any(", " in path for path in paths) else ", ").join(paths[:SHOWN])
+    if all(path.isdecimal() for path in paths):
+        # Of a plain nn.Sequential the paths are bare numbers.
+        named = f"layer{'s' if len(paths) > 1 else ''} {named} of the nn.Sequential"
     more = len(paths) - SHOWN
     return f"{named} and {more} more" if more > 0 else named
 
@@ -134,9 +159,9 @@ def _additions(audit: Audit) -> list[str]:
         return []
     rows = [("what adds up", "parameters", "multiply-adds")]
     rows.append((f"published {audit.comparison.reference.name}", f"{published.parameters:,}", _exact(published.macs)))
-    rows += [(finding.claim.rule, f"{finding.parameters:+,}", f"{finding.macs:+,}") for finding in changing]
+    rows += [(finding.claim.rule, _signed(finding.parameters), _signed(finding.macs)) for finding in changing]
     if any(unexplained):
-        rows.append(("unexplained", f"{unexplained[0]:+,}", f"{unexplained[1]:+,}"))
+        rows.append(("unexplained", _signed(unexplained[0]), _signed(unexplained[1])))
     rows.append(("found", f"{found.parameters:,}", _exact(found.macs)))
     explained = [
         one_line(finding) for finding in changing if finding.detail and finding.claim.severity is Severity.ERROR
@@ -161,9 +186,14 @@ def _exact(number: int) -> str:
     return f"{number:,}"
 
 
-def _millions(number: int) -> str:
-    return f"{number / 1e6:,.2f} M"
+def _amount(number: int) -> str:
+    """In millions, where that leaves a figure to see."""
+    return f"{number / 1e6:,.2f} M" if number >= 10_000 else f"{number:,}"
 
 
 def _signed(number: int) -> str:
-    return f"{number / 1e6:+,.2f} M" if number else "0"
+    return f"{number:+,}" if number else "0"
+
+
+def _change(number: int) -> str:
+    return f"{'+' if number > 0 else '-'}{_amount(abs(number))}" if number else "0"

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import importlib.util
 import inspect
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
+from torch.utils._pytree import tree_leaves
 
 from mobilenets.audit.graph.hooks import random_images
 from mobilenets.audit.graph.sandbox import evaluation_copy, quiet
+from mobilenets.audit.user_code import FORMS, named_object, no_arguments
 from mobilenets.errors import AuditError, first_line
-from mobilenets.models.config import NetworkConfig
+from mobilenets.models.config import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, NetworkConfig
 from mobilenets.models.saved import DESCRIPTION, load_network
 
+# What files of weights alone are called.
+_WEIGHTS_ALONE = {".pt", ".pth", ".ckpt", ".pkl", ".safetensors", ".h5"}
 # After 224: the sizes of small-image networks, then the papers' others, Inception's, and the size of digits.
 _OTHER_SIZES = (32, 96, 128, 160, 192, 256, 299, 28)
 _DEFAULT_SIZE = 224
-_FORMS = "give package.module:Factory, path/file.py:Class, an .onnx or .tflite file, or a run folder"
 
 
 class TargetKind(StrEnum):
@@ -75,9 +73,11 @@ def load_target(text: str, args: Mapping[str, Any] | None = None, image_size: in
         AuditError: it can't be found, loaded or built, or is no PyTorch module; the message says which and what to do.
         RunError: a run folder that is damaged.
     """
+    if not text.strip():
+        raise AuditError(f"no target is named: {FORMS}")
     path = Path(text)
     if path.is_dir() and not (path / DESCRIPTION).exists():
-        raise AuditError(f"{text} is a folder without {DESCRIPTION}, so no run folder; {_FORMS}")
+        raise AuditError(f"{text} is a folder without {DESCRIPTION}, so no run folder; {FORMS}")
     if path.exists() and args:
         raise AuditError(f"--args are for a class or function; {text} is built already: leave them out")
     if path.is_dir():
@@ -87,7 +87,7 @@ def load_target(text: str, args: Mapping[str, Any] | None = None, image_size: in
         return Target(text, TargetKind.MODULE, module=saved.model, input_shape=shape, config=config)
     if path.is_file() and path.suffix != ".py":
         return Target(text, _file_kind(path), path=path)
-    module = _built(text, _named_object(text), dict(args or {}))
+    module = _built(text, named_object(text), dict(args or {}))
     return replace(module_target(module, image_size), title=text)
 
 
@@ -98,6 +98,9 @@ def module_target(module: nn.Module, image_size: int | None = None) -> Target:
         AuditError: it takes no images of that size, or of any usual size.
     """
     title = type(module).__name__
+    if image_size is not None:
+        check_image_size(image_size)
+    module = _materialized(module)
     shape, notes = _input_shape(title, module, image_size)
     return Target(title, TargetKind.MODULE, module=module, input_shape=shape, notes=notes)
 
@@ -114,72 +117,9 @@ def _file_kind(path: Path) -> TargetKind:
     # A protobuf ModelProto opens with field 1, ir_version: a tag of 8 and a small number.
     if path.suffix == ".onnx" or (len(head) > 1 and head[0] == 8 and 3 <= head[1] < 32):
         return TargetKind.ONNX
-    raise AuditError(f"{path} is neither an ONNX nor a TensorFlow Lite file; {_FORMS}")
-
-
-def _named_object(text: str) -> Any:
-    source, colon, name = text.rpartition(":")
-    if not colon or not source or not name:
-        missing = "name the class in it: " + text + ":Class" if text.endswith(".py") else _FORMS
-        raise AuditError(f"{text} is no network and no file that is there; {missing}")
-    module = _from_file(Path(source)) if source.endswith(".py") else _from_package(source)
-    found: Any = module
-    for part in name.split("."):
-        if not hasattr(found, part):
-            near = difflib.get_close_matches(part, [entry for entry in vars(found) if not entry.startswith("_")], n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else "; name a class or function it has"
-            raise AuditError(f"{source} has no {part}{hint}")
-        found = getattr(found, part)
-    return found
-
-
-def _from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise AuditError(f"{path} is not there: give the path of a Python file, then a colon and the class")
-    # A private name: a user's `types.py` must not replace the standard library's.
-    name = f"_mobilenets_audit_target_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    loader = spec.loader
-    assert loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    with _on_path(path.resolve().parent):
-        _run_user_code(str(path), lambda: loader.exec_module(module))
-    return module
-
-
-def _from_package(name: str) -> ModuleType:
-    with _on_path(Path.cwd()):
-        module = _run_user_code(name, lambda: importlib.import_module(name))
-    assert isinstance(module, ModuleType)
-    return module
-
-
-@contextmanager
-def _on_path(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-
-
-def _run_user_code(where: str, action: Callable[[], Any]) -> Any:
-    """Import something of the user's; whatever goes wrong in it is one line."""
-    try:
-        with quiet():
-            return action()
-    except SyntaxError as error:
-        line = f"line {error.lineno} of {error.filename}" if error.filename else where
-        raise AuditError(f"{where} is not Python: {error.msg} in {line}; mend it first") from error
-    except ModuleNotFoundError as error:
-        raise AuditError(f"{where} can't be imported: {first_line(error)}; install it or check the name") from error
-    except SystemExit as error:
-        raise AuditError(f"{where} ends the program when imported: guard it with if __name__ == '__main__'") from error
-    except Exception as error:  # someone else's code may raise anything
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        raise AuditError(f"{where} can't be imported: {reason}; mend it first") from error
+    if path.suffix in _WEIGHTS_ALONE:
+        raise AuditError(f"{path} holds weights, which don't say how they are wired; name the code: path/file.py:Class")
+    raise AuditError(f"{path} is neither an ONNX nor a TensorFlow Lite file; {FORMS}")
 
 
 def _built(text: str, found: Any, args: dict[str, Any]) -> nn.Module:
@@ -191,7 +131,7 @@ def _built(text: str, found: Any, args: dict[str, Any]) -> nn.Module:
         raise AuditError(f"{text} is a {type(found).__name__}, not a class or function that makes a network")
     _check_arguments(text, found, args)
     try:
-        with quiet():
+        with quiet(), no_arguments():
             network = found(**args)
     except SystemExit as error:
         raise AuditError(f"{text} ends the program instead of making a network; mend it first") from error
@@ -216,6 +156,27 @@ def _check_arguments(text: str, factory: Callable[..., Any], args: dict[str, Any
         raise AuditError(f"{text}{signature} can't take these arguments: {error}; pass them as --args JSON") from error
 
 
+def check_image_size(image_size: int) -> None:
+    """Refuse a size no network of the family takes, before anything runs at it.
+
+    Raises:
+        AuditError: it is not from 8 to 4096 pixels.
+    """
+    if not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
+        raise AuditError(f"--image-size is {image_size}: it must be from {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} pixels")
+
+
+def _materialized(module: nn.Module) -> nn.Module:
+    """The module, or a copy that has seen an image where it makes its weights from the first one (`LazyConv2d`)."""
+    if not any(isinstance(weight, UninitializedParameter) for weight in module.parameters()):
+        return module
+    network = evaluation_copy(module)
+    for size in (_DEFAULT_SIZE, *_OTHER_SIZES):
+        if _failure(network, 3, size) is None:
+            return network
+    return module
+
+
 def _input_shape(
     text: str, module: nn.Module, image_size: int | None
 ) -> tuple[tuple[int, int, int, int], tuple[str, ...]]:
@@ -237,15 +198,23 @@ def _input_shape(
 def _failure(network: nn.Module, channels: int, size: int) -> str | None:
     try:
         with quiet(), torch.no_grad():
-            network(random_images((1, channels, size, size)))
+            answer = network(random_images((1, channels, size, size)))
     except Exception as error:  # noqa: BLE001  # someone else's code may raise anything
         return first_line(error)
+    tensors = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
+    if not tensors:
+        return f"forward returns {type(answer).__name__}, no tensor"
+    if not tensors[0].numel():
+        return f"its answer {list(tensors[0].shape)} is empty"
+    if tensors[0].dim() > 1 and len(tensors[0]) != 1:
+        # `view(-1, channels)` behind a pool of fixed size takes the places of a larger map for further images.
+        return f"one image has {len(tensors[0])} answers"
     return None
 
 
 def _in_channels(network: nn.Module) -> int:
     """Of the first filter in order of the parameters; 3 where it has none."""
     for weight in network.parameters():
-        if weight.dim() == 4:
+        if not isinstance(weight, UninitializedParameter) and weight.dim() == 4:
             return int(weight.shape[1]) if weight.shape[1] > 0 else 3
     return 3

@@ -63,9 +63,12 @@ def parse(
 
 
 def _one_line(box: str) -> str:
-    """The words of tyro's framed message: what is wrong and, where it has one, its suggestion."""
-    lines = [line.strip("│ ").strip() for line in box.splitlines() if line.startswith("│")]
-    text = " ".join("|" if set(line) <= {"─"} else line for line in lines)
-    parts = [part.strip() for part in text.split("|")]
+    """The words of tyro's framed message: what is wrong and, where it has one, its suggestion.
+
+    The first line is its title; where the terminal's encoding has no lines to draw, the frame is of blanks and hyphens.
+    """
+    lines = [line.strip("│╰╯ ") for line in box.splitlines()[1:]]
+    text = " ".join("|" if set(line) <= {"─", "-"} else line for line in lines)
+    parts = [part.strip() for part in text.split("|") if part.strip()] or ["these options can't be read"]
     kept = [parts[0], *(part for part in parts[1:] if part.startswith("Perhaps"))]
     return re.sub(r"\s+", " ", "; ".join(kept))

@@ -95,9 +95,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _download(options: TrainOptions) -> None:
     """Fetch the published file beforehand: its progress bar and the live line would write over each other."""
+    from mobilenets.models.registry import default_options
     from mobilenets.models.weights.fetch import fetch_published
     from mobilenets.models.weights.published import published_weights
 
+    default_options(options.model)  # an unknown name is told before a missing file
     fetch_published(published_weights(options.model, options.width_mult))
 
 

@@ -96,7 +96,7 @@ def test_folded_norms_trade_norms_for_biases() -> None:
 
     finding = only_finding(network(fold))
     assert finding.parameters == -17_056
-    assert finding.detail == "-34,112 of batch norm +17,056 biases"
+    assert finding.detail == "-34,112 of batch norm + 17,056 biases"
 
 
 def test_what_no_claim_explains_is_said() -> None:

@@ -12,8 +12,12 @@ from torch import nn
 
 from mobilenets.audit.graph.onnx import onnx_graph
 from mobilenets.audit.graph.tflite import tflite_graph
+from mobilenets.audit.rules.accounting import account
+from mobilenets.audit.rules.finding import Severity
+from mobilenets.audit.rules.judge import judge
 from mobilenets.audit.structure.fold import fold
 from mobilenets.audit.structure.layers import Chain, Layer, Padding
+from mobilenets.audit.structure.nearest import compare
 from mobilenets.audit.structure.published import reference, without_paths
 from mobilenets.models.registry import create_model
 
@@ -96,3 +100,13 @@ def test_googles_files_are_the_published_networks(file: str, name: str, width_mu
     assert (found.final, found.folded_norms, found.dropout, found.unfolded) == ("softmax", True, None, ())
     assert {layer.padding for layer in found.layers if layer.stride == 2} == {Padding.SAME}
     assert without_norms(replace(found, final="none", folded_norms=False)) == without_norms(published)
+
+
+def test_a_fresh_hybrid_exported_and_folded_is_the_published_one(tmp_path: Path) -> None:
+    # Its layer scales are equal vectors stored once, its zero biases are dropped, and its attention keeps its norms.
+    path = exported(create_model("mobilenet_v4_hybrid_medium"), tmp_path / "hybrid.onnx", folded=True)
+    comparison = compare(fold(onnx_graph(path)))
+    findings, parameters, macs = account(comparison, judge(comparison, front_end="ONNX"))
+    assert {finding.claim.rule for finding in findings if finding.claim.severity is Severity.ERROR} <= {"last-map-1x1"}
+    assert (parameters, macs) == (0, 0)
+    assert comparison.found.macs == comparison.reference.chain.macs

@@ -229,7 +229,7 @@ def _dropout(call: Call) -> Operator:
 
 
 def _softmax(call: Call) -> Operator:
-    return Softmax(int(call.arguments["dim"]))
+    return Softmax(int(call.arguments["dim"]), log="log" in call.label)
 
 
 def _concat(call: Call) -> Operator:
@@ -270,7 +270,7 @@ _FAMILIES: tuple[tuple[Handler, str], ...] = (
     (_slice, "slice"),
     (_part, "narrow select index index_select"),
     (_dropout, "dropout feature_dropout alpha_dropout feature_alpha_dropout native_dropout"),
-    (_softmax, "softmax _softmax"),
+    (_softmax, "softmax _softmax log_softmax _log_softmax"),
     (_concat, "cat concat concatenate"),
     (_reshape, "view reshape flatten unflatten squeeze unsqueeze permute transpose t numpy_T mT movedim swapaxes"),
     (_reshape, "contiguous clone to _to_copy float half type_as detach alias expand expand_as _unsafe_view"),

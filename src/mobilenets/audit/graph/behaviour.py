@@ -49,7 +49,8 @@ def observe(module: nn.Module, graph: Graph, input_shape: tuple[int, int, int, i
         if once is None or again is None or beside is None:
             # It takes one image a call only: what needs two can't be probed.
             return known
-        varies = not torch.equal(once, again)
+        # Where an answer is no number both times, that is the weights' doing.
+        varies = not torch.equal(once.nan_to_num(), again.nan_to_num())
         return replace(
             known,
             varies=varies,
@@ -79,6 +80,9 @@ def _answer(network: nn.Module, images: Tensor) -> Tensor | None:
 
 
 def _near(one: Tensor, other: Tensor) -> bool:
+    if not one.numel():
+        return True
+    one, other = one.nan_to_num(), other.nan_to_num()
     scale = float(one.abs().max().clamp(min=1e-6))
     return bool(((one - other).abs() <= _TOLERANCE * scale).all())
 

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from mobilenets.audit.graph.nodes import Dropout, Graph, Other
 from mobilenets.audit.graph.recorder import Recorder
 from mobilenets.audit.graph.sandbox import evaluation_copy
-from mobilenets.audit.graph.values import Constant, Flowing, Recorded, writes_in_place
+from mobilenets.audit.graph.values import Constant, Flowing, Recorded, place_of_answer, writes_in_place
 
 OUTSIDE = "outside PyTorch"
 _DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
@@ -72,7 +72,7 @@ class HookRun:
             self._values[id(tensor)] = (tensor, self.recorder.constant(tensor))
 
     def run(self, images: Tensor) -> Recorded:
-        """Run the network; what its first output tensor is in the graph."""
+        """Run the network; what its answer is in the graph."""
         self.bind(images, self.recorder.input)
         handles = [handle for path, module in self._network.named_modules() for handle in self._hooks(path, module)]
         try:
@@ -82,7 +82,9 @@ class HookRun:
             for handle in handles:
                 handle.remove()
         tensors = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
-        return self.value(tensors[0]) if tensors else self.recorder.input
+        if not tensors:
+            return self.recorder.input
+        return self.value(tensors[place_of_answer([tuple(tensor.shape) for tensor in tensors])])
 
     def bind(self, tensor: Tensor, value: Recorded) -> None:
         """From now on `tensor` is this node's value."""

@@ -139,9 +139,10 @@ class MatMul:
 
 @dataclass(frozen=True)
 class Softmax:
-    """Softmax along `axis`."""
+    """Softmax along `axis`, or its logarithm."""
 
     axis: int
+    log: bool = False
 
 
 @dataclass(frozen=True)

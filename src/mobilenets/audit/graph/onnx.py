@@ -76,6 +76,8 @@ def _loaded(path: Path) -> ModelProto:
 
     try:
         model = onnx.load(str(path))
+        if not model.graph.node:
+            raise AuditError(f"{path} holds no network: it is empty or cut short; export it again")
         return inline_local_functions(model) if model.functions else model
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
         raise AuditError(f"{path} can't be read as ONNX: {first_line(error)}; export it again") from error
@@ -241,7 +243,8 @@ class _Reader:
         found: set[str] = set()
         for place, value in enumerate(call.weight_inputs(operator)):
             for name in self._sources.get(value, frozenset()):
-                vector = self._values[name].ndim == 1
+                # However many axes of one place a vector per channel is stored with.
+                vector = self._values[name].size == max(self._values[name].shape, default=1)
                 found.add(f"{name}{_READER}{call.node.output[0]}{_READER}{place}" if vector else name)
         return frozenset(found)
 

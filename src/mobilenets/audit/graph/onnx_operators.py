@@ -212,6 +212,7 @@ _HANDLERS: dict[str, Handler] = {
     "Gather": lambda call: Slice((1,) * len(call.shape)),
     "Dropout": _dropout,
     "Softmax": lambda call: Softmax(int(attribute(call.node, "axis", -1))),
+    "LogSoftmax": lambda call: Softmax(int(attribute(call.node, "axis", -1)), log=True),
     "Concat": lambda call: Concat(int(attribute(call.node, "axis", 1))),
     "Attention": _attention,
 }

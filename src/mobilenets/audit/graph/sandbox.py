@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
+import torch
 from torch import nn
 
 from mobilenets.errors import AuditError, first_line
@@ -29,16 +30,36 @@ REFUSALS = (
 def evaluation_copy(module: nn.Module) -> nn.Module:
     """A deep copy on the CPU, in float32 and evaluation mode.
 
+    A module that `torch.compile` wraps is taken out of its wrapper: compiling it for a few images would take minutes.
+
     Raises:
-        AuditError: the module can't be copied.
+        AuditError: the module can't be copied, or is TorchScript.
     """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise AuditError(
+            f"{type(module).__name__} is TorchScript, whose graph can't be read: "
+            "audit the Python module it was made from, or an ONNX export of that"
+        )
     try:
-        return copy.deepcopy(module).cpu().float().eval()
+        return _without_compiler(copy.deepcopy(module)).cpu().float().eval()
     except REFUSALS as error:
         raise AuditError(
             f"{type(module).__name__} can't be copied for the audit ({first_line(error)}); "
             "build it without tensors that hold gradients' history"
         ) from error
+
+
+def _without_compiler(module: nn.Module) -> nn.Module:
+    """The module with every `torch.compile` wrapper in it replaced by what it wraps."""
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    if frames is None:
+        # The compiler was never loaded.
+        return module
+    while isinstance(module, frames.OptimizedModule):
+        module = module._orig_mod
+    for name, child in list(module.named_children()):
+        setattr(module, name, _without_compiler(child))
+    return module
 
 
 @contextmanager

@@ -170,6 +170,7 @@ class _Reader:
             "REDUCE_MAX": self._reduce,
             "PAD": self._pad,
             "SOFTMAX": lambda operator, shape: Softmax(len(shape) - 1),
+            "LOG_SOFTMAX": lambda operator, shape: Softmax(len(shape) - 1, log=True),
             "CONCATENATION": self._concat,
         }
         return handlers[kind](operator, shape) if kind in handlers else Other(kind)

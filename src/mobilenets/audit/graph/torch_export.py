@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from mobilenets.audit.graph.nodes import Graph
 from mobilenets.audit.graph.recorder import Recorder
 from mobilenets.audit.graph.sandbox import evaluation_copy
-from mobilenets.audit.graph.values import Constant, Flowing, Recorded
+from mobilenets.audit.graph.values import Constant, Flowing, Recorded, place_of_answer
 
 
 def export_graph(module: nn.Module, input_shape: tuple[int, int, int, int]) -> Graph:
@@ -75,7 +75,7 @@ class _Translator:
         }
 
     def run(self) -> Recorded:
-        """Translate every node; the first tensor of the answer."""
+        """Translate every node; what the answer is."""
         for node in self._program.graph.nodes:
             if node.op == "placeholder":
                 tensor = self._tensors.get(node.name)
@@ -84,7 +84,9 @@ class _Translator:
                 self._values[node] = self._call(node)
             elif node.op == "output":
                 answers = [leaf for leaf in tree_leaves(self._mapped(node.args)) if isinstance(leaf, Flowing)]
-                return answers[0] if answers else self._recorder.input
+                if not answers:
+                    return self._recorder.input
+                return answers[place_of_answer([answer.shape for answer in answers])]
         raise AssertionError("an exported program ends with its output")
 
     def _call(self, node: fx.Node) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mobilenets.audit.rules.finding import Claim, Finding
+from mobilenets.audit.rules.finding import STRANGER, Claim, Finding
 from mobilenets.audit.structure.comparison import Comparison, Difference
 from mobilenets.audit.structure.cost import LayerCost, cost
 from mobilenets.audit.structure.differences import Patchwork, apply, published
@@ -43,9 +43,17 @@ def account(comparison: Comparison, claims: Sequence[Claim]) -> tuple[tuple[Find
     """
     found, reference = comparison.found.parameters, comparison.reference.chain.parameters
     found_macs, reference_macs = comparison.found.macs, comparison.reference.chain.macs
+    if any(claim.rule == STRANGER for claim in claims):
+        # Laid beside a network it has nothing to do with, its layers' costs mean nothing: it is another one, in all.
+        return tuple(_of_stranger(claim, found - reference, found_macs - reference_macs) for claim in claims), 0, 0
     findings = _findings(comparison, claims)
     unexplained = found - reference - sum(finding.parameters for finding in findings)
     return findings, unexplained, found_macs - reference_macs - sum(finding.macs for finding in findings)
+
+
+def _of_stranger(claim: Claim, parameters: int, macs: int) -> Finding:
+    """The whole difference is that it is a stranger; what else is said of it explains none of that."""
+    return Finding(claim, parameters, macs) if claim.rule == STRANGER else Finding(claim, 0, 0)
 
 
 def _findings(comparison: Comparison, claims: Sequence[Claim]) -> tuple[Finding, ...]:
@@ -128,7 +136,8 @@ def _shape(layer: Layer, own: LayerCost) -> str:
 def _by_part(before: _SlotCosts, after: _SlotCosts) -> str:
     """The change in weights, batch norms, biases, ..., each with its sign: `+1,920 weights - 96 of batch norm`."""
     changes = {part: _total(after, part) - _total(before, part) for part in PARTS}
-    return " ".join(f"{'+' if n > 0 else '-'}{abs(n):,} {PARTS[part]}" for part, n in changes.items() if n)
+    terms = [f"{'+' if n > 0 else '-'} {abs(n):,} {PARTS[part]}" for part, n in changes.items() if n]
+    return " ".join([terms[0].replace(" ", "", 1), *terms[1:]]) if terms else ""
 
 
 def _total(costs: _SlotCosts, part: str) -> int:

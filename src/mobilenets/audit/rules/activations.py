@@ -8,7 +8,7 @@ from mobilenets.audit.rules.wording import ORDINARY_LOSS, claim, grouped, name_o
 
 H_SWISH_LIKE = ("swish", "gelu", "gelu_tanh", "mish", "hard_swish_half", "hard_swish_keras", "unknown")
 V1_PAPER = "arXiv 1704.04861"
-SIX = "it bounds activations at 6, which keeps 8-bit arithmetic precise"
+SIX = "activations have no upper bound; ReLU6 gives them one, so that 8-bit arithmetic stays precise"
 
 
 def activations(case: Case) -> list[Claim]:
@@ -90,7 +90,7 @@ def _effect(name: str) -> str:
     return {
         "bottleneck-activation": f"it throws away what is negative in the narrow tensor; {ORDINARY_LOSS}",
         "activation-missing": ORDINARY_LOSS,
-        "relu-for-relu6": f"no bound at 6: {SIX}",
+        "relu-for-relu6": SIX,
         "hard-swish-variant": "published weights answer otherwise through another function",
         "final-activation": "cross-entropy losses take logits: an activation here squashes them twice",
     }.get(name, "published weights answer otherwise through another function")

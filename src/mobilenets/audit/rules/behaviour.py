@@ -23,7 +23,7 @@ def training(case: Case) -> list[Claim]:
         claims.append(
             _error(
                 "left-in-training",
-                seen.stays_in_training,
+                tuple(path or "the network's own forward" for path in seen.stays_in_training),
                 "eval() switches dropout off and batch norm to its running statistics",
                 "exported in training mode" if case.is_file else "still as in training after eval()",
                 "answers are noisy and depend on the batch",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mobilenets.audit.rules.case import Case, Item
 from mobilenets.audit.rules.finding import Claim
-from mobilenets.audit.rules.wording import ORDINARY_LOSS, claim, grouped, pairs, plain
+from mobilenets.audit.rules.wording import ORDINARY_LOSS, claim, grouped, pairs
 from mobilenets.audit.structure.published import reference
 from mobilenets.models.layers import make_divisible
 
@@ -71,6 +71,8 @@ def _followers(case: Case, items: Sequence[Item]) -> list[Item]:
     blocks = {item.block for item in items if item.block}
     squeezes = [item for item in case.items("squeeze.channels") if item.block in blocks and _quarter(case, item)]
     shortcuts = [item for item in case.items("shortcut") if item.both and _fits(case, item)]
+    # What leaves a block or the stem enters the next one, whose shortcut may then fit or not.
+    blocks |= {item.block + 1 for item in items if item.block or item.part == "stem"}
     return squeezes + [item for item in shortcuts if item.block in blocks]
 
 
@@ -313,7 +315,7 @@ def channels(case: Case) -> list[Claim]:
                 members,
                 follows=[*follows, *_followers(case, [*members, *follows])],
                 expected=f"{expected} channels",
-                found=plain(found),
+                found=f"{found} channels",
                 effect="published weights don't fit",
                 mend=f"make it {expected} wide",
             )

@@ -137,8 +137,12 @@ def dense_for_depthwise(case: Case) -> list[Claim]:
 def _grouping(case: Case, item: Item) -> str:
     layer = item.found
     if layer.grouping is Grouping.GROUPED:
-        return f"{layer.groups} groups"
-    return "groups=1: every filter sees all channels" if layer.grouping is Grouping.DENSE else "one filter a channel"
+        return f"a convolution of {layer.groups} groups"
+    return (
+        "a dense convolution, groups=1: every filter sees all channels"
+        if layer.grouping is Grouping.DENSE
+        else "one filter a channel"
+    )
 
 
 def _standard_block(case: Case) -> list[Claim]:
@@ -188,6 +192,7 @@ def _by_row(items: Sequence[Item]) -> dict[str, list[Item]]:
 def _missing(case: Case, row: str, members: list[Item]) -> Claim:
     blocks = {item.block for item in members}
     follows = [item for item in case.items("shortcut", "shortcut.") if item.block - 1 in blocks]
+    verb = "is" if len(blocks) == 1 else "are"
     total = len({place.block for place in case.reference.places if place.source == row})
     return claim(
         case,
@@ -195,7 +200,7 @@ def _missing(case: Case, row: str, members: list[Item]) -> Claim:
         members,
         follows=[item for item in follows if not _follows_rule(case, item)],
         expected=f"{total} block{'s' if total > 1 else ''} of this row",
-        found=f"{total - len(blocks)}: {stages_of(members)} not there",
+        found=f"{stages_of(members)} {verb} missing, {total - len(blocks) or 'none'} left",
         mend="repeat the row's block as often as the table's n says",
     )
 

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from mobilenets.audit.structure.comparison import Comparison, Difference
 
+STRANGER = "not-a-mobilenet"
+"""The rule of the one claim about a network that is near to nothing published."""
+
 
 class Severity(StrEnum):
     """An error makes the network another one than published; a note is a legitimate variant, or a thing to know."""

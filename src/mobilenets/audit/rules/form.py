@@ -99,7 +99,7 @@ def kernels(case: Case) -> list[Claim]:
                 members,
                 follows=follows,
                 expected=f"a {expected}x{expected} filter",
-                found=f"{found}x{found}",
+                found=f"a {found}x{found} filter",
                 effect="published weights don't fit",
                 mend=f"set kernel_size={expected}, padding={(int(expected) - 1) // 2}",
             )

@@ -15,6 +15,7 @@ from mobilenets.audit.rules import (
     norms,
     shortcuts,
     squeeze,
+    stages,
     strides,
 )
 from mobilenets.audit.rules.case import Case, Rule
@@ -30,10 +31,12 @@ STRUCTURE: tuple[Rule, ...] = (
     expansion.dense_for_depthwise,
     expansion.repeats,
     network.classes,
+    network.no_classifier,
     channels.hidden_from_output,
     channels.scaled_table,
     channels.rounding,
     channels.head,
+    stages.moved_borders,
     channels.expand_ratio,
     channels.channels,
     strides.strides,
@@ -62,6 +65,8 @@ STRUCTURE: tuple[Rule, ...] = (
     leftover.rest,
 )
 BEHAVIOUR: tuple[Rule, ...] = (behaviour.training, behaviour.answers, behaviour.unused)
+# Of a network that is no MobileNet only what is true of any network is worth saying.
+STRANGERS: tuple[Rule, ...] = (behaviour.training, behaviour.unused)
 
 
 def judge(
@@ -80,9 +85,12 @@ def judge(
         unused: paths and sizes of parameters no operator reads.
     """
     case = Case(comparison, seen, front_end, unused, comparison.differences)
-    claims = leftover.stranger(case)
-    case = case.without(claims)
-    for rule in (*STRUCTURE, *BEHAVIOUR):
+    stranger = leftover.stranger(case)
+    if stranger:
+        # What else there is to say of it would be said against a network it was never meant to be.
+        return tuple(stranger)
+    claims: list[Claim] = []
+    for rule in STRANGERS if claims else (*STRUCTURE, *BEHAVIOUR):
         recognized = rule(case)
         case = case.without(recognized)
         claims += recognized

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from mobilenets.audit.rules.case import Case, Item
-from mobilenets.audit.rules.finding import Claim, Severity
+from mobilenets.audit.rules.finding import STRANGER, Claim, Severity
 from mobilenets.audit.rules.wording import claim, grouped, paper_of, plain, source_of
 from mobilenets.audit.structure.comparison import Slot
+from mobilenets.audit.structure.draft import SHARED
 from mobilenets.audit.structure.layers import Layer
 
 NEAR = 0.5
 """Share of the places filled alike from which on a network is called a MobileNet, however many mistakes it has."""
+
+PLAUSIBLE = 0.1
+"""Certainty from which on a network is called a MobileNet: others are made of the same blocks in other rows."""
 
 HARMLESS = "dropout"
 """How the description of an operator begins that does nothing in evaluation."""
@@ -19,16 +23,17 @@ def stranger(case: Case) -> list[Claim]:
     """Nothing published is near: one claim over all differences, instead of hundreds that mean nothing."""
     slots = case.comparison.slots
     matched = sum(_alike(slot) for slot in slots)
-    if matched >= NEAR * len(slots) or case.comparison.expected_by_user or not case.open:
+    near = matched >= NEAR * len(slots) and case.comparison.certainty >= PLAUSIBLE
+    if near or case.comparison.expected_by_user or not case.open:
         return []
     return [
         Claim(
-            "not-a-mobilenet",
+            STRANGER,
             Severity.ERROR,
             (),
             "a network near a published MobileNet",
-            f"nothing is near: the nearest, {case.reference.name}, has {matched} of its "
-            f"{len(slots)} places filled alike and differs in {len(case.open)} ways",
+            f"nothing is near: beside the nearest, {case.reference.name}, {matched} of {len(slots)} layers are of "
+            f"one kind, and there are {len(case.open)} differences",
             paper_of(case),
             "",
             "name the network it should be with --expect to see every difference",
@@ -51,21 +56,36 @@ def unfolded(case: Case) -> list[Claim]:
     listed = case.found.unfolded
     weights = sum(parameters for _, _, parameters in listed)
     kinds = ", ".join(dict.fromkeys(what for _, what, _ in listed))
+    if all(what == SHARED for _, what, _ in listed):
+        return [_weights_shared(case, items, weights)]
     harmless = all(what.startswith(HARMLESS) for _, what, _ in listed)
-    owning = f", with {weights:,} parameters" if weights else ""
     return [
         Claim(
             "dropout" if harmless else "unfolded",
             Severity.NOTE if harmless else Severity.ERROR,
             tuple(dict.fromkeys(path or what for path, what, _ in listed)),
             "stem, blocks and head alone",
-            kinds if harmless else f"operators that belong to none of these: {kinds}{owning}",
+            kinds if harmless else f"what belongs to none of these: {kinds}",
             paper_of(case),
             "",
             "nothing; it acts in training only" if harmless else "remove them, or check that they are meant",
             tuple(item.difference for item in items),
         )
     ]
+
+
+def _weights_shared(case: Case, items: list[Item], weights: int) -> Claim:
+    return Claim(
+        "weights-shared",
+        Severity.ERROR,
+        tuple(dict.fromkeys(path for path, _, _ in case.found.unfolded)),
+        "weights of its own in every layer",
+        f"an earlier layer's called again: {-weights:,} parameters fewer",
+        paper_of(case),
+        "published weights don't fit",
+        "build a module for every layer: one object in two places is one layer",
+        tuple(item.difference for item in items),
+    )
 
 
 def layers(case: Case) -> list[Claim]:
@@ -78,7 +98,7 @@ def layers(case: Case) -> list[Claim]:
                 "layer-missing" if missing else "layer-extra",
                 members,
                 expected=what if missing else "no layer here",
-                found="not there" if missing else what,
+                found=f"{what} is missing" if missing else f"{what} more",
                 source=source_of(case, members) if missing else paper_of(case),
                 effect="published weights don't fit",
                 mend="add the layer" if missing else "remove the layer",

@@ -16,7 +16,7 @@ def pooling(case: Case) -> list[Claim]:
         return []
     found = case.found.pooling
     pooled = [item for item in case.items("pooled") if item.both]
-    where = (found.path,) if found.path else ()
+    where = (found.path or "the pool in forward",)
     words = {
         "fixed": f"a window of {found.map_size}x{found.map_size} fixed in the code",
         "flatten": f"none: the classifier has a weight for every place of the {found.map_size}x{found.map_size} map",
@@ -38,6 +38,28 @@ def pooling(case: Case) -> list[Claim]:
     return [_at(one, where)]
 
 
+def no_classifier(case: Case) -> list[Claim]:
+    """A network that ends with its features: a backbone, with or without the pool."""
+    behind = [item for item in case.items("layer") if item.slot and item.slot.found is None]
+    behind = [item for item in behind if item.part in ("penultimate", "classifier")]
+    if case.found.num_classes is not None or not any(item.part == "classifier" for item in behind):
+        return []
+    pooled = case.found.pooling.kind != "other"
+    return [
+        note(
+            case,
+            "no-classifier",
+            behind,
+            follows=[*([] if pooled else case.own("pooling")), *case.own("dropout")],
+            expected="a global average pool and a classifier",
+            found=f"the answer is the last features{', pooled' if pooled else ''}: "
+            f"{case.found.layers[-1].out_channels:,} channels",
+            source=paper_of(case),
+            mend="nothing for a backbone; a classifier needs the published head",
+        )
+    ]
+
+
 def _at(one: Claim, where: tuple[str, ...]) -> Claim:
     from dataclasses import replace
 
@@ -47,7 +69,9 @@ def _at(one: Claim, where: tuple[str, ...]) -> Claim:
 def classes(case: Case) -> list[Claim]:
     """Another number of outputs; 1001 have the background in front."""
     items = [item for item in case.items("out_channels") if item.both and item.part == "classifier"]
-    count = case.found.layers[-1].out_channels if case.found.layers else 0
+    count = case.found.num_classes
+    if count is None:
+        return []
     if count == IMAGENET_CLASSES + 1:
         return [
             note(
@@ -68,7 +92,7 @@ def classes(case: Case) -> list[Claim]:
             case,
             "classes",
             items,
-            expected="1,000 outputs as published",
+            expected="1,000",
             found=f"{count:,}",
             source=paper_of(case),
             mend="nothing; the published count is taken with as many",
@@ -80,8 +104,8 @@ def small_things(case: Case) -> list[Claim]:
     """Image channels, dropout and stochastic depth: choices, not mistakes."""
     words = {
         "in_channels": ("image-channels", "image channels", "nothing, if your images have as many"),
-        "dropout": ("dropout", "dropout before the classifier", "nothing; the papers name no rate"),
-        "drop_path": ("drop-path", "stochastic depth", "nothing; it acts in training only"),
+        "dropout": ("dropout", "rate", "nothing; the papers name no rate"),
+        "drop_path": ("drop-path", "rate", "nothing; it acts in training only"),
     }
     claims = []
     for item in case.own(*words):
@@ -91,8 +115,8 @@ def small_things(case: Case) -> list[Claim]:
                 case,
                 rule,
                 [item],
-                expected=f"{what}: {_number(item.difference.expected)}",
-                found=_number(item.difference.found),
+                expected=f"{what} {_number(item.difference.expected)}",
+                found=f"{what} {_number(item.difference.found)}",
                 source=paper_of(case) if rule == "image-channels" else "the authors' training code",
                 mend=mend,
             )
@@ -111,6 +135,17 @@ def final(case: Case) -> list[Claim]:
 
 
 def _final(case: Case, item: Item) -> Claim:
+    if item.difference.found == "log_softmax":
+        return note(
+            case,
+            "final-activation",
+            [item],
+            expected="logits",
+            found="log softmax",
+            source=paper_of(case),
+            effect="right for NLLLoss; a cross-entropy loss on top changes nothing",
+            mend="nothing; the order of the classes is the same",
+        )
     return claim(
         case,
         "final-activation",

@@ -12,7 +12,9 @@ def folded(case: Case) -> list[Claim]:
 
     In a file some biases may be gone: exporters leave out those that are zero, as a fresh network's all are.
     """
-    in_file = case.is_file and not any(norm.kind == "batch" for layer in case.found.layers for norm in layer.norms)
+    # The norm in front of an attention block follows no convolution it could be folded into.
+    plain = [layer for layer in case.found.layers if layer.attention is None]
+    in_file = case.is_file and not any(norm.kind == "batch" for layer in plain for norm in layer.norms)
     if not case.found.folded_norms and not in_file:
         return []
     items = [
@@ -86,7 +88,7 @@ MENDS = {
 
 def _key(item: Item) -> tuple[str, str, str]:
     expected, found = item.expected.norms, item.found.norms
-    kinds = " + ".join(f"{norm.kind} norm" for norm in found) or "no norm"
+    kinds = " + ".join(f"{norm.kind} norm" for norm in found) or "no norm behind the convolution"
     wanted = " + ".join(f"{norm.kind} norm" for norm in expected) or "no norm"
     if not found:
         return "norm-missing", wanted, kinds

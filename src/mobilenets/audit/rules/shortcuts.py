@@ -41,13 +41,27 @@ def shortcuts(case: Case) -> list[Claim]:
                 case,
                 name,
                 members,
-                expected="the block's input added to its output" if asked else f"no shortcut: {RULE}",
+                expected="the block's input added to its output" if asked else _no_shortcut(case),
                 found=FOUND[name] + why,
                 effect=ORDINARY_LOSS,
-                mend=MEND.get(name, "leave the shortcut out unless stride == 1 and in_channels == out_channels"),
+                mend=MEND.get(name, _leave_out(case)),
             )
         )
     return claims
+
+
+def _has_shortcuts(case: Case) -> bool:
+    return any(layer.shortcut is not None for layer in case.reference.chain.layers)
+
+
+def _no_shortcut(case: Case) -> str:
+    return f"no shortcut: {RULE}" if _has_shortcuts(case) else "no shortcut: this network has none"
+
+
+def _leave_out(case: Case) -> str:
+    if not _has_shortcuts(case):
+        return "leave the shortcut out"
+    return "leave the shortcut out unless stride == 1 and in_channels == out_channels"
 
 
 def _name(case: Case, item: Item) -> str:

@@ -26,6 +26,9 @@ ACTIVATIONS = {
     "elu": "ELU",
     "tanh": "tanh",
     "mish": "Mish",
+    "scale": "a constant factor",
+    "unknown": "a function of no known name",
+    "affine": "a constant factor and shift",
 }
 
 ORDINARY_LOSS = "a tutorial's MobileNetV2 lost 1 to 3 of 92.3 points on CIFAR-10 with any one mistake of this kind"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mobilenets.audit.graph.nodes import Attention, Conv, Linear, MatMul, Node
+from mobilenets.audit.graph.nodes import Attention, Conv, Linear, MatMul, Node, Norm, Pointwise
 from mobilenets.audit.structure.layers import Grouping, Layer, Padding
 from mobilenets.audit.structure.wiring import Wiring
 from mobilenets.models.layers import same_padding
@@ -63,22 +63,21 @@ def node_macs(node: Node, batch: int) -> int:
 
 
 def is_blur(node: Node, wiring: Wiring, *, is_file: bool) -> bool:
-    """Whether a convolution is a fixed blur: a depthwise one whose weights are no parameters.
+    """Whether a convolution is a fixed blur: a depthwise one whose weights are no parameters, with nothing behind it.
 
-    A file does not tell weights from constants; there it is a blur when it takes a stride after a convolution of
-    stride 1 has been activated, and nothing of its own follows: neither bias nor normalization nor activation.
+    A convolution that is called again owns no parameters either, but a normalization or activation follows it. A file
+    does not tell weights from constants; there only the stride, taken after the function of a layer, marks a blur.
     """
     operator = node.operator
     if not isinstance(operator, Conv) or operator.bias or operator.groups != operator.in_channels:
         return False
     if operator.out_channels != operator.in_channels or operator.kernel == (1, 1):
         return False
-    if not is_file:
-        # A second call of the same module owns nothing either, but an earlier one then stands under the same path.
-        return node.parameters == 0 and not any(
-            other.path == node.path and other.parameters for other in wiring.nodes.values()
-        )
-    if max(operator.stride) == 1:
+    if not is_file and node.parameters:
         return False
     behind = [wiring.nodes[name].operator for name in wiring.readers.get(node.name, ())]
-    return all(isinstance(reader, Conv) for reader in behind)
+    if not is_file:
+        return not any(isinstance(reader, Norm | Pointwise) for reader in behind)
+    before = wiring.nodes.get(node.inputs[0])
+    after_function = before is not None and isinstance(before.operator, Pointwise)
+    return after_function and max(operator.stride) > 1 and all(isinstance(reader, Conv) for reader in behind)

@@ -15,12 +15,15 @@ from mobilenets.audit.structure.convolutions import conv_layer, conv_weights, is
 from mobilenets.audit.structure.layers import AttentionUnit, BatchNorm, Layer, Pooling, Shortcut, SqueezeExcite
 from mobilenets.audit.structure.wiring import Wiring
 
+SHARED = "weights shared with an earlier layer"
+
 
 class LayerChanges(TypedDict, total=False):
     """The fields of a layer that nodes behind its convolution set."""
 
     out_channels: int
     stride: int
+    bias: bool
     norms: tuple[BatchNorm, ...]
     activation: str
     squeeze: SqueezeExcite | None
@@ -74,7 +77,7 @@ class Draft:
             case ChannelScale():
                 self._channel_scale(node, node.operator)
             case Softmax():
-                self._softmax(node)
+                self._softmax(node, node.operator)
             case _:
                 self.stray(node, describe(node))
 
@@ -135,7 +138,7 @@ class Draft:
     def _append(self, node: Node, operator: Conv | Linear, layer: Layer) -> None:
         if node.parameters == 0:
             # Counted where they are first read; taken off again, so that the sums stay exact.
-            self.strays.append((node.path, "weights shared with an earlier layer", -conv_weights(operator)))
+            self.strays.append((node.path, SHARED, -conv_weights(operator)))
         self.layers.append(layer)
         self.placed.add(node.name)
         self.at_branch, self._behind_pool, self._wants_projection = False, False, False
@@ -182,6 +185,8 @@ class Draft:
             self.amend(attention=replace(unit, parameters=unit.parameters + node.parameters))
             self.placed.add(node.name)
         else:
+            if node.parameters == 0 and operator.affine:
+                self.strays.append((node.path, SHARED, -2 * operator.channels))
             self.amend(norms=(*self.layers[-1].norms, _batch_norm(node)))
             self.placed.add(node.name)
 
@@ -261,6 +266,10 @@ class Draft:
             self._preamble(node)
             return
         layer = self.layers[-1]
+        if operator.shift and node.parameters and self._takes_bias(layer):
+            self.amend(bias=True)
+            self.placed.add(node.name)
+            return
         free = layer.shortcut is None and not layer.layer_scale and not self._behind_pool and not self.at_branch
         if operator.shift or not node.parameters or not free:
             self.stray(node, "learnt shift per channel" if operator.shift else "factor per channel")
@@ -268,9 +277,14 @@ class Draft:
             self.amend(layer_scale=True)
             self.placed.add(node.name)
 
-    def _softmax(self, node: Node) -> None:
+    def _takes_bias(self, layer: Layer) -> bool:
+        """Whether a learnt shift is the bias of the last layer, written as a sum of its own: `x @ w.T + b`."""
+        closed = layer.bias or layer.norms or layer.attention or self._behind_pool or self.at_branch
+        return not closed and _open(layer)
+
+    def _softmax(self, node: Node, operator: Softmax) -> None:
         if node.name == self.wiring.output:
-            self.final = "softmax"
+            self.final = "log_softmax" if operator.log else "softmax"
             self.placed.add(node.name)
         else:
             self.stray(node, "softmax inside the network")

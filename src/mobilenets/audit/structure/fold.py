@@ -184,8 +184,13 @@ def _gather_leftovers(draft: Draft) -> None:
 
 
 def _classifier_apart(draft: Draft) -> tuple[tuple[Layer, ...], str]:
-    """The layers, and the function after the last: an activation behind the classifier belongs to the answer."""
+    """The layers, and the function after the last: an activation behind the classifier belongs to the answer.
+
+    Behind a norm, or where nothing was pooled, it is that of a layer of features and no classifier's.
+    """
     last = draft.layers[-1]
+    if last.norms or draft.pooling is None:
+        return tuple(draft.layers), draft.final
     if draft.final != "none" or last.activation == "none":
         return tuple(draft.layers), draft.final
     return (*draft.layers[:-1], replace(last, activation="none")), last.activation

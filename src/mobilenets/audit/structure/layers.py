@@ -195,6 +195,13 @@ class Chain:
     unfolded: tuple[tuple[str, str, int], ...] = ()
     folded_norms: bool = False
 
+    @property
+    def num_classes(self) -> int | None:
+        """Outputs of the classifier; None where the last layer is one of features: normalized, or nothing is pooled."""
+        if not self.layers or self.layers[-1].norms or (self.pooling.kind == "other" and not self.layers[-1].pooled):
+            return None
+        return self.layers[-1].out_channels
+
 
 @dataclass(frozen=True)
 class Place:

@@ -102,7 +102,7 @@ class _Form:
 
     @classmethod
     def of(cls, found: Chain, image_size: int | None) -> _Form:
-        classes = found.layers[-1].out_channels if found.layers else 1000
+        classes = found.num_classes or 1000
         size = found.image_size if image_size is None else image_size
         return cls(size, 1000 if classes == BACKGROUND else classes)
 
@@ -121,8 +121,8 @@ class _Form:
 
 
 def _unknown(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(names)}"
+    close = [full for full in names if name and full.startswith(name)] or difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"choose one of {', '.join(names)}"
     return f"there is no published network {name!r} to expect: {hint}"
 
 
@@ -170,8 +170,20 @@ def _at_widths(outline: _Outline, found: Chain, width_mult: float | None, form: 
     name = outline.usual.name
     widths: Sequence[float] = (width_mult,) if width_mult is not None else published_widths(name)
     return [
-        _with_strides(name, width, found, form, odd=width_mult is None) for width in widths or _likely_widths(outline)
+        _with_strides(name, width, found, form, odd=width_mult is None and not _is_truncated(outline, width))
+        for width in widths or _likely_widths(outline)
     ]
+
+
+def _is_truncated(outline: _Outline, width: float) -> bool:
+    """Every layer between blocks has exactly the table's channels times the width: nobody gets there by mistake."""
+    return all(
+        slot.found.out_channels in (int(slot.expected.out_channels * width), round(slot.expected.out_channels * width))
+        for slot in outline.alignment.slots
+        if slot.expected is not None
+        and slot.found is not None
+        and outline.usual.places[slot.reference_index or 0].part in ("stem", "project")
+    )
 
 
 def _with_strides(name: str, width: float, found: Chain, form: _Form, *, odd: bool) -> Candidate:
@@ -185,7 +197,11 @@ def _with_strides(name: str, width: float, found: Chain, form: _Form, *, odd: bo
     for plan in reversed(plans.values()):
         laid = alignment(plan.chain.layers, plan.places, found.layers)
         unlike = differences(laid.slots, plan, found)
-        cost = laid.cost + extra + _DIFFERENCE * sum(one.attribute not in _CONVENTIONS for one in unlike)
+        faults = sum(one.attribute not in _CONVENTIONS for one in unlike)
+        if not faults:
+            # Nothing is likelier than the network itself, variant or odd width.
+            return Candidate(plan, laid, unlike, 0.0)
+        cost = laid.cost + extra + _DIFFERENCE * faults
         candidates.append(Candidate(plan, laid, unlike, cost))
     return min(candidates, key=lambda candidate: candidate.cost)
 
@@ -241,6 +257,8 @@ def _certainty(best: Candidate, rival: Candidate | None, found: Chain) -> float:
 
     A chain half as far away as one that shares no layer is no MobileNet at all.
     """
+    if not best.differences and best.alignment.cost == 0:
+        return 1.0
     layers = len(found.layers) + len(best.reference.chain.layers)
     nothing_shared = 2 * GAP_OPEN + GAP_EXTEND * layers
     near = max(0.0, 1.0 - 2.0 * best.alignment.cost / nothing_shared)

@@ -6,6 +6,7 @@ of a function of one value, such as `x * relu6(x + 3) / 6`, become a single `Poi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -40,6 +41,7 @@ class _Draft:
 def simplify(graph: Graph) -> Wiring:
     """Take out of the graph what does not change the network, and sort what does not lead to its output apart."""
     draft, dropouts = _without_layout(graph)
+    draft = _with_means_joined(draft, tuple(graph.input_shape))
     draft = _with_padding_merged(draft)
     draft = _with_functions_composed(draft)
     live = _leading_to(draft)
@@ -79,6 +81,35 @@ def _keeps_values(node: Node, shapes: dict[str, tuple[int, ...]]) -> bool:
         case Pad(padding=padding, channels=channels):
             return not any(padding) and not any(channels)
     return False
+
+
+def _with_means_joined(draft: _Draft, input_shape: tuple[int, ...]) -> _Draft:
+    """Make one pool of two that take the rows and the columns of a map in turn: `x.mean(3).mean(2)`."""
+    nodes = {node.name: node for node in draft.nodes}
+    readers = readers_of(draft.nodes)
+    for node in draft.nodes:
+        before = nodes.get(node.inputs[0]) if len(node.inputs) == 1 else None
+        if before is None or len(readers[before.name]) != 1 or len(before.inputs) != 1:
+            continue
+        source = nodes.get(before.inputs[0])
+        pool = _joined_pool(before, node, input_shape if source is None else source.shape)
+        if pool is not None:
+            nodes[node.name] = replace(node, operator=pool, inputs=before.inputs)
+            del nodes[before.name]
+    return _Draft(tuple(nodes.values()), draft.output)
+
+
+def _joined_pool(first: Node, second: Node, shape: tuple[int, ...]) -> Pool | None:
+    """The pool of a whole map of this shape that two pools come to, each along one side; None if they don't."""
+    one, other = first.operator, second.operator
+    if not isinstance(one, Pool) or not isinstance(other, Pool) or one.kind != other.kind or len(shape) != 4:
+        return None
+    height, width = shape[2:]
+    lines = max(one.window) > 1 and sorted(one.window) == [1, max(one.window)] and max(one.window) in (height, width)
+    covered = math.prod(one.window) * math.prod(other.window) == height * width
+    if not lines or not covered or math.prod(second.shape[2:]) != 1 or any((*one.padding, *other.padding)):
+        return None
+    return Pool(one.kind, (height, width), (height, width), (0, 0, 0, 0), one.adaptive and other.adaptive)
 
 
 def _with_padding_merged(draft: _Draft) -> _Draft:
