@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"
 
 from mutants.generate import Mutant, correct, mutants  # found by the line above
 
-MUTANTS, SEED = 250, 11
+MUTANTS, SEED = 250, 12
 RESULT = Path(__file__).parent / "results" / "audit_mutants.json"
 
 

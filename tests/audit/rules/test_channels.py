@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mobilenets.audit.structure.layers import Chain, Layer, Place
+from mobilenets.audit.structure.layers import Chain, Layer, Place, Shortcut, ShortcutKind
 from mobilenets.audit.structure.published import reference
 
 if TYPE_CHECKING:
@@ -151,3 +151,14 @@ def test_another_expansion_ratio_and_another_row(bench: Bench) -> None:
     verdict = bench.mistake("mobilenet_v2", row)
     assert verdict.errors() == ["channels"]
     assert verdict.the("channels").claim.expected == "96 channels"
+
+
+def test_a_padded_shortcut_is_no_consequence_of_other_channels(bench: Bench) -> None:
+    def edit(layer: Layer, place: Place) -> Layer:
+        if place.part == "expand" and place.block == 11:
+            return replace(layer, out_channels=layer.out_channels + 8)
+        if place.part == "project" and place.block == 11:
+            return replace(layer, shortcut=Shortcut(ShortcutKind.PADDED, span=3))
+        return layer
+
+    assert len(bench.mistake("mobilenet_v2", edit).errors()) == 2

@@ -192,10 +192,12 @@ def test_a_missing_shortcut_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_of_large_images_fit_the_network_for_small_ones(tmp_path: Path) -> None:
-    write_network(trained(V2, size=72, padding="same"), tmp_path / "v2.tflite")
+    large = trained(V2, size=72, padding="same")
+    write_network(large, tmp_path / "v2.tflite")
     weights = read_tflite_weights(tmp_path / "v2.tflite")
     small = create_model(V2, num_classes=7, width_mult=0.35, image_size=32)
     small.load_state_dict(weights.tensors(small))
+    torch.testing.assert_close(small.classifier.weight, large.classifier.weight)
 
 
 @pytest.mark.parametrize("eps", [1e-5, 1e-3, 1e-4, 1.1e-3, 0.1, 3e-7])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from mobilenets.audit.rules.case import Case, Item
 from mobilenets.audit.rules.finding import Claim
 from mobilenets.audit.rules.wording import ORDINARY_LOSS, claim, grouped, pairs
+from mobilenets.audit.structure.layers import ShortcutKind
 from mobilenets.audit.structure.published import reference
 from mobilenets.models.layers import make_divisible
 
@@ -83,11 +84,16 @@ def _quarter(case: Case, item: Item) -> bool:
 
 
 def _fits(case: Case, item: Item) -> bool:
-    """The shortcut is there, or not, as the found channels and strides ask, though not as the table's do."""
+    """The shortcut is there, or not, as the found channels and strides ask, though not as the table's do.
+
+    One through a convolution, a pool or channels of zeros is a fault of its own, whatever the channels.
+    """
     entering, leaving = case.block_input(item.block), case.block_output(item.block)
     asked = case.block_stride(item.block) == 1 and entering == leaving
     found = item.found.shortcut
-    return asked == (found is not None and found.kind == "identity")
+    if found is not None and found.kind is not ShortcutKind.IDENTITY:
+        return False
+    return asked == (found is not None)
 
 
 def hidden_from_output(case: Case) -> list[Claim]:
