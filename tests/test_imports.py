@@ -127,6 +127,7 @@ def test_the_public_names_are_these_and_all_there() -> None:
         "audit",
         "compare",
         "count",
+        "create_from_weights",
         "create_model",
         "evaluate",
         "export_onnx",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mobilenets.evaluation.evaluate import evaluate
     from mobilenets.evaluation.results import Bounds
     from mobilenets.export.onnx import export_onnx
-    from mobilenets.models.registry import create_model, list_models
+    from mobilenets.models.registry import create_from_weights, create_model, list_models
     from mobilenets.models.saved import load_network
     from mobilenets.preprocessing import Preprocessing
     from mobilenets.training.recipe import Recipe, load_recipe
@@ -38,6 +38,7 @@ __all__ = [
     "audit",
     "compare",
     "count",
+    "create_from_weights",
     "create_model",
     "evaluate",
     "export_onnx",
@@ -56,6 +57,7 @@ _HOMES = {
     "audit": "audit.audit",
     "compare": "comparison.compare",
     "count": "audit.count",
+    "create_from_weights": "models.registry",
     "create_model": "models.registry",
     "evaluate": "evaluation.evaluate",
     "export_onnx": "export.onnx",

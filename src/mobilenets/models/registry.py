@@ -97,7 +97,8 @@ def create_model(
             the path of a file: torchvision's `.pth`, timm's `.safetensors` or `.pth`, a TensorFlow Lite file, or a run
             folder. The options these weights were made with (padding, eps, ...) become the defaults. What is done to
             make them fit, such as leaving the classifier fresh where `num_classes` differs, is logged as a warning.
-        **options: what only this network has: `activation` of `mobilenet_v1`, `relu` or `relu6`.
+        **options: the network's own: `padding` (`symmetric`, or `same` as TensorFlow's) and `norm_eps` of all;
+            `activation` of `mobilenet_v1` (`relu` or `relu6`); `fixed_stem` of V3 (the stem keeps its full width).
 
     Returns:
         The network; `model.config.to_dict()` are arguments that build its twin.
