@@ -13,8 +13,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mobilenets.audit.audit import audit
-    from mobilenets.audit.count import count
+    from mobilenets.auditing.audit import audit
+    from mobilenets.auditing.count import count
     from mobilenets.comparison.compare import compare
     from mobilenets.data.datasets import load_dataset
     from mobilenets.errors import MobilenetsError
@@ -54,9 +54,9 @@ _HOMES = {
     "MobilenetsError": "errors",
     "Preprocessing": "preprocessing",
     "Recipe": "training.recipe",
-    "audit": "audit.audit",
+    "audit": "auditing.audit",
     "compare": "comparison.compare",
-    "count": "audit.count",
+    "count": "auditing.count",
     "create_from_weights": "models.registry",
     "create_model": "models.registry",
     "evaluate": "evaluation.evaluate",

@@ -161,3 +161,12 @@ def test_no_seed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MobilenetsError, match="must be at least 1"):
         run(tmp_path, seeds=0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_mobilenet_v4_is_trained_exported_and_compared_like_the_others(tmp_path: Path) -> None:
+    models = ("mobilenet_v4_conv_small", "mobilenet_v4_hybrid_medium")
+    result = run(tmp_path, models=models, seeds=1, recipe=replace(RECIPE, epochs=1))
+    assert [row.model for row in result.rows] == list(models)
+    for row in result.rows:
+        assert set(row.latency) == set(RUNTIMES)
+        assert row.parameters > 0

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from mobilenets.audit.count import count
+from mobilenets.auditing.count import count
 from mobilenets.models.attention import MobileAttention, MultiQueryAttention
 
 

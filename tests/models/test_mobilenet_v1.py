@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import nn
 
-from mobilenets.audit.count import count
+from mobilenets.auditing.count import count
 from mobilenets.models.mobilenet_v1 import ROWS, STEM_CHANNELS
 from mobilenets.models.registry import create_model
 

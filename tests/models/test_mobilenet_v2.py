@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from mobilenets.audit.count import count
+from mobilenets.auditing.count import count
 from mobilenets.models.registry import create_model
 
 Parity = Callable[[nn.Module, nn.Module], None]

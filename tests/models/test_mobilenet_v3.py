@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import nn
 
-from mobilenets.audit.count import count
+from mobilenets.auditing.count import count
 from mobilenets.models.mobilenet_v3_tables import LARGE, SMALL, Table
 from mobilenets.models.registry import create_model
 

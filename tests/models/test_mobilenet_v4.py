@@ -12,7 +12,7 @@ from timm.layers import LayerScale2d
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mobilenets.audit.count import count
+from mobilenets.auditing.count import count
 from mobilenets.errors import ModelError
 from mobilenets.models.attention import MultiQueryAttention
 from mobilenets.models.mobilenet_v4_tables import (

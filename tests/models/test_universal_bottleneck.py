@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mobilenets.audit.count import count
+from mobilenets.auditing.count import count
 from mobilenets.errors import ModelError
 from mobilenets.models.layers import relu
 from mobilenets.models.universal_bottleneck import LAYER_SCALE_START, FusedBottleneck, LayerScale, UniversalBottleneck

@@ -59,9 +59,9 @@ def audit(options: AuditOptions) -> int:
 
     arguments = _arguments(options.args)
 
-    from mobilenets.audit.audit import audit as run
-    from mobilenets.audit.audit_record import audit_record
-    from mobilenets.audit.audit_text import audit_text
+    from mobilenets.auditing.audit import audit as run
+    from mobilenets.auditing.audit_record import audit_record
+    from mobilenets.auditing.audit_text import audit_text
 
     result = run(
         options.target,

@@ -45,8 +45,8 @@ def models(options: ModelsOptions) -> int:
 
     from rich.console import Console
 
-    from mobilenets.audit.catalogue.text import WIDE, sources_view, variants_view
-    from mobilenets.audit.catalogue.variants import published_variants
+    from mobilenets.auditing.catalogue.text import WIDE, sources_view, variants_view
+    from mobilenets.auditing.catalogue.variants import published_variants
 
     # PyTorch's import leaves 200,000 objects that live to the end: the garbage collector walking them over and over
     # would take a fifth of the command's time.

@@ -52,8 +52,8 @@ def summary(options: SummaryOptions) -> int:
 
     import torch
 
-    from mobilenets.audit.count import count
-    from mobilenets.audit.summary_text import summary_text
+    from mobilenets.auditing.count import count
+    from mobilenets.auditing.summary_text import summary_text
     from mobilenets.models.registry import create_model
 
     with torch.device("meta"):  # shapes only: no memory, no time spent on weights

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from mobilenets.audit.count import count
+from mobilenets.auditing.count import count
 from mobilenets.benchmark.footprint import peak_memory_mb
 from mobilenets.benchmark.latency import measure_latency
 from mobilenets.benchmark.session import open_session, predict_function

@@ -64,7 +64,8 @@ def activation_bugs() -> Iterator[Bug]:
         "no activation behind the filter",
         ("activation-missing",),
         ALL,
-        ("act",),
+        # With it gone, neither "before it" nor "where there is none" means anything.
+        ("act", "bottleneck", "squeeze"),
         plan=layers_where(act("none"), spatial),
     )
     yield Bug("ReLU for ReLU6", ("relu-for-relu6",), (V2,), ("act",), plan=swap("relu6", "relu"))
@@ -198,10 +199,10 @@ def norm_bugs() -> Iterator[Bug]:
 
 def behaviour_bugs() -> Iterator[Bug]:
     """What only running it shows, and what belongs to no layer."""
-    runs = ("varies", "depends-on-batch", "left-in-training", "batch-statistics")
+    runs = ("varies", "depends-on-batch", "left-in-training")
     yield Bug(
         "eval() ignored",
-        ("left-in-training", "batch-statistics"),
+        ("left-in-training",),
         ALL,
         ("mode",),
         fusible=False,
@@ -218,7 +219,7 @@ def behaviour_bugs() -> Iterator[Bug]:
     )
     yield Bug(
         "batch statistics in use",
-        ("batch-statistics", "depends-on-batch", "left-in-training"),
+        ("depends-on-batch", "left-in-training"),
         ALL,
         ("mode", "momentum"),
         fusible=False,

@@ -113,7 +113,6 @@ def _hub(name: str, model: str, width_mult: float, prepared: Preprocessing) -> P
     )
 
 
-_BILINEAR = timm_preprocessing()
 _BICUBIC = timm_preprocessing(interpolation="bicubic")
 _TF = timm_preprocessing(mean=HALF, std=HALF)
 _TF_BICUBIC = timm_preprocessing(mean=HALF, std=HALF, interpolation="bicubic")

@@ -1,0 +1,262 @@
+"""An ONNX file as a graph: any opset, from any exporter, in either layout.
+
+ONNX Runtime runs the file once with every intermediate value as an output. So the shapes are exact, and whatever does
+not depend on the images (folded weights, shape arithmetic) is known by value, without a constant folder of our own.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+from mobilenets.auditing.graph.merge import merged_affine, without_dead
+from mobilenets.auditing.graph.nodes import Conv, Graph, Node, Operator
+from mobilenets.errors import AuditError, MissingExtraError, first_line
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto
+
+    from mobilenets.auditing.graph.onnx_call import OnnxCall
+
+INPUT = "input"
+_DEFAULT_SIZE = 224
+# Of a tensor of the network they tell the shape only.
+_SHAPE_ONLY = {"Shape", "Size"}
+# The same values under another name.
+_SEEN_THROUGH = {"Identity", "QuantizeLinear", "DequantizeLinear"}
+# ONNX Runtime's exceptions share no base of their own.
+_FAILURES = (
+    failures.Fail,
+    failures.InvalidArgument,
+    failures.InvalidGraph,
+    failures.InvalidProtobuf,
+    failures.NoSuchFile,
+    failures.NotImplemented,
+    failures.RuntimeException,
+    RuntimeError,
+)
+Values = dict[str, NDArray[Any]]
+# Between a vector's name and its reader's: no name holds it.
+_READER = "\0"
+
+
+def onnx_graph(path: Path, image_size: int | None = None) -> Graph:
+    """Read an ONNX file.
+
+    Args:
+        path: the file; external data lies beside it.
+        image_size: side of the images in pixels where the file leaves it open; None is 224.
+
+    Returns:
+        Its graph, shapes channels first. A free batch size becomes 1. Quantize and dequantize nodes are seen through.
+
+    Raises:
+        AuditError: the file is missing, damaged, takes no images, or needs what this ONNX Runtime does not have.
+        MissingExtraError: the package `onnx` is not installed.
+    """
+    if find_spec("onnx") is None:
+        raise MissingExtraError("reading ONNX files needs onnx: pip install 'mobilenets[export]'")
+    model = _loaded(path)
+    name, shape = _images(model.graph, path, image_size)
+    values = _all_values(model, path, name, shape)
+    return _Reader(model, name, values).graph()
+
+
+def _loaded(path: Path) -> ModelProto:
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf leaves it untyped
+    from onnx.inliner import inline_local_functions
+
+    try:
+        model = onnx.load(str(path))
+        if not model.graph.node:
+            raise AuditError(f"{path} holds no network: it is empty or cut short; export it again")
+        return inline_local_functions(model) if model.functions else model
+    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise AuditError(f"{path} can't be read as ONNX: {first_line(error)}; export it again") from error
+
+
+def _images(graph: GraphProto, path: Path, image_size: int | None) -> tuple[str, tuple[int, ...]]:
+    """Name and full shape of the input that takes images."""
+    weights = {tensor.name for tensor in graph.initializer}
+    for value in graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name not in weights and len(dims) == 4:
+            known = [dim.dim_value for dim in dims]
+            known[0] = known[0] or 1
+            channels = 3 if known[3] in (1, 3, 4) and known[1] not in (1, 3, 4) else 1
+            known[channels] = known[channels] or 3
+            return value.name, tuple(size or image_size or _DEFAULT_SIZE for size in known)
+    raise AuditError(f"{path} has no input of images [B, C, H, W] or [B, H, W, C]: no image classifier")
+
+
+def _all_values(model: ModelProto, path: Path, name: str, shape: tuple[int, ...]) -> Values:
+    """Every named value of one run on noise; weights too."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    base = str(path.parent)
+    values = {tensor.name: numpy_helper.to_array(tensor, base) for tensor in model.graph.initializer}
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    given = {value.name for value in probe.graph.output}
+    wanted = [output for node in probe.graph.node for output in node.output if output and output not in given]
+    probe.graph.output.extend([helper.make_empty_tensor_value_info(output) for output in wanted])
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(
+            probe.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+        names = [output.name for output in session.get_outputs()]
+        feeds = {item.name: _noise(item.type, item.shape) for item in session.get_inputs()}
+        kind = next(item.type for item in session.get_inputs() if item.name == name)
+        feeds[name] = _noise(kind, shape)
+        results = session.run(names, feeds)
+    except _FAILURES as error:
+        reason = first_line(error)
+        raise AuditError(f"{path} can't be run by ONNX Runtime: {reason}; export it again") from error
+    return values | dict(zip(names, results, strict=True)) | {name: feeds[name]}
+
+
+def _noise(kind: str, shape: Any) -> NDArray[Any]:
+    """Values of an ONNX Runtime type such as `tensor(float)`; free sizes become 1."""
+    sizes = [size if isinstance(size, int) and size > 0 else 1 for size in shape]
+    generator = np.random.default_rng(0)
+    if "float" in kind or "double" in kind:
+        dtype = {"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(kind, np.float32)
+        return generator.standard_normal(sizes).astype(dtype)
+    return generator.integers(0, 127, sizes).astype(kind.removeprefix("tensor(").removesuffix(")"))
+
+
+class _Reader:
+    """Walks the file's nodes in order (ONNX demands that they are sorted)."""
+
+    def __init__(self, model: ModelProto, input_name: str, values: Values) -> None:
+        self._graph = model.graph
+        self._opset = max((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), default=1)
+        self._values = values
+        self._input = input_name
+        # Value name -> node that makes it; through `Identity` and the like, the node before.
+        self._makers: dict[str, str] = {input_name: INPUT}
+        shape = values[input_name].shape
+        self._nhwc = {input_name} if shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4) else set()
+        self._nodes: list[Node] = []
+        self._names: set[str] = {INPUT}
+        # Constant value -> the stored weights it comes from.
+        self._sources = {tensor.name: frozenset({tensor.name}) for tensor in self._graph.initializer}
+        self._sizes = {tensor.name: prod(tensor.dims) for tensor in self._graph.initializer}
+        self._read: set[str] = set()
+        self._notes: list[str] = []
+
+    def graph(self) -> Graph:
+        """All nodes that the first output depends on."""
+        for node in self._graph.node:
+            self._take(node)
+        answer = self._makers.get(self._graph.output[0].name, INPUT)
+        shape = self._shape(self._input)
+        return Graph(
+            nodes=merged_affine(without_dead(tuple(self._nodes), answer), answer),
+            input=INPUT,
+            input_shape=(shape[0], shape[1], shape[2], shape[3]),
+            output=answer,
+            parameters=sum(self._sizes[name.partition(_READER)[0]] for name in self._read),
+            unused=(),
+            front_end="ONNX",
+            notes=tuple(self._notes),
+        )
+
+    def _take(self, node: NodeProto) -> None:
+        flowing = [name for name in node.input if name in self._makers]
+        if not flowing or node.op_type in _SHAPE_ONLY:
+            self._take_constant(node)
+        elif node.op_type in _SEEN_THROUGH and node.input[0] in self._makers:
+            self._rename(node, flowing[0])
+        else:
+            self._take_operator(node, flowing)
+
+    def _take_constant(self, node: NodeProto) -> None:
+        if node.op_type == "Constant" and node.output[0] in self._values:
+            self._sizes[node.output[0]] = int(self._values[node.output[0]].size)
+            self._sources[node.output[0]] = frozenset({node.output[0]})
+            return
+        # A dequantized weight is its integers; scale and zero point are no parameters.
+        inputs = node.input[:1] if node.op_type in ("DequantizeLinear", "QuantizeLinear") else node.input
+        sources = frozenset().union(*(self._sources.get(name, frozenset()) for name in inputs))
+        for output in node.output:
+            self._sources[output] = sources
+
+    def _rename(self, node: NodeProto, source: str) -> None:
+        self._makers[node.output[0]] = self._makers[source]
+        if source in self._nhwc:
+            self._nhwc.add(node.output[0])
+
+    def _take_operator(self, node: NodeProto, flowing: list[str]) -> None:
+        from mobilenets.auditing.graph.onnx_call import OnnxCall
+        from mobilenets.auditing.graph.onnx_operators import translate
+        from mobilenets.auditing.graph.onnx_pointwise import keeps_layout
+
+        layout = self._layout(node, flowing)
+        if keeps_layout(node) and flowing[0] in self._nhwc:
+            self._nhwc.update(node.output)
+        elif layout is not None:
+            self._nhwc.update(node.output if layout else ())
+        constants = {name: self._values[name] for name in node.input if name and name not in self._makers}
+        shapes = {name: tuple(self._values[name].shape) for name in (*flowing, *node.output) if name in self._values}
+        if not any(name in shapes for name in node.output):
+            return
+        stem_seen = any(isinstance(item.operator, Conv) for item in self._nodes)
+        nhwc = flowing[0] in self._nhwc
+        call = OnnxCall(node, tuple(flowing), constants, shapes, nhwc, self._opset, before_stem=not stem_seen)
+        operator = translate(call)
+        inputs = tuple(self._makers[name] for name in flowing)
+        self._append(call, operator, inputs)
+
+    def _append(self, call: OnnxCall, operator: Operator, inputs: tuple[str, ...]) -> None:
+        new = self._weights(call, operator) - self._read
+        self._read |= new
+        own = sum(self._sizes[source.partition(_READER)[0]] for source in new)
+        for number, output in enumerate(name for name in call.node.output if name in call.shapes):
+            name = output if output not in self._names else f"{output}:{number}"
+            self._names.add(name)
+            path = call.node.name or call.node.output[0]
+            parameters = own if number == 0 else 0
+            self._nodes.append(Node(name, operator, inputs, self._shape(output), path, parameters))
+            self._makers[output] = name
+
+    def _weights(self, call: OnnxCall, operator: Operator) -> frozenset[str]:
+        """Which of a node's constants are parameters, by their stored names.
+
+        Exporters store equal tensors once: of a network fresh from its constructor, all norms of a width share their
+        ones and zeros. So a vector counts for each node and place that reads it; a matrix only once, as it is shared
+        when the network shares it.
+        """
+        found: set[str] = set()
+        for place, value in enumerate(call.weight_inputs(operator)):
+            for name in self._sources.get(value, frozenset()):
+                # However many axes of one place a vector per channel is stored with.
+                vector = self._values[name].size == max(self._values[name].shape, default=1)
+                found.add(f"{name}{_READER}{call.node.output[0]}{_READER}{place}" if vector else name)
+        return frozenset(found)
+
+    def _layout(self, node: NodeProto, flowing: list[str]) -> bool | None:
+        """Whether a transposition leaves channels last; None for other operators."""
+        from mobilenets.auditing.graph.onnx_call import attribute
+
+        if node.op_type != "Transpose":
+            return None
+        order = tuple(attribute(node, "perm", ()))
+        return {(0, 2, 3, 1): True, (0, 3, 1, 2): False}.get(order)
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        shape = tuple(self._values[name].shape)
+        return (shape[0], shape[3], shape[1], shape[2]) if name in self._nhwc and len(shape) == 4 else shape

@@ -1,0 +1,144 @@
+"""What each claim costs, so that the findings add up to the whole difference from the published network.
+
+The differences a claim explains are applied to the published layers, claim after claim; what the sum of parameters and
+multiply-adds changes by at each step is the claim's. Once all differences are applied the layers are the found ones, so
+the steps add up exactly; what is no layer (parameters nobody reads, operators without a place) stays unexplained unless
+a claim names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mobilenets.auditing.rules.finding import STRANGER, Claim, Finding
+from mobilenets.auditing.structure.comparison import Comparison, Difference
+from mobilenets.auditing.structure.cost import LayerCost, cost
+from mobilenets.auditing.structure.differences import Patchwork, apply, published
+from mobilenets.auditing.structure.layers import Grouping, Layer
+
+PARTS = {
+    "weights": "weights",
+    "norms": "of batch norm",
+    "biases": "biases",
+    "squeeze": "of squeeze-and-excitation",
+    "shortcut": "of the shortcut's convolution",
+    "layer_scale": "of layer scale",
+    "attention": "of attention",
+}
+"""Parameters of a `LayerCost` field, in words."""
+OUTSIDE = ("unfolded", "unused")
+"""Attributes of the network's own differences whose entries end with a number of parameters."""
+
+
+def account(comparison: Comparison, claims: Sequence[Claim]) -> tuple[tuple[Finding, ...], int, int]:
+    """Give every claim its cost.
+
+    A claim may name, besides differences of the comparison, `Difference(None, "unused", (), ((path, elements), ...))`:
+    parameters nobody reads.
+
+    Returns:
+        The findings in the order of the claims; the parameters and the multiply-adds that no claim explains. The three
+        add up to the found network's total minus the published one's.
+    """
+    found, reference = comparison.found.parameters, comparison.reference.chain.parameters
+    found_macs, reference_macs = comparison.found.macs, comparison.reference.chain.macs
+    if any(claim.rule == STRANGER for claim in claims):
+        # Laid beside a network it has nothing to do with, its layers' costs mean nothing: it is another one, in all.
+        return tuple(_of_stranger(claim, found - reference, found_macs - reference_macs) for claim in claims), 0, 0
+    findings = _findings(comparison, claims)
+    unexplained = found - reference - sum(finding.parameters for finding in findings)
+    return findings, unexplained, found_macs - reference_macs - sum(finding.macs for finding in findings)
+
+
+def _of_stranger(claim: Claim, parameters: int, macs: int) -> Finding:
+    """The whole difference is that it is a stranger; what else is said of it explains none of that."""
+    return Finding(claim, parameters, macs) if claim.rule == STRANGER else Finding(claim, 0, 0)
+
+
+def _findings(comparison: Comparison, claims: Sequence[Claim]) -> tuple[Finding, ...]:
+    image_size = comparison.reference.chain.image_size
+    patchwork = published(comparison.slots, comparison.reference)
+    before = _cost(patchwork, image_size)
+    findings = []
+    for claim in claims:
+        patchwork = apply(patchwork, claim.differences)
+        after = _cost(patchwork, image_size)
+        outside = sum(_outside(difference) for difference in claim.differences)
+        detail = _detail(claim.differences, before, after)
+        if outside:
+            detail = " + ".join(filter(None, [detail, f"{outside:,} outside the layers"]))
+        parameters = after.parameters - before.parameters + outside
+        findings.append(Finding(claim, parameters, after.macs - before.macs, detail))
+        before = after
+    return tuple(findings)
+
+
+@dataclass(frozen=True)
+class _SlotCosts:
+    """What a patchwork costs, and each of its layers by its slot."""
+
+    slots: dict[int, tuple[Layer, LayerCost]]
+    parameters: int
+    macs: int
+
+
+def _cost(patchwork: Patchwork, image_size: int) -> _SlotCosts:
+    layers = patchwork.chain_layers()
+    total = cost(layers, in_channels=patchwork.in_channels, image_size=image_size, pooling=patchwork.pooling)
+    present = [index for index, layer in enumerate(patchwork.layers) if layer is not None]
+    slots = dict(zip(present, zip(layers, total.layers, strict=True), strict=True))
+    return _SlotCosts(slots, total.parameters, total.macs)
+
+
+def _outside(difference: Difference) -> int:
+    """Parameters that belong to no layer: of operators without a place, or read by nobody."""
+    if difference.slot is not None or difference.attribute not in OUTSIDE:
+        return 0
+    entries = difference.found if isinstance(difference.found, tuple) else ()
+    return sum(entry[-1] for entry in entries)
+
+
+def _detail(differences: Sequence[Difference], before: _SlotCosts, after: _SlotCosts) -> str:
+    """How the parameters come about; empty when they do not change."""
+    if before.parameters == after.parameters:
+        return ""
+    come_or_gone = [one.slot for one in differences if one.attribute == "layer" and one.slot is not None]
+    if len(come_or_gone) == 1:
+        layer = _one_layer(come_or_gone[0], before, after)
+        if layer:
+            return layer
+    return _by_part(before, after)
+
+
+def _one_layer(slot: int, before: _SlotCosts, after: _SlotCosts) -> str:
+    """`32x32 weights + 64 of batch norm`; empty when other layers change with this one."""
+    come = slot in after.slots
+    layer, own = (after if come else before).slots[slot]
+    change = after.parameters - before.parameters
+    if abs(change) != own.parameters:
+        return ""
+    parts = [
+        f"{getattr(own, part):,} {words}" for part, words in PARTS.items() if part != "weights" and getattr(own, part)
+    ]
+    text = " + ".join([*([f"{_shape(layer, own)} weights"] if own.weights else []), *parts])
+    return text if come else f"less {text}"
+
+
+def _shape(layer: Layer, own: LayerCost) -> str:
+    window = f"{layer.kernel}x{layer.kernel}"
+    if layer.grouping is Grouping.DEPTHWISE:
+        return f"{own.out_channels}x{window}"
+    channels = f"{own.in_channels // layer.groups}x{own.out_channels}"
+    return channels if layer.kernel == 1 else f"{channels}x{window}"
+
+
+def _by_part(before: _SlotCosts, after: _SlotCosts) -> str:
+    """The change in weights, batch norms, biases, ..., each with its sign: `+1,920 weights - 96 of batch norm`."""
+    changes = {part: _total(after, part) - _total(before, part) for part in PARTS}
+    terms = [f"{'+' if n > 0 else '-'} {abs(n):,} {PARTS[part]}" for part, n in changes.items() if n]
+    return " ".join([terms[0].replace(" ", "", 1), *terms[1:]]) if terms else ""
+
+
+def _total(costs: _SlotCosts, part: str) -> int:
+    return sum(getattr(own, part) for _, own in costs.slots.values())

@@ -1,0 +1,143 @@
+"""What running a network shows, and what its graph says of evaluation: training left on, statistics, unused weights."""
+
+from __future__ import annotations
+
+from mobilenets.auditing.rules.case import Case
+from mobilenets.auditing.rules.finding import Claim, Severity
+from mobilenets.auditing.rules.wording import paper_of
+from mobilenets.auditing.structure.comparison import Difference
+from mobilenets.auditing.structure.layers import ShortcutKind
+
+FRAMEWORK = "torch.nn.Module.eval"
+
+
+def _error(
+    rule: str, where: tuple[str, ...], expected: str, found: str, effect: str, mend: str, source: str = FRAMEWORK
+) -> Claim:
+    return Claim(rule, Severity.ERROR, where, expected, found, source, effect, mend)
+
+
+def training(case: Case) -> list[Claim]:
+    """Training that goes on in evaluation: dropout, statistics of the batch, answers that vary."""
+    seen = case.behaviour
+    if seen is None:
+        return []
+    claims = []
+    if seen.stays_in_training:
+        claims.append(
+            _error(
+                "left-in-training",
+                tuple(path or "the network's own forward" for path in seen.stays_in_training),
+                "eval() switches dropout off and batch norm to its running statistics",
+                "exported in training mode" if case.is_file else "still as in training after eval()",
+                "answers are noisy and depend on the batch",
+                "call model.eval() before the export"
+                if case.is_file
+                else "replace training=True in functional calls by self.training; don't override train() or eval()",
+            )
+        )
+    elif seen.varies:
+        claims.append(
+            _error(
+                "varies",
+                (),
+                "the same answer for the same image",
+                "two runs in evaluation mode differ",
+                "no accuracy can be measured twice",
+                "look for random operators in forward",
+            )
+        )
+    if seen.depends_on_batch and not seen.stays_in_training:
+        claims.append(
+            _error(
+                "depends-on-batch",
+                (),
+                "an answer that depends on the image alone",
+                "it changes with the other images of the batch, in evaluation mode",
+                "answers at batch 1 differ from those measured",
+                "let batch norm track running statistics (track_running_stats=True)",
+            )
+        )
+    still = _frozen_without_reason(case, seen.frozen_norms)
+    if still:
+        claims.append(
+            _error(
+                "frozen-norms",
+                still,
+                "running statistics that follow the data in training",
+                "they do not move in a training step",
+                "evaluation uses the statistics of the start: training looks right, evaluation does not",
+                "give batch norm a momentum above 0 and track_running_stats=True",
+            )
+        )
+    return claims
+
+
+def _frozen_without_reason(case: Case, frozen: tuple[str, ...]) -> tuple[str, ...]:
+    """Those whose momentum does not say it already: one of 0 is an error of its own."""
+    stopped = {norm.path for layer in case.found.layers for norm in layer.norms if norm.momentum == 0}
+    return tuple(path for path in frozen if path not in stopped)
+
+
+def answers(case: Case) -> list[Claim]:
+    """Shortcuts that are none when their branch is silent; a fixed size, where the pool does not say it already."""
+    seen = case.behaviour
+    if seen is None:
+        return []
+    claims = []
+    dead = _dead_unseen(case, seen.dead_shortcuts)
+    if dead:
+        claims.append(
+            _error(
+                "dead-shortcut",
+                dead,
+                "with its branch silent, the sum is the block's input",
+                "it is not",
+                "the shortcut does not carry the input through",
+                "add the block's own input, unchanged",
+                paper_of(case),
+            )
+        )
+    if seen.fixed_size and case.found.pooling.kind != "fixed":
+        claims.append(
+            Claim(
+                "fixed-size",
+                Severity.NOTE,
+                (),
+                "images of any size",
+                f"a larger image fails: {seen.fixed_size}",
+                FRAMEWORK,
+                "",
+                "pool the whole map (nn.AdaptiveAvgPool2d(1))",
+            )
+        )
+    return claims
+
+
+def _dead_unseen(case: Case, dead: tuple[str, ...]) -> tuple[str, ...]:
+    """Those the structure does not tell already: a shortcut known to be scaled, say, is an error of its own."""
+    told = {
+        layer.shortcut.path
+        for layer in case.found.layers
+        if layer.shortcut is not None and layer.shortcut.kind is not ShortcutKind.IDENTITY
+    }
+    return tuple(path for path in dead if path not in told)
+
+
+def unused(case: Case) -> list[Claim]:
+    """Parameters no operator reads: layers built and forgotten in forward."""
+    if not case.unused:
+        return []
+    return [
+        Claim(
+            "unused-parameters",
+            Severity.ERROR,
+            tuple(path for path, _ in case.unused),
+            "every parameter read",
+            f"{sum(size for _, size in case.unused):,} parameters that no operator reads",
+            "the graph of the network",
+            "they count and are saved, and learn nothing",
+            "use the layers in forward, or don't build them",
+            (Difference(None, "unused", (), case.unused),),
+        )
+    ]

@@ -1,0 +1,256 @@
+"""Layers that should not be there, or are missing: expansions kept, repeats, dense for depthwise, V3's old rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from mobilenets.auditing.rules.case import Case, Item, leaving
+from mobilenets.auditing.rules.finding import Claim
+from mobilenets.auditing.rules.wording import claim, source_of, stages_of
+from mobilenets.auditing.structure.comparison import Slot
+from mobilenets.auditing.structure.layers import Grouping
+
+FIRST_VERSION_SOURCE = "arXiv 1905.02244v5, table 1; the rows found are those of its first version"
+
+
+def first_version(case: Case) -> list[Claim]:
+    """V3-Large by the first arXiv version: a 160-channel block at stride 1 before the one at stride 2.
+
+    That network has 5,147,152 parameters and 245.57 M multiply-adds. The second of its blocks squeezes 672 channels,
+    has stride 2 and no shortcut, all of which follow from the row.
+    """
+    if not case.reference.name.startswith("mobilenet_v3_large"):
+        return []
+    strides = [item for item in case.items("stride") if item.part == "spatial" and item.both]
+    for one, other in pairwise(strides):
+        later = other.block == one.block + 1 and (one.expected.stride, one.found.stride) == (2, 1)
+        if not later or (other.expected.stride, other.found.stride) != (1, 2):
+            continue
+        expands = {item.block: item for item in case.items("out_channels") if item.part == "expand"}
+        narrow = expands.get(other.block)
+        if narrow is None or narrow.found.out_channels != _expansion(case, one.block):
+            continue
+        follows = [
+            item for item in case.items("squeeze.channels", "shortcut", "shortcut.") if item.block == other.block
+        ]
+        items = [one, narrow, other]
+        return [
+            claim(
+                case,
+                "v3-first-version",
+                items,
+                follows=follows,
+                expected=f"block {one.block} at stride 2, then exp size {narrow.expected.out_channels} at stride 1",
+                found=f"block {one.block} at stride 1, then exp size {narrow.found.out_channels} at stride 2",
+                source=FIRST_VERSION_SOURCE,
+                mend="take the rows of the paper's last version: its first 160-channel block has stride 2, "
+                "both after it exp size 960 and stride 1",
+            )
+        ]
+    return []
+
+
+def _expansion(case: Case, block: int) -> int | None:
+    """Channels that leave the found expansion of a block."""
+    for slot in case.blocks.get(block, ()):
+        place = case.place(slot)
+        if place is not None and place.part == "expand" and slot.found is not None:
+            return slot.found.out_channels
+    return None
+
+
+def expansion_kept(case: Case) -> list[Claim]:
+    """A 1x1 convolution in front of the filter of a block whose table row has t = 1."""
+    items = []
+    for item in case.items("layer"):
+        block = _block_without_expansion(case, item)
+        if block is None:
+            continue
+        layer, slot = item.found, item.slot
+        assert slot is not None
+        assert slot.found_index is not None
+        entering = case.found_inputs[slot.found_index]
+        if layer.kernel == 1 and not layer.pooled and layer.out_channels in (entering, case.block_output(block)):
+            items.append((item, block, entering))
+    if not items:
+        return []
+    places = [case.place(case.blocks[block][0]) for _, block, _ in items]
+    item, _, entering = items[0]
+    return [
+        claim(
+            case,
+            "expansion-kept",
+            [item for item, _, _ in items],
+            expected="no expansion at t=1: the block starts with its depthwise filter",
+            found=f"the 1x1 expansion kept at t=1, {entering} -> {item.found.out_channels} channels",
+            source="; ".join(dict.fromkeys(place.source for place in places if place is not None)),
+            effect="a layer more to learn and to run that the published weights do not have",
+            mend="build the expansion only when expand_ratio != 1",
+        )
+    ]
+
+
+def _block_without_expansion(case: Case, item: Item) -> int | None:
+    """The block in front of which an extra layer stands, when the paper's block begins with its filter."""
+    slots = case.comparison.slots
+    if item.slot is None or item.slot.found is None or item.slot.expected is not None:
+        return None
+    after = next((slot for slot in slots[slots.index(item.slot) + 1 :] if slot.expected is not None), None)
+    place = case.place(after)
+    if after is None or place is None or place.part != "spatial" or after is not case.blocks[place.block][0]:
+        return None
+    has_projection = any((one := case.place(slot)) and one.expand_ratio == 1 for slot in case.blocks[place.block])
+    return place.block if has_projection else None
+
+
+def dense_for_depthwise(case: Case) -> list[Claim]:
+    """A filter over all channels where the paper has one a channel, or the reverse."""
+    items = [item for item in case.items("grouping") if item.both and item.expected.kernel > 1]
+    dense = [item for item in items if item.expected.grouping is Grouping.DEPTHWISE]
+    reverse = [item for item in items if item.expected.grouping is not Grouping.DEPTHWISE]
+    claims = []
+    for members, expected in ((dense, "a depthwise convolution, a filter per channel"), (reverse, "a dense one")):
+        if not members:
+            continue
+        slots = {item.difference.slot for item in members}
+        follows = [item for item in case.items("groups", "multiplier", "out_channels") if item.difference.slot in slots]
+        found = dict.fromkeys(_grouping(case, item) for item in members)
+        claims.append(
+            claim(
+                case,
+                "dense-for-depthwise",
+                members,
+                follows=follows,
+                expected=expected,
+                found=", ".join(found),
+                effect="the filter's cost grows by the number of channels" if members is dense else "",
+                mend="set groups=in_channels on the spatial convolution"
+                if members is dense
+                else "set groups=1 on the spatial convolution",
+            )
+        )
+    return claims + _standard_block(case)
+
+
+def _grouping(case: Case, item: Item) -> str:
+    layer = item.found
+    if layer.grouping is Grouping.GROUPED:
+        return f"a convolution of {layer.groups} groups"
+    return (
+        "a dense convolution, groups=1: every filter sees all channels"
+        if layer.grouping is Grouping.DENSE
+        else "one filter a channel"
+    )
+
+
+def _standard_block(case: Case) -> list[Claim]:
+    """One dense k x k convolution in place of the depthwise filter and the 1x1 behind it."""
+    kernels = {item.block: item for item in case.items("kernel") if item.both and item.part in ("project", "expand")}
+    items, follows = [], []
+    for item in case.items("layer"):
+        merged = kernels.get(item.block)
+        missing = item.slot is not None and item.slot.found is None and item.part == "spatial"
+        if missing and merged is not None and merged.found.kernel == item.expected.kernel:
+            items.append(item)
+            follows += [one for one in case.items("kernel", "stride", "padding") if one.slot is merged.slot]
+    if not items:
+        return []
+    return [
+        claim(
+            case,
+            "dense-for-depthwise",
+            [item for item in follows if item.difference.attribute == "kernel"],
+            follows=[*items, *follows],
+            expected="a depthwise filter, then a 1x1 convolution",
+            found="one dense convolution with the filter's kernel",
+            mend="split it: depthwise k x k with groups=in_channels, norm, activation; then 1x1",
+        )
+    ]
+
+
+def repeats(case: Case) -> list[Claim]:
+    """Whole blocks missing or extra: runs of such layers with a spatial filter among them."""
+    items = case.items("layer")
+    missing = [item for item in items if item.slot and item.slot.found is None and _whole_block_missing(case, item)]
+    claims = [_missing(case, row, members) for row, members in _by_row(missing).items()]
+    return claims + [_extra(case, run) for run in _runs([item for item in items if item.slot and item.place is None])]
+
+
+def _whole_block_missing(case: Case, item: Item) -> bool:
+    return bool(item.block) and all(slot.found is None for slot in case.blocks[item.block])
+
+
+def _by_row(items: Sequence[Item]) -> dict[str, list[Item]]:
+    rows: dict[str, list[Item]] = {}
+    for item in items:
+        rows.setdefault(item.place.source if item.place else "", []).append(item)
+    return rows
+
+
+def _missing(case: Case, row: str, members: list[Item]) -> Claim:
+    blocks = {item.block for item in members}
+    follows = [item for item in case.items("shortcut", "shortcut.") if item.block - 1 in blocks]
+    verb = "is" if len(blocks) == 1 else "are"
+    total = len({place.block for place in case.reference.places if place.source == row})
+    return claim(
+        case,
+        "repeats",
+        members,
+        follows=[item for item in follows if not _follows_rule(case, item)],
+        expected=f"{total} block{'s' if total > 1 else ''} of this row",
+        found=f"{stages_of(members)} {verb} missing, {total - len(blocks) or 'none'} left",
+        mend="repeat the row's block as often as the table's n says",
+    )
+
+
+def _follows_rule(case: Case, item: Item) -> bool:
+    """A difference in a shortcut that is wrong by itself: not what the found stride and channels ask for."""
+    if not item.both:
+        return True
+    asked = case.block_stride(item.block) == 1 and case.block_input(item.block) == case.block_output(item.block)
+    return asked != (item.found.shortcut is not None)
+
+
+def _runs(items: Sequence[Item]) -> list[list[Item]]:
+    """Runs of extra layers next to each other that hold a spatial filter and a 1x1 layer: blocks, not single layers."""
+    runs: list[list[Item]] = []
+    for item in items:
+        assert item.slot is not None
+        last = runs[-1][-1].slot if runs else None
+        if last is not None and item.slot.index == last.index + 1:
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+    return [run for run in runs if len(run) > 1 and len({item.found.kernel > 1 for item in run}) == 2]
+
+
+def _extra(case: Case, run: list[Item]) -> Claim:
+    count = sum(1 for item in run if item.found.kernel > 1)
+    beside = _neighbour(case, run)
+    return claim(
+        case,
+        "repeats",
+        run,
+        expected="as many blocks as the table's n says",
+        found=f"{count} block{'s' if count > 1 else ''} more, of {_width(case, run)} channels",
+        source=source_of(case, beside),
+        mend="repeat the row's block as often as the table's n says",
+    )
+
+
+def _width(case: Case, run: Sequence[Item]) -> int:
+    slot = run[-1].slot
+    assert slot is not None
+    assert slot.found is not None
+    assert slot.found_index is not None
+    return leaving(slot.found, case.found_inputs[slot.found_index])
+
+
+def _neighbour(case: Case, run: Sequence[Item]) -> list[Item]:
+    """The published layer before the run, as an item, for its source."""
+    slots = case.comparison.slots
+    first = run[0].slot
+    assert first is not None
+    before: Sequence[Slot] = [slot for slot in slots[: slots.index(first)] if slot.expected is not None]
+    return [Item(run[0].difference, before[-1], case.place(before[-1]))] if before else []

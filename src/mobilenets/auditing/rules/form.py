@@ -1,0 +1,173 @@
+"""The form of the layers: kernel, dilation, groups, padding, layer scale, anti-aliasing, attention."""
+
+from __future__ import annotations
+
+from mobilenets.auditing.rules.case import Case, Item
+from mobilenets.auditing.rules.finding import Claim, Severity
+from mobilenets.auditing.rules.wording import claim, grouped, note, plain
+from mobilenets.auditing.structure.layers import Padding
+
+SAME_SOURCE = "TensorFlow's padding SAME, in which the published TF-slim weights were trained"
+
+
+def padding(case: Case) -> list[Claim]:
+    """TensorFlow's SAME throughout is a note; mixed, or zeros elsewhere or missing, an error."""
+    items = [item for item in case.items("padding") if item.both]
+    uneven = [item for item in items if _even(item)]
+    claims = []
+    if uneven:
+        kept = [
+            slot
+            for slot in case.comparison.slots
+            if slot.expected is not None
+            and slot.found is not None
+            and _strided(slot.found)
+            and slot.found.padding is uneven[0].expected.padding
+        ]
+        found = uneven[0].found.padding
+        if kept:
+            claims.append(_mixed(case, uneven, found))
+        else:
+            claims.append(_uniform(case, uneven, found))
+    rest = [item for item in items if not any(item is one for one in uneven)]
+    for (expected, other), members in grouped(rest, _values).items():
+        claims.append(
+            claim(
+                case,
+                "padding",
+                members,
+                expected=f"{expected} padding of (kernel - 1) / 2 pixels",
+                found="no padding" if other == Padding.VALID else f"{other} padding",
+                effect="maps of another size, or moved by a pixel",
+                mend="set padding=(kernel_size - 1) // 2",
+            )
+        )
+    return claims
+
+
+def _even(item: Item) -> bool:
+    return {item.expected.padding, item.found.padding} == {Padding.SYMMETRIC, Padding.SAME}
+
+
+def _strided(layer: object) -> bool:
+    return getattr(layer, "kernel", 1) > 1 and getattr(layer, "stride", 1) > 1
+
+
+def _values(item: Item) -> tuple[str, str]:
+    return plain(item.difference.expected), plain(item.difference.found)
+
+
+def _uniform(case: Case, items: list[Item], found: Padding) -> Claim:
+    return note(
+        case,
+        "same-padding",
+        items,
+        expected="zeros evenly on both sides" if found is Padding.SAME else "TensorFlow's SAME padding",
+        found="TensorFlow's SAME in every stride-2 convolution: one zero more at the end than in front"
+        if found is Padding.SAME
+        else "zeros evenly on both sides",
+        source=SAME_SOURCE,
+        effect="same shapes; weights trained with the one answer worse with the other",
+        mend="nothing; keep the padding your weights were trained with",
+    )
+
+
+def _mixed(case: Case, items: list[Item], found: Padding) -> Claim:
+    return claim(
+        case,
+        "padding",
+        items,
+        expected="one padding in all stride-2 convolutions",
+        found=f"{plain(found)} padding here, {plain(items[0].expected.padding)} in the others",
+        source=SAME_SOURCE,
+        effect="no published weights have the mixture",
+        mend=f"use {plain(items[0].expected.padding)} padding here too",
+    )
+
+
+def kernels(case: Case) -> list[Claim]:
+    """Filters of another size than the table's; padding that follows from the kernel goes with it."""
+    items = [item for item in case.items("kernel") if item.both]
+    claims = []
+    for (expected, found), members in grouped(items, _values).items():
+        slots = {item.difference.slot for item in members}
+        follows = [item for item in case.items("padding", "dilation") if item.difference.slot in slots]
+        claims.append(
+            claim(
+                case,
+                "kernel",
+                members,
+                follows=follows,
+                expected=f"a {expected}x{expected} filter",
+                found=f"a {found}x{found} filter",
+                effect="published weights don't fit",
+                mend=f"set kernel_size={expected}, padding={(int(expected) - 1) // 2}",
+            )
+        )
+    return claims
+
+
+WORDS = {
+    "dilation": ("dilation", "set dilation to the published one"),
+    "grouping": ("grouping", "group the convolution as the paper does"),
+    "groups": ("groups", "group the convolution as the paper does"),
+    "multiplier": ("depth-multiplier", "give every channel one filter"),
+    "layer_scale": ("layer-scale", "build it with the layer scale of the published form"),
+    "attention": ("attention", "build the attention block of the published table"),
+    "pooled": ("pooled", "put the layer on the same side of the global pool as the paper"),
+}
+
+
+def others(case: Case) -> list[Claim]:
+    """Dilation, groups, multiplier, layer scale, attention, and layers on the other side of the pool."""
+    claims = []
+    items = [item for item in case.items(*WORDS) if item.both]
+    for (attribute, expected, found), members in grouped(items, _attributes).items():
+        rule, mend = WORDS[attribute]
+        claims.append(
+            claim(
+                case,
+                rule,
+                members,
+                expected=_words(attribute, expected),
+                found=_words(attribute, found),
+                effect="published weights don't fit",
+                mend=mend,
+            )
+        )
+    return claims
+
+
+def _attributes(item: Item) -> tuple[str, str, str]:
+    one = item.difference
+    if one.attribute == "attention":
+        return one.attribute, str(one.expected is not None), str(one.found is not None)
+    return one.attribute, plain(one.expected), plain(one.found)
+
+
+def _words(attribute: str, value: str) -> str:
+    name = attribute.replace("_", " ")
+    if attribute == "pooled":
+        return "behind the global pool" if value.lower() == "true" else "before the global pool"
+    return {"true": name, "false": f"no {name}"}.get(value.lower(), f"{name} {value}")
+
+
+def anti_alias(case: Case) -> list[Claim]:
+    """A blur or pool that does the stride: a known variant in every stride-2 place, otherwise a mistake."""
+    items = [item for item in case.items("anti_alias") if item.both]
+    if not items:
+        return []
+    return [
+        claim(
+            case,
+            "anti-alias",
+            items,
+            severity=Severity.NOTE,
+            expected="the stride in the convolution" if items[0].found.anti_alias else "a blur does the stride",
+            found="a blur or pool behind the convolution does the stride"
+            if items[0].found.anti_alias
+            else "the convolution does it",
+            effect="the convolution works at the larger size: more multiply-adds",
+            mend="nothing, if it is meant",
+        )
+    ]

@@ -1,0 +1,95 @@
+"""All rules in their order: those that know a mistake by name first, those that only name an attribute last."""
+
+from __future__ import annotations
+
+from mobilenets.auditing.graph.nodes import Behaviour
+from mobilenets.auditing.rules import (
+    activations,
+    behaviour,
+    channels,
+    expansion,
+    form,
+    leftover,
+    network,
+    norm_values,
+    norms,
+    shortcuts,
+    squeeze,
+    stages,
+    strides,
+)
+from mobilenets.auditing.rules.case import Case, Rule
+from mobilenets.auditing.rules.finding import Claim
+from mobilenets.auditing.structure.comparison import Comparison
+
+# The order matters: a rule sees only what those before it have left.
+STRUCTURE: tuple[Rule, ...] = (
+    network.variant,
+    norms.folded,
+    expansion.first_version,
+    expansion.expansion_kept,
+    expansion.dense_for_depthwise,
+    expansion.repeats,
+    network.classes,
+    network.no_classifier,
+    channels.hidden_from_output,
+    channels.scaled_table,
+    channels.rounding,
+    channels.head,
+    stages.moved_borders,
+    channels.expand_ratio,
+    channels.channels,
+    strides.strides,
+    strides.small_form,
+    strides.last_map,
+    shortcuts.shortcuts,
+    shortcuts.after_the_sum,
+    activations.activations,
+    squeeze.presence,
+    squeeze.place,
+    squeeze.width,
+    squeeze.functions,
+    norms.norms,
+    norms.biases,
+    norm_values.eps,
+    norm_values.momentum,
+    form.kernels,
+    form.padding,
+    network.pooling,
+    form.others,
+    form.anti_alias,
+    network.final,
+    network.small_things,
+    leftover.unfolded,
+    leftover.layers,
+    leftover.rest,
+)
+BEHAVIOUR: tuple[Rule, ...] = (behaviour.training, behaviour.answers, behaviour.unused)
+
+
+def judge(
+    comparison: Comparison,
+    *,
+    seen: Behaviour | None = None,
+    front_end: str = "torch.export",
+    unused: tuple[tuple[str, int], ...] = (),
+) -> tuple[Claim, ...]:
+    """Every difference and every odd behaviour as a claim; each difference is in exactly one.
+
+    Args:
+        comparison: the network beside the published one.
+        seen: what probing it showed; None where nothing was run.
+        front_end: what read it, as `Graph.front_end`.
+        unused: paths and sizes of parameters no operator reads.
+    """
+    case = Case(comparison, seen, front_end, unused, comparison.differences)
+    stranger = leftover.stranger(case)
+    if stranger:
+        # What else there is to say of it would be said against a network it was never meant to be.
+        return tuple(stranger)
+    claims: list[Claim] = []
+    for rule in (*STRUCTURE, *BEHAVIOUR):
+        recognized = rule(case)
+        case = case.without(recognized)
+        claims += recognized
+    return tuple(claims)

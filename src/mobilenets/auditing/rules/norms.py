@@ -1,0 +1,133 @@
+"""Batch norm: missing, doubled, of another kind, folded away; and biases beside it."""
+
+from __future__ import annotations
+
+from mobilenets.auditing.rules.case import Case, Item
+from mobilenets.auditing.rules.finding import Claim, Severity
+from mobilenets.auditing.rules.wording import claim, grouped, note
+
+
+def folded(case: Case) -> list[Claim]:
+    """No batch norm at all and biases in its place: as exporters and fusion leave a network.
+
+    In a file some biases may be gone: exporters leave out those that are zero, as a fresh network's all are.
+    """
+    # The norm in front of an attention block follows no convolution it could be folded into.
+    plain = [layer for layer in case.found.layers if layer.attention is None]
+    in_file = case.is_file and not any(norm.kind == "batch" for layer in plain for norm in layer.norms)
+    if not case.found.folded_norms and not in_file:
+        return []
+    items = [
+        item
+        for item in case.items("norms", "bias")
+        if item.both and item.expected.norms and not item.found.norms and (item.found.bias or in_file)
+    ]
+    norms = [item for item in items if item.difference.attribute == "norms"]
+    # Attention is counted whole, its own norms among it: folded, it has fewer parameters and does the same work.
+    items += [item for item in case.items("attention") if item.both and _same_work(item)]
+    if not norms:
+        return []
+    return [
+        note(
+            case,
+            "norms-folded",
+            norms,
+            follows=items,
+            expected="batch norm behind every convolution",
+            found="none, but a bias in every convolution: folded for inference",
+            effect="a bias per channel counts as a parameter in place of scale and shift; the answers are the same",
+            mend="nothing in an exported or fused network; one that is trained like this has lost its batch norms",
+        )
+    ]
+
+
+def _same_work(item: Item) -> bool:
+    one, other = item.expected.attention, item.found.attention
+    return one is not None and other is not None and one.macs == other.macs and other.parameters < one.parameters
+
+
+def norms(case: Case) -> list[Claim]:
+    """Batch norms missing, doubled, extra or of another kind, each fault once with all its places."""
+    claims = []
+    items = [item for item in case.items("norms") if item.both]
+    for (name, expected, found), members in grouped(items, _key).items():
+        slots = {item.difference.slot for item in members}
+        # Without its norm a convolution may well have a bias; with one it needs none.
+        biases = [item for item in case.items("bias") if item.difference.slot in slots and name in WITH_BIAS]
+        claims.append(
+            claim(
+                case,
+                name,
+                members,
+                follows=biases,
+                expected=expected,
+                found=found,
+                effect=EFFECTS.get(name, ""),
+                mend=MENDS[name],
+            )
+        )
+    return claims
+
+
+WITH_BIAS = ("norm-missing", "norm-extra")
+EFFECTS = {
+    "norm-missing": "training is slower and less stable, and published weights don't fit",
+    "norm-doubled": "the second norm only repeats the first",
+    "norm-extra": "published weights don't fit",
+    "norm-kind": "published weights don't fit",
+    "norm-affine": "without scale and shift published weights don't fit",
+}
+MENDS = {
+    "norm-missing": "put a batch norm behind the convolution, and leave the convolution's bias out",
+    "norm-doubled": "keep one batch norm behind each convolution",
+    "norm-extra": "remove the norm; the layer keeps its bias",
+    "norm-kind": "use batch norm",
+    "norm-affine": "build the batch norm with affine=True",
+}
+
+
+def _key(item: Item) -> tuple[str, str, str]:
+    expected, found = item.expected.norms, item.found.norms
+    kinds = " + ".join(f"{norm.kind} norm" for norm in found) or "no norm behind the convolution"
+    wanted = " + ".join(f"{norm.kind} norm" for norm in expected) or "no norm"
+    if not found:
+        return "norm-missing", wanted, kinds
+    if not expected:
+        return "norm-extra", wanted, kinds
+    if len(found) > len(expected):
+        return "norm-doubled", wanted, kinds
+    if {norm.kind for norm in found} == {norm.kind for norm in expected}:
+        return "norm-affine", f"{wanted} with scale and shift", f"{kinds} without"
+    return "norm-kind", wanted, kinds
+
+
+def biases(case: Case) -> list[Claim]:
+    """A bias beside a batch norm, which subtracts it again; or none where nothing else shifts."""
+    beside = [item for item in case.items("bias") if item.both and item.found.bias]
+    missing = [item for item in case.items("bias") if item.both and not item.found.bias]
+    claims = []
+    if beside:
+        claims.append(
+            claim(
+                case,
+                "bias-with-norm",
+                beside,
+                expected="no bias: batch norm subtracts it again",
+                found="a bias in the convolution",
+                effect="parameters that learn nothing",
+                mend="build the convolution with bias=False",
+            )
+        )
+    if missing:
+        claims.append(
+            claim(
+                case,
+                "bias-missing",
+                missing,
+                severity=Severity.NOTE if case.is_file else Severity.ERROR,
+                expected="a bias",
+                found="none (exporters leave out a bias that is zero)" if case.is_file else "none",
+                mend="nothing, if it was zero" if case.is_file else "build the layer with bias=True",
+            )
+        )
+    return claims

@@ -1,0 +1,113 @@
+"""Shortcuts that are missing, extra or other than the plain sum; and an activation after the sum."""
+
+from __future__ import annotations
+
+from mobilenets.auditing.rules.case import Case, Item
+from mobilenets.auditing.rules.finding import Claim
+from mobilenets.auditing.rules.wording import claim, grouped, name_of
+from mobilenets.auditing.structure.layers import Shortcut, ShortcutKind
+
+RULE = "only where the block's stride is 1 and as many channels leave it as enter"
+NAMES = {
+    ShortcutKind.PROJECTED: "shortcut-projected",
+    ShortcutKind.POOLED: "shortcut-downsampled",
+    ShortcutKind.PADDED: "shortcut-padded",
+    ShortcutKind.SCALED: "shortcut-scaled",
+}
+FOUND = {
+    "shortcut-missing": "no shortcut",
+    "shortcut-extra": "a shortcut",
+    "shortcut-projected": "a shortcut through a convolution",
+    "shortcut-downsampled": "a shortcut around a stride-2 step, its input made smaller to fit",
+    "shortcut-padded": "a shortcut whose channels are padded or cut to fit",
+    "shortcut-scaled": "a shortcut that is not the plain input: scaled, or gone when its branch is zeroed",
+    "shortcut-place": "a shortcut from another layer",
+}
+MEND = {
+    "shortcut-missing": "add the block's input to its output where stride == 1 and in_channels == out_channels",
+    "shortcut-place": "add the block's own input: what enters its first layer",
+    "shortcut-scaled": "add the block's input as it is",
+}
+
+
+def shortcuts(case: Case) -> list[Claim]:
+    """Shortcuts by what is wrong with them, each kind once with all its places."""
+    items = [item for item in case.items("shortcut") if item.both]
+    claims = []
+    for (name, why), members in grouped(items, lambda item: (_name(case, item), _why(case, item))).items():
+        asked = members[0].expected.shortcut is not None
+        claims.append(
+            claim(
+                case,
+                name,
+                members,
+                expected="the block's input added to its output" if asked else _no_shortcut(case),
+                found=FOUND[name] + why,
+                effect="same shapes, other answers: published weights don't fit",
+                mend=MEND.get(name, _leave_out(case)),
+            )
+        )
+    return claims
+
+
+def _has_shortcuts(case: Case) -> bool:
+    return any(layer.shortcut is not None for layer in case.reference.chain.layers)
+
+
+def _no_shortcut(case: Case) -> str:
+    return f"no shortcut: {RULE}" if _has_shortcuts(case) else "no shortcut: this network has none"
+
+
+def _leave_out(case: Case) -> str:
+    if not _has_shortcuts(case):
+        return "leave the shortcut out"
+    return "leave the shortcut out unless stride == 1 and in_channels == out_channels"
+
+
+def _name(case: Case, item: Item) -> str:
+    expected, found = item.expected.shortcut, item.found.shortcut
+    if found is None:
+        return "shortcut-missing"
+    if found.kind is ShortcutKind.IDENTITY:
+        return "shortcut-extra" if expected is None else "shortcut-place"
+    if _smaller(case, item, found):
+        return "shortcut-downsampled"
+    return NAMES[found.kind]
+
+
+def _smaller(case: Case, item: Item, found: Shortcut) -> bool:
+    """It goes around a step that makes the map smaller."""
+    around = found.layer.stride > 1 if found.layer is not None else case.block_stride(item.block) > 1
+    return found.kind is ShortcutKind.POOLED or (item.block > 0 and around)
+
+
+def _why(case: Case, item: Item) -> str:
+    """The half of the condition that was looked at, where the other does not hold."""
+    if item.found.shortcut is None or not item.block or item.expected.shortcut is not None:
+        return ""
+    same_size = case.block_stride(item.block) == 1
+    same_channels = case.block_input(item.block) == case.block_output(item.block)
+    if same_size and not same_channels:
+        return " (taken on the stride alone: the channels differ)"
+    if same_channels and not same_size:
+        return " (taken on the channels alone: the stride is 2)"
+    return "" if same_size else " (neither stride nor channels allow one)"
+
+
+def after_the_sum(case: Case) -> list[Claim]:
+    """An activation on the sum of block and shortcut: the bottleneck is not linear any more."""
+    items = case.items("shortcut.activation_after")
+    return [
+        claim(
+            case,
+            "shortcut-activation",
+            members,
+            expected="no activation after the sum" if expected == "none" else f"{name_of(expected)} after the sum",
+            found=name_of(found),
+            effect="what is negative in the narrow tensor is thrown away",
+            mend="return the sum as it is: nothing follows the addition",
+        )
+        for (expected, found), members in grouped(
+            items, lambda item: (str(item.difference.expected), str(item.difference.found))
+        ).items()
+    ]

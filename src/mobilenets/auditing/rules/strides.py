@@ -1,0 +1,147 @@
+"""Strides in other places than the table's, fewer for small images, and the last map they leave."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from mobilenets.auditing.rules.case import Case, Item
+from mobilenets.auditing.rules.finding import Claim, Severity
+from mobilenets.auditing.rules.wording import claim, note, paper_of, source_of, stages_of
+from mobilenets.auditing.structure.published import reference
+from mobilenets.models.network import MIN_FEATURE_SIZE
+
+SMALL_INPUT_SOURCE = "stride plan for small images: the first stride-2 steps become 1 (the usual CIFAR form)"
+SHIFTED_EFFECT = (
+    "parameters stay identical, so neither a count nor a checkpoint shows it; every map behind the moved step has "
+    "another size, and weights trained for the table's strides don't answer right"
+)
+
+
+def strides(case: Case) -> list[Claim]:
+    """Steps moved, left out or added; early ones left out are the form for small images, a note."""
+    items = [item for item in case.items("stride") if item.both]
+    if not items:
+        return []
+    if _small_input(case):
+        return [_input_form(case, items)]
+    shorter = [item for item in items if item.found.stride < item.expected.stride]
+    longer = [item for item in items if item.found.stride > item.expected.stride]
+    follows = _shortcuts(case, items)
+    if math.prod(item.expected.stride for item in items) == math.prod(item.found.stride for item in items):
+        return [
+            claim(
+                case,
+                "stride-shifted",
+                items,
+                follows=follows,
+                expected=f"stride 2 in {stages_of(shorter)}",
+                found=f"stride 1 there, stride 2 in {stages_of(longer)}",
+                source=source_of(case, shorter),
+                effect=SHIFTED_EFFECT,
+                mend=f"move stride 2 from {stages_of(longer)} back to {stages_of(shorter)}",
+            )
+        ]
+    expected = ", ".join(dict.fromkeys(str(item.expected.stride) for item in items))
+    found = ", ".join(dict.fromkeys(str(item.found.stride) for item in items))
+    return [
+        claim(
+            case,
+            "strides",
+            items,
+            follows=follows,
+            expected=f"stride {expected} in {stages_of(items)}",
+            found=f"stride {found}",
+            effect="the maps behind have another size than the table's",
+            mend="take the stride from the table's row for its first block, 1 for its repeats",
+        )
+    ]
+
+
+def _small_input(case: Case) -> bool:
+    """The table's strides, but for the earliest steps, which became 1; a step or more is left.
+
+    Seen against the table for ImageNet, not against the reference, which may be planned for another small size.
+    """
+    published = case.reference
+    table = reference(published.name, width_mult=published.width_mult, imagenet_strides=True).chain.layers
+    left_out, later = 0, 0
+    for slot in case.comparison.slots:
+        if slot.reference_index is None or slot.found is None:
+            continue
+        expected = table[slot.reference_index].stride
+        if slot.found.stride == expected:
+            later += expected > 1
+        elif slot.found.stride == 1 and not later:
+            left_out += 1
+        else:
+            return False
+    return left_out > 0 and later > 0
+
+
+def _input_form(case: Case, items: Sequence[Item]) -> Claim:
+    factor = math.prod(layer.stride for layer in case.found.layers)
+    return note(
+        case,
+        "input-strides",
+        items,
+        expected=f"stride 2 in {stages_of(items)}",
+        found=f"stride 1: an image of 32 pixels leaves a map of {-(-32 // factor)}x{-(-32 // factor)}",
+        source=SMALL_INPUT_SOURCE,
+        effect="weights trained on ImageNet strides don't fit this form",
+        mend="nothing, for small images; audit with --image-size 32 to count at that size",
+    )
+
+
+def _shortcuts(case: Case, items: Sequence[Item]) -> list[Item]:
+    """Shortcuts there or not because of these strides."""
+    blocks = {item.block for item in items if item.block}
+    follows = []
+    for item in case.items("shortcut"):
+        fits = case.block_stride(item.block) == 1 and case.block_input(item.block) == case.block_output(item.block)
+        if item.both and item.block in blocks and fits == (item.found.shortcut is not None):
+            follows.append(item)
+    return follows
+
+
+def small_form(case: Case) -> list[Claim]:
+    """The strides are those for small images although nothing differs: the reference was chosen so."""
+    if not case.reference.small_input:
+        return []
+    return [
+        note(
+            case,
+            "input-strides",
+            [],
+            expected="the table's strides at 224 pixels",
+            found=f"those for small images: a last map of {case.found.pooling.map_size}x{case.found.pooling.map_size} "
+            f"from {case.found.image_size} pixels",
+            source=SMALL_INPUT_SOURCE,
+            mend="nothing",
+        )
+    ]
+
+
+def last_map(case: Case) -> list[Claim]:
+    """A last map of one place: the filters before it see padding, and pooling has nothing to do."""
+    size = case.found.pooling.map_size
+    if size >= MIN_FEATURE_SIZE or case.found.image_size < MIN_FEATURE_SIZE:
+        return []
+    expected = f"a last map of at least {MIN_FEATURE_SIZE}x{MIN_FEATURE_SIZE}"
+    found = f"{size}x{size} from images of {case.found.image_size} pixels"
+    mend = "give the first stride-2 steps stride 1 for small images, or feed larger ones"
+    where = case.found.pooling.path
+    if size > 1:
+        return [note(case, "last-map-small", [], expected=expected, found=found, source=paper_of(case), mend=mend)]
+    return [
+        Claim(
+            rule="last-map-1x1",
+            severity=Severity.ERROR,
+            where=(where,) if where else (),
+            expected=expected,
+            found=found,
+            source="the network's strides shrink the image 32 times; they are for images from 65 pixels up",
+            effect="a 3x3 filter on a 1x1 map sees its centre only, eight ninths of it are padding",
+            mend=mend,
+        )
+    ]

@@ -1,0 +1,250 @@
+"""What differs between the published chain and the found one, attribute by attribute, and the way across.
+
+Applying differences to the published layers turns them step by step into the found ones, which is how each gets its
+share of the parameters and multiply-adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from math import isclose
+from typing import Any
+
+from mobilenets.auditing.structure.comparison import Difference, Slot
+from mobilenets.auditing.structure.cost import out_channels
+from mobilenets.auditing.structure.layers import (
+    AttentionUnit,
+    BatchNorm,
+    Chain,
+    Grouping,
+    Layer,
+    Reference,
+    Shortcut,
+    SqueezeExcite,
+)
+
+PLAIN = (
+    "kernel",
+    "stride",
+    "grouping",
+    "groups",
+    "multiplier",
+    "dilation",
+    "padding",
+    "bias",
+    "activation",
+    "pooled",
+    "layer_scale",
+    "anti_alias",
+)
+"""Attributes of a layer compared as they are."""
+SQUEEZE = tuple(field.name for field in fields(SqueezeExcite) if field.name != "path")
+TOLERANCE = 1e-3
+"""Relative, of eps, momentum and rates: files keep them in 32 bits."""
+
+
+def differences(slots: Sequence[Slot], reference: Reference, found: Chain) -> tuple[Difference, ...]:
+    """All differences: the network's own first, then those of the layers in order.
+
+    Paths are no difference, nor are the channels of a depthwise layer (they follow from what enters it), a dropout or
+    momentum the source does not give, or a shortcut that starts elsewhere only because a layer is missing or extra.
+    """
+    layers = [difference for slot in slots for difference in _of_slot(slot, slots)]
+    return (*_of_network(reference.chain, found), *layers)
+
+
+@dataclass(frozen=True)
+class Patchwork:
+    """The published layers on their way to the found ones: a layer a slot, None where there is none now.
+
+    `starts`: of the shortcut on each slot, the slot where it starts.
+    """
+
+    slots: tuple[Slot, ...]
+    layers: tuple[Layer | None, ...]
+    starts: tuple[int | None, ...]
+    in_channels: int
+    pooling: str
+
+    def chain_layers(self) -> tuple[Layer, ...]:
+        """The layers there are, with the spans and depthwise channels that follow from the others."""
+        channels, layers = self.in_channels, []
+        for index, layer in enumerate(self.layers):
+            if layer is None:
+                continue
+            channels = out_channels(layer, channels)
+            start, shortcut = self.starts[index], layer.shortcut
+            if shortcut is not None and start is not None:
+                span = sum(other is not None for other in self.layers[start : index + 1])
+                shortcut = replace(shortcut, span=span)
+            layers.append(replace(layer, out_channels=channels, shortcut=shortcut))
+        return tuple(layers)
+
+
+def published(slots: Sequence[Slot], reference: Reference) -> Patchwork:
+    """The published layers, nothing applied yet."""
+    return Patchwork(
+        slots=tuple(slots),
+        layers=tuple(slot.expected for slot in slots),
+        starts=tuple(_common_start(slot, slots) for slot in slots),
+        in_channels=reference.chain.in_channels,
+        pooling=reference.chain.pooling.kind,
+    )
+
+
+def apply(patchwork: Patchwork, changes: Iterable[Difference]) -> Patchwork:
+    """The patchwork with these differences taken over from the found network."""
+    layers, starts = list(patchwork.layers), list(patchwork.starts)
+    own: dict[str, Any] = {}
+    # Layers come and go before their attributes change, and norms before their eps, in whatever order they are given.
+    first = {"layer": 0, "norms": 1}
+    for change in sorted(changes, key=lambda change: first.get(change.attribute, 2)):
+        if change.slot is None:
+            if change.attribute in ("in_channels", "pooling"):
+                own[change.attribute] = change.found
+            continue
+        slot, layer = patchwork.slots[change.slot], layers[change.slot]
+        if change.attribute == "layer":
+            layers[change.slot] = slot.found
+        elif layer is not None and slot.found is not None:
+            layers[change.slot] = _changed(layer, slot.found, change.attribute)
+        if change.attribute in ("layer", "shortcut"):
+            starts[change.slot] = _start(slot.found, change.slot, patchwork.slots, found=True)
+    return replace(patchwork, layers=tuple(layers), starts=tuple(starts), **own)
+
+
+def _changed(layer: Layer, found: Layer, attribute: str) -> Layer:
+    """The layer with one attribute as found."""
+    name, _, part = attribute.partition(".")
+    if name == "squeeze" and part:
+        if layer.squeeze is None or found.squeeze is None:
+            return layer
+        return replace(layer, squeeze=replace(layer.squeeze, **{part: getattr(found.squeeze, part)}))
+    if name == "shortcut" and part:
+        if layer.shortcut is None or found.shortcut is None:
+            return layer
+        return replace(layer, shortcut=replace(layer.shortcut, **{part: getattr(found.shortcut, part)}))
+    if name == "norms":
+        # Kinds and number only: what the norms share with the published ones stays.
+        return replace(layer, norms=tuple(_like(norm, layer.norms) for norm in found.norms))
+    if name in ("eps", "momentum"):
+        pairs = zip(layer.norms, found.norms, strict=False)
+        return replace(layer, norms=tuple(replace(norm, **{name: getattr(other, name)}) for norm, other in pairs))
+    return replace(layer, **{name: getattr(found, name)})
+
+
+def _like(norm: BatchNorm, published: Sequence[BatchNorm]) -> BatchNorm:
+    return replace(norm, eps=published[0].eps, momentum=published[0].momentum) if published else norm
+
+
+def _of_network(expected: Chain, found: Chain) -> list[Difference]:
+    pairs: list[tuple[str, object, object]] = [
+        ("in_channels", expected.in_channels, found.in_channels),
+        ("pooling", expected.pooling.kind, found.pooling.kind),
+        ("dropout", expected.dropout, expected.dropout if found.dropout is None else found.dropout),
+        ("drop_path", expected.drop_path, found.drop_path),
+        ("final", expected.final, found.final),
+        ("unfolded", (), found.unfolded),
+    ]
+    return [Difference(None, name, one, other) for name, one, other in pairs if not _same(one, other)]
+
+
+def _of_slot(slot: Slot, slots: Sequence[Slot]) -> list[Difference]:
+    expected, found = slot.expected, slot.found
+    if expected is None or found is None:
+        return [Difference(slot.index, "layer", expected, found)]
+    pairs = [(name, getattr(expected, name), getattr(found, name)) for name in PLAIN]
+    if found.grouping is not Grouping.DEPTHWISE:
+        pairs.insert(0, ("out_channels", expected.out_channels, found.out_channels))
+    pairs += [*_norm_pairs(expected, found), *_squeeze_pairs(expected.squeeze, found.squeeze)]
+    pairs.append(("attention", _pathless(expected.attention), _pathless(found.attention)))
+    unlike = [Difference(slot.index, name, one, other) for name, one, other in pairs if not _same(one, other)]
+    return unlike + _of_shortcut(slot, slots)
+
+
+def _norm_pairs(expected: Layer, found: Layer) -> list[tuple[str, object, object]]:
+    pairs: list[tuple[str, object, object]] = [("norms", _kinds(expected), _kinds(found))]
+    if not expected.norms or not found.norms:
+        return pairs
+    published = expected.norms[0]
+    eps = tuple(norm.eps for norm in found.norms)
+    pairs.append(("eps", (published.eps,) * len(eps), eps))
+    momentum = tuple(norm.momentum for norm in found.norms)
+    if published.momentum is not None and None not in momentum:
+        pairs.append(("momentum", (published.momentum,) * len(momentum), momentum))
+    return pairs
+
+
+def _kinds(layer: Layer) -> tuple[str, ...]:
+    return tuple(norm.kind if norm.affine else f"{norm.kind} without affine" for norm in layer.norms)
+
+
+def _squeeze_pairs(expected: SqueezeExcite | None, found: SqueezeExcite | None) -> list[tuple[str, object, object]]:
+    if expected is None or found is None:
+        return [("squeeze", expected, found)]
+    return [(f"squeeze.{name}", getattr(expected, name), getattr(found, name)) for name in SQUEEZE]
+
+
+def _pathless(unit: AttentionUnit | None) -> AttentionUnit | None:
+    return None if unit is None else replace(unit, path="")
+
+
+def _of_shortcut(slot: Slot, slots: Sequence[Slot]) -> list[Difference]:
+    """Presence, kind and start of the shortcut make one difference, what is done to the sum another."""
+    expected, found = _shortcut(slot.expected), _shortcut(slot.found)
+    unlike = []
+    if not _same_shortcut(slot, slots):
+        unlike.append(Difference(slot.index, "shortcut", expected, found))
+    elif expected is not None and found is not None and expected.activation_after != found.activation_after:
+        one, other = expected.activation_after, found.activation_after
+        unlike.append(Difference(slot.index, "shortcut.activation_after", one, other))
+    return unlike
+
+
+def _shortcut(layer: Layer | None) -> Shortcut | None:
+    return None if layer is None else layer.shortcut
+
+
+def _same_shortcut(slot: Slot, slots: Sequence[Slot]) -> bool:
+    expected, found = _shortcut(slot.expected), _shortcut(slot.found)
+    if expected is None or found is None:
+        return expected is found
+    starts = (
+        _start(slot.expected, slot.index, slots, found=False),
+        _start(slot.found, slot.index, slots, found=True),
+    )
+    return expected.kind is found.kind and _settled(starts[0], slots) == _settled(starts[1], slots)
+
+
+def _start(layer: Layer | None, index: int, slots: Sequence[Slot], *, found: bool) -> int | None:
+    """The slot at which the layer's shortcut starts; spans count only the layers of its own chain."""
+    if layer is None or layer.shortcut is None:
+        return None
+    own = [slot.index for slot in slots[: index + 1] if (slot.found if found else slot.expected) is not None]
+    return own[max(0, len(own) - layer.shortcut.span)]
+
+
+def _settled(start: int | None, slots: Sequence[Slot]) -> int | None:
+    """The next slot both chains have: a layer missing or extra at a block's start does not move its shortcut."""
+    while (
+        start is not None and start + 1 < len(slots) and (slots[start].expected is None or slots[start].found is None)
+    ):
+        start += 1
+    return start
+
+
+def _common_start(slot: Slot, slots: Sequence[Slot]) -> int | None:
+    expected = _start(slot.expected, slot.index, slots, found=False)
+    if expected is None or slot.found is None or not _same_shortcut(slot, slots):
+        return expected
+    found = _start(slot.found, slot.index, slots, found=True)
+    return expected if found is None else min(expected, found)
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
+    if isinstance(one, float) and isinstance(other, float):
+        return isclose(one, other, rel_tol=TOLERANCE, abs_tol=1e-12)
+    return one == other

@@ -1,0 +1,307 @@
+"""A chain being written: each node of the network in turn becomes a layer, or is hung on the last one.
+
+What has no place in a chain is kept with its path and parameters, never dropped and never a failure.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TypedDict, Unpack
+
+from mobilenets.auditing.graph.nodes import ChannelScale, Conv, Linear, Node, Norm, Pointwise, Pool, Softmax
+from mobilenets.auditing.graph.probe import name_activation
+from mobilenets.auditing.structure.convolutions import conv_layer, conv_weights, is_blur
+from mobilenets.auditing.structure.layers import AttentionUnit, BatchNorm, Layer, Pooling, Shortcut, SqueezeExcite
+from mobilenets.auditing.structure.wiring import Wiring
+
+SHARED = "weights shared with an earlier layer"
+
+
+class LayerChanges(TypedDict, total=False):
+    """The fields of a layer that nodes behind its convolution set."""
+
+    out_channels: int
+    stride: int
+    bias: bool
+    norms: tuple[BatchNorm, ...]
+    activation: str
+    squeeze: SqueezeExcite | None
+    shortcut: Shortcut | None
+    layer_scale: bool
+    attention: AttentionUnit | None
+    anti_alias: bool
+
+
+@dataclass
+class Draft:
+    """Layers so far, and the state that says what the next node means.
+
+    Attributes:
+        wiring: the simplified graph.
+        is_file: it was read from a file: its shapes are fixed, and constants can't be told from weights.
+        layers: from the stem on.
+        strays: what has no place: path, what it is, parameters.
+        placed: names of the nodes that have a place, or are among the strays.
+        pooling: how the last map became a vector; None before.
+        final: function after the last layer, when it is no plain activation.
+        at_branch: a shortcut reads the value here, so that what follows belongs to the branch, not to the last layer.
+    """
+
+    wiring: Wiring
+    is_file: bool
+    layers: list[Layer] = field(default_factory=list)
+    strays: list[tuple[str, str, int]] = field(default_factory=list)
+    placed: set[str] = field(default_factory=set)
+    pooling: Pooling | None = None
+    final: str = "none"
+    at_branch: bool = False
+    _behind_pool: bool = False
+    _input_norm: Node | None = None
+    _wants_projection: bool = False
+
+    def add(self, node: Node) -> None:
+        """Take the next node of the chain."""
+        self._drop_input_norm()
+        match node.operator:
+            case Conv():
+                self._convolution(node, node.operator)
+            case Linear():
+                self._linear(node, node.operator)
+            case Norm():
+                self._norm(node, node.operator)
+            case Pointwise():
+                self._function(node, node.operator)
+            case Pool():
+                self._pool(node, node.operator)
+            case ChannelScale():
+                self._channel_scale(node, node.operator)
+            case Softmax():
+                self._softmax(node, node.operator)
+            case _:
+                self.stray(node, describe(node))
+
+    def stray(self, node: Node, what: str) -> None:
+        """Keep a node that has no place in a chain, once."""
+        if node.name not in self.placed:
+            self.strays.append((node.path, what, node.parameters))
+            self.placed.add(node.name)
+
+    def amend(self, **changes: Unpack[LayerChanges]) -> None:
+        """Hang something on the last layer."""
+        self.layers[-1] = replace(self.layers[-1], **changes)
+
+    @property
+    def takes_squeeze(self) -> bool:
+        """Whether squeeze-and-excitation may hang on the last layer."""
+        if not self.layers or self.at_branch or self._behind_pool:
+            return False
+        return self.layers[-1].squeeze is None and self.layers[-1].shortcut is None
+
+    def add_attention(self, unit: AttentionUnit, out_channels: int) -> None:
+        """Take an attention block; a normalization in front and the 1x1 projection behind it become part of it."""
+        norm = self._input_norm
+        self._input_norm = None
+        norms = () if norm is None else (_batch_norm(norm),)
+        self.layers.append(Layer(out_channels, norms=norms, attention=unit, path=unit.path))
+        self.at_branch, self._behind_pool, self._wants_projection = False, False, True
+
+    def finish(self) -> None:
+        """Take leave of what still waits for a node that did not come."""
+        self._drop_input_norm()
+
+    def _drop_input_norm(self) -> None:
+        if self._input_norm is not None:
+            norm, self._input_norm = self._input_norm, None
+            self.placed.discard(norm.name)
+            self.stray(norm, "normalization in front of a convolution")
+
+    def _convolution(self, node: Node, operator: Conv) -> None:
+        if self._projects(node, operator):
+            return
+        if self.layers and is_blur(node, self.wiring, is_file=self.is_file) and self._takes_stride(operator.stride):
+            self.placed.add(node.name)
+            return
+        layer = conv_layer(node, operator, self.wiring.shape(node.inputs[0]))
+        self._append(node, operator, replace(layer, pooled=self.pooling is not None))
+
+    def _linear(self, node: Node, operator: Linear) -> None:
+        if self._projects(node, operator):
+            return
+        shape = self.wiring.shape(node.inputs[0])
+        places = math.prod(shape[2:])
+        if self.pooling is None and (places == 1 or operator.in_features == shape[1] * places):
+            self.pooling = Pooling("flatten", shape[2] if len(shape) > 2 else 1, node.path)
+        pooled = self.pooling is not None
+        self._append(node, operator, Layer(operator.out_features, bias=operator.bias, pooled=pooled, path=node.path))
+
+    def _append(self, node: Node, operator: Conv | Linear, layer: Layer) -> None:
+        if node.parameters == 0:
+            # Counted where they are first read; taken off again, so that the sums stay exact.
+            self.strays.append((node.path, SHARED, -conv_weights(operator)))
+        self.layers.append(layer)
+        self.placed.add(node.name)
+        self.at_branch, self._behind_pool, self._wants_projection = False, False, False
+
+    def _projects(self, node: Node, operator: Conv | Linear) -> bool:
+        """Take the 1x1 convolution behind attention as its output projection."""
+        if not self._wants_projection or self.layers[-1].attention is None:
+            return False
+        self._wants_projection = False
+        if isinstance(operator, Conv) and (operator.kernel != (1, 1) or operator.groups > 1):
+            return False
+        unit = self.layers[-1].attention
+        macs = unit.macs + math.prod(node.shape[1:]) * (
+            operator.in_channels if isinstance(operator, Conv) else operator.in_features
+        )
+        out_channels = operator.out_channels if isinstance(operator, Conv) else operator.out_features
+        unit = replace(unit, parameters=unit.parameters + node.parameters, macs=macs)
+        self.amend(attention=unit, out_channels=out_channels)
+        self.placed.add(node.name)
+        return True
+
+    def _takes_stride(self, stride: tuple[int, int]) -> bool:
+        """Let a blur or pool take the stride the last layer did not."""
+        layer = self.layers[-1]
+        if max(stride) == 1 or layer.stride > 1 or layer.anti_alias or layer.shortcut or self.at_branch:
+            return False
+        self.amend(stride=max(stride), anti_alias=True)
+        return True
+
+    def _norm(self, node: Node, operator: Norm) -> None:
+        if self.at_branch and self._input_norm is None:
+            # Before attention; anywhere else `add` finds that it has no place.
+            self._input_norm = node
+            self.placed.add(node.name)
+            return
+        if not self.layers and operator.kind == "affine":
+            self._preamble(node)
+        elif not self.layers:
+            self.stray(node, "normalization in front of the first convolution")
+        elif self._behind_pool or not _open(self.layers[-1]):
+            self.stray(node, f"{operator.kind} normalization where none belongs")
+        elif self.layers[-1].attention is not None:
+            unit = self.layers[-1].attention
+            self.amend(attention=replace(unit, parameters=unit.parameters + node.parameters))
+            self.placed.add(node.name)
+        else:
+            if node.parameters == 0 and operator.affine:
+                self.strays.append((node.path, SHARED, -2 * operator.channels))
+            self.amend(norms=(*self.layers[-1].norms, _batch_norm(node)))
+            self.placed.add(node.name)
+
+    def _function(self, node: Node, operator: Pointwise) -> None:
+        if not self.layers:
+            self._preamble(node)
+            return
+        name = name_activation(operator.function)
+        if name == "none" and not node.parameters:
+            self.placed.add(node.name)
+            return
+        layer = self.layers[-1]
+        if node.parameters:
+            self.stray(node, f"{name} with weights of its own")
+        if self.at_branch:
+            self.stray(node, f"{name} on the branch alone, not on the shortcut beside it")
+        self.placed.add(node.name)
+        if self._behind_pool:
+            self._append_final(node, name)
+        elif layer.shortcut is not None:
+            self._after_sum(node, layer.shortcut, name)
+        elif layer.activation != "none":
+            self._second_function(node, layer, name)
+        elif layer.squeeze is not None:
+            self.amend(activation=name, squeeze=replace(layer.squeeze, before_activation=True))
+        else:
+            self.amend(activation=name)
+
+    def _append_final(self, node: Node, name: str) -> None:
+        if node.name == self.wiring.output:
+            self.final = name
+        else:
+            self.strays.append((node.path, f"{name} behind the pool", 0))
+
+    def _after_sum(self, node: Node, shortcut: Shortcut, name: str) -> None:
+        if shortcut.activation_after == "none":
+            self.amend(shortcut=replace(shortcut, activation_after=name))
+        else:
+            self.strays.append((node.path, f"a second function, {name}, after the sum", 0))
+
+    def _second_function(self, node: Node, layer: Layer, name: str) -> None:
+        if node.name == self.wiring.output:
+            self.final = name
+        else:
+            self.strays.append((node.path, f"{name} after {layer.activation}", 0))
+
+    def _preamble(self, node: Node) -> None:
+        """Scaling of the input in front of the first convolution: preprocessing, no part of the network."""
+        if node.parameters:
+            self.stray(node, "learnt scale of the input")
+        self.placed.add(node.name)
+
+    def _pool(self, node: Node, operator: Pool) -> None:
+        shape = self.wiring.shape(node.inputs[0])
+        if self.pooling is not None and math.prod(shape[2:]) == 1:
+            self.placed.add(node.name)  # of one place only: changes nothing
+        elif self.layers and self.pooling is None and math.prod(node.shape[2:]) == 1:
+            self.pooling = Pooling(self._pooling_kind(operator, shape), shape[2], node.path)
+            self.placed.add(node.name)
+            self._behind_pool = True
+        elif self.layers and operator.kind == "average" and self._takes_stride(operator.stride):
+            self.placed.add(node.name)
+        else:
+            self.stray(node, f"{operator.kind} pool of {operator.window[0]}x{operator.window[1]}")
+
+    def _pooling_kind(self, operator: Pool, shape: tuple[int, ...]) -> str:
+        if operator.kind != "average":
+            return "max"
+        if operator.adaptive:
+            return "global"
+        covers = operator.window[0] >= shape[2] and operator.window[1] >= shape[3]
+        # A file has one size of images: a window over the whole map is the global pool it was exported from.
+        return "fixed" if not self.is_file else "global" if covers else "other"
+
+    def _channel_scale(self, node: Node, operator: ChannelScale) -> None:
+        if not self.layers:
+            self._preamble(node)
+            return
+        layer = self.layers[-1]
+        if operator.shift and node.parameters and self._takes_bias(layer):
+            self.amend(bias=True)
+            self.placed.add(node.name)
+            return
+        free = layer.shortcut is None and not layer.layer_scale and not self._behind_pool and not self.at_branch
+        if operator.shift or not node.parameters or not free:
+            self.stray(node, "learnt shift per channel" if operator.shift else "factor per channel")
+        else:
+            self.amend(layer_scale=True)
+            self.placed.add(node.name)
+
+    def _takes_bias(self, layer: Layer) -> bool:
+        """Whether a learnt shift is the bias of the last layer, written as a sum of its own: `x @ w.T + b`."""
+        closed = layer.bias or layer.norms or layer.attention or self._behind_pool or self.at_branch
+        return not closed and _open(layer)
+
+    def _softmax(self, node: Node, operator: Softmax) -> None:
+        if node.name == self.wiring.output:
+            self.final = "log_softmax" if operator.log else "softmax"
+            self.placed.add(node.name)
+        else:
+            self.stray(node, "softmax inside the network")
+
+
+def describe(node: Node) -> str:
+    """What a node is, for people: its kind, of an unknown one the framework's own name."""
+    label: str = getattr(node.operator, "label", "")
+    return label or type(node.operator).__name__.lower()
+
+
+def _open(layer: Layer) -> bool:
+    """Whether a normalization may still follow directly."""
+    return layer.activation == "none" and not (layer.squeeze or layer.shortcut or layer.layer_scale)
+
+
+def _batch_norm(node: Node) -> BatchNorm:
+    operator = node.operator
+    assert isinstance(operator, Norm)
+    return BatchNorm(operator.eps, operator.momentum, operator.kind, operator.affine, node.path)

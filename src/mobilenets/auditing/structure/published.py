@@ -1,0 +1,185 @@
+"""The published networks as references: the chain each folds into, and the table row of every layer."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from mobilenets.auditing.structure.layers import Chain, Layer, Place, Pooling, Reference
+from mobilenets.auditing.structure.network_chain import PlacedLayer, placed_layers
+from mobilenets.auditing.structure.table_rows import paper
+from mobilenets.auditing.structure.variants import VARIANTS, apply_variant, catalogue, counted
+from mobilenets.errors import AuditError
+from mobilenets.models.config import OptionValue
+from mobilenets.models.network import MobileNet
+from mobilenets.models.registry import create_model, list_models
+
+IMAGENET_SIZE = 224
+SMALL_SIZE = 32
+"""Side of the images of CIFAR, for which the first two strides of 2 become 1."""
+
+_Options = tuple[tuple[str, OptionValue], ...]
+
+
+def reference(
+    name: str,
+    *,
+    width_mult: float = 1.0,
+    image_size: int = IMAGENET_SIZE,
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    imagenet_strides: bool | None = None,
+    **options: OptionValue,
+) -> Reference:
+    """A published network, or a known variant, as a chain of layers with their places.
+
+    Args:
+        name: a registered name, or one of `variants.VARIANTS`.
+        width_mult: factor on the channels.
+        image_size: side of the images in pixels.
+        num_classes: outputs of the classifier.
+        in_channels: channels of the images.
+        imagenet_strides: the table's strides whatever the images (True), those for small images (False), or what
+            `create_model` plans for this size (None).
+        **options: of `create_model` that only this network has; `dropout` too.
+
+    Raises:
+        AuditError: there is no network of that name; the message suggests one.
+        ModelError: an argument is not valid.
+    """
+    plan_size = _plan_size(image_size, imagenet_strides)
+    return _reference(
+        name, float(width_mult), image_size, num_classes, in_channels, plan_size, tuple(sorted(options.items()))
+    )
+
+
+def without_paths(chain: Chain) -> Chain:
+    """The chain with every path empty: what two networks have in common, however their code is cut into modules."""
+    bare: Chain = _bare(chain)
+    return bare
+
+
+def _bare(value: Any) -> Any:
+    """A record with its `path` emptied, and those within it."""
+    if isinstance(value, tuple):
+        return tuple(_bare(item) for item in value)
+    if not hasattr(value, "__dataclass_fields__"):
+        return value
+    fields = {key: _bare(getattr(value, key)) for key in value.__dataclass_fields__}
+    if "path" in fields:
+        fields["path"] = ""
+    return type(value)(**fields)
+
+
+def _plan_size(image_size: int, imagenet_strides: bool | None) -> int:
+    if imagenet_strides is None:
+        return image_size
+    return max(IMAGENET_SIZE, image_size) if imagenet_strides else min(SMALL_SIZE, image_size)
+
+
+@lru_cache(maxsize=1024)
+def _reference(
+    name: str,
+    width_mult: float,
+    image_size: int,
+    num_classes: int,
+    in_channels: int,
+    plan_size: int,
+    options: _Options,
+) -> Reference:
+    variant = VARIANTS.get(name)
+    if variant is not None:
+        base = _reference(variant.base, width_mult, image_size, num_classes, in_channels, plan_size, options)
+        return apply_variant(name, variant, base)
+    if name not in list_models():
+        raise AuditError(_unknown(name))
+    model = _model(name, width_mult, in_channels, plan_size, options)
+    placed = placed_layers(model, image_size)
+    layers = (*(one.layer for one in placed[:-1]), _with_classes(placed[-1].layer, num_classes))
+    return Reference(
+        name=name,
+        width_mult=width_mult,
+        options=options,
+        small_input=math.prod(layer.stride for layer in layers) < _reduction(name),
+        chain=_chain(layers, model, in_channels, image_size),
+        places=_places(name, placed),
+    )
+
+
+def _with_classes(classifier: Layer, num_classes: int) -> Layer:
+    return Layer(num_classes, bias=classifier.bias, pooled=True)
+
+
+def _chain(layers: Sequence[Layer], model: MobileNet, in_channels: int, image_size: int) -> Chain:
+    """The chain, with the multiply-adds at this size and the network's own parameters at this number of classes."""
+    map_size = image_size
+    for layer in layers:
+        map_size = map_size if layer.pooled else -(-map_size // layer.stride)
+    chain = Chain(
+        layers=tuple(layers),
+        in_channels=in_channels,
+        image_size=image_size,
+        pooling=Pooling("global", map_size),
+        dropout=model.dropout.p,
+        drop_path=0.0,
+        final="none",
+        parameters=0,
+        macs=0,
+    )
+    return counted(chain)
+
+
+def _places(name: str, placed: Sequence[PlacedLayer]) -> tuple[Place, ...]:
+    table = paper(name)
+    if table is None:
+        return tuple(Place(one.block, one.part, f"the network {name}", one.in_channels) for one in placed)
+    return tuple(
+        Place(one.block, one.part, table.source(one.block, one.part), one.in_channels, table.expand_ratio(one.block))
+        for one in placed
+    )
+
+
+@lru_cache(maxsize=256)
+def _model(name: str, width_mult: float, in_channels: int, plan_size: int, options: _Options) -> MobileNet:
+    """The network without weights: its classifier's outputs are replaced later, so that one serves all class counts."""
+    given: dict[str, Any] = dict(options)
+    with _WithoutWeights():
+        return create_model(name, width_mult=width_mult, in_channels=in_channels, image_size=plan_size, **given)
+
+
+class _WithoutWeights(TorchFunctionMode):
+    """Builds modules on PyTorch's meta device and leaves out their initialisation, most of the time building takes."""
+
+    _factories = (torch.empty, torch.ones, torch.zeros, torch.tensor)
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Make new tensors on the meta device; let functions that fill a tensor in place do nothing."""
+        given = kwargs or {}
+        if func in self._factories:
+            return func(*args, **{**given, "device": "meta"})
+        name: str = getattr(func, "__name__", "")
+        if name.endswith("_") and not name.endswith("__"):
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
+@lru_cache(maxsize=64)
+def _reduction(name: str) -> int:
+    """How much smaller than the image the table's last map is, on each side."""
+    model = _model(name, 1.0, 3, IMAGENET_SIZE, ())
+    return math.prod(placed.layer.stride for placed in placed_layers(model, IMAGENET_SIZE))
+
+
+def _unknown(name: str) -> str:
+    names = tuple(catalogue())
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(names)}"
+    return f"there is no published network {name!r}: {hint}"

@@ -1,0 +1,112 @@
+"""Exported networks fold into the same chain: norms kept, norms folded away, and Google's quantized files."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mobilenets.auditing.graph.onnx import onnx_graph
+from mobilenets.auditing.graph.tflite import tflite_graph
+from mobilenets.auditing.rules.accounting import account
+from mobilenets.auditing.rules.finding import Severity
+from mobilenets.auditing.rules.judge import judge
+from mobilenets.auditing.structure.fold import fold
+from mobilenets.auditing.structure.layers import Chain, Layer, Padding
+from mobilenets.auditing.structure.nearest import compare
+from mobilenets.auditing.structure.published import reference, without_paths
+from mobilenets.models.registry import create_model
+
+GOOGLE = Path(__file__).parents[4] / "shared" / "data" / "google"
+SIZE = 32
+
+
+def exported(network: nn.Module, path: Path, *, folded: bool) -> Path:
+    """The network as ONNX; unless `folded`, by the older exporter that can keep every batch norm."""
+    image = (torch.zeros(1, 3, SIZE, SIZE),)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        if folded:
+            torch.onnx.export(network.eval(), image, path, dynamo=True, verbose=False)
+        else:
+            kept = {"do_constant_folding": False, "training": torch.onnx.TrainingMode.PRESERVE}
+            torch.onnx.export(network.eval(), image, path, dynamo=False, **kept)
+    return path
+
+
+def with_random_biases(network: nn.Module) -> nn.Module:
+    """The exporter drops biases of zero, which a fresh network has everywhere."""
+    with torch.no_grad():
+        for tensor in (*network.parameters(), *network.buffers()):
+            if tensor.ndim == 1:
+                tensor.uniform_(0.5, 1.5)
+    return network
+
+
+def without_norms(chain: Chain) -> Chain:
+    """What is left of a chain when norms are folded into biases."""
+    return replace(chain, layers=tuple(_without_norms(layer) for layer in chain.layers), parameters=0, dropout=None)
+
+
+def _without_norms(layer: Layer) -> Layer:
+    return replace(layer, norms=(), bias=layer.attention is None)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_large"])
+def test_an_export_with_norms_is_the_same_chain(name: str, tmp_path: Path) -> None:
+    path = exported(create_model(name, image_size=SIZE), tmp_path / "network.onnx", folded=False)
+    published = reference(name, image_size=SIZE).chain
+    assert replace(without_paths(fold(onnx_graph(path))), dropout=published.dropout) == published
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mobilenet_v4_conv_small"])
+def test_an_export_with_folded_norms_is_the_same_but_for_them(name: str, tmp_path: Path) -> None:
+    network = with_random_biases(create_model(name, image_size=SIZE))
+    found = without_paths(fold(onnx_graph(exported(network, tmp_path / "network.onnx", folded=True))))
+    published = reference(name, image_size=SIZE).chain
+    assert found.folded_norms
+    assert all(layer.bias and not layer.norms for layer in found.layers)
+    assert without_norms(replace(found, folded_norms=False)) == without_norms(published)
+    biases = sum(layer.out_channels for layer in published.layers if layer.norms)
+    assert found.parameters == published.parameters - biases
+
+
+def test_a_fresh_export_counts_as_folded_though_its_zero_biases_are_dropped(tmp_path: Path) -> None:
+    path = exported(create_model("mobilenet_v2", image_size=SIZE), tmp_path / "network.onnx", folded=True)
+    chain = fold(onnx_graph(path))
+    assert chain.folded_norms
+    published = reference("mobilenet_v2", image_size=SIZE).chain
+    assert without_norms(without_paths(chain)).layers == without_norms(published).layers
+
+
+@pytest.mark.skipif(not GOOGLE.is_dir(), reason="Google's files are not here")
+@pytest.mark.parametrize(
+    ("file", "name", "width_mult", "image_size"),
+    [
+        ("mobilenet_v1_0.25_128_quant.tflite", "mobilenet_v1", 0.25, 128),
+        ("mobilenet_v2_1.0_224_quant.tflite", "mobilenet_v2", 1.0, 224),
+    ],
+)
+def test_googles_files_are_the_published_networks(file: str, name: str, width_mult: float, image_size: int) -> None:
+    found = without_paths(fold(tflite_graph(GOOGLE / file)))
+    options = {"activation": "relu6"} if name == "mobilenet_v1" else {}
+    published = reference(
+        name, width_mult=width_mult, image_size=image_size, num_classes=1001, padding="same", **options
+    ).chain
+    assert (found.final, found.folded_norms, found.dropout, found.unfolded) == ("softmax", True, None, ())
+    assert {layer.padding for layer in found.layers if layer.stride == 2} == {Padding.SAME}
+    assert without_norms(replace(found, final="none", folded_norms=False)) == without_norms(published)
+
+
+def test_a_fresh_hybrid_exported_and_folded_is_the_published_one(tmp_path: Path) -> None:
+    # Its layer scales are equal vectors stored once, its zero biases are dropped, and its attention keeps its norms.
+    path = exported(create_model("mobilenet_v4_hybrid_medium"), tmp_path / "hybrid.onnx", folded=True)
+    comparison = compare(fold(onnx_graph(path)))
+    findings, parameters, macs = account(comparison, judge(comparison, front_end="ONNX"))
+    assert {finding.claim.rule for finding in findings if finding.claim.severity is Severity.ERROR} <= {"last-map-1x1"}
+    assert (parameters, macs) == (0, 0)
+    assert comparison.found.macs == comparison.reference.chain.macs

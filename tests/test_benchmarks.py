@@ -1,0 +1,32 @@
+"""What the benchmarks' results must hold: the aims of the audit and of imported weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+
+
+def load(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_the_audit_finds_the_mutants_bugs_and_leaves_correct_networks_alone() -> None:
+    result = load("audit_mutants")
+    assert result["mutants"] >= 200
+    assert result["recall"] >= 0.98
+    assert result["precision"] >= 0.98
+    assert result["false_alarms"] == 0
+    assert result["sums_that_close"] >= 0.99 * result["mutants"]
+
+
+@pytest.mark.parametrize("file", ["mobilenet_v1_0.25_128_quant.tflite", "mobilenet_v2_1.0_224_quant.tflite"])
+def test_imported_networks_answer_as_the_files_they_come_from(file: str) -> None:
+    row = load("tflite_agreement")["files"][file]
+    assert row["images"] == 500
+    assert abs(row["ours_top1"] - row["litert_top1"]) <= 1.5
+    assert row["agreement"] >= 93
