@@ -70,7 +70,7 @@ def pixel_bugs() -> Iterator[Bug]:
         ("strides", "stride-shifted"),
         (V1,),
         ("strides",),
-        recipe=lambda r: with_row(r, 12, stride=2),
+        recipe=lambda r: with_row(r, len(r.rows) - 1, stride=2),
         small=False,
     )
     yield Bug(
