@@ -181,3 +181,20 @@ def test_another_familys_network_has_one_clear_answer(name: str) -> None:
     found = audit(getattr(torchvision.models, name)(), image_size=96)
     assert [finding.claim.rule for finding in found.findings] == ["not-a-mobilenet"]
     assert (found.unexplained_parameters, found.unexplained_macs) == (0, 0)
+
+
+def test_the_published_widths_tell_the_network_even_if_every_filter_is_wrong() -> None:
+    found = audit(wrong_filters(torchvision.models.mobilenet_v2(num_classes=10)), image_size=64)
+    assert found.comparison.reference.name == "mobilenet_v2"
+    assert {finding.claim.rule for finding in found.errors} == {"kernel", "dense-for-depthwise"}
+
+
+def wrong_filters(network: nn.Module) -> nn.Module:
+    """Every depthwise 3x3 filter made a dense 5x5."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Conv2d) and child.groups > 1:
+                stride = child.stride[0]
+                wrong = nn.Conv2d(child.in_channels, child.out_channels, 5, stride, 2, bias=False)
+                setattr(module, name, wrong)
+    return network
