@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mobilenets.report.labels import Box, place_labels
@@ -15,6 +15,7 @@ inside_area = st.tuples(st.floats(0.0, 370.0), st.floats(0.0, 280.0))
 
 
 @settings(deadline=None, max_examples=60)
+@example(points=[(0.0, 0.0), (10.0, 6.19921875), (87.0, 0.0), (87.5, 9.703125)], width=26.25)
 @given(points=st.lists(inside_area, min_size=1, max_size=12), width=st.floats(20.0, 150.0))
 def test_up_to_twelve_labels_stay_inside_and_apart(points: list[tuple[float, float]], width: float) -> None:
     boxes = place_labels(points, [(width, 14.0)] * len(points), AREA)

@@ -40,6 +40,8 @@ class Box:
         return math.hypot(dx, dy)
 
 
+_ROUNDING = 1e-9
+"""Area that boxes side by side may seem to share."""
 # Beside the point reads best, then above and below; the corners come last.
 _DIRECTIONS = (0, 180, 90, 270, 30, 330, 150, 210, 60, 300, 120, 240)
 
@@ -69,17 +71,22 @@ def place_labels(
     marks = [Box(x - gap / 2, y - gap / 2, x + gap / 2, y + gap / 2) for x, y in points]
     placed: dict[int, Box] = {}
     for index in sorted(range(len(points)), key=lambda i: _elbow_room(points, i)):
-        taken = [*placed.values(), *marks, *texts]
-        # A label on a label can't be read; one across an error bar can.
+        words = [*placed.values(), *texts]
+        # A label on a label can't be read, however little of it; one across an error bar can.
         placed[index] = min(
             _candidates(points[index], sizes[index], area, gap),
             key=lambda box: (
-                1000.0 * sum(box.overlap(other) for other in taken)
+                1000.0 * sum(_touching(box, other) + box.overlap(other) for other in words)
+                + 1000.0 * sum(box.overlap(other) for other in marks)
                 + 0.4 * sum(box.overlap(other) for other in bars)
                 + _stray(box, index, points)
             ),
         )
     return [placed[index] for index in range(len(points))]
+
+
+def _touching(box: Box, other: Box) -> bool:
+    return box.overlap(other) > _ROUNDING
 
 
 def _elbow_room(points: Sequence[Point], index: int) -> float:
