@@ -1,1 +1,1 @@
-"""What a network is made of and costs, read from the network itself."""
+"""What a network is made of and costs, and how far it is the published one: counts, the audit, published figures."""
