@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from mobilenets.benchmark.latency import measure_latency
+from mobilenets.benchmarking.latency import measure_latency
 from mobilenets.cli.main import VERBS
 
 ROUNDS = 20

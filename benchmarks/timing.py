@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mobilenets.benchmark.latency import round_order
+from mobilenets.benchmarking.latency import round_order
 from mobilenets.training.device import processor_name
 
 RESULTS = Path(__file__).parent / "results"

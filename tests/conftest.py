@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mobilenets.data.datasets import Dataset, load_dataset
@@ -25,3 +27,19 @@ def digits() -> Dataset:
 def few_digits(digits: Dataset) -> PreparedImages:
     """The first 96 training digits at 8x8: a data set an epoch of which takes a blink."""
     return prepare(digits.train.take(range(96)), Preprocessing(image_size=8))
+
+
+@pytest.fixture(scope="session")
+def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported network without training: a MobileNetV2 for 16x16 images and 3 classes."""
+    import torch
+
+    from mobilenets.exporting.onnx import export_onnx
+    from mobilenets.models.registry import create_model
+    from mobilenets.preprocessing import Preprocessing
+
+    torch.manual_seed(0)
+    model = create_model("mobilenet_v2", num_classes=3, width_mult=0.35, image_size=16)
+    path = tmp_path_factory.mktemp("exported") / "model.onnx"
+    export_onnx(model, path, preprocessing=Preprocessing(image_size=16), classes=("a", "b", "c"))
+    return path

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mobilenets.errors import MobilenetsError
     from mobilenets.evaluation.evaluate import evaluate
     from mobilenets.evaluation.results import Bounds
-    from mobilenets.export.onnx import export_onnx
+    from mobilenets.exporting.onnx import export_onnx
     from mobilenets.models.registry import create_from_weights, create_model, list_models
     from mobilenets.models.saved import load_network
     from mobilenets.preprocessing import Preprocessing
@@ -60,7 +60,7 @@ _HOMES = {
     "create_from_weights": "models.registry",
     "create_model": "models.registry",
     "evaluate": "evaluation.evaluate",
-    "export_onnx": "export.onnx",
+    "export_onnx": "exporting.onnx",
     "list_models": "models.registry",
     "load_dataset": "data.datasets",
     "load_network": "models.saved",

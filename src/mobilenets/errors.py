@@ -8,7 +8,10 @@
     ├── AuditError                a target that can't be audited
     ├── RecipeError               an unknown recipe, field or value
     ├── RunError                  a run or report folder that is missing, damaged or of another experiment
+    ├── ArtifactError             an exported file that is missing, damaged, foreign, or no longer answers as it did
+    ├── BackendError              a runtime that can't run this file, or not in this way
     ├── ExportError               an exported file that does not answer as the network did
+    ├── QuantizationError         no 8-bit network keeps the accuracy asked for
     ├── DeviceError               a device that is not there
     ├── MissingExtraError         a feature whose optional dependencies are not installed
     └── TrainingError             training that can't go on
@@ -87,6 +90,20 @@ class RunError(MobilenetsError):
 
 class ExportError(MobilenetsError):
     """An exported file whose answers differ from the network's."""
+
+    exit_code = 1
+
+
+class ArtifactError(MobilenetsError):
+    """An exported file that is missing, damaged, not written by mobilenets, or whose golden pairs no longer hold."""
+
+
+class BackendError(MobilenetsError):
+    """A runtime that can't run this file or not in this way; the message lists what can."""
+
+
+class QuantizationError(MobilenetsError):
+    """No 8-bit network within the drop allowed; the message says how near the best came."""
 
     exit_code = 1
 

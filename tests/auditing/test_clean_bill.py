@@ -13,7 +13,7 @@ from torch import nn
 
 from mobilenets.auditing.audit import audit
 from mobilenets.auditing.rules.finding import Audit
-from mobilenets.export.onnx import export_onnx
+from mobilenets.exporting.onnx import export_onnx
 from mobilenets.models.registry import create_model, list_models
 from mobilenets.preprocessing import Preprocessing
 

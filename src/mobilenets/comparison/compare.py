@@ -33,7 +33,7 @@ from mobilenets.evaluation.choose import choose
 from mobilenets.evaluation.evaluate import Predictions
 from mobilenets.evaluation.results import Bounds, Comparison, DataSummary, Interval, NetworkRow, SeedRun
 from mobilenets.evaluation.significance import compare_all, mean_interval, proportion_interval, top1_interval
-from mobilenets.export.onnx import require_exporter
+from mobilenets.exporting.onnx import require_exporter
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.report.page import write_page
 from mobilenets.report.plots import summary_png

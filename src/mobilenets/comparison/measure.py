@@ -17,14 +17,14 @@ from pathlib import Path
 import torch
 
 from mobilenets.auditing.count import count
-from mobilenets.benchmark.footprint import peak_memory_mb
-from mobilenets.benchmark.latency import measure_latency
-from mobilenets.benchmark.session import open_session, predict_function
+from mobilenets.benchmarking.footprint import peak_memory_mb
+from mobilenets.benchmarking.latency import measure_latency
 from mobilenets.comparison.candidates import Candidate
 from mobilenets.errors import ExportError
 from mobilenets.evaluation.results import Latency
-from mobilenets.export.onnx import check_parity, export_onnx
+from mobilenets.exporting.onnx import check_parity, export_onnx
 from mobilenets.models.saved import load_network
+from mobilenets.runtime.session import open_session, predict_function
 from mobilenets.training.allocator import keep_freed_memory
 from mobilenets.training.observer import Observer
 from mobilenets.training.run import Splits, torch_predict

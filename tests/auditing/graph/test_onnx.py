@@ -17,7 +17,7 @@ from mobilenets.auditing.graph.nodes import Conv, Dropout, Graph, Linear, Norm, 
 from mobilenets.auditing.graph.onnx import onnx_graph
 from mobilenets.auditing.graph.torch_export import export_graph
 from mobilenets.errors import AuditError
-from mobilenets.export.onnx import export_onnx
+from mobilenets.exporting.onnx import export_onnx
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 

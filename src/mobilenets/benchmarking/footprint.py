@@ -1,8 +1,8 @@
 """Peak memory of answering one image, measured in a fresh process; no PyTorch here.
 
 A process of its own, because memory once used is rarely given back: whatever ran before (training, another network)
-would be counted too. Run as `python -m mobilenets.benchmark.footprint FILE` this module is that process: it loads the
-file with ONNX Runtime, answers one image and prints its peak in bytes.
+would be counted too. Run as `python -m mobilenets.benchmarking.footprint FILE` this module is that process: it loads
+the file with ONNX Runtime, answers one image and prints its peak in bytes.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ else:
 def _answer_one_image(onnx_file: Path, threads: int) -> None:
     import numpy as np
 
-    from mobilenets.benchmark.session import input_shape, open_session, predict_function
+    from mobilenets.runtime.session import input_shape, open_session, predict_function
 
     session = open_session(onnx_file, threads)
     predict_function(session)(np.zeros((1, *input_shape(session)), dtype=np.uint8))

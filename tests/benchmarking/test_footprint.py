@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from mobilenets.benchmark.footprint import peak_memory_mb, peak_resident_bytes
+from mobilenets.benchmarking.footprint import peak_memory_mb, peak_resident_bytes
 from mobilenets.errors import ExportError
 
 

@@ -11,12 +11,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import nn
 
-from mobilenets.benchmark.session import open_session, predict_function
 from mobilenets.errors import DataError, ExportError
-from mobilenets.export.onnx import METADATA_KEY, check_parity, digest, export_onnx
+from mobilenets.exporting.onnx import METADATA_KEY, check_parity, digest, export_onnx
 from mobilenets.models.normalizer import Normalizer
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.runtime.session import open_session, predict_function
 
 CLASSES = tuple("0123456789")
 UNUSUAL = Preprocessing(image_size=24, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from mobilenets.benchmark.session import input_shape, open_session, predict_function, usable_cores
 from mobilenets.errors import DataError, ExportError, MobilenetsError
+from mobilenets.runtime.session import input_shape, open_session, predict_function, usable_cores
 
 
 def test_answers_any_number_of_images_with_logits(onnx_file):

@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from mobilenets.benchmark.latency import measure_latency, round_order, summarize
+from mobilenets.benchmarking.latency import measure_latency, round_order, summarize
 from mobilenets.errors import MobilenetsError
 from mobilenets.evaluation.results import Latency
 

@@ -1,0 +1,199 @@
+"""Where the description stands in each format, and the digest that tells whether the rest is unharmed.
+
+| kind         | on disk                         | description                                                       |
+| ------------ | ------------------------------- | ----------------------------------------------------------------- |
+| `onnx`       | one `.onnx` file                | metadata property `mobilenets`                                    |
+| `openvino`   | folder: `model.xml`, `model.bin`| `mobilenets.json` beside them                                     |
+| `litert`     | one `.tflite` file              | a zip behind the model, as TensorFlow Lite keeps associated files |
+| `executorch` | one `.pte` file                 | a zip behind the program                                          |
+
+Every format's own tools read these files as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobilenets.artifact.description import Description
+from mobilenets.artifact.onnx_metadata import read_property, with_property, without_properties
+from mobilenets.errors import ArtifactError, RunError
+from mobilenets.files import make_folder, write_bytes_atomically
+
+PROPERTY = "mobilenets"
+DOCUMENT = "mobilenets.json"
+LABELS = "labels.txt"
+OPENVINO_FILES = ("model.xml", "model.bin")
+SUFFIXES = {"onnx": ".onnx", "openvino": "", "litert": ".tflite", "executorch": ".pte"}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A described file on disk. `path` is the file, or OpenVINO's folder."""
+
+    path: Path
+    description: Description
+
+    @property
+    def model_path(self) -> Path:
+        """The file a runtime opens."""
+        return self.path / OPENVINO_FILES[0] if self.description.kind == "openvino" else self.path
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes on disk, description included."""
+        files = self.path.iterdir() if self.path.is_dir() else (self.path,)
+        return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def write_artifact(path: Path, payload: Mapping[str, bytes], description: Description) -> Artifact:
+    """Write a payload with its description to `path`, whole or not at all.
+
+    Args:
+        path: the file, or OpenVINO's folder (made where it is missing).
+        payload: the format's own files by name: one of any name, or `OPENVINO_FILES`.
+        description: its `digest` is computed here.
+
+    Returns:
+        The artifact as `read_artifact` would read it.
+
+    Raises:
+        ArtifactError: the suffix is another format's, or the payload is not of the described kind.
+        RunError: the file can't be written.
+    """
+    kind = description.kind
+    check_suffix(path, kind)
+    if kind == "openvino":
+        return _write_folder(path, payload, description)
+    if len(payload) != 1:
+        raise ArtifactError(f"{kind} is one file, not {', '.join(payload)}")
+    (content,) = payload.values()
+    if kind == "onnx":
+        content = without_properties(content)
+    described = description.with_digest(_digest([content]))
+    text = described.to_json().encode()
+    whole = with_property(content, PROPERTY, text) if kind == "onnx" else content + _trailer(content, described)
+    write_bytes_atomically(path, whole)
+    return Artifact(path, described)
+
+
+def read_artifact(path: Path) -> Artifact:
+    """Read an artifact's description and make sure the rest of it is what was written.
+
+    Raises:
+        ArtifactError: there is nothing, it is damaged, or something else than mobilenets wrote it.
+    """
+    if path.is_dir():
+        return _read_folder(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file; 'mobilenets export' makes one") from error
+    except OSError as error:
+        raise ArtifactError(f"{path}: can't be read ({error.strerror})") from error
+    if not content:
+        raise ArtifactError(f"{path}: empty file (0 bytes); export it again")
+    kind = next((kind for kind, suffix in SUFFIXES.items() if suffix and suffix == path.suffix.lower()), None)
+    if kind is None:
+        known = ", ".join(suffix for suffix in SUFFIXES.values() if suffix)
+        raise ArtifactError(f"{path}: no artifact: known are {known} and OpenVINO's folders")
+    text, bare = _split_onnx(content, path) if kind == "onnx" else _split_trailer(content, path)
+    return _verified(path, kind, text, [bare])
+
+
+def check_suffix(path: Path, kind: str) -> None:
+    """Refuse a name whose suffix promises another format.
+
+    Raises:
+        ArtifactError: it does; the message says which suffix the format has.
+    """
+    wanted = SUFFIXES[kind]
+    if kind == "openvino":
+        if path.suffix.lower() in (*filter(None, SUFFIXES.values()), ".xml", ".bin"):
+            raise ArtifactError(f"{path}: OpenVINO's artifact is a folder: give a name without {path.suffix}")
+    elif path.suffix.lower() != wanted:
+        raise ArtifactError(f"{path}: {kind} files end in {wanted}: give {path.with_suffix(wanted).name}")
+
+
+def _write_folder(path: Path, payload: Mapping[str, bytes], description: Description) -> Artifact:
+    if set(payload) != set(OPENVINO_FILES):
+        raise ArtifactError(f"openvino is {' and '.join(OPENVINO_FILES)}, not {', '.join(payload)}")
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path}: there is a file of that name; choose another")
+    make_folder(path)
+    described = description.with_digest(_digest([payload[name] for name in OPENVINO_FILES]))
+    for name in OPENVINO_FILES:
+        write_bytes_atomically(path / name, payload[name])
+    # Last: a folder without its description, or with another's digest, is refused when read.
+    write_bytes_atomically(path / DOCUMENT, described.to_json().encode())
+    return Artifact(path, described)
+
+
+def _read_folder(path: Path) -> Artifact:
+    if not (path / DOCUMENT).is_file():
+        hint = "it is a run folder: export it first" if (path / "model.json").is_file() else "export a run to make one"
+        raise ArtifactError(f"{path}: no artifact (no {DOCUMENT} in this folder); {hint}")
+    try:
+        text = (path / DOCUMENT).read_bytes()
+        parts = [(path / name).read_bytes() for name in OPENVINO_FILES]
+    except OSError as error:
+        raise ArtifactError(f"{error.filename}: can't be read ({error.strerror}); export it again") from error
+    return _verified(path, "openvino", text, parts)
+
+
+def _verified(path: Path, kind: str, text: bytes, parts: list[bytes]) -> Artifact:
+    description = Description.from_json(text, str(path))
+    if description.kind != kind:
+        raise ArtifactError(f"{path}: it says it is {description.kind}; give it its own suffix again")
+    if description.digest != _digest(parts):
+        raise ArtifactError(f"{path}: damaged or changed since it was written (its digest differs); export it again")
+    return Artifact(path, description)
+
+
+def _split_onnx(content: bytes, path: Path) -> tuple[bytes, bytes]:
+    try:
+        text, bare = read_property(content, PROPERTY), without_properties(content)
+    except ValueError as error:
+        raise ArtifactError(f"{path}: no ONNX file, or a truncated one ({error})") from error
+    if text is None:
+        raise _foreign(path)
+    return text, bare
+
+
+def _split_trailer(content: bytes, path: Path) -> tuple[bytes, bytes]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as trailer:
+            text = trailer.read(DOCUMENT)
+            start = min(member.header_offset for member in trailer.infolist())
+    except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError) as error:
+        raise _foreign(path) from error
+    return text, content[:start]
+
+
+def _foreign(path: Path) -> ArtifactError:
+    return ArtifactError(
+        f"{path}: truncated, or not written by mobilenets: it has no description inside; "
+        "'mobilenets export RUN' writes one"
+    )
+
+
+def _trailer(content: bytes, description: Description) -> bytes:
+    """A zip as it stands behind `content`: its offsets count from the file's start, as zip tools expect."""
+    file = io.BytesIO()
+    file.write(content)
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as trailer:
+        for name, text in ((DOCUMENT, description.to_json()), (LABELS, "\n".join(description.classes) + "\n")):
+            # A fixed date: the same export gives the same bytes.
+            trailer.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text, zipfile.ZIP_DEFLATED)
+    return file.getvalue()[len(content) :]
+
+
+def _digest(parts: list[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,166 @@
+"""What an artifact says of itself: everything needed to run it and to tell that it still answers rightly.
+
+The description is one JSON document inside the file or its folder (`artifact.container` says where); its records
+hold no reference to any runtime.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from mobilenets.artifact.golden import GoldenPairs
+from mobilenets.errors import ArtifactError, MobilenetsError
+from mobilenets.preprocessing import Preprocessing
+
+FORMAT = 2
+KINDS = ("onnx", "openvino", "litert", "executorch")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """How sure an answer has to be: probabilities are `softmax(logits / temperature)`, below `threshold` is unknown.
+
+    Attributes:
+        temperature: above 0; found on images that were not trained on (Guo et al. 2017, arXiv 1706.04599).
+        threshold: smallest probability, 0 to 1, of an answer that is given; below it the answer is "unknown".
+        basis: which images both were found on, and what they promise there.
+    """
+
+    temperature: float
+    threshold: float
+    basis: str
+
+    def __post_init__(self) -> None:
+        """Refuse values that would make every answer nonsense."""
+        if not (0 < self.temperature < math.inf and 0 <= self.threshold <= 1):
+            raise ArtifactError(
+                f"a temperature is above 0 and a threshold from 0 to 1, not {self.temperature} and {self.threshold}"
+            )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the file was found to run best on one machine: backend, arithmetic and threads."""
+
+    backend: str
+    precision: str
+    threads: int
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """An artifact's own account of itself.
+
+    Attributes:
+        kind: the format of the file, one of `KINDS`.
+        precision: what its weights and arithmetic were exported as, one of `PRECISIONS`.
+        network: name and arguments of the network, as `model.json` of its run has them.
+        classes: the K class names in output order.
+        preprocessing: turns a picture into uint8 `[H, W, C]`; its normalisation is inside the file.
+        dynamic_batch: whether the file takes any number of images a call, else one at a time.
+        golden: images with the logits the file gave when it was made.
+        confidence: calibration of its probabilities, None where none was made.
+        settings: the fastest way to run it that was measured, None where none was.
+        provenance: what wrote it from what: versions, the run's own provenance, how it was quantized.
+        digest: SHA-256 over the file without this description; filled in when it is written.
+    """
+
+    kind: str
+    precision: str
+    network: Mapping[str, Any]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    dynamic_batch: bool
+    golden: GoldenPairs
+    confidence: Confidence | None = None
+    settings: Settings | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse parts that are each valid but not of one file."""
+        if self.kind not in KINDS or self.precision not in PRECISIONS:
+            raise ArtifactError(
+                f"an artifact is one of {', '.join(KINDS)} in {', '.join(PRECISIONS)}, not {self.kind} in "
+                f"{self.precision}"
+            )
+        if self.golden.images.shape[1:] != self.image_shape:
+            raise ArtifactError(
+                f"the golden images are {list(self.golden.images.shape[1:])}, the network's {list(self.image_shape)}"
+            )
+        if self.golden.logits.shape[1] != len(self.classes):
+            raise ArtifactError(
+                f"the golden answers have {self.golden.logits.shape[1]} logits for {len(self.classes)} classes"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one image."""
+        size = self.preprocessing.image_size
+        return size, size, self.preprocessing.channels
+
+    def with_digest(self, digest: str) -> Self:
+        """Return the same description of a payload that has this digest."""
+        return replace(self, digest=digest)
+
+    def to_json(self) -> str:
+        """Return the document; `from_json` is the way back."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "kind": self.kind,
+                "precision": self.precision,
+                "network": dict(self.network),
+                "classes": list(self.classes),
+                "preprocessing": self.preprocessing.to_dict(),
+                "dynamic_batch": self.dynamic_batch,
+                "confidence": None if self.confidence is None else vars(self.confidence),
+                "settings": None if self.settings is None else vars(self.settings),
+                "provenance": dict(self.provenance),
+                "digest": self.digest,
+                "golden": self.golden.to_dict(),
+            },
+            ensure_ascii=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str) -> Self:
+        """Read what `to_json` wrote.
+
+        Args:
+            text: the document.
+            where: names the file in messages.
+
+        Raises:
+            ArtifactError: it is no such document, of another format, or a part is missing or impossible.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ArtifactError(f"{where}: its description is damaged ({error}); export it again") from error
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            found = data.get("format") if isinstance(data, dict) else None
+            raise ArtifactError(f"{where}: its description is of format {found}, not {FORMAT}; export it again")
+        try:
+            return cls(
+                kind=data["kind"],
+                precision=data["precision"],
+                network=dict(data["network"]),
+                classes=tuple(str(name) for name in data["classes"]),
+                preprocessing=Preprocessing.from_dict(data["preprocessing"]),
+                dynamic_batch=bool(data["dynamic_batch"]),
+                golden=GoldenPairs.from_dict(data["golden"]),
+                confidence=None if data["confidence"] is None else Confidence(**data["confidence"]),
+                settings=None if data["settings"] is None else Settings(**data["settings"]),
+                provenance={str(key): str(value) for key, value in data["provenance"].items()},
+                digest=str(data["digest"]),
+            )
+        except KeyError as error:
+            raise ArtifactError(f"{where}: its description lacks {error}; export it again") from error
+        except (TypeError, ValueError, AttributeError, MobilenetsError) as error:
+            raise ArtifactError(f"{where}: its description is damaged ({error}); export it again") from error

@@ -1,0 +1,1 @@
+"""From a run folder to the fastest file of this machine whose accuracy holds."""
