@@ -16,7 +16,7 @@ def test_a_fresh_process_needs_tens_of_megabytes_whatever_this_one_holds(onnx_fi
 
 def test_the_process_does_not_import_torch(onnx_file):
     program = (
-        "import sys; from mobilenets.benchmark import footprint, latency, session; from pathlib import Path; "
+        "import sys; from mobilenets.benchmarking import footprint, latency; from mobilenets.runtime import session; from pathlib import Path; "
         f"footprint._answer_one_image(Path({str(onnx_file)!r}), 1); "
         "assert not {'torch', 'onnx', 'scipy', 'sklearn'} & set(sys.modules)"
     )

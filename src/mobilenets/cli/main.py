@@ -19,6 +19,11 @@ VERBS = {
     "train": "train one network into a run folder",
     "evaluate": "score a trained network on images",
     "summary": "layers, parameters, multiply-adds and memory of a network",
+    "export": "write a trained network as one proven file: ONNX, OpenVINO, LiteRT, ExecuTorch",
+    "quantize": "8-bit files that keep the accuracy, or a refusal",
+    "deploy": "all of it: the fastest file for this machine whose accuracy holds",
+    "predict": "classify images with an exported file, without PyTorch",
+    "benchmark": "latency, throughput and memory of exported files on this machine",
     "audit": "where anybody's MobileNet, a module or a file, differs from the published one",
     "models": "every published variant: what sources print, what is true, and why they differ",
 }
@@ -38,7 +43,17 @@ example:
   mobilenets compare --data digits --models mobilenet_v2,mobilenet_v3_small --recipe quick --out first-report
 """
 
-EXTRAS = {"onnx": "export", "onnxscript": "export", "tflite": "train"}
+EXTRAS = {
+    "ai_edge_litert": "litert-runtime",
+    "ai_edge_quantizer": "litert",
+    "executorch": "executorch",
+    "litert_torch": "litert",
+    "nncf": "export",
+    "onnx": "export",
+    "onnxscript": "export",
+    "openvino": "openvino",
+    "tflite": "train",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
