@@ -33,8 +33,8 @@ ARROWS: dict[str, set[str]] = {
     "artifact": set(),
     "runtime": {"artifact"},
     "exporting": {"artifact", "data", "evaluation", "models", "runtime"},
-    "compression": {"artifact", "data", "evaluation", "exporting", "models", "runtime", "training"},
-    "benchmarking": {"artifact", "evaluation.results", "runtime"},
+    "compression": {"artifact", "benchmarking", "data", "evaluation", "exporting", "models", "runtime", "training"},
+    "benchmarking": {"artifact", "evaluation.results", "evaluation.wording", "models", "runtime"},
     "report": {"auditing", "benchmarking", "evaluation"},
     "comparison": {
         "auditing",
@@ -84,10 +84,17 @@ TORCH_FREE = [
     "mobilenets.images",
     "mobilenets.machine",
     "mobilenets.preprocessing",
+    "mobilenets.artifact.container",
     "mobilenets.evaluation.results",
+    "mobilenets.benchmarking.benchmark",
+    "mobilenets.benchmarking.benchmark_text",
+    "mobilenets.benchmarking.by_hand",
     "mobilenets.benchmarking.footprint",
     "mobilenets.benchmarking.latency",
-    "mobilenets.runtime.session",
+    "mobilenets.benchmarking.worker",
+    "mobilenets.runtime.backend",
+    "mobilenets.runtime.classifier",
+    "mobilenets.runtime.streaming",
 ]
 
 
@@ -160,21 +167,28 @@ def test_the_core_loads_without_pytorch_or_any_extra() -> None:
 def test_the_public_names_are_these_and_all_there() -> None:
     assert sorted(mobilenets.__all__) == [
         "Bounds",
+        "Classifier",
         "MobilenetsError",
+        "Prediction",
         "Preprocessing",
         "Recipe",
         "__version__",
         "audit",
+        "benchmark",
         "compare",
         "count",
         "create_from_weights",
         "create_model",
+        "deploy",
         "evaluate",
+        "export",
         "export_onnx",
         "list_models",
         "load_dataset",
         "load_network",
         "load_recipe",
+        "predict_files",
+        "quantize",
         "train",
     ]
     assert set(mobilenets.__all__) <= set(dir(mobilenets))

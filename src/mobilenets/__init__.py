@@ -9,67 +9,90 @@ PyTorch nor anything else that takes long.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mobilenets.auditing.audit import audit
     from mobilenets.auditing.count import count
+    from mobilenets.benchmarking.benchmark import benchmark
     from mobilenets.comparison.compare import compare
+    from mobilenets.compression.quantize import quantize
     from mobilenets.data.datasets import load_dataset
+    from mobilenets.deployment.deploy import deploy
     from mobilenets.errors import MobilenetsError
     from mobilenets.evaluation.evaluate import evaluate
     from mobilenets.evaluation.results import Bounds
+    from mobilenets.exporting.export import export
     from mobilenets.exporting.onnx import export_onnx
     from mobilenets.models.registry import create_from_weights, create_model, list_models
     from mobilenets.models.saved import load_network
     from mobilenets.preprocessing import Preprocessing
+    from mobilenets.runtime.classifier import Classifier, Prediction
+    from mobilenets.runtime.streaming import predict_files
     from mobilenets.training.recipe import Recipe, load_recipe
     from mobilenets.training.train import train
 
-__version__ = version("mobilenets")
+    __version__: str
 
 __all__ = [
     "Bounds",
+    "Classifier",
     "MobilenetsError",
+    "Prediction",
     "Preprocessing",
     "Recipe",
     "__version__",
     "audit",
+    "benchmark",
     "compare",
     "count",
     "create_from_weights",
     "create_model",
+    "deploy",
     "evaluate",
+    "export",
     "export_onnx",
     "list_models",
     "load_dataset",
     "load_network",
     "load_recipe",
+    "predict_files",
+    "quantize",
     "train",
 ]
 
 _HOMES = {
     "Bounds": "evaluation.results",
+    "Classifier": "runtime.classifier",
     "MobilenetsError": "errors",
+    "Prediction": "runtime.classifier",
     "Preprocessing": "preprocessing",
     "Recipe": "training.recipe",
     "audit": "auditing.audit",
+    "benchmark": "benchmarking.benchmark",
     "compare": "comparison.compare",
     "count": "auditing.count",
     "create_from_weights": "models.registry",
     "create_model": "models.registry",
+    "deploy": "deployment.deploy",
     "evaluate": "evaluation.evaluate",
+    "export": "exporting.export",
     "export_onnx": "exporting.onnx",
     "list_models": "models.registry",
     "load_dataset": "data.datasets",
     "load_network": "models.saved",
     "load_recipe": "training.recipe",
+    "predict_files": "runtime.streaming",
+    "quantize": "compression.quantize",
     "train": "training.train",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # costs 30 ms that `predict` has better use for
+
+        return version("mobilenets")
     if name not in _HOMES:
         raise AttributeError(f"module 'mobilenets' has no attribute '{name}'; it has {', '.join(__all__)}")
     return getattr(import_module(f"mobilenets.{_HOMES[name]}"), name)

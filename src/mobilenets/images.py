@@ -7,6 +7,9 @@ import re
 import struct
 import warnings
 import zlib
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -20,7 +23,17 @@ MAX_PIXELS: Final = 80_000_000
 
 # Pillow reads some forty formats; these are the ones photographs come in. Leaving the others out keeps, among others,
 # PostScript (which Pillow hands to Ghostscript) away from files of unknown origin.
-_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+_PLUGINS: Final = {
+    "JPEG": "JpegImagePlugin",
+    "PNG": "PngImagePlugin",
+    "GIF": "GifImagePlugin",
+    "BMP": "BmpImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "PPM": "PpmImagePlugin",
+    "JPEG2000": "Jpeg2KImagePlugin",
+    "AVIF": "AvifImagePlugin",  # since Pillow 11.3
+}
 # What Pillow's decoders raise on damaged files: there is no common base.
 _DECODER_FAULTS: Final = (
     *(OSError, SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError),
@@ -101,12 +114,12 @@ def _decode(file: BinaryIO) -> Image.Image:
 def _identify(file: BinaryIO) -> ImageFile.ImageFile:
     """Open the header. Unlike `Image.open` it does not warn of bombs, and it tells a broken header from no image."""
     _hush_pillow()
-    Image.init()
     file.seek(0)
     prefix = file.read(16)
     if not prefix:
         raise _UnreadableError("empty file (0 bytes)")
-    known = [name for name in _FORMATS if name in Image.OPEN]  # e.g. not AVIF, before Pillow 11.3
+    _load_decoders()
+    known = [name for name in _PLUGINS if name in Image.OPEN]
     for format_name in known:
         factory, accept = Image.OPEN[format_name]
         try:
@@ -123,6 +136,14 @@ def _identify(file: BinaryIO) -> ImageFile.ImageFile:
         _check_size(*image.size)
         return image
     raise _UnreadableError(f"not an image (known are {', '.join(known)})")
+
+
+@cache
+def _load_decoders() -> None:
+    """Load the decoders of our formats that this Pillow has; `Image.init` would load all forty."""
+    for plugin in _PLUGINS.values():
+        if find_spec(f"PIL.{plugin}") is not None:
+            import_module(f"PIL.{plugin}")
 
 
 def _check_size(width: int, height: int) -> None:

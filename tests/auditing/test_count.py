@@ -28,8 +28,7 @@ def columns_add_up(counted: NetworkCount) -> bool:
 
 
 @pytest.mark.parametrize("name", list_models())
-@pytest.mark.parametrize("width_mult", [0.35, 1.0])
-@pytest.mark.parametrize("image_size", [32, 97])
+@pytest.mark.parametrize(("width_mult", "image_size"), [(0.35, 97), (1.0, 32)])
 def test_totals_are_torchs_and_torchinfos(name: str, width_mult: float, image_size: int) -> None:
     shape = (1, 3, image_size, image_size)
     model = create_model(name, width_mult=width_mult, image_size=image_size, num_classes=10).eval()

@@ -1,4 +1,4 @@
-"""The command as its users start it: a process of its own."""
+"""The command as its users start it, and the same within the test's own process, which need not load PyTorch again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from mobilenets.cli.main import main
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = (sys.executable, "-m", "mobilenets")
@@ -30,6 +32,23 @@ def run(tmp_path: Path) -> Run:
             timeout=300,
             check=False,
         )
+
+    return start
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Like `run`, but in this process: for what does not depend on the start or the end of one."""
+    monkeypatch.chdir(tmp_path)
+
+    def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()  # what was printed before is not this command's
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            code = main(arguments)
+        said = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
 
     return start
 

@@ -42,8 +42,8 @@ def test_the_command_finds_the_mistake_and_exits_1(run: Run, network: str) -> No
     assert "Traceback" not in done.stderr
 
 
-def test_json_is_json_whatever_the_users_code_prints(run: Run, network: str) -> None:
-    done = run("audit", "my_net.py:my_net", "--args", '{"num_classes": 10}', "--image-size", "96", "--json")
+def test_json_is_json_whatever_the_users_code_prints(call: Run, network: str) -> None:
+    done = call("audit", "my_net.py:my_net", "--args", '{"num_classes": 10}', "--image-size", "96", "--json")
     assert done.returncode == 1, done.stderr
     record = json.loads(done.stdout)
     assert record["num_classes"] == 10
@@ -56,8 +56,8 @@ def test_a_correct_network_exits_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no errors" in capsys.readouterr().out
 
 
-def test_bad_input_is_one_line_and_exits_2(run: Run) -> None:
-    done = run("audit", "nothing.py:Net")
+def test_bad_input_is_one_line_and_exits_2(call: Run) -> None:
+    done = call("audit", "nothing.py:Net")
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1

@@ -73,8 +73,18 @@ def test_the_version_is_the_packages(run: Run) -> None:
         (("compare", "--max-latency-ms", "-3"), "max_latency_ms"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(run: Run, arguments: tuple[str, ...], said: str) -> None:
-    done = run(*arguments)
+def test_bad_input_is_one_line_and_exit_code_2(call: Run, arguments: tuple[str, ...], said: str) -> None:
+    done = call(*arguments)
+    _is_one_line(done, said)
+
+
+def test_the_process_itself_says_one_line_and_exits_with_code_2(run: Run) -> None:
+    # Found without PyTorch, and found after it was loaded.
+    _is_one_line(run("comprae"), "no verb comprae; did you mean compare?")
+    _is_one_line(run("summary", "mobilenet_v5"), "mobilenet_v2")
+
+
+def _is_one_line(done: subprocess.CompletedProcess[str], said: str) -> None:
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1

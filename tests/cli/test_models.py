@@ -11,8 +11,8 @@ from mobilenets.errors import ModelError
 from .conftest import Run
 
 
-def test_the_tables_and_their_sources_are_printed(run: Run) -> None:
-    done = run("models", "v1", COLUMNS="120")
+def test_the_tables_and_their_sources_are_printed(call: Run) -> None:
+    done = call("models", "v1", COLUMNS="120")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout.startswith("Published MobileNets")

@@ -27,9 +27,11 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "mobilenet_v2-7ebf99e0.pth"
 
 
-def test_a_run_starts_from_given_weights_and_remembers_them(run: Run, photos: Path, tmp_path: Path, file: Path) -> None:
+def test_a_run_starts_from_given_weights_and_remembers_them(
+    call: Run, photos: Path, tmp_path: Path, file: Path
+) -> None:
     given = torch.load(file, weights_only=True)
-    done = run(*TRAIN, "--weights", file.name, "--out", "run", "--json")
+    done = call(*TRAIN, "--weights", file.name, "--out", "run", "--json")
     assert done.returncode == 0, done.stderr
     note = "note: the classifier is left fresh: the file has 10 classes, 2 are asked for"
     assert done.stderr.count(note) == done.stderr.count(f"starting from {file.name} (torchvision)") == 1
@@ -44,14 +46,14 @@ def test_a_run_starts_from_given_weights_and_remembers_them(run: Run, photos: Pa
     assert (description["preprocessing"]["image_size"], description["preprocessing"]["resize_size"]) == (16, 16)
 
     file.unlink()
-    finished = run(*TRAIN, "--weights", file.name, "--out", "run", "--resume")
+    finished = call(*TRAIN, "--weights", file.name, "--out", "run", "--resume")
     assert finished.returncode == 0, finished.stderr
     assert "epoch" not in finished.stderr
-    refused = run(*TRAIN, "--weights", "another.pth", "--out", "run", "--resume")
+    refused = call(*TRAIN, "--weights", "another.pth", "--out", "run", "--resume")
     assert refused.returncode == 2
     assert f"network weights: {file.name} there, another.pth now" in refused.stderr
 
-    again = run(*TRAIN, "--weights", "run", "--out", "second")
+    again = call(*TRAIN, "--weights", "run", "--out", "second")
     assert again.returncode == 0, again.stderr
     assert "starting from model.safetensors (run folder)" in again.stderr
     assert "left fresh" not in again.stderr
@@ -59,10 +61,10 @@ def test_a_run_starts_from_given_weights_and_remembers_them(run: Run, photos: Pa
 
 
 def test_weights_of_another_network_or_unpublished_ones_are_one_line(
-    run: Run, photos: Path, tmp_path: Path, file: Path
+    call: Run, photos: Path, tmp_path: Path, file: Path
 ) -> None:
-    wrong = run(*TRAIN, "--width-mult", "0.5", "--weights", file.name, "--out", "run")
-    unpublished = run(*TRAIN, "--width-mult", "0.3", "--weights", "imagenet", "--out", "run")
+    wrong = call(*TRAIN, "--width-mult", "0.5", "--weights", file.name, "--out", "run")
+    unpublished = call(*TRAIN, "--width-mult", "0.3", "--weights", "imagenet", "--out", "run")
     for done, said in (
         (wrong, "the file looks like mobilenet_v2 at width 1"),
         (unpublished, "no ImageNet weights are published for mobilenet_v2 at width 0.3"),
@@ -73,9 +75,9 @@ def test_weights_of_another_network_or_unpublished_ones_are_one_line(
     assert not (tmp_path / "run").exists()
 
 
-def test_without_a_network_imagenet_says_what_to_put_where(run: Run, photos: Path, tmp_path: Path) -> None:
+def test_without_a_network_imagenet_says_what_to_put_where(call: Run, photos: Path, tmp_path: Path) -> None:
     arguments = (*TRAIN, "--weights", "imagenet", "--out", "run")
-    done = run(*arguments, MOBILENETS_WEIGHTS_MIRROR="http://127.0.0.1:1", TORCH_HOME=str(tmp_path / "torch"))
+    done = call(*arguments, MOBILENETS_WEIGHTS_MIRROR="http://127.0.0.1:1", TORCH_HOME=str(tmp_path / "torch"))
     assert done.returncode == 2
     place = tmp_path / "torch" / "hub" / "checkpoints" / "mobilenet_v2-7ebf99e0.pth"
     wanted = f"download https://download.pytorch.org/models/mobilenet_v2-7ebf99e0.pth and put it at {place}"

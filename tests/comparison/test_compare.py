@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobilenets.comparison import stage
+from mobilenets.comparison import measure, stage
 from mobilenets.comparison.compare import compare
 from mobilenets.comparison.measure import RUNTIMES
 from mobilenets.errors import MobilenetsError, NonFiniteLossError, RunError, TrainingError
@@ -43,6 +44,14 @@ class Listener(Silent):
 def run(out: Path, listener: Listener | None = None, **changes: object) -> Comparison:
     arguments: dict[str, object] = {"models": MODELS, "width_mult": (0.25,), "image_size": (8,), "seeds": 2}
     return compare("digits", out, observer=listener, **{"recipe": RECIPE, **arguments, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_timing() -> Iterator[None]:
+    """Latency is measured by the same code, only for a shorter time: here its spread does not matter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "TIMING_SECONDS", 0.1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +173,9 @@ def test_no_seed_is_refused(tmp_path: Path) -> None:
 
 
 def test_mobilenet_v4_is_trained_exported_and_compared_like_the_others(tmp_path: Path) -> None:
-    models = ("mobilenet_v4_conv_small", "mobilenet_v4_hybrid_medium")
-    result = run(tmp_path, models=models, seeds=1, recipe=replace(RECIPE, epochs=1))
-    assert [row.model for row in result.rows] == list(models)
-    for row in result.rows:
-        assert set(row.latency) == set(RUNTIMES)
-        assert row.parameters > 0
+    # The hybrid has every kind of block there is; its file and the small one's are held to settled weights elsewhere.
+    result = run(tmp_path, models="mobilenet_v4_hybrid_medium", seeds=1, recipe=replace(RECIPE, epochs=1))
+    (row,) = result.rows
+    assert row.model == "mobilenet_v4_hybrid_medium"
+    assert set(row.latency) == set(RUNTIMES)
+    assert row.parameters > 0

@@ -1,164 +1,129 @@
-import json
+from __future__ import annotations
+
+import copy
 import logging
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from PIL import Image
-from sklearn.datasets import load_digits
+from onnx import numpy_helper
 from torch import nn
 
-from mobilenets.errors import DataError, ExportError
-from mobilenets.exporting.onnx import METADATA_KEY, check_parity, digest, export_onnx
-from mobilenets.models.normalizer import Normalizer
-from mobilenets.models.registry import create_model
+from mobilenets.artifact.container import read_artifact
+from mobilenets.errors import ArtifactError, ExportError, MobilenetsError
+from mobilenets.exporting.onnx import export_onnx, to_onnx
+from mobilenets.exporting.parity import check_parity, network_predict
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.runtime.session import open_session, predict_function
+from mobilenets.runtime.backend import open_backend
 
 CLASSES = tuple("0123456789")
 UNUSUAL = Preprocessing(image_size=24, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+Make = Callable[..., Any]
 
 
-def scans(preprocessing, count=16):
-    """Real images as the network takes them: digits, enlarged, uint8 [B, H, W, C]."""
-    size, channels = preprocessing.image_size, preprocessing.channels
-    pictures = [
-        Image.fromarray((scan * 15.9).astype(np.uint8)).resize((size, size)) for scan in load_digits().images[:count]
-    ]
-    return np.stack([np.repeat(np.asarray(picture)[..., None], channels, axis=-1) for picture in pictures])
-
-
-def torch_predict(model, preprocessing):
-    network = nn.Sequential(Normalizer(preprocessing), model).eval()
-
-    @torch.inference_mode()
-    def predict(images):
-        return network(torch.from_numpy(images)).numpy()
-
-    return predict
-
-
-def shaken(model):
-    """As training leaves a network: batch norm statistics, scales and shifts unlike those it starts with."""
-    generator = torch.Generator().manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor in (module.running_var, module.weight.data):
-                tensor.uniform_(0.7, 1.4, generator=generator)
-            for tensor in (module.running_mean, module.bias.data):
-                tensor.normal_(0.0, 0.2, generator=generator)
-    return model
-
-
-def tiny(channels=3):
-    """A network that exports in a moment, for what does not depend on its size."""
-    layers = nn.Conv2d(channels, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU6(inplace=True), nn.AdaptiveAvgPool2d(1)
-    return shaken(nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 10)))
-
-
-def exported(folder, model, preprocessing, classes=CLASSES):
+def exported(folder: Path, model: nn.Module, preprocessing: Preprocessing, classes: tuple[str, ...] = CLASSES) -> Path:
     path = folder / "model.onnx"
     export_onnx(model, path, preprocessing=preprocessing, classes=classes)
     return path
 
 
+def agree(model: nn.Module, path: Path, preprocessing: Preprocessing, scans: Make) -> None:
+    answers = open_backend(read_artifact(path), threads=1).predict
+    parity = check_parity(network_predict(model, preprocessing), answers, scans(preprocessing), 1e-4)
+    assert parity.top1_agreement == 100
+
+
 @pytest.fixture(scope="module")
-def v2(tmp_path_factory):
-    torch.manual_seed(0)
-    model = shaken(create_model("mobilenet_v2", num_classes=10, width_mult=0.35, image_size=24))
+def v2(tmp_path_factory: pytest.TempPathFactory, shaken: Make) -> tuple[nn.Module, Path]:
+    model = shaken("mobilenet_v2", image_size=24, width_mult=0.35)
     return model, exported(tmp_path_factory.mktemp("v2"), model, UNUSUAL)
 
 
-@pytest.mark.parametrize(
-    ("name", "operators"),
-    [
-        ("mobilenet_v1", {"Relu"}),
-        ("mobilenet_v3_small", {"Relu", "HardSwish", "HardSigmoid"}),
-        ("mobilenet_v3_large_minimalistic", {"Relu"}),
-    ],
-)
-def test_the_file_answers_as_the_network(tmp_path, name, operators):
-    torch.manual_seed(0)
-    preprocessing = Preprocessing(image_size=32)
-    model = shaken(create_model(name, num_classes=10, width_mult=0.5, image_size=32))
-    path = exported(tmp_path, model, preprocessing)
-    images = scans(preprocessing)
-    parity = check_parity(torch_predict(model, preprocessing), predict_function(open_session(path)), images, 1e-4)
-    assert parity.top1_agreement == 100
-    assert 0 <= parity.mean_difference <= parity.max_difference < 1e-3
-    found = Counter(node.op_type for node in onnx.load(path).graph.node)
-    assert operators <= set(found)
-    # Batch norm is in the convolutions, one each, and the graph is plain: no shape arithmetic for the free batch.
-    plain = {
-        "Transpose",
-        "Cast",
-        "Mul",
-        "Add",
-        "Conv",
-        "ReduceMean",
-        "GlobalAveragePool",
-        "Reshape",
-        "Flatten",
-        "Gemm",
-        "Squeeze",
-    }
-    assert set(found) <= plain | operators
-    assert found["Conv"] == sum(isinstance(module, nn.Conv2d) for module in model.modules())
+def test_v2_with_other_normalisation(v2: tuple[nn.Module, Path], scans: Make) -> None:
+    agree(*v2, UNUSUAL, scans)
 
 
-def test_v2_with_other_normalisation(v2):
-    model, path = v2
-    predict = predict_function(open_session(path))
-    check_parity(torch_predict(model, UNUSUAL), predict, scans(UNUSUAL), 1e-4)
-    found = Counter(node.op_type for node in onnx.load(path).graph.node)
-    assert "Clip" in found
-    assert "BatchNormalization" not in found
-
-
-def test_grey_images(tmp_path):
+def test_grey_images(tmp_path: Path, shaken: Make, scans: Make) -> None:
     preprocessing = Preprocessing(image_size=16, channels=1, mean=(0.3,), std=(0.2,))
-    model = tiny(channels=1)
-    path = exported(tmp_path, model, preprocessing)
-    check_parity(torch_predict(model, preprocessing), predict_function(open_session(path)), scans(preprocessing), 1e-4)
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU6(inplace=True), nn.AdaptiveAvgPool2d(1)
+    model = shaken(nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 10)))
+    agree(model, exported(tmp_path, model, preprocessing), preprocessing, scans)
 
 
-def test_input_and_output(v2):
+def test_input_and_output(v2: tuple[nn.Module, Path]) -> None:
     onnx.checker.check_model(v2[1], full_check=True)
-    session = open_session(v2[1])
-    (images,), (logits,) = session.get_inputs(), session.get_outputs()
-    assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", ["batch", 24, 24, 3])
-    assert (logits.name, logits.type, logits.shape) == ("logits", "tensor(float)", ["batch", 10])
-
-
-def test_what_travels_along(v2):
-    metadata = open_session(v2[1]).get_modelmeta().custom_metadata_map
-    assert set(metadata) == {METADATA_KEY}
-    described = json.loads(metadata[METADATA_KEY])
-    assert described["format"] == 1
-    assert tuple(described["classes"]) == CLASSES
-    assert Preprocessing.from_dict(described["preprocessing"]) == UNUSUAL
     file = onnx.load(v2[1])
-    assert described["digest"] == digest(file)
-    file.graph.initializer[0].raw_data = bytes(len(file.graph.initializer[0].raw_data))
-    assert described["digest"] != digest(file)
+    (images,), (logits,) = file.graph.input, file.graph.output
+
+    def described(value: onnx.ValueInfoProto) -> tuple[str, int, list[str | int]]:
+        tensor = value.type.tensor_type
+        return value.name, tensor.elem_type, [side.dim_param or side.dim_value for side in tensor.shape.dim]
+
+    assert described(images) == ("images", onnx.TensorProto.UINT8, ["batch", 24, 24, 3])
+    assert described(logits) == ("logits", onnx.TensorProto.FLOAT, ["batch", 10])
+    assert [(entry.domain, entry.version) for entry in file.opset_import] == [("", 18)]
 
 
-def test_equal_networks_make_equal_files(tmp_path):
-    model = tiny()
-    assert exported(tmp_path, model, UNUSUAL).read_bytes() == exported(tmp_path / "again", model, UNUSUAL).read_bytes()
+def test_what_travels_along(v2: tuple[nn.Module, Path]) -> None:
+    described = read_artifact(v2[1]).description
+    assert (described.kind, described.precision, described.dynamic_batch) == ("onnx", "fp32", True)
+    assert (described.classes, described.preprocessing) == (CLASSES, UNUSUAL)
+    assert described.network["name"] == "mobilenet_v2"
+    assert described.golden.images.shape == (4, 24, 24, 3)
+    assert set(described.provenance) == {"mobilenets", "torch"}
 
 
-def test_the_file_holds_no_traces_of_this_machine(v2):
+def test_half_the_bytes(tiny: nn.Module, scans: Make) -> None:
+    preprocessing = Preprocessing(image_size=16)
+    (half,) = to_onnx(tiny, preprocessing, precision="fp16").payload.values()
+    file = onnx.load_from_string(half)
+    onnx.checker.check_model(file, full_check=True)
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in file.graph.initializer}
+    stored = [array for name, array in weights.items() if name.endswith(".fp16")]
+    assert {array.shape for array in stored} >= {(8, 3, 3, 3), (10, 8)}
+    assert all(array.dtype == np.float16 for array in stored)
+    assert all(array.size <= 1 or array.dtype != np.float32 for array in weights.values())
+
+
+def test_a_weight_fp16_can_not_hold() -> None:
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    nn.init.constant_(model[2].weight, 1e5)
+    with pytest.raises(ExportError, match="beyond what fp16 holds"):
+        to_onnx(model, Preprocessing(image_size=8), precision="fp16")
+
+
+def test_no_other_precision(tiny: nn.Module) -> None:
+    with pytest.raises(MobilenetsError, match="fp32 or fp16, not int8"):
+        to_onnx(tiny, Preprocessing(image_size=8), precision="int8")
+
+
+def test_equal_networks_make_equal_files(tmp_path: Path, tiny: nn.Module) -> None:
+    first = exported(tmp_path, tiny, UNUSUAL).read_bytes()
+    assert exported(tmp_path / "again", tiny, UNUSUAL).read_bytes() == first
+
+
+def test_the_name_has_to_fit(tmp_path: Path, tiny: nn.Module) -> None:
+    with pytest.raises(ArtifactError, match=r"end in \.onnx"):
+        export_onnx(tiny, tmp_path / "model.tflite", preprocessing=UNUSUAL, classes=CLASSES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_holds_no_traces_of_this_machine(v2: tuple[nn.Module, Path]) -> None:
     content = v2[1].read_bytes()
     assert str(Path(__file__).parents[2]).encode() not in content
     assert str(Path(torch.__file__).parent).encode() not in content
 
 
-def test_the_model_is_left_as_it_was_and_nothing_is_printed(tmp_path, capfd, caplog):
-    model = tiny()
+def test_the_model_is_left_as_it_was_and_nothing_is_printed(
+    tmp_path: Path, tiny: nn.Module, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = copy.deepcopy(tiny).train()
+    model[2] = nn.ReLU6(inplace=True)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     assert model.training
     with caplog.at_level(logging.DEBUG):
@@ -174,33 +139,33 @@ def test_the_model_is_left_as_it_was_and_nothing_is_printed(tmp_path, capfd, cap
 class Branching(nn.Module):
     """A network whose forward looks at its input, which symbolic tracing can't follow."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.conv, self.norm, self.linear = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = self.norm(self.conv(images))
         if features.shape[2] > 1:
             features = features.mean((2, 3), keepdim=True)
         return self.linear(features.flatten(1))
 
 
-def test_a_network_that_can_not_be_traced_symbolically(tmp_path):
+def test_a_network_that_can_not_be_traced_symbolically(tmp_path: Path, shaken: Make, scans: Make) -> None:
     preprocessing = Preprocessing(image_size=8)
     model = shaken(Branching())
     path = exported(tmp_path, model, preprocessing, ("a", "b"))
-    check_parity(torch_predict(model, preprocessing), predict_function(open_session(path)), scans(preprocessing), 1e-4)
+    agree(model, path, preprocessing, scans)
     assert "BatchNormalization" not in {node.op_type for node in onnx.load(path).graph.node}
 
 
 class Unexportable(nn.Module):
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         if images.sum() > 0:
             return images.mean((2, 3))
         return images.amax((2, 3))
 
 
-def test_a_network_that_can_not_be_exported(tmp_path, capfd):
+def test_a_network_that_can_not_be_exported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ExportError, match="can't be written as ONNX") as caught:
         exported(tmp_path, Unexportable(), Preprocessing(image_size=8), ("a", "b", "c"))
     assert "\n" not in str(caught.value)
@@ -208,41 +173,6 @@ def test_a_network_that_can_not_be_exported(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_classes_that_do_not_fit(tmp_path):
+def test_classes_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="there are 10 classes"):
         exported(tmp_path, Branching(), Preprocessing(image_size=8))
-
-
-def answering(logits):
-    return lambda images: np.asarray(logits, dtype=np.float32)
-
-
-def test_parity_by_hand():
-    images = np.zeros((2, 8, 8, 3), dtype=np.uint8)
-    parity = check_parity(answering([[1, 0], [0, 1]]), answering([[1, 0.25], [0, -0.5]]), images, tolerance=1.5)
-    assert (parity.max_difference, parity.mean_difference, parity.top1_agreement) == (1.5, 0.4375, 50)
-
-
-@pytest.mark.parametrize(
-    ("logits", "message"),
-    [
-        ([[1, 0.002]], "differ .* by up to 0.002, more than 0.001"),
-        ([[1, np.nan]], "no numbers"),
-        ([[1, 0, 0]], "logits"),
-    ],
-)
-def test_parity_refuses(logits, message):
-    with pytest.raises(ExportError, match=message):
-        check_parity(answering([[1, 0]]), answering(logits), np.zeros((1, 8, 8, 3), dtype=np.uint8))
-
-
-def test_large_logits_are_compared_relative_to_their_size():
-    images = np.zeros((1, 8, 8, 3), dtype=np.uint8)
-    check_parity(answering([[1000, 0]]), answering([[1000.5, 0]]), images)
-    with pytest.raises(ExportError):
-        check_parity(answering([[100, 0]]), answering([[100.5, 0]]), images)
-
-
-def test_parity_needs_images():
-    with pytest.raises(DataError, match="without images"):
-        check_parity(answering([]), answering([]), np.zeros((0, 8, 8, 3), dtype=np.uint8))

@@ -63,18 +63,19 @@ def test_two_runs_of_a_seed_are_bit_identical_and_another_seed_is_not(start_trai
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
-@pytest.mark.parametrize("step", [1, 5, 6, 7, 12])  # an epoch has 6 steps: its middle, its end, its start
 def test_ctrl_c_and_resume_end_at_the_weights_of_an_uninterrupted_run(
-    start_training: Start, tmp_path: Path, step: int, ema_decay: float | None
+    start_training: Start, tmp_path: Path, ema_decay: float | None
 ) -> None:
     recipe = replace(QUICK, ema_decay=ema_decay)
     whole = start_training(tmp_path / "whole", recipe).fit()
-    with pytest.raises(TrainingInterruptedError, match="is saved"):
-        start_training(tmp_path / "parts", recipe, InterruptAt(step)).fit()
-    resumed = start_training(tmp_path / "parts", recipe).fit(resume=True)
-    assert same_weights(whole, resumed)
-    whole_curve, parts_curve = read_curve(tmp_path / "whole"), read_curve(tmp_path / "parts")
-    assert [(p.epoch, p.loss, p.top1) for p in parts_curve] == [(p.epoch, p.loss, p.top1) for p in whole_curve]
+    whole_curve = [(point.epoch, point.loss, point.top1) for point in read_curve(tmp_path / "whole")]
+    for step in (1, 5, 6, 7, 12):  # an epoch has 6 steps: its middle, its end, its start
+        parts = tmp_path / f"stopped-at-{step}"
+        with pytest.raises(TrainingInterruptedError, match="is saved"):
+            start_training(parts, recipe, InterruptAt(step)).fit()
+        resumed = start_training(parts, recipe).fit(resume=True)
+        assert same_weights(whole, resumed), step
+        assert [(point.epoch, point.loss, point.top1) for point in read_curve(parts)] == whole_curve, step
 
 
 def test_the_handler_of_ctrl_c_is_given_back(start_training: Start, tmp_path: Path) -> None:

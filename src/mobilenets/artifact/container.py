@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,11 @@ PROPERTY = "mobilenets"
 DOCUMENT = "mobilenets.json"
 LABELS = "labels.txt"
 OPENVINO_FILES = ("model.xml", "model.bin")
+# What `zipfile` raises on bytes that are no zip, or a harmed one: there is no common base.
+_ZIP_FAULTS = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, KeyError, ValueError, OverflowError),
+    *(NotImplementedError, RuntimeError, EOFError, OSError),
+)
 SUFFIXES = {"onnx": ".onnx", "openvino": "", "litert": ".tflite", "executorch": ".pte"}
 
 
@@ -74,7 +81,7 @@ def write_artifact(path: Path, payload: Mapping[str, bytes], description: Descri
     (content,) = payload.values()
     if kind == "onnx":
         content = without_properties(content)
-    described = description.with_digest(_digest([content]))
+    described = _with_digest(description, [content])
     text = described.to_json().encode()
     whole = with_property(content, PROPERTY, text) if kind == "onnx" else content + _trailer(content, described)
     write_bytes_atomically(path, whole)
@@ -125,7 +132,7 @@ def _write_folder(path: Path, payload: Mapping[str, bytes], description: Descrip
     if path.exists() and not path.is_dir():
         raise RunError(f"{path}: there is a file of that name; choose another")
     make_folder(path)
-    described = description.with_digest(_digest([payload[name] for name in OPENVINO_FILES]))
+    described = _with_digest(description, [payload[name] for name in OPENVINO_FILES])
     for name in OPENVINO_FILES:
         write_bytes_atomically(path / name, payload[name])
     # Last: a folder without its description, or with another's digest, is refused when read.
@@ -149,7 +156,8 @@ def _verified(path: Path, kind: str, text: bytes, parts: list[bytes]) -> Artifac
     description = Description.from_json(text, str(path))
     if description.kind != kind:
         raise ArtifactError(f"{path}: it says it is {description.kind}; give it its own suffix again")
-    if description.digest != _digest(parts):
+    # The digest is of the text before it was filled in, so that a class name can't be harmed unseen either.
+    if description.digest != _digest([*parts, text.replace(description.digest.encode(), b"")]):
         raise ArtifactError(f"{path}: damaged or changed since it was written (its digest differs); export it again")
     return Artifact(path, description)
 
@@ -158,7 +166,7 @@ def _split_onnx(content: bytes, path: Path) -> tuple[bytes, bytes]:
     try:
         text, bare = read_property(content, PROPERTY), without_properties(content)
     except ValueError as error:
-        raise ArtifactError(f"{path}: no ONNX file, or a truncated one ({error})") from error
+        raise ArtifactError(f"{path}: no ONNX file, or a truncated one ({error}); export it again") from error
     if text is None:
         raise _foreign(path)
     return text, bare
@@ -169,7 +177,7 @@ def _split_trailer(content: bytes, path: Path) -> tuple[bytes, bytes]:
         with zipfile.ZipFile(io.BytesIO(content)) as trailer:
             text = trailer.read(DOCUMENT)
             start = min(member.header_offset for member in trailer.infolist())
-    except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError) as error:
+    except _ZIP_FAULTS as error:
         raise _foreign(path) from error
     return text, content[:start]
 
@@ -190,6 +198,10 @@ def _trailer(content: bytes, description: Description) -> bytes:
             # A fixed date: the same export gives the same bytes.
             trailer.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text, zipfile.ZIP_DEFLATED)
     return file.getvalue()[len(content) :]
+
+
+def _with_digest(description: Description, parts: list[bytes]) -> Description:
+    return description.with_digest(_digest([*parts, description.with_digest("").to_json().encode()]))
 
 
 def _digest(parts: list[bytes]) -> str:

@@ -67,7 +67,7 @@ class Description:
         confidence: calibration of its probabilities, None where none was made.
         settings: the fastest way to run it that was measured, None where none was.
         provenance: what wrote it from what: versions, the run's own provenance, how it was quantized.
-        digest: SHA-256 over the file without this description; filled in when it is written.
+        digest: SHA-256 over the file and this description but for the digest itself; filled in when it is written.
     """
 
     kind: str

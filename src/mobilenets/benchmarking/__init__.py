@@ -1,1 +1,1 @@
-"""Measuring latency and memory of whatever can be called; no PyTorch here."""
+"""Measuring latency, throughput, memory and start of whatever answers images; no PyTorch here but as a peer."""

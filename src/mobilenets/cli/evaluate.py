@@ -1,4 +1,4 @@
-"""`mobilenets evaluate`: score a trained network on images."""
+"""`mobilenets evaluate`: score a trained network or an exported file on images."""
 
 from __future__ import annotations
 
@@ -6,17 +6,27 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from mobilenets.cli.options import parse
+from mobilenets.cli.options import UsageError, parse
 
-ABOUT = """Score a trained network on images: top-1, top-5, every class, calibration.
+if TYPE_CHECKING:
+    from mobilenets.cli.live import Live
+    from mobilenets.data.loader import PreparedImages
+    from mobilenets.evaluation.evaluate import Predict
+    from mobilenets.preprocessing import Preprocessing
+
+ABOUT = """Score a trained network, or a file exported from one, on images: top-1, top-5, every class, calibration.
+
+An exported file is asked in its runtime, as it will be on a device.
 
 Example:
   mobilenets evaluate runs/digits --data digits
+  mobilenets evaluate digits.onnx --data digits --backend openvino --threads 1
 """
+BATCH = 250
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class EvaluateOptions:
     """Options of `evaluate`."""
 
     run: tyro.conf.Positional[Path]
-    """Run folder, as `mobilenets train` leaves it."""
+    """Run folder, as `mobilenets train` leaves it, or an artifact, as `mobilenets export` writes it."""
     data: str = "digits"
     """Images, as for train; their classes must be the network's."""
     split: Literal["test", "train"] = "test"
@@ -34,49 +44,42 @@ class EvaluateOptions:
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
     device: str | None = None
-    """cpu, cuda or mps; without it, the best there is."""
+    """Of a run: cpu, cuda or mps; without it, the best there is."""
+    backend: str | None = None
+    """Of an artifact: onnxruntime, openvino, litert or executorch; without it, what the file prefers."""
+    precision: str | None = None
+    """Of an artifact: arithmetic to compute in, e.g. fp32 or bf16; without it, the file's own."""
+    threads: int | None = None
+    """Of an artifact: threads of the runtime; without it, every core this process may use."""
     json: bool = False
     """Print the scores as JSON."""
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """What is scored: how it answers, its classes in output order, and how its images are prepared."""
+
+    predict: Predict
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(EvaluateOptions, argv, "evaluate", ABOUT)
-    import torch
     from rich.console import Console
 
     from mobilenets.cli.live import Live
-    from mobilenets.data.datasets import load_dataset
-    from mobilenets.data.loader import prepare
-    from mobilenets.errors import DataError
     from mobilenets.evaluation.evaluate import evaluate
-    from mobilenets.models.saved import load_network
     from mobilenets.report.tables import metrics_table
-    from mobilenets.training.device import choose_device
-    from mobilenets.training.run import SCORING_BATCH, announce, torch_predict
 
-    saved = load_network(options.run)
-    device = choose_device(options.device)
-    dataset = load_dataset(options.data, data_root=options.data_root)
-    if dataset.classes != saved.classes:
-        raise DataError(
-            f"{options.data} has classes {', '.join(dataset.classes[:5])}, ... ({len(dataset.classes)}); "
-            f"{options.run} answers {', '.join(saved.classes[:5])}, ... ({len(saved.classes)}). They must be the same"
-        )
+    answerer = _artifact(options) if _is_artifact(options.run) else _network(options)
     with Live(Console(stderr=True)) as live:
-        split = dataset.test if options.split == "test" else dataset.train
-        images = prepare(
-            split,
-            saved.preprocessing,
-            skip_bad=options.skip_bad,
-            progress=lambda done, total: live.progress("reading images", done, total),
-        )
-        announce(dataset.notes, images.skipped, live)
-        predict = torch_predict(saved.model, saved.preprocessing, device, torch.channels_last)
+        images = _images(options, answerer, live)
         scored = evaluate(
-            predict,
-            images.batches(SCORING_BATCH),
-            saved.classes,
+            answerer.predict,
+            images.batches(BATCH),
+            answerer.classes,
             progress=lambda done: live.progress("scoring", done, len(images)),
         )
     if options.json:
@@ -84,3 +87,68 @@ def main(argv: Sequence[str]) -> int:
     else:
         Console().print(metrics_table(scored.metrics))
     return 0
+
+
+def _is_artifact(path: Path) -> bool:
+    """Files are; of folders, OpenVINO's with a description inside."""
+    from mobilenets.artifact.container import DOCUMENT
+
+    return path.is_file() or (path / DOCUMENT).is_file()
+
+
+def _artifact(options: EvaluateOptions) -> Answerer:
+    """The file in its runtime; PyTorch is not loaded."""
+    from mobilenets.artifact.container import read_artifact
+    from mobilenets.runtime.backend import open_backend
+
+    if options.device is not None:
+        raise UsageError(f"--device is for a run; {options.run} is an artifact: choose its --backend")
+    artifact = read_artifact(options.run)
+    described = artifact.description
+    backend = open_backend(artifact, backend=options.backend, threads=options.threads, precision=options.precision)
+    described.golden.check(backend.predict, f"{options.run} in {backend.name}")
+    return Answerer(backend.predict, described.classes, described.preprocessing)
+
+
+def _network(options: EvaluateOptions) -> Answerer:
+    import torch
+
+    from mobilenets.models.saved import load_network
+    from mobilenets.training.device import choose_device
+    from mobilenets.training.run import torch_predict
+
+    for name in ("backend", "precision", "threads"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} is for an artifact; {options.run} is none: export it first, or leave it out")
+    saved = load_network(options.run)
+    device = choose_device(options.device)
+    predict = torch_predict(saved.model, saved.preprocessing, device, torch.channels_last)
+    return Answerer(predict, saved.classes, saved.preprocessing)
+
+
+def _images(options: EvaluateOptions, answerer: Answerer, live: Live) -> PreparedImages:
+    """The split asked for, arranged for the network; what the user should know of it is told."""
+    from mobilenets.data.datasets import load_dataset
+    from mobilenets.data.loader import prepare
+    from mobilenets.errors import DataError
+
+    dataset = load_dataset(options.data, data_root=options.data_root)
+    if dataset.classes != answerer.classes:
+        raise DataError(
+            f"{options.data} has classes {', '.join(dataset.classes[:5])}, ... ({len(dataset.classes)}); "
+            f"{options.run} answers {', '.join(answerer.classes[:5])}, ... ({len(answerer.classes)}). "
+            "They must be the same"
+        )
+    images = prepare(
+        dataset.test if options.split == "test" else dataset.train,
+        answerer.preprocessing,
+        skip_bad=options.skip_bad,
+        progress=lambda done, total: live.progress("reading images", done, total),
+    )
+    for note in dataset.notes:
+        live.message(f"note: {note}")
+    if images.skipped:
+        live.message(f"{len(images.skipped)} image{'s' * (len(images.skipped) > 1)} left out:")
+    for image in images.skipped:
+        live.message(f"  {image.name}: {image.reason}")
+    return images

@@ -62,7 +62,8 @@ class Live:
             f"loss {report.loss:.3f}  accuracy {report.top1:.1f} %  {report.images_per_second:,.0f} images/s  "
             f"{duration(report.seconds_left)} left"
         )
-        self._show(f"epoch {report.epoch}/{report.epochs}", report.step, report.steps, detail)
+        method = "" if report.verb == "training" else f"{report.verb}, "
+        self._show(f"{method}epoch {report.epoch}/{report.epochs}", report.step, report.steps, detail)
 
     def epoch(self, point: EpochPoint, epochs: int) -> None:
         """Print the epoch's line; it stays."""

@@ -44,10 +44,9 @@ example:
 """
 
 EXTRAS = {
-    "ai_edge_litert": "litert-runtime",
-    "ai_edge_quantizer": "litert",
+    "ai_edge_litert": "litert",
+    "ai_edge_quantizer": "export",
     "executorch": "executorch",
-    "litert_torch": "litert",
     "nncf": "export",
     "onnx": "export",
     "onnxscript": "export",

@@ -21,6 +21,7 @@ Ctrl-C saves the run; the same command with --resume goes on where it stopped, t
 Example:
   mobilenets train mobilenet_v3_small --data digits --recipe quick --out runs/digits
   mobilenets train mobilenet_v2 --weights imagenet --data photos --image-size 224 --out runs/photos
+  mobilenets train mobilenet_v3_small --teacher runs/large --data photos --out runs/small
 """
 
 
@@ -39,6 +40,12 @@ class TrainOptions:
     """How to train: a shipped recipe (article, quick) or a TOML file; its fields are the flags below."""
     weights: str | None = None
     """Start from imagenet (published weights, downloaded once), a torchvision, timm or TFLite file, or a run folder."""
+    teacher: str | None = None
+    """Learn from a trained network too: a run folder, or weights as above, that answer the same classes."""
+    teacher_model: str | None = None
+    """Network of a teacher that is a weight file; without it, the student's own."""
+    teacher_width_mult: float = 1.0
+    """Its width multiplier."""
     resume: bool = False
     """Continue a run that was stopped."""
     width_mult: float = 1.0
@@ -74,6 +81,9 @@ def main(argv: Sequence[str]) -> int:
             options.out,
             recipe=options.fields,
             weights=options.weights,
+            teacher=options.teacher,
+            teacher_model=options.teacher_model,
+            teacher_width_mult=options.teacher_width_mult,
             resume=options.resume,
             width_mult=options.width_mult,
             image_size=options.image_size,

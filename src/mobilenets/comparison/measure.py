@@ -22,9 +22,10 @@ from mobilenets.benchmarking.latency import measure_latency
 from mobilenets.comparison.candidates import Candidate
 from mobilenets.errors import ExportError
 from mobilenets.evaluation.results import Latency
-from mobilenets.exporting.onnx import check_parity, export_onnx
+from mobilenets.exporting.onnx import export_onnx
+from mobilenets.exporting.parity import check_parity
 from mobilenets.models.saved import load_network
-from mobilenets.runtime.session import open_session, predict_function
+from mobilenets.runtime.backend import open_backend
 from mobilenets.training.allocator import keep_freed_memory
 from mobilenets.training.observer import Observer
 from mobilenets.training.run import Splits, torch_predict
@@ -103,9 +104,9 @@ def measure(
 def _export(run: Path, splits: Splits) -> Exported:
     saved = load_network(run)
     file = run.parent / ONNX_FILE
-    export_onnx(saved.model, file, preprocessing=saved.preprocessing, classes=saved.classes)
+    artifact = export_onnx(saved.model, file, preprocessing=saved.preprocessing, classes=saved.classes)
     torch_answers = torch_predict(saved.model, saved.preprocessing, torch.device("cpu"))
-    onnx_answers = predict_function(open_session(file, threads=1))
+    onnx_answers = open_backend(artifact, backend="onnxruntime", threads=1).predict
     check_parity(torch_answers, onnx_answers, splits.test.batch(range(min(PARITY_IMAGES, len(splits.test)))))
     image = splits.test.batch([0])
     answers = zip(RUNTIMES, (torch_answers, onnx_answers), strict=True)

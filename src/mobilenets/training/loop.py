@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 import torch
@@ -23,14 +23,13 @@ from mobilenets.data.loader import PreparedImages
 from mobilenets.errors import NonFiniteLossError, RunError, TrainingInterruptedError
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_text_atomically
-from mobilenets.models.network import MobileNet
 from mobilenets.models.normalizer import Normalizer
 from mobilenets.training.allocator import keep_freed_memory
 from mobilenets.training.ema import build_ema
 from mobilenets.training.interrupt import stop_on_interrupt
 from mobilenets.training.metric_log import MetricLog
 from mobilenets.training.norm_statistics import FORGOTTEN, reestimate, share_of_start
-from mobilenets.training.objectives import CrossEntropy, Objective
+from mobilenets.training.objectives import CrossEntropy, Objective, verb_of
 from mobilenets.training.observer import Observer, StepReport
 from mobilenets.training.optimizer import build_optimizer, set_learning_rate
 from mobilenets.training.plan import ComputePlan, allowed_plans, choose_plan
@@ -38,16 +37,18 @@ from mobilenets.training.recipe import Recipe
 from mobilenets.training.schedule import learning_rate_at
 from mobilenets.training.state import Experiment, Progress, SavedState, derived_seed, load_state, save_state
 
+Network = TypeVar("Network", bound=nn.Module)
+
 RECIPE = "recipe.toml"
 ORDER, AUGMENT, DROPOUT, NORM = range(4)  # what a derived seed is for
 
 
-class Training:
+class Training(Generic[Network]):
     """A network in training on prepared images, into a run folder."""
 
     def __init__(
         self,
-        model: MobileNet,
+        model: Network,
         images: PreparedImages,
         recipe: Recipe,
         run: Path,
@@ -76,7 +77,7 @@ class Training:
         self.progress = Progress()
         self._clock = 0.0
 
-    def fit(self, *, resume: bool = False) -> MobileNet:
+    def fit(self, *, resume: bool = False) -> Network:
         """Train to the recipe's last epoch and return the network to use (the averaged one where there is one).
 
         Raises:
@@ -106,7 +107,7 @@ class Training:
                     self.observer.epoch(point, self.recipe.epochs)
                 if stop:
                     self._stop(plan)
-        result = self.model if self.ema is None else cast(MobileNet, self.ema.module)
+        result = self.model if self.ema is None else cast(Network, self.ema.module)
         self._settle_norm(result, plan)
         return result.eval()
 
@@ -154,7 +155,7 @@ class Training:
         normalized: Tensor = self.normalize(images.to(self.device, non_blocking=True))
         return normalized.contiguous(memory_format=plan.layout)
 
-    def _settle_norm(self, model: MobileNet, plan: ComputePlan) -> None:
+    def _settle_norm(self, model: nn.Module, plan: ComputePlan) -> None:
         """Measure batch norm's statistics anew where training was too short for them."""
         left = share_of_start(model, self.recipe.epochs * self.steps)
         if left > FORGOTTEN:
@@ -177,7 +178,7 @@ class Training:
         if len(allowed_plans(self.recipe, self.device)) > 1:
             self.observer.message("finding the fastest way to compute here")
         plan, how = choose_plan(self.model, inputs, targets, self.recipe, self.objective)
-        self.observer.message(f"training on {self.device.type} in {plan} ({how})")
+        self.observer.message(f"{verb_of(self.objective)} on {self.device.type} in {plan} ({how})")
         self.model.to(memory_format=plan.layout)
         return plan
 
@@ -251,4 +252,5 @@ class Training:
             top1=100 * progress.correct / progress.images,
             images_per_second=progress.images / progress.seconds,
             seconds_left=steps_left * progress.seconds / progress.step,
+            verb=verb_of(self.objective),
         )

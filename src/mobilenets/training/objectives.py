@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,3 +28,44 @@ class CrossEntropy:
         logits: Tensor = model(images)
         # In float32: bfloat16 has 3 significant digits, too few for a log-sum-exp over many classes.
         return F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing), logits
+
+
+@dataclass(frozen=True, eq=False)
+class Distillation:
+    """Cross-entropy against the labels, mixed with agreement with a teacher on the very same images.
+
+    `(1 - weight) CE(labels, student) + weight T² KL(teacher at T || student at T)`, where "at T" are the softmax
+    probabilities of the logits over the temperature T. The factor T² keeps the share of the two parts in the gradient
+    whatever T is, as a soft target's gradient shrinks with 1 / T².
+    Source: Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2.
+
+    Attributes:
+        teacher: student's inputs [B, C, H, W] -> logits [B, K] in the student's order of classes; in evaluation mode.
+        temperature: T, above 0; larger ones show more of what the teacher thinks of the wrong classes.
+        weight: the teacher's share, 0 to 1.
+        label_smoothing: of the labels' part only: the teacher's answers are soft already.
+    """
+
+    teacher: nn.Module
+    temperature: float
+    weight: float
+    label_smoothing: float = 0.0
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [B, C, H, W] float, labels [B] int64 -> loss (scalar), the student's logits [B, K]."""
+        with torch.no_grad():
+            wanted: Tensor = self.teacher(images)
+        logits: Tensor = model(images)
+        hard = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+        soft = F.kl_div(
+            F.log_softmax(logits.float() / self.temperature, dim=1),
+            F.log_softmax(wanted.float() / self.temperature, dim=1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        return (1 - self.weight) * hard + self.weight * self.temperature**2 * soft, logits
+
+
+def verb_of(objective: Objective) -> str:
+    """What a network does under it, for lines of progress: `training` or `distilling`."""
+    return "distilling" if isinstance(objective, Distillation) else "training"

@@ -10,7 +10,7 @@ from mobilenets.evaluation.results import EpochPoint
 
 @dataclass(frozen=True)
 class StepReport:
-    """A step done: position in the run, the epoch's means so far, speed, and seconds left for the whole run."""
+    """A step done: place in the run, the epoch's means so far, speed, seconds left for the whole run, how it learns."""
 
     epoch: int
     epochs: int
@@ -20,6 +20,7 @@ class StepReport:
     top1: float
     images_per_second: float
     seconds_left: float
+    verb: str = "training"
 
 
 class Observer(Protocol):

@@ -21,7 +21,7 @@ from mobilenets.errors import RunError
 from mobilenets.files import write_text_atomically
 from mobilenets.machine import user_cache
 from mobilenets.training.device import processor_name
-from mobilenets.training.objectives import Objective
+from mobilenets.training.objectives import Objective, verb_of
 from mobilenets.training.optimizer import build_optimizer
 from mobilenets.training.recipe import Recipe
 
@@ -100,7 +100,7 @@ def choose_plan(
     if len(plans) == 1:
         return plans[0], "as the recipe says"
     cache = cache or plan_cache()
-    key = _situation(model, images, plans)
+    key = _situation(model, images, plans, objective)
     known = _read_cache(cache)
     for plan in plans:
         if known.get(key) == str(plan):
@@ -131,13 +131,15 @@ def plan_cache() -> Path:
     return user_cache() / "mobilenets" / "compute_plans.json"
 
 
-def _situation(model: nn.Module, images: Tensor, plans: list[ComputePlan]) -> str:
+def _situation(model: nn.Module, images: Tensor, plans: list[ComputePlan], objective: Objective) -> str:
     """All that an answer depends on, as one key."""
     device = images.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     weights = sum(parameter.numel() for parameter in model.parameters())
     threads, shape = torch.get_num_threads(), "x".join(map(str, images.shape))
     network = f"{type(model).__name__} of {weights}"
+    if (verb := verb_of(objective)) != "training":  # a teacher's share of the step may prefer another plan
+        network = f"{verb} {network}"
     return " | ".join([name, f"{threads} threads", f"torch {torch.__version__}", network, shape, *map(str, plans)])
 
 

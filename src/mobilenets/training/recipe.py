@@ -48,6 +48,10 @@ class Recipe:
     """Whether batch norm and biases decay too (the articles let them)."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes."""
+    temperature: float | None = None
+    """Of distillation, with a teacher only: both networks' logits are divided by it; without it, 4."""
+    distill_weight: float | None = None
+    """Of distillation, with a teacher only: the teacher's share of the loss, the labels having the rest; else 0.9."""
     clip_grad_norm: float | None = None
     """Largest gradient norm; larger ones are scaled down."""
     ema_decay: float | None = None
@@ -71,7 +75,7 @@ class Recipe:
             least = 1 if name in at_least_one else 0
             if not least <= getattr(self, name) < LARGEST:
                 raise RecipeError(f"recipe field {name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("learning_rate", "clip_grad_norm"):
+        for name in ("learning_rate", "clip_grad_norm", "temperature"):
             value = getattr(self, name)
             if value is not None and not 0 < value < LARGEST:
                 raise RecipeError(f"recipe field {name} is {value}; it must be above 0")
@@ -79,6 +83,8 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise RecipeError(f"recipe field {name} is {value}; it must be from 0 to below 1")
+        if self.distill_weight is not None and not 0 < self.distill_weight <= 1:
+            raise RecipeError(f"recipe field distill_weight is {self.distill_weight}; it must be above 0, at most 1")
 
     def to_toml(self) -> str:
         """The recipe as TOML; a field that is None is left out."""

@@ -31,6 +31,7 @@ from mobilenets.training.observer import Observer
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.start import Start
 from mobilenets.training.state import STATE, Experiment, load_state
+from mobilenets.training.teacher import Teacher, settle_recipe
 
 SCORES = "scores.json"
 PREDICTIONS = "predictions.npz"
@@ -108,16 +109,20 @@ def train_and_score(
     device: torch.device,
     observer: Observer,
     start: Start | None = None,
+    teacher: Teacher | None = None,
 ) -> SeedRun:
     """Train `network` (arguments of `create_model`) into the folder `run`, score it, and return what came of it.
 
-    With `start` its network is trained, which has weights already, and `network` is not looked at.
+    With `start` its network is trained, which has weights already, and `network` is not looked at. With `teacher` it is
+    distilled.
 
     A finished run is not trained again: with `resume` its scores are read. torch's global generator is left as it was.
 
     Raises:
         RunError: the folder holds a run and `resume` is off, or holds a run of another experiment.
+        RecipeError: the recipe has fields of distillation, and there is no teacher.
     """
+    recipe = settle_recipe(recipe, has_teacher=teacher is not None)
     if (run / STATE).exists() and not resume:
         raise RunError(f"{run} holds a run already; continue it with --resume or choose another folder")
     if resume and not (run / STATE).exists():
@@ -127,14 +132,26 @@ def train_and_score(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)  # the weights a network starts with come from the global generator
         model = create_model(**network) if start is None else start.model
-        record = {} if start is None else dict(start.record)
-        experiment = Experiment({**model.config.to_dict(), **record}, recipe.to_dict(), _identity(splits))
+        begun_with = {} if start is None else dict(start.record)
+        experiment = Experiment(
+            {**model.config.to_dict(), **begun_with},
+            recipe.to_dict(),
+            _identity(splits),
+            {} if teacher is None else dict(teacher.identity),
+        )
         if not _finished(run, recipe, experiment):
             training = Training(
-                model, splits.train, recipe, run, experiment=experiment, device=device, observer=observer
+                model,
+                splits.train,
+                recipe,
+                run,
+                experiment=experiment,
+                device=device,
+                observer=observer,
+                objective=None if teacher is None else teacher.objective(recipe, device),
             )
             trained = training.fit(resume=resume)
-            _save(run, trained, splits, record)
+            _save(run, trained, splits, {**begun_with, **({} if teacher is None else teacher.record)})
             _score(run, trained, splits, device, observer)
     return read_run(run, recipe.seed)
 

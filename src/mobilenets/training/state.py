@@ -44,11 +44,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What must be the same for a run to be continued: the network, the recipe and the images."""
+    """What must be the same for a run to be continued: the network, the recipe, the images and the teacher, if any."""
 
     network: dict[str, Any]
     recipe: dict[str, Any]
     data: dict[str, Any]
+    teacher: dict[str, Any] = field(default_factory=dict)
 
     def differences(self, other: Experiment) -> list[str]:
         """What `other` has otherwise, e.g. `recipe learning_rate: 0.001 there, 0.01 now`.
@@ -56,7 +57,7 @@ class Experiment:
         An option of the network that this one does not name has its default: it is from before the option existed.
         """
         found = []
-        for part in ("network", "recipe", "data"):
+        for part in ("network", "recipe", "data", "teacher"):
             mine, theirs = getattr(self, part), getattr(other, part)
             if part == "network":
                 mine = {**{key: value for key, value in _defaults(mine).items() if key in theirs}, **mine}

@@ -17,6 +17,7 @@ from mobilenets.training.observer import Observer, Silent
 from mobilenets.training.recipe import Recipe, load_recipe
 from mobilenets.training.run import prepare_splits, train_and_score
 from mobilenets.training.start import start_from_weights
+from mobilenets.training.teacher import load_teacher, settle_recipe
 
 
 def train(
@@ -26,6 +27,9 @@ def train(
     *,
     recipe: str | Path | Recipe = "article",
     weights: str | Path | None = None,
+    teacher: str | Path | None = None,
+    teacher_model: str | None = None,
+    teacher_width_mult: float = 1.0,
     resume: bool = False,
     width_mult: float = 1.0,
     image_size: int | None = None,
@@ -46,6 +50,10 @@ def train(
         weights: what to start from, as `create_model` takes them: `imagenet`, a file of torchvision's, timm's or
             TensorFlow Lite's, or a run folder; None for fresh ones. Images are prepared with their mean, deviation and
             interpolation where these are known.
+        teacher: a trained network to learn from beside the labels: a run folder, or weights as above, that
+            answer the same classes. The recipe's `temperature` and `distill_weight` say how.
+        teacher_model: the network of a teacher that is a weight file; None takes `model`. A run folder says it itself.
+        teacher_width_mult: its width, likewise.
         resume: continue a run that was stopped, to the weights it would have had.
         width_mult: width multiplier.
         image_size: input size in pixels; None takes the images' natural size.
@@ -61,6 +69,7 @@ def train(
     """
     observer, out = observer or Silent(), outside(data, Path(out))
     recipe = replace(recipe, **changes) if isinstance(recipe, Recipe) else load_recipe(recipe, **changes)
+    recipe = settle_recipe(recipe, has_teacher=teacher is not None)
     chosen = choose_device(device)
     dataset = load_dataset(data, data_root=data_root)
     network: dict[str, Any] = {
@@ -78,10 +87,20 @@ def train(
         preprocessing = start.preprocessing
     else:
         preprocessing = Preprocessing(image_size=create_model(**network).config.image_size)
+    coach = None
+    if teacher is not None:
+        coach = load_teacher(
+            teacher,
+            dataset.classes,
+            preprocessing,
+            network=teacher_model or model,
+            width_mult=teacher_width_mult,
+            observer=observer,
+        )
     splits = prepare_splits(dataset, preprocessing, skip_bad=skip_bad, observer=observer)
     try:
         return train_and_score(
-            network, splits, recipe, out, resume=resume, device=chosen, observer=observer, start=start
+            network, splits, recipe, out, resume=resume, device=chosen, observer=observer, start=start, teacher=coach
         )
     except TrainingInterruptedError as stopped:
         raise TrainingInterruptedError(f"{stopped}; the same with --resume goes on from there") from stopped

@@ -1,4 +1,7 @@
-"""Exported networks fold into the same chain: norms kept, norms folded away, and Google's quantized files."""
+"""Exported networks fold into the same chain: norms kept, norms folded away, and Google's quantized files.
+
+More with norms folded away are in `test_clean_bill`, where they are audited.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from chains import without_norms
 from torch import nn
 
 from mobilenets.auditing.graph.onnx import onnx_graph
@@ -16,7 +20,7 @@ from mobilenets.auditing.rules.accounting import account
 from mobilenets.auditing.rules.finding import Severity
 from mobilenets.auditing.rules.judge import judge
 from mobilenets.auditing.structure.fold import fold
-from mobilenets.auditing.structure.layers import Chain, Layer, Padding
+from mobilenets.auditing.structure.layers import Padding
 from mobilenets.auditing.structure.nearest import compare
 from mobilenets.auditing.structure.published import reference, without_paths
 from mobilenets.models.registry import create_model
@@ -38,41 +42,11 @@ def exported(network: nn.Module, path: Path, *, folded: bool) -> Path:
     return path
 
 
-def with_random_biases(network: nn.Module) -> nn.Module:
-    """The exporter drops biases of zero, which a fresh network has everywhere."""
-    with torch.no_grad():
-        for tensor in (*network.parameters(), *network.buffers()):
-            if tensor.ndim == 1:
-                tensor.uniform_(0.5, 1.5)
-    return network
-
-
-def without_norms(chain: Chain) -> Chain:
-    """What is left of a chain when norms are folded into biases."""
-    return replace(chain, layers=tuple(_without_norms(layer) for layer in chain.layers), parameters=0, dropout=None)
-
-
-def _without_norms(layer: Layer) -> Layer:
-    return replace(layer, norms=(), bias=layer.attention is None)
-
-
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_large"])
 def test_an_export_with_norms_is_the_same_chain(name: str, tmp_path: Path) -> None:
     path = exported(create_model(name, image_size=SIZE), tmp_path / "network.onnx", folded=False)
     published = reference(name, image_size=SIZE).chain
     assert replace(without_paths(fold(onnx_graph(path))), dropout=published.dropout) == published
-
-
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mobilenet_v4_conv_small"])
-def test_an_export_with_folded_norms_is_the_same_but_for_them(name: str, tmp_path: Path) -> None:
-    network = with_random_biases(create_model(name, image_size=SIZE))
-    found = without_paths(fold(onnx_graph(exported(network, tmp_path / "network.onnx", folded=True))))
-    published = reference(name, image_size=SIZE).chain
-    assert found.folded_norms
-    assert all(layer.bias and not layer.norms for layer in found.layers)
-    assert without_norms(replace(found, folded_norms=False)) == without_norms(published)
-    biases = sum(layer.out_channels for layer in published.layers if layer.norms)
-    assert found.parameters == published.parameters - biases
 
 
 def test_a_fresh_export_counts_as_folded_though_its_zero_biases_are_dropped(tmp_path: Path) -> None:
@@ -99,7 +73,7 @@ def test_googles_files_are_the_published_networks(file: str, name: str, width_mu
     ).chain
     assert (found.final, found.folded_norms, found.dropout, found.unfolded) == ("softmax", True, None, ())
     assert {layer.padding for layer in found.layers if layer.stride == 2} == {Padding.SAME}
-    assert without_norms(replace(found, final="none", folded_norms=False)) == without_norms(published)
+    assert without_norms(replace(found, final="none")) == without_norms(published)
 
 
 def test_a_fresh_hybrid_exported_and_folded_is_the_published_one(tmp_path: Path) -> None:

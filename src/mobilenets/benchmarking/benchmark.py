@@ -1,0 +1,260 @@
+"""Measuring exported files on this machine: every runtime, arithmetic and number of threads side by side.
+
+Which of them is fastest can't be known beforehand (8 bits are slower than float for some networks in some runtimes),
+so it is measured, here, with everything alternating. The regime is told where it is kept: `worker` (a process each, and
+why), `rounds` (alternation), `noise` (whether a difference is one). No PyTorch here, unless it is asked for as a peer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+
+from mobilenets.artifact.container import Artifact, read_artifact
+from mobilenets.benchmarking.candidate import Candidate
+from mobilenets.benchmarking.candidates import Wanted, find_candidates, find_peers
+from mobilenets.benchmarking.caveats import find_warnings
+from mobilenets.benchmarking.environment import environment
+from mobilenets.benchmarking.noise import ratios, relative_difference
+from mobilenets.benchmarking.process import Worker
+from mobilenets.benchmarking.results import Accuracy, BenchmarkReport, BenchmarkRow, Failure, Measurement, Ratio
+from mobilenets.benchmarking.rounds import Timed, time_turns
+from mobilenets.errors import BackendError, MobilenetsError
+from mobilenets.machine import physical_memory
+
+Progress = Callable[[str, int, int], None]
+
+TWIN = " (twin)"
+_MEMORY_SHARE = 0.7
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much to measure.
+
+    Attributes:
+        batch_sizes: images a call.
+        seconds: measured time of each candidate at each batch size; the waits between turns come on top, about as long.
+        starts: fresh processes of each candidate for cold start and peak memory.
+
+    Raises:
+        MobilenetsError: a value that can't be.
+    """
+
+    batch_sizes: tuple[int, ...] = (1, 32)
+    seconds: float = 2.0
+    starts: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing could be measured with."""
+        if not self.batch_sizes or min(self.batch_sizes) < 1:
+            raise MobilenetsError(f"batch sizes are whole numbers from 1, not {self.batch_sizes or 'none'}")
+        if not (0 <= self.seconds < math.inf and self.starts >= 1):
+            raise MobilenetsError(
+                f"a benchmark needs finite seconds >= 0 and starts >= 1, not {self.seconds} and {self.starts}"
+            )
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What the fresh processes of a candidate showed."""
+
+    cold_start_ms: float
+    peak_memory_mb: float
+    precision: str
+
+
+def benchmark(
+    artifacts: Sequence[str | Path],
+    *,
+    against: Sequence[str] = (),
+    backends: Sequence[str] = (),
+    precisions: Sequence[str] = (),
+    threads: Sequence[int] = (),
+    batch_sizes: Sequence[int] = (1, 32),
+    seconds: float = 2.0,
+    starts: int = 3,
+    progress: Progress | None = None,
+) -> BenchmarkReport:
+    """Measure latency, throughput, memory, size and cold start of every way to run these files here.
+
+    Args:
+        artifacts: files or folders `mobilenets export` or `quantize` wrote.
+        against: peers: `pytorch`, `onnxruntime`, `openvino` (those two run by hand), an artifact, or anybody's model
+            file.
+        backends: restrict to these; by default every one installed.
+        precisions: restrict to these; by default every one the backends have on this processor.
+        threads: numbers of threads; by default 1 and every usable core.
+        batch_sizes: images a call.
+        seconds: measured time of each candidate at each batch size.
+        starts: fresh processes of each candidate for cold start and peak memory.
+        progress: told what is going on, how far it is, and out of how much.
+
+    Returns:
+        A row for every candidate that ran; those that did not are its `failures`.
+
+    Raises:
+        ArtifactError: a file that is missing, damaged or no artifact.
+        BackendError: an unknown backend, precision or peer, or no candidate could be measured.
+        MissingExtraError: a backend or peer asked for that is not installed.
+        MobilenetsError: no artifact, a batch below 1, or candidates that don't fit into memory together.
+    """
+    settings = Settings(tuple(dict.fromkeys(batch_sizes)), seconds, starts)
+    if not artifacts:
+        raise MobilenetsError("there is nothing to measure: name at least one artifact")
+    opened = [read_artifact(path) for path in dict.fromkeys(map(Path, artifacts))]
+    wanted = Wanted(tuple(backends), tuple(precisions), tuple(threads))
+    candidates = find_candidates(opened, wanted) + find_peers(against, opened, wanted.thread_counts)
+    created = datetime.now().astimezone().isoformat(timespec="seconds")
+    about = environment()  # first: the load is to be that of others
+    tell: Progress = progress or (lambda what, done, total: None)
+    with ExitStack() as stack:
+        workers, begun, failures = _start(candidates, settings.starts, stack, tell)
+        measured = _measure(workers, settings, tell)
+    rows = tuple(_row(one, begun[one.label], measured.of(one.label)) for one in candidates if one.label in begun)
+    report = BenchmarkReport(
+        created=created,
+        environment=about,
+        settings={
+            "batch sizes": ", ".join(map(str, settings.batch_sizes)),
+            "seconds": f"{settings.seconds:g}",
+            "starts": str(settings.starts),
+        },
+        rows=tuple(row for row in rows if row.measurements),
+        ratios=measured.ratios,
+        noise=measured.noise,
+        failures=(*failures, *measured.failures),
+    )
+    report = report.with_accuracies(_known_accuracies(report, opened))
+    return replace(report, warnings=find_warnings(report))
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """All batch sizes together."""
+
+    timed: Mapping[int, Timed]
+    ratios: tuple[Ratio, ...]
+    noise: tuple[Ratio, ...]
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        return tuple(failure for timed in self.timed.values() for failure in timed.failures)
+
+    def of(self, label: str) -> tuple[Measurement, ...]:
+        return tuple(timed.measurement(label, batch) for batch, timed in self.timed.items() if label in timed.calls)
+
+
+def _start(
+    candidates: Sequence[Candidate], starts: int, stack: ExitStack, tell: Progress
+) -> tuple[dict[str, Worker], dict[str, _Start], list[Failure]]:
+    """Start every candidate several times in turn; the last process of each stays, and a twin of the first."""
+    begun: dict[str, list[Worker]] = {}
+    failures: dict[str, Failure] = {}
+    total = starts * len(candidates)
+    for number in range(starts):
+        for position, candidate in enumerate(candidates):
+            tell("starting processes", number * len(candidates) + position, total)
+            if candidate.label in failures:
+                continue
+            try:
+                worker = Worker(candidate)
+            except BackendError as error:
+                failures[candidate.label] = Failure(candidate.label, str(error))
+                begun.pop(candidate.label, None)
+                continue
+            begun.setdefault(candidate.label, []).append(worker)
+            if number + 1 == starts:
+                stack.callback(worker.close)
+            else:
+                worker.close()
+    tell("starting processes", total, total)
+    if not begun:
+        lost = next(iter(failures.values()))
+        raise BackendError(f"nothing could be measured; {lost.label}: {lost.reason}")
+    _require_memory({label: started[-1].peak_memory_mb for label, started in begun.items()})
+    workers = {label: started[-1] for label, started in begun.items()}
+    first = next(iter(workers.values()))
+    workers[first.candidate.label + TWIN] = stack.enter_context(Worker(first.candidate))
+    return workers, {label: _summed(started) for label, started in begun.items()}, list(failures.values())
+
+
+def _summed(started: Sequence[Worker]) -> _Start:
+    return _Start(
+        median(worker.cold_start_ms for worker in started),
+        median(worker.peak_memory_mb for worker in started),
+        started[-1].precision,
+    )
+
+
+def _require_memory(peaks_mb: Mapping[str, float]) -> None:
+    memory, needed = physical_memory(), sum(peaks_mb.values()) * 1024**2
+    if memory is not None and needed > _MEMORY_SHARE * memory:
+        raise MobilenetsError(
+            f"{len(peaks_mb)} candidates need {needed / 1e9:.1f} GB together, of {memory / 1e9:.1f} GB here: measure "
+            "fewer at once with --backends, --precisions or --threads"
+        )
+
+
+def _measure(workers: Mapping[str, Worker], settings: Settings, tell: Progress) -> _Measured:
+    timed: dict[int, Timed] = {}
+    pairs: list[Ratio] = []
+    noise: list[Ratio] = []
+    alive = dict(workers)
+    for number, batch in enumerate(settings.batch_sizes):
+
+        def progress(share: float, before: int = number) -> None:
+            tell("timing, percent", round(100 * (before + share) / len(settings.batch_sizes)), 100)
+
+        timed[batch] = time_turns(alive, batch, seconds=settings.seconds, progress=progress)
+        # A process that died stays dead for the batch sizes that follow.
+        alive = {label: worker for label, worker in alive.items() if label in timed[batch].calls}
+        found = _compare(timed[batch], batch)
+        pairs += found[0]
+        noise += found[1]
+    return _Measured(timed, tuple(pairs), tuple(noise))
+
+
+def _compare(timed: Timed, batch: int) -> tuple[tuple[Ratio, ...], tuple[Ratio, ...]]:
+    """Ratios of every pair of candidates, and that of the twins, which tells how large one must be to be believed."""
+    twin = next((label for label in timed.turns if label.endswith(TWIN)), None)
+    own = {label: turns for label, turns in timed.turns.items() if label != twin}
+    noise: tuple[Ratio, ...] = ()
+    if twin is not None and (first := twin.removesuffix(TWIN)) in own:
+        noise = ratios({twin: timed.turns[twin], first: own[first]}, batch)
+    floor = max((relative_difference(one.ratio) for one in noise), default=0.0)
+    return (ratios(own, batch, floor) if own else ()), noise
+
+
+def _known_accuracies(report: BenchmarkReport, artifacts: Sequence[Artifact]) -> dict[str, Accuracy]:
+    """What the files themselves say, of rows that compute as the file was exported."""
+    known: dict[tuple[str, str], Accuracy] = {}
+    for artifact in artifacts:
+        said = artifact.description.provenance
+        if "top1" in said:
+            accuracy = Accuracy(float(said["top1"]), said.get("top1 basis", ""))
+            known[str(artifact.path), artifact.description.precision] = accuracy
+    own = (row for row in report.rows if row.source == "artifact")
+    return {row.label: known[key] for row in own if (key := (row.path, row.precision)) in known}
+
+
+def _row(candidate: Candidate, start: _Start, measurements: tuple[Measurement, ...]) -> BenchmarkRow:
+    return BenchmarkRow(
+        label=candidate.label,
+        path=candidate.path,
+        source=candidate.source,
+        backend=candidate.backend,
+        precision=start.precision,
+        threads=candidate.threads,
+        peer=candidate.peer,
+        network=candidate.network,
+        file_bytes=candidate.file_bytes,
+        peak_memory_mb=start.peak_memory_mb,
+        cold_start_ms=start.cold_start_ms,
+        measurements=measurements,
+    )

@@ -1,0 +1,190 @@
+"""Every way to run the given files here: file x installed runtime x arithmetic x threads, and the peers asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from mobilenets.artifact.container import Artifact, read_artifact
+from mobilenets.benchmarking.by_hand import RUNTIME_OF_SUFFIX
+from mobilenets.benchmarking.candidate import RUNTIME_WORDS, Candidate, distinct_names, label, network_words
+from mobilenets.errors import ArtifactError, BackendError, MissingExtraError
+from mobilenets.machine import usable_cores
+from mobilenets.runtime.backend import BACKENDS, Choice, choices, open_backend
+
+PEERS = ("pytorch", "onnxruntime", "openvino")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to restrict the candidates to; empty means everything there is here.
+
+    Attributes:
+        backends: names of `runtime.backend.BACKENDS`.
+        precisions: `fp32`, `bf16`, `fp16`, `int8`.
+        threads: numbers of threads; by default 1 and every usable core.
+    """
+
+    backends: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    threads: tuple[int, ...] = ()
+
+    @property
+    def thread_counts(self) -> tuple[int, ...]:
+        """The numbers of threads, each once.
+
+        Raises:
+            BackendError: one is below 1.
+        """
+        for count in self.threads:
+            if count < 1:
+                raise BackendError(f"a candidate needs at least 1 thread, not {count}")
+        return tuple(dict.fromkeys(self.threads or (1, usable_cores())))
+
+
+def find_candidates(artifacts: Sequence[Artifact], wanted: Wanted) -> tuple[Candidate, ...]:
+    """List every way to run the artifacts that is wanted and installed.
+
+    Raises:
+        BackendError: a backend or precision that none of the artifacts runs in; the message lists those there are.
+        MissingExtraError: a backend asked for that is not installed.
+    """
+    _require_backends(artifacts, wanted.backends)
+    found = []
+    names = distinct_names([artifact.path for artifact in artifacts])
+    offered: set[str] = set()
+    for name, artifact in zip(names, artifacts, strict=True):
+        able = [one for one in choices(artifact) if not wanted.backends or one.backend in wanted.backends]
+        offered |= {one.precision for one in able}
+        chosen = [one for one in able if not wanted.precisions or one.precision in wanted.precisions]
+        found += [_candidate(artifact, name, choice, threads) for choice in chosen for threads in wanted.thread_counts]
+    for precision in wanted.precisions:
+        if precision not in offered:
+            raise BackendError(f"none of these files runs in {precision} here; they run in {_listed(offered)}")
+    if not found:
+        paths = ", ".join(str(artifact.path) for artifact in artifacts)
+        raise BackendError(f"{paths}: nothing installed here runs it; see 'mobilenets predict --help' for the extras")
+    return tuple(found)
+
+
+def find_peers(
+    against: Iterable[str], artifacts: Sequence[Artifact], thread_counts: Sequence[int]
+) -> tuple[Candidate, ...]:
+    """List what the artifacts are compared against.
+
+    Args:
+        against: `pytorch` (the same networks in PyTorch eager), `onnxruntime` or `openvino` (the artifacts' model
+            files opened with that runtime's defaults), an artifact, or anybody's `.onnx`, `.xml` or `.tflite`.
+        artifacts: what is measured.
+        thread_counts: each peer is measured with each.
+
+    Raises:
+        BackendError: a peer that is neither, or a runtime that reads none of the artifacts.
+        MissingExtraError: the peer's runtime is not installed.
+    """
+    makers: list[Callable[[int], Candidate]] = []
+    for name in dict.fromkeys(against):
+        if name == "pytorch":
+            makers += _pytorch_peers(artifacts)
+        elif name in PEERS:
+            makers += _peers_by_hand(name, artifacts)
+        else:
+            makers.append(_peer_file(Path(name)))
+    return tuple(make(threads) for make in makers for threads in thread_counts)
+
+
+def _candidate(artifact: Artifact, name: str, choice: Choice, threads: int, *, peer: bool = False) -> Candidate:
+    return Candidate(
+        label=label(name, choice.backend, choice.precision, threads) + (" (peer)" if peer else ""),
+        source="artifact",
+        path=str(artifact.path),
+        backend=choice.backend,
+        precision=choice.precision,
+        threads=threads,
+        peer=peer,
+        network=network_words(artifact.description.network),
+    )
+
+
+def _pytorch_peers(artifacts: Sequence[Artifact]) -> list[Callable[[int], Candidate]]:
+    if find_spec("torch") is None:
+        raise MissingExtraError("--against pytorch needs torch: pip install 'mobilenets[train]'")
+    networks = {json.dumps(dict(one.description.network), sort_keys=True): one for one in artifacts}
+
+    def maker(arguments: str, artifact: Artifact) -> Callable[[int], Candidate]:
+        network = network_words(artifact.description.network)
+        return lambda threads: Candidate(
+            label=label(network if len(networks) > 1 else "", "pytorch", "", threads),
+            source="pytorch",
+            path="",
+            backend="pytorch",
+            precision="fp32",
+            threads=threads,
+            peer=True,
+            network=network,
+            arguments=arguments,
+        )
+
+    return [maker(arguments, artifact) for arguments, artifact in networks.items()]
+
+
+def _peers_by_hand(backend: str, artifacts: Sequence[Artifact]) -> list[Callable[[int], Candidate]]:
+    kinds = {"onnxruntime": ("onnx",), "openvino": ("onnx", "openvino")}[backend]
+    able = [artifact for artifact in artifacts if artifact.description.kind in kinds]
+    if not able:
+        raise BackendError(
+            f"--against {backend} needs an artifact it reads ({' or '.join(kinds)}) among those measured"
+        )
+    names = distinct_names([artifact.path for artifact in able])
+    return [
+        _by_hand(artifact.model_path, name, backend, network_words(artifact.description.network))
+        for name, artifact in zip(names, able, strict=True)
+    ]
+
+
+def _peer_file(path: Path) -> Callable[[int], Candidate]:
+    try:
+        artifact = read_artifact(path)
+    except ArtifactError as error:
+        backend = RUNTIME_OF_SUFFIX.get(path.suffix.lower())
+        if not path.is_file() or backend is None:
+            raise BackendError(
+                f"--against {path}: a peer is {', '.join(PEERS)}, an artifact, or a file of the kinds "
+                f"{', '.join(RUNTIME_OF_SUFFIX)} ({error})"
+            ) from error
+        return _by_hand(path, path.name, backend, "")
+    able = choices(artifact)
+    if not able:
+        open_backend(artifact)  # says which extra is missing
+        raise BackendError(f"--against {path}: nothing installed here runs it")
+    return lambda threads: _candidate(artifact, path.name, able[0], threads, peer=True)
+
+
+def _by_hand(path: Path, name: str, backend: str, network: str) -> Callable[[int], Candidate]:
+    return lambda threads: Candidate(
+        label=label(name, backend, "by hand", threads),
+        source="file",
+        path=str(path),
+        backend=backend,
+        precision="",
+        threads=threads,
+        default_threads=threads == usable_cores(),
+        peer=True,
+        network=network,
+    )
+
+
+def _require_backends(artifacts: Sequence[Artifact], backends: Sequence[str]) -> None:
+    for backend in backends:
+        if backend not in BACKENDS:
+            raise BackendError(f"no backend {backend}; there are {', '.join(BACKENDS)}")
+        if not any(backend == choice.backend for artifact in artifacts for choice in choices(artifact)):
+            open_backend(artifacts[0], backend=backend)  # says what is missing: an extra, or a file of its kind
+            raise BackendError(f"{RUNTIME_WORDS[backend]} runs none of these files")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"

@@ -1,0 +1,81 @@
+"""The machine and the versions a benchmark ran on: what a reader needs to compare two of them; no PyTorch here."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from mobilenets.machine import physical_memory, usable_cores
+
+PACKAGES = ("mobilenets", "numpy", "onnxruntime", "openvino", "ai-edge-litert", "executorch", "torch")
+# Units that decide how fast convolutions run: x86 vectors and matrices, 8-bit and bfloat16 products, Arm's likewise.
+UNITS = (
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimddp",
+    "asimdhp",
+    "i8mm",
+    "bf16",
+)
+_CPUINFO = Path("/proc/cpuinfo")
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+_GIB = 1024**3
+
+
+def environment() -> dict[str, str]:
+    """Describe processor, cores, load and versions; what the system does not tell is left out."""
+    name, units = processor()
+    found = {
+        "processor": name,
+        "units": " ".join(units),
+        "cores": str(usable_cores()),
+        "memory": "" if (memory := physical_memory()) is None else f"{memory / _GIB:.1f} GiB",
+        "governor": _text(_GOVERNOR).strip(),
+        "load at start": "" if (load := load_average()) is None else f"{load:.2f}",
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{package: _version(package) for package in PACKAGES},
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def processor() -> tuple[str, tuple[str, ...]]:
+    """Name of the processor, and those of `UNITS` it has (empty where the system does not list them)."""
+    fields: dict[str, str] = {}
+    for line in _text(_CPUINFO).splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    flags = set(fields.get("flags", fields.get("Features", "")).split())
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    return name, tuple(unit for unit in UNITS if unit in flags)
+
+
+def load_average() -> float | None:
+    """Programs that wanted a core during the last minute, on average; None where the system does not tell."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has none
+        return None
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,146 @@
+"""The process that runs one candidate: `python -m mobilenets.benchmarking.worker CANDIDATE`, speaking JSON.
+
+Every candidate has a process of its own, which the benchmark asks in turn; `rounds` alternates them. Within one process
+candidates disturb each other: the threads of ONNX Runtime and PyTorch go on spinning after a call, to be quick for the
+next. On a machine of 2 cores, an ONNX Runtime session of 2 threads was measured to burn a whole core for 30 to 45 ms
+after each call, ten times what a call of MobileNetV2 takes: alternating call by call, each candidate would race
+against the ghost of the one before. So a turn is
+
+1. one call unmeasured, which wakes the threads and fills the caches (none where a call outlasts the turn);
+2. calls until the turn's time is spent, at least one;
+3. waiting until this process stops using the processor, and only then the answer.
+
+Nothing else than a process can be limited to as many cores as it has threads, either, or tell its own peak memory.
+
+Protocol: after its first answer the process prints `{"peak_bytes": ..., "precision": ...}`. Then for every line
+`{"batch": B, "seconds": S}` it prints `{"nanoseconds": [...]}`. It ends when its input does. What goes wrong ends it
+with one line on its standard error.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from mobilenets.benchmarking.affinity import pin
+from mobilenets.benchmarking.by_hand import Opened, open_by_hand
+from mobilenets.benchmarking.candidate import Candidate
+from mobilenets.benchmarking.resident import peak_resident_bytes
+from mobilenets.errors import MobilenetsError
+
+Call = Callable[[], object]
+
+_QUIET_SHARE = 0.2  # of one core, below which threads count as asleep
+_QUIET_STEPS = 2
+_LONGEST_WAIT = 1.0  # seconds; threads that never sleep must not stop the benchmark
+
+
+def open_candidate(candidate: Candidate) -> Opened:
+    """Open what a candidate names.
+
+    Raises:
+        MobilenetsError: it can't be opened; the kinds are those of the runtime and of `by_hand`.
+    """
+    if candidate.source == "pytorch":
+        from mobilenets.benchmarking.torch_peer import open_pytorch
+
+        return open_pytorch(candidate.arguments, candidate.threads)
+    if candidate.source == "file":
+        threads = None if candidate.default_threads else candidate.threads
+        return open_by_hand(Path(candidate.path), candidate.backend, threads)
+    return _open_artifact(candidate)
+
+
+def _open_artifact(candidate: Candidate) -> Opened:
+    import numpy as np
+
+    from mobilenets.artifact.container import read_artifact
+    from mobilenets.runtime.backend import open_backend
+
+    artifact = read_artifact(Path(candidate.path))
+    backend = open_backend(
+        artifact, backend=candidate.backend, threads=candidate.threads, precision=candidate.precision or None
+    )
+    golden = artifact.description.golden.images
+
+    def prepare(batch: int) -> Call:
+        return partial(backend.predict, np.resize(golden, (batch, *golden.shape[1:])))
+
+    return Opened(prepare, backend.precision)
+
+
+def take_turn(call: Call, seconds: float, *, lead_in: bool) -> list[int]:
+    """Time calls until `seconds` are spent, at least one; nanoseconds of each."""
+    if lead_in:
+        call()
+    clock = time.perf_counter_ns
+    end = clock() + int(seconds * 1e9)
+    times: list[int] = []
+    while not times or clock() < end:
+        start = clock()
+        call()
+        times.append(clock() - start)
+    return times
+
+
+def wait_until_idle() -> float:
+    """Wait until this process's threads sleep, at most a second; returns the seconds waited."""
+    # A step must be long enough for the clock of used processor time to move (15.6 ms on Windows).
+    step = max(0.005, 2 * time.get_clock_info("process_time").resolution)
+    start, used, quiet = time.monotonic(), time.process_time(), 0
+    while quiet < _QUIET_STEPS and time.monotonic() - start < _LONGEST_WAIT:
+        time.sleep(step)
+        now = time.process_time()
+        quiet = quiet + 1 if now - used < _QUIET_SHARE * step else 0
+        used = now
+    return time.monotonic() - start
+
+
+def serve(candidate: Candidate, requests: TextIO, answers: TextIO) -> None:
+    """Open the candidate, answer one image, then take turns until `requests` ends."""
+    opened = open_candidate(candidate)
+    calls = {1: opened.prepare(1)}
+    calls[1]()
+    _say(answers, {"peak_bytes": peak_resident_bytes(), "precision": opened.precision})
+    gc.collect()
+    gc.disable()  # when it runs is chance
+    slowest = 0.0
+    for line in requests:
+        request = json.loads(line)
+        batch, seconds = int(request["batch"]), float(request["seconds"])
+        if batch not in calls:
+            calls[batch], slowest = opened.prepare(batch), 0.0
+        times = take_turn(calls[batch], seconds, lead_in=slowest < seconds)
+        slowest = max(times) / 1e9
+        wait_until_idle()
+        _say(answers, {"nanoseconds": times})
+
+
+def _say(answers: TextIO, what: dict[str, object]) -> None:
+    answers.write(json.dumps(what) + "\n")
+    answers.flush()
+
+
+def _main(text: str) -> int:
+    # Runtimes print on standard output what they like; answers go where it led, it leads to standard error from here.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    candidate = Candidate.from_json(text)
+    pin(candidate.threads)
+    try:
+        serve(candidate, sys.stdin, answers)
+    except MobilenetsError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1]))

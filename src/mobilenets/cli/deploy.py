@@ -1,0 +1,89 @@
+"""`mobilenets deploy`: the fastest file for this machine whose accuracy holds."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from mobilenets.cli.options import Integers, Names, parse
+
+ABOUT = """Export and quantize a trained network in every way installed, measure all, keep the fastest that holds.
+
+OUT gets model.onnx (or .tflite, .pte, or OpenVINO's folder model), which 'mobilenets predict' runs with the settings it
+was found fastest with; report.html, report.json and latency-accuracy.png, and the files it was chosen from. Exits 1
+when no way is within --max-drop; a float file is then kept.
+
+Example:
+  mobilenets deploy runs/digits --data digits --max-drop 1.0 --out deployed
+  mobilenets predict deployed/model.onnx photos/
+"""
+
+
+@dataclass(frozen=True)
+class DeployOptions:
+    """Options of `deploy`."""
+
+    run: tyro.conf.Positional[str]
+    """Run folder; with --model also a torchvision, timm or TFLite weight file, or imagenet."""
+    data: str
+    """Images, as for train; training images calibrate, test images are scored."""
+    out: Path
+    """Folder to write into."""
+    max_drop: float = 1.0
+    """Points of top-1 that may be lost against the network in PyTorch."""
+    targets: Names = ("onnx", "openvino", "litert", "executorch")
+    """Formats to make; those not installed are listed with what to install."""
+    against: Names = ("pytorch", "onnxruntime", "openvino")
+    """What the kept file is compared with: PyTorch eager, and the two runtimes used by hand."""
+    threads: Integers = ()
+    """Numbers of threads to try; without it, 1 and one for every core."""
+    seconds: float = 1.0
+    """Measured time of each way; waits in between take about as long again."""
+    limit: int | None = None
+    """Score on so many test images; without it, all of them."""
+    int8: bool = True
+    """Whether 8-bit files are made, too, which takes the longest."""
+    calibration_images: int = 320
+    """Training images to find the ranges of 8-bit files on."""
+    finetune: bool = True
+    """Whether training the network a little more may be the last way to 8 bits that is tried."""
+    model: str | None = None
+    """The network a weight file is of, e.g. mobilenet_v2."""
+    width_mult: float = 1.0
+    """Width multiplier of a weight file's network."""
+    image_size: int | None = None
+    """Input size in pixels for a weight file's network; without it, the file's own, or 224."""
+    seed: int = 0
+    """Draws the calibration images and cuts the test images in halves."""
+    skip_bad: bool = False
+    """Leave unreadable images out, and list them, instead of refusing."""
+    data_root: Path | None = None
+    """Where cifar10 is looked for and downloaded to."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb; 1 when nothing holds the accuracy."""
+    options = parse(DeployOptions, argv, "deploy", ABOUT)
+    import json
+
+    from rich.console import Console
+
+    from mobilenets.cli.live import Live
+    from mobilenets.deployment.deploy import deploy
+    from mobilenets.deployment.deploy_text import deploy_text
+    from mobilenets.deployment.presenting import deployment_record
+
+    arguments = {name: value for name, value in vars(options).items() if name != "json"}
+    with Live(Console(stderr=True)) as live:
+        report = deploy(**arguments, watcher=live, command=shlex.join(["mobilenets", "deploy", *argv]))
+    if options.json:
+        print(json.dumps(deployment_record(report), allow_nan=False))
+    else:
+        Console().print(deploy_text(report))
+    return 0 if report.decision.holds else 1

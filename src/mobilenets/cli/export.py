@@ -1,0 +1,84 @@
+"""`mobilenets export`: one file from one trained network, proven before it is handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from mobilenets.cli.options import parse
+
+ABOUT = """Write a trained network as one file that runs without PyTorch, and prove that it answers as the network does.
+
+Class names, preprocessing and golden answers travel inside. Exits 1 when the file's answers differ; it is then kept as
+FILE with .rejected in its name, what was at FILE is unharmed, and the first layer that differs is named.
+
+Example:
+  mobilenets export runs/digits --to onnx --out digits.onnx --data digits
+  mobilenets export mobilenet_v2_1.0_224_quant.tflite --model mobilenet_v2 --to openvino --out v2-openvino
+"""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of `export`."""
+
+    run: tyro.conf.Positional[str]
+    """Run folder; with --model also a torchvision, timm or TFLite weight file, or imagenet."""
+    to: str
+    """Format: onnx, openvino, litert or executorch."""
+    out: Path
+    """File to write (.onnx, .tflite, .pte); OpenVINO's is a folder."""
+    data: str | None = None
+    """Images to prove it on and to calibrate its probabilities, as for train; without it, made images."""
+    precision: str = "fp32"
+    """fp32, or fp16 to store weights in half the bytes."""
+    limit: int | None = None
+    """Ask so many test images; without it, all of them."""
+    model: str | None = None
+    """The network a weight file is of, e.g. mobilenet_v2."""
+    width_mult: float = 1.0
+    """Width multiplier of a weight file's network."""
+    image_size: int | None = None
+    """Input size in pixels for a weight file's network; without it, the file's own, or 224."""
+    threads: int | None = None
+    """Threads of the runtime asked; without it, every core this process may use."""
+    skip_bad: bool = False
+    """Leave unreadable images out, and list them, instead of refusing."""
+    data_root: Path | None = None
+    """Where cifar10 is looked for and downloaded to."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    options = parse(ExportOptions, argv, "export", ABOUT)
+    import json
+
+    from rich.console import Console
+
+    from mobilenets.cli.live import Live
+    from mobilenets.exporting.export import export
+    from mobilenets.exporting.export_text import export_record, export_text
+
+    with Live(Console(stderr=True)) as live:
+        report = export(
+            options.run,
+            options.to,
+            options.out,
+            data=options.data,
+            precision=options.precision,
+            limit=options.limit,
+            model=options.model,
+            width_mult=options.width_mult,
+            image_size=options.image_size,
+            threads=options.threads,
+            skip_bad=options.skip_bad,
+            data_root=options.data_root,
+            watcher=live,
+        )
+    print(json.dumps(export_record(report)) if options.json else export_text(report))
+    return 0

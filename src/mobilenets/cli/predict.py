@@ -1,0 +1,148 @@
+"""`mobilenets predict`: classify images with an exported file."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import tyro
+
+from mobilenets.cli.options import parse
+from mobilenets.errors import BadImage, DataError
+from mobilenets.runtime.classifier import Classifier, Prediction
+from mobilenets.runtime.prediction_text import WRITERS, bad_lines
+from mobilenets.runtime.streaming import predict_files
+
+ABOUT = """Classify images with an exported file. It needs no PyTorch.
+
+Folders are searched for images. Those that can't be read are listed at the end; the exit code is then 1.
+
+Example:
+  mobilenets predict flowers.onnx garden.jpg
+    94.1%  ██████████████████▊   tulip
+     5.2%  █                     poppy
+
+  mobilenets predict flowers.onnx photos/ --format csv > answers.csv
+"""
+
+
+class Files(tuple[Path, ...]):
+    """Files and folders as they were given."""
+
+    __slots__ = ()
+
+
+# To check a default against `tuple[Path, ...]` or `str | None` tyro imports typeguard, and asyncio with it, which takes
+# a tenth of the time one image does. A class of our own and typing's older spelling need no such help.
+_Files = Annotated[
+    Files,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="FILE|FOLDER",
+        instance_from_str=lambda arguments: Files(map(Path, arguments)),
+        is_instance=lambda value: isinstance(value, Files),
+        str_from_instance=lambda value: [str(path) for path in value],
+    ),
+]
+_Text = Optional[str]  # noqa: UP045
+_Integer = Optional[int]  # noqa: UP045
+_Number = Optional[float]  # noqa: UP045
+
+_QUIET_SECONDS = 2.0
+_LOG_SECONDS = 30.0  # between two lines of a log file
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Options of `predict`."""
+
+    artifact: tyro.conf.Positional[Path]
+    """Exported file, or OpenVINO's folder."""
+    files: tyro.conf.Positional[_Files]
+    """Images, and folders of images."""
+    top: int = 5
+    """How many classes an answer lists."""
+    format: Literal["table", "csv", "jsonl"] = "table"
+    """How answers are written."""
+    json: bool = False
+    """The same as --format jsonl: one JSON object a line."""
+    batch_size: int = 16
+    """Images the network is asked at once."""
+    backend: _Text = None
+    """onnxruntime, openvino, litert or executorch; without it, the file's default."""
+    precision: _Text = None
+    """fp32, bf16, fp16 or int8, as far as file and processor have it."""
+    threads: _Integer = None
+    """Threads one answer may use; without it, every core."""
+    threshold: _Number = None
+    """Below this probability the answer is "unknown"; without it, the file's own. 0 always answers."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    options = parse(PredictOptions, argv, "predict", ABOUT)
+    if not options.files:
+        raise DataError("no image to classify: name files or folders after the exported file")
+    classifier = Classifier(
+        options.artifact,
+        backend=options.backend,
+        threads=options.threads,
+        precision=options.precision,
+        threshold=options.threshold,
+    )
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a file's name may hold what this terminal can't show
+    records = predict_files(classifier, options.files, batch_size=options.batch_size, top=options.top)
+    bad: list[BadImage] = []
+    answered = _Count()
+    WRITERS["jsonl" if options.json else options.format](_good(_reported(records), bad, answered), sys.stdout)
+    return _conclude(answered.number, bad, options.files)
+
+
+@dataclass
+class _Count:
+    number: int = 0
+
+
+def _good(records: Iterable[Prediction | BadImage], bad: list[BadImage], answered: _Count) -> Iterator[Prediction]:
+    for record in records:
+        if isinstance(record, BadImage):
+            bad.append(record)
+        else:
+            answered.number += 1
+            yield record
+
+
+def _conclude(answered: int, bad: Sequence[BadImage], files: Sequence[Path]) -> int:
+    if not answered and not bad:
+        raise DataError(f"no images in {', '.join(map(str, files))}")
+    if not bad:
+        return 0
+    sys.stdout.flush()
+    count = "1 image" if len(bad) == 1 else f"{len(bad):,} images"
+    print(f"mobilenets: {count} of {answered + len(bad):,} can't be read:", file=sys.stderr)
+    for line in bad_lines(bad):
+        print(line, file=sys.stderr)
+    return 1 if answered else 2
+
+
+def _reported(records: Iterable[Prediction | BadImage]) -> Iterator[Prediction | BadImage]:
+    """Say on stderr how far it is, once it takes long; not where the answers themselves fill the screen."""
+    screen = sys.stderr.isatty()
+    started = time.monotonic()
+    said = started + _QUIET_SECONDS - (interval := 0.2 if screen else _LOG_SECONDS)
+    shown = False
+    for number, record in enumerate(records, 1):
+        yield record
+        now = time.monotonic()
+        if now - said >= interval and not sys.stdout.isatty():
+            said, shown = now, True
+            line = f"{number:,} images, {number / (now - started):,.0f} a second"
+            print(f"\r{line:<50}" if screen else line, end="" if screen else "\n", file=sys.stderr, flush=True)
+    if shown and screen:
+        print(f"\r{'':<50}\r", end="", file=sys.stderr, flush=True)

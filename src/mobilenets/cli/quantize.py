@@ -1,0 +1,91 @@
+"""`mobilenets quantize`: an 8-bit file that keeps the accuracy, or a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from mobilenets.cli.options import parse
+
+ABOUT = """Quantize a trained network to 8 bits within a given drop of top-1, by the first way that keeps it.
+
+Tried in turn: plain, bias correction, other ranges, asymmetric activations, sensitive layers in float, fine-tuning. One
+half of the test images decides, the other shows the drop honestly. Exits 1 when no way is good enough; the float file
+is then written beside FILE instead.
+
+Example:
+  mobilenets quantize runs/digits --data digits --max-drop 1.0 --out digits-int8.onnx
+"""
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """Options of `quantize`."""
+
+    run: tyro.conf.Positional[str]
+    """Run folder; with --model also a torchvision, timm or TFLite weight file, or imagenet."""
+    data: str
+    """Images, as for train; training images calibrate, test images judge."""
+    out: Path
+    """File to write: .onnx or .tflite."""
+    max_drop: float = 1.0
+    """Points of top-1 it may lose against float."""
+    to: Literal["onnx", "litert"] | None = None
+    """Format; without it, the one the suffix of --out names."""
+    model: str | None = None
+    """The network a weight file is of, e.g. mobilenet_v2."""
+    width_mult: float = 1.0
+    """Width multiplier of a weight file's network."""
+    image_size: int | None = None
+    """Input size in pixels for a weight file's network; without it, the file's own, or 224."""
+    calibration_images: int = 320
+    """Training images to find the ranges of activations on."""
+    max_images: int | None = None
+    """Judge on so many test images at most; without it, all of them."""
+    finetune: bool = True
+    """Whether training the network a little more may be the last way tried."""
+    tensorrt: bool = False
+    """Only ways TensorRT takes: symmetric int8 throughout."""
+    runtime: Literal["onnxruntime", "openvino"] = "onnxruntime"
+    """Whose integer kernels an ONNX file with h-swish is written for; both run it."""
+    threads: int | None = None
+    """Threads of the runtimes; without it, every core this process may use."""
+    seed: int = 0
+    """Draws the calibration images and cuts the test images in halves."""
+    skip_bad: bool = False
+    """Leave unreadable images out instead of refusing."""
+    data_root: Path | None = None
+    """Where cifar10 is looked for and downloaded to."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    options = parse(QuantizeOptions, argv, "quantize", ABOUT)
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from mobilenets.cli.live import Live
+    from mobilenets.compression.quantize import quantize
+    from mobilenets.compression.quantize_text import conclusion, quantization_record, rung_table, runtime_table
+
+    arguments = {name: value for name, value in asdict(options).items() if name != "json"}
+    with Live(Console(stderr=True)) as live:
+        report = quantize(**arguments, watcher=live)
+    if options.json:
+        print(json.dumps(quantization_record(report)))
+    else:
+        console = Console()
+        console.print(rung_table(report))
+        console.print(runtime_table(report))
+        for sentence in conclusion(report):
+            console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    report.raise_if_refused()
+    return 0

@@ -1,0 +1,148 @@
+"""The rungs for ONNX files, from what costs nothing when the file runs to what costs speed, then training.
+
+1. plain: symmetric 8 bits, a scale a filter, a scale an activation tensor, from the smallest and largest value seen;
+2. bias correction, fast, then accurate (Nagel et al. 2019, arXiv 1906.04721, section 4.2);
+3. ranges without the outliers: mean of the images' extremes, then quantiles (Wu et al. 2020, arXiv 2004.09602);
+4. asymmetric activations, for h-swish;
+5. a scale for each channel of depthwise inputs, which only OpenVINO computes in 8 bits;
+6. the most sensitive layers in float, 1, 2, 4, ... up to a quarter of them (`compression.sensitivity`);
+7. quantization-aware fine-tuning (`compression.finetune`), and quantization again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mobilenets.compression.calibration import CalibrationImages
+from mobilenets.compression.ladder import Built, Ladder, Step
+from mobilenets.compression.nncf_ptq import PtqSettings, quantize_file
+from mobilenets.compression.sensitivity import IMAGES, LayerNoise, rank_layers
+from mobilenets.exporting.onnx import MODEL
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+Tune = Callable[[bool], bytes]
+"""Fine-tunes the network for symmetric activations or not, and returns it as a float ONNX file."""
+
+PTQ_STEPS: tuple[Step[PtqSettings], ...] = (
+    Step("plain", "symmetric 8 bits, ranges from the extremes seen", lambda settings: settings),
+    Step(
+        "fast bias correction",
+        "each layer's mean error is taken off its bias",
+        lambda settings: replace(settings, bias_correction="fast"),
+    ),
+    Step(
+        "accurate bias correction",
+        "the same with all earlier layers already quantized",
+        lambda settings: replace(settings, bias_correction="accurate"),
+    ),
+    Step(
+        "mean ranges",
+        "ranges from the mean of the images' extremes: an outlier no longer sets them",
+        lambda settings: replace(settings, ranges="mean"),
+    ),
+    Step(
+        "quantile ranges",
+        "ranges that leave out the outermost 0.01 % of values",
+        lambda settings: replace(settings, ranges="quantile"),
+    ),
+    Step(
+        "asymmetric activations",
+        "a zero point for each activation: h-swish, which hardly goes below 0, gets all 256 steps",
+        lambda settings: replace(settings, asymmetric=True),
+    ),
+    Step(
+        "per-channel depthwise inputs",
+        "a scale for each channel going into a depthwise layer, which ONNX Runtime then computes in float",
+        lambda settings: replace(settings, per_channel_inputs=True),
+    ),
+)
+
+
+_NOT_IN_TENSORRT = ("asymmetric activations", "per-channel depthwise inputs")
+
+
+@dataclass
+class OnnxLadder:
+    """Makes the ladder of one float file.
+
+    Attributes:
+        file: the float network.
+        calibration: images to find ranges, and sensitive layers, on.
+        tune: fine-tunes when all else failed; None leaves that rung out.
+        tensorrt: only rungs whose files TensorRT takes: symmetric int8, a scale a tensor.
+        enclosed: place pairs for ONNX Runtime, else for OpenVINO.
+        progress: told how many layers are measured.
+    """
+
+    file: ModelProto
+    calibration: CalibrationImages
+    tune: Tune | None = None
+    tensorrt: bool = False
+    enclosed: bool = True
+    progress: Callable[[str, int, int], None] | None = None
+
+    def __post_init__(self) -> None:
+        self._plain: bytes | None = None
+        self._tuned: dict[bool, ModelProto] = {}
+
+    def ladder(self) -> Ladder[PtqSettings]:
+        """The ladder, to be climbed once."""
+        return Ladder(PtqSettings(signed=self.tensorrt, enclosed=self.enclosed), self._steps(), self._build)
+
+    def _steps(self) -> Iterator[Step[PtqSettings]]:
+        yield from (step for step in PTQ_STEPS if not (self.tensorrt and step.name in _NOT_IN_TENSORRT))
+        yield from float_layer_steps(self._rank())
+        if self.tune is not None:
+            yield Step(
+                "quantization-aware fine-tuning",
+                "the network is trained a little more with rounding in its forward pass, then quantized again",
+                lambda settings: replace(settings, tuned=True),
+            )
+
+    def _build(self, settings: PtqSettings) -> Built:
+        file = self._tuned_file(settings.asymmetric) if settings.tuned else self.file
+        built = quantize_file(file, self.calibration, settings)
+        if self._plain is None:
+            self._plain = built.exported.payload[MODEL]
+        return built
+
+    def _rank(self) -> tuple[LayerNoise, ...]:
+        import onnx
+
+        plain = (
+            self._plain
+            if self._plain is not None
+            else self._build(PtqSettings(signed=self.tensorrt, enclosed=self.enclosed)).exported.payload[MODEL]
+        )
+        report = self.progress
+
+        def progress(done: int, total: int) -> None:
+            if report is not None:
+                report("measuring each layer alone", done, total)
+
+        return rank_layers(self.file, onnx.load_from_string(plain), self.calibration.images[:IMAGES], progress)
+
+    def _tuned_file(self, asymmetric: bool) -> ModelProto:
+        import onnx
+
+        assert self.tune is not None  # the only step that asks for it is not there otherwise
+        if asymmetric not in self._tuned:
+            self._tuned[asymmetric] = onnx.load_from_string(self.tune(not asymmetric))
+        return self._tuned[asymmetric]
+
+
+def float_layer_steps(ranked: tuple[LayerNoise, ...]) -> Iterator[Step[PtqSettings]]:
+    """Steps that keep the 1, 2, 4, ... most sensitive layers in float, up to a quarter of all."""
+    count, most = 1, max(1, len(ranked) // 4)
+    while count <= most:
+        layers = tuple(entry.layer for entry in ranked[:count])
+        yield Step(
+            "1 layer in float" if count == 1 else f"{count} layers in float",
+            f"the most sensitive in float, found by rounding each alone: {', '.join(layers)}",
+            lambda settings, layers=layers: replace(settings, float_layers=layers),  # type: ignore[misc]
+        )
+        count *= 2

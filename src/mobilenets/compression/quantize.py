@@ -1,0 +1,291 @@
+"""`quantize`: an 8-bit file within a given drop of float accuracy, or a refusal; and what it costs and buys here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenets.artifact.container import SUFFIXES, Artifact, check_suffix, read_artifact, write_artifact
+from mobilenets.compression.calibration import DEFAULT_IMAGES, CalibrationImages, draw_calibration
+from mobilenets.compression.judging import Judge, prepare_judge
+from mobilenets.compression.ladder import Built, Climb, climb
+from mobilenets.compression.ladders import make_ladder, quantizer_version, require_quantizer
+from mobilenets.compression.quantize_text import rung_line
+from mobilenets.compression.remarks import remarks
+from mobilenets.compression.results import QuantizationReport, Top1
+from mobilenets.compression.runtimes import measure_runtimes
+from mobilenets.data.datasets import Dataset, load_dataset
+from mobilenets.data.location import outside
+from mobilenets.errors import MobilenetsError
+from mobilenets.exporting.confidence import calibrate
+from mobilenets.exporting.describe import Subject, describe, golden_pairs
+from mobilenets.exporting.export import Unwatched, Watcher, check_place
+from mobilenets.exporting.exported import Exported
+from mobilenets.exporting.golden_images import choose_golden
+from mobilenets.exporting.proof import check_classes
+from mobilenets.exporting.subject import load_subject
+from mobilenets.exporting.translators import translator
+from mobilenets.exporting.trial import opened
+from mobilenets.models.network import MobileNet
+from mobilenets.models.saved import SavedNetwork
+from mobilenets.runtime.backend import open_backend
+
+KINDS = ("onnx", "litert")
+RUNTIMES = ("onnxruntime", "openvino")
+
+
+def quantize(
+    run: Path | str | SavedNetwork,
+    data: str | Path,
+    out: Path | str,
+    *,
+    max_drop: float = 1.0,
+    to: str | None = None,
+    model: str | None = None,
+    width_mult: float = 1.0,
+    image_size: int | None = None,
+    calibration_images: int = DEFAULT_IMAGES,
+    max_images: int | None = None,
+    finetune: bool = True,
+    tensorrt: bool = False,
+    runtime: str = "onnxruntime",
+    threads: int | None = None,
+    seed: int = 0,
+    skip_bad: bool = False,
+    data_root: Path | None = None,
+    watcher: Watcher | None = None,
+) -> QuantizationReport:
+    """Quantize a trained network by the first rung of the ladder that loses no more than `max_drop` points of top-1.
+
+    Ranges are found on training images, rungs are judged on one half of the test split; the report also gives the drop
+    on the other half, which decided nothing. Where no rung is good enough, no 8-bit file is written but the float one,
+    beside `out`, and `report.refused` says so; `report.raise_if_refused()` makes it an exception.
+
+    Args:
+        run: a run folder, a loaded network, or with `model` a weight file or `imagenet`.
+        data: images as for training, of the network's classes; both splits are used.
+        out: the file to write.
+        max_drop: points of top-1 it may lose against the float file of the same format.
+        to: `onnx` or `litert`; None takes the one the suffix of `out` names.
+        model: name of the network a weight file is of.
+        width_mult: its width.
+        image_size: its input size in pixels; None takes the file's own.
+        calibration_images: training images to find ranges on.
+        max_images: judge on so many test images at most, evenly over the classes; None for all.
+        finetune: whether training the network a little more may be the last rung.
+        tensorrt: only ways TensorRT takes: symmetric int8 throughout.
+        runtime: `onnxruntime` or `openvino`: an ONNX file with h-swish is written for the integer kernels of one. Both
+            run it, but ONNX Runtime is twice as fast with a pair in front of each h-swish, OpenVINO somewhat slower.
+        threads: for latency and judging; None for every usable core.
+        seed: of every choice.
+        skip_bad: leave unreadable images out, and say so, instead of refusing.
+        data_root: where downloads are kept.
+        watcher: told of progress, and of each rung as it comes.
+
+    Raises:
+        RunError, WeightsError, ModelError: there is no such network, or `out` can't be written.
+        DataError: the images can't be used, are of other classes, or there are too few.
+        QuantizationError: the quantizer can't quantize this network at all.
+        ArtifactError: the name of `out` is of another format.
+        MissingExtraError: the quantizer is not installed.
+        MobilenetsError: `max_drop` is negative or no number, or there is no such format.
+    """
+    watcher = watcher or Unwatched()
+    out = outside(data, Path(out))
+    kind = _checked(out, to, max_drop, runtime)
+    require_quantizer(kind)
+    subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
+    dataset = load_dataset(data, data_root=data_root)
+    check_classes(dataset, data, subject.classes)
+    job = _prepare(subject, dataset, kind, watcher, calibration_images, max_images, seed, skip_bad, threads)
+    ladder = make_ladder(
+        kind,
+        subject,
+        dataset,
+        job.float_exported,
+        job.calibration,
+        finetune=finetune and isinstance(subject.model, MobileNet),
+        tensorrt=tensorrt,
+        runtime=runtime,
+        skip_bad=skip_bad,
+        seed=seed,
+        watcher=watcher,
+    )
+    climbed = climb(
+        ladder,
+        job.judge_built,
+        job.float_top1,
+        max_drop=max_drop,
+        on_step=lambda name: watcher.message(f"trying: {name}"),
+        on_rung=lambda rung: watcher.message(rung_line(rung, max_drop)),
+    )
+    return _deliver(
+        job, climbed, Path(out), str(run) if not isinstance(run, SavedNetwork) else "memory", max_drop, notes
+    )
+
+
+@dataclass(eq=False)
+class _Job:
+    """What stays the same from rung to rung, and the answers of the file judged last."""
+
+    subject: Subject
+    dataset: Dataset
+    kind: str
+    judge: Judge
+    calibration: CalibrationImages
+    float_exported: Exported
+    float_top1: Top1
+    float_logits: NDArray[np.float32]
+    threads: int | None
+    seed: int
+    watcher: Watcher
+    latest: NDArray[np.float32]
+
+    def judge_built(self, built: Built) -> Top1:
+        """Score a rung's file, and remember its answers: those of the chosen one are the last."""
+        self.latest = _ask(self.subject, built.exported, self.kind, "int8", self.judge, self.threads, self.watcher)
+        return self.judge.top1(self.latest)
+
+    def write(self, path: Path, exported: Exported, precision: str, extra: dict[str, str]) -> Artifact:
+        """Write a file with its golden pairs and calibrated confidence, and read it back as its users will."""
+        logits = self.float_logits if precision == "fp32" else self.latest
+        images = self.calibration.images[choose_golden(self.calibration.labels, seed=self.seed)]
+        with opened(
+            exported,
+            self.kind,
+            precision=precision,
+            preprocessing=self.subject.preprocessing,
+            classes=self.subject.classes,
+            threads=self.threads,
+        ) as backend:
+            golden = golden_pairs(images, backend.predict(images), precision)
+        calibrated = calibrate(logits, self.judge.labels, f"test images of {self.dataset.name}", seed=self.seed)
+        confidence = None if calibrated is None else calibrated.confidence
+        description = describe(
+            self.subject, self.kind, precision, exported, golden, confidence=confidence, provenance=extra
+        )
+        write_artifact(path, exported.payload, description)
+        artifact = read_artifact(path)
+        artifact.description.golden.check(open_backend(artifact, threads=self.threads).predict, str(path))
+        return artifact
+
+
+def _checked(out: Path, to: str | None, max_drop: float, runtime: str) -> str:
+    """Refuse what can't be before anything long begins; returns the format."""
+    if not 0 <= max_drop < math.inf:
+        raise MobilenetsError(f"max_drop is points of top-1, 0 or more, not {max_drop}; 1.0 allows one point")
+    if runtime not in RUNTIMES:
+        raise MobilenetsError(f"8-bit ONNX files are written for {' or '.join(RUNTIMES)}, not {runtime}")
+    by_suffix = {SUFFIXES[kind]: kind for kind in KINDS}
+    kind = to if to is not None else by_suffix.get(out.suffix.lower())
+    if kind not in KINDS:
+        wanted = f"there is no 8-bit {to}" if to else f"{out}: its suffix names no format"
+        raise MobilenetsError(f"{wanted}; give {' or '.join(by_suffix)}, or --to {' or '.join(KINDS)}")
+    check_suffix(out, kind)
+    check_place(out, folder=False)
+    return kind
+
+
+def _prepare(
+    subject: Subject,
+    dataset: Dataset,
+    kind: str,
+    watcher: Watcher,
+    calibration_images: int,
+    max_images: int | None,
+    seed: int,
+    skip_bad: bool,
+    threads: int | None,
+) -> _Job:
+    calibration = draw_calibration(
+        dataset.train, subject.preprocessing, images=calibration_images, seed=seed, skip_bad=skip_bad
+    )
+    judge = prepare_judge(
+        dataset.test,
+        subject.preprocessing,
+        subject.classes,
+        seed=seed,
+        max_images=max_images,
+        skip_bad=skip_bad,
+        progress=lambda done, total: watcher.progress("reading test images", done, total),
+    )
+    watcher.message(f"exporting the float network to {kind}")
+    exported = translator(kind)(subject.model, subject.preprocessing)
+    logits = _ask(subject, exported, kind, "fp32", judge, threads, watcher)
+    top1 = judge.top1(logits)
+    watcher.message(f"float: top-1 {top1.selection:.2f} % on the images that decide, {top1.whole:.2f} % on all")
+    return _Job(
+        subject, dataset, kind, judge, calibration, exported, top1, logits, threads, seed, watcher, latest=logits
+    )
+
+
+def _ask(
+    subject: Subject,
+    exported: Exported,
+    kind: str,
+    precision: str,
+    judge: Judge,
+    threads: int | None,
+    watcher: Watcher,
+) -> NDArray[np.float32]:
+    with opened(
+        exported,
+        kind,
+        precision=precision,
+        preprocessing=subject.preprocessing,
+        classes=subject.classes,
+        threads=threads,
+    ) as backend:
+        return judge.logits(backend.predict, lambda done, total: watcher.progress("scoring", done, total))
+
+
+def _deliver(
+    job: _Job, climbed: Climb, out: Path, run: str, max_drop: float, notes: tuple[str, ...]
+) -> QuantizationReport:
+    chosen = climbed.rungs[-1] if climbed.chosen is not None else None
+    known = {"float": job.float_top1}
+    with TemporaryDirectory(prefix="mobilenets-") as folder:
+        if climbed.chosen is None or chosen is None:
+            out = out.with_name(f"{out.stem}-float32{out.suffix}")
+            files = {"float": job.write(out, job.float_exported, "fp32", {})}
+        else:
+            beside = Path(folder) / f"float{out.suffix}"
+            summary = job.calibration.summary
+            extra = {
+                "quantizer": quantizer_version(job.kind),
+                "rung": chosen.name,
+                "float_layers": ", ".join(chosen.float_layers) or "none",
+                "calibration": f"{summary.images} training images of {summary.classes} classes, seed {summary.seed}",
+                "drop": f"{chosen.drop.report:.2f} points of top-1 on {len(job.judge.report)} others",
+            }
+            files = {
+                "float": job.write(beside, job.float_exported, "fp32", {}),
+                "int8": job.write(out, climbed.chosen.exported, "int8", extra),
+            }
+            known["int8"] = chosen.top1
+        rows = measure_runtimes(files, job.judge, known, threads=job.threads, progress=job.watcher.progress)
+        float_bytes = files["float"].file_bytes
+    report = QuantizationReport(
+        network=str(job.subject.model.config.name) if isinstance(job.subject.model, MobileNet) else "network",
+        run=run,
+        data=job.dataset.name,
+        kind=job.kind,
+        out=str(out),
+        max_drop=max_drop,
+        seed=job.seed,
+        selection_images=len(job.judge.selection),
+        report_images=len(job.judge.report),
+        calibration=job.calibration.summary,
+        float_top1=job.float_top1,
+        float_bytes=float_bytes,
+        rungs=climbed.rungs,
+        chosen=None if chosen is None else chosen.name,
+        runtimes=rows,
+        remarks=(),
+    )
+    return remarks(report, job.judge.majority, climbed.chosen, (*notes, *job.dataset.notes, *job.judge.left_out))

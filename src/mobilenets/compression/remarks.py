@@ -1,0 +1,93 @@
+"""What a user should know of a quantization, in sentences: where int8 is slower, what is faster, what to doubt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mobilenets.compression.ladder import Built
+from mobilenets.compression.results import QuantizationReport, RuntimeRow
+
+NEARLY = 1.03
+"""Times within 3 % of each other are called the same: less is noise on most machines."""
+
+
+def remarks(
+    report: QuantizationReport, majority: float, chosen: Built | None, notes: tuple[str, ...]
+) -> QuantizationReport:
+    """The report with its remarks.
+
+    Args:
+        report: without remarks.
+        majority: accuracy in percent of always naming the most frequent class.
+        chosen: the file written, None where there was a refusal.
+        notes: of the network and the data.
+    """
+    said = [
+        *_doubts(report, majority),
+        *_size(report),
+        *_speed(report.runtimes),
+        *_fastest(report),
+        *([] if chosen is None or report.kind != "onnx" else [_tensorrt(chosen)]),
+        *notes,
+    ]
+    return replace(report, remarks=tuple(said))
+
+
+def _doubts(report: QuantizationReport, majority: float) -> list[str]:
+    said = []
+    if report.float_top1.whole <= majority:
+        said.append(
+            f"the float network is right on {report.float_top1.whole:.1f} %, no more than naming always the same class "
+            f"({majority:.1f} %): a drop from there means nothing, train it first"
+        )
+    image = 100 / report.selection_images
+    if image > report.max_drop / 2:
+        said.append(
+            f"only {report.selection_images} images decide, one of them is {image:.2f} points: "
+            f"a drop of {report.max_drop:g} is hardly measured; give more test images"
+        )
+    if not report.refused and report.best.drop.report > report.max_drop:
+        said.append(
+            f"on the {report.report_images} images that did not decide it loses {report.best.drop.report:.2f} points, "
+            f"more than {report.max_drop:g}: what was promised may not hold elsewhere"
+        )
+    return said
+
+
+def _size(report: QuantizationReport) -> list[str]:
+    sizes = {row.file: row.file_bytes for row in report.runtimes}
+    return [f"the int8 file is {sizes['float'] / sizes['int8']:.1f} times smaller"] if "int8" in sizes else []
+
+
+def _speed(rows: tuple[RuntimeRow, ...]) -> list[str]:
+    """One sentence a runtime: int8 against float32, plainly."""
+    floats = {row.backend: row for row in rows if row.file == "float" and row.precision == "fp32"}
+    said = []
+    for row in rows:
+        if row.file != "int8" or row.backend not in floats:
+            continue
+        ratio = row.latency.median_ms / floats[row.backend].latency.median_ms
+        if ratio > NEARLY:
+            said.append(f"int8 is {ratio:.1f} times SLOWER than float32 in {row.backend} on this machine")
+        elif ratio < 1 / NEARLY:
+            said.append(f"int8 is {1 / ratio:.1f} times faster than float32 in {row.backend} on this machine")
+        else:
+            said.append(f"int8 is as fast as float32 in {row.backend} on this machine")
+    return said
+
+
+def _fastest(report: QuantizationReport) -> list[str]:
+    able = [row for row in report.runtimes if row.drop.selection <= report.max_drop]
+    if not able:
+        return []
+    row = min(able, key=lambda row: row.latency.median_ms)
+    return [
+        f"fastest here within {report.max_drop:g} points: the {row.file} file in {row.backend} in {row.precision}, "
+        f"{row.latency.median_ms:.2f} ms"
+    ]
+
+
+def _tensorrt(chosen: Built) -> str:
+    if chosen.symmetric:
+        return "the file keeps TensorRT's rules for explicit quantization (symmetric int8); it was not run there"
+    return "TensorRT won't take this file, which is not symmetric int8 throughout: --tensorrt makes one it can"

@@ -1,0 +1,165 @@
+"""`deploy`: from a trained network to the fastest file of this machine whose accuracy holds.
+
+Everything is kept under one folder, each file whole or not at all:
+
+    OUT/model.onnx (or .tflite, .pte, model/)   the file kept, with the settings it runs fastest with
+    OUT/candidates/                             all files it was chosen from
+    OUT/report.json, report.html                what was found, for programs and for people
+    OUT/latency-accuracy.png                    the same as a picture
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenets.benchmarking.benchmark import Settings
+from mobilenets.benchmarking.candidate import network_words
+from mobilenets.benchmarking.candidates import PEERS
+from mobilenets.compression.calibration import DEFAULT_IMAGES
+from mobilenets.data.location import outside
+from mobilenets.deployment.contest import Rules, hold_contest
+from mobilenets.deployment.keeping import keep
+from mobilenets.deployment.making import TARGETS, Workshop
+from mobilenets.deployment.presenting import write_report
+from mobilenets.deployment.results import DeploymentReport
+from mobilenets.errors import MobilenetsError, RunError
+from mobilenets.exporting.export import Unwatched, Watcher
+from mobilenets.exporting.parity import network_predict
+from mobilenets.exporting.proof import Questions, split_questions
+from mobilenets.exporting.subject import load_subject
+from mobilenets.models.saved import SavedNetwork
+
+CANDIDATES = "candidates"
+
+
+def deploy(
+    run: Path | str | SavedNetwork,
+    data: str | Path,
+    out: Path | str,
+    *,
+    max_drop: float = 1.0,
+    targets: Sequence[str] = TARGETS,
+    against: Sequence[str] = PEERS,
+    threads: Sequence[int] = (),
+    seconds: float = 1.0,
+    limit: int | None = None,
+    int8: bool = True,
+    calibration_images: int = DEFAULT_IMAGES,
+    finetune: bool = True,
+    model: str | None = None,
+    width_mult: float = 1.0,
+    image_size: int | None = None,
+    seed: int = 0,
+    skip_bad: bool = False,
+    data_root: Path | None = None,
+    watcher: Watcher | None = None,
+    command: str | None = None,
+) -> DeploymentReport:
+    """Export and quantize a trained network in every way installed, measure all, keep the fastest whose accuracy holds.
+
+    Args:
+        run: a run folder, a loaded network, or with `model` a weight file or `imagenet`.
+        data: images as for training, of the network's classes; the test split is scored, training images calibrate.
+        out: the folder to write into; what an earlier deployment left there is replaced.
+        max_drop: points of top-1 the kept way may lose against the network in PyTorch.
+        targets: formats to make; those not installed are listed, and the others made all the same.
+        against: what the kept file is compared with: `pytorch` (eager), `onnxruntime`, `openvino` (both by hand).
+        threads: numbers of threads to try; by default 1 and every usable core.
+        seconds: measured time of each way; the final comparison takes twice as long.
+        limit: score on so many test images, and judge the quantizer's rungs on as many; None for all, on which both
+            agree.
+        int8: whether 8-bit files are made, too.
+        calibration_images: training images to find the ranges of 8-bit files on.
+        finetune: whether training the network a little more may be the quantizer's last rung.
+        model: name of the network a weight file is of.
+        width_mult: its width.
+        image_size: its input size in pixels; None takes the file's own.
+        seed: of every choice.
+        skip_bad: leave unreadable images out, and say so, instead of refusing.
+        data_root: where downloads are kept.
+        watcher: told of progress.
+        command: how it was asked for, for the report; None writes this call.
+
+    Returns:
+        What was found. `report.decision.holds` is False where no way was within `max_drop` and a float file was kept.
+
+    Raises:
+        RunError, WeightsError, ModelError: there is no such network, or `out` can't be written.
+        DataError: the images can't be used, or are of other classes.
+        ExportError: not one file could be made; the message gives each reason.
+        BackendError: no file could be run here, or an impossible number of threads.
+        MobilenetsError: an unknown target or peer, or a bound that can't be.
+    """
+    watcher = watcher or Unwatched()
+    created = datetime.now().astimezone().isoformat(timespec="seconds")
+    targets = tuple(dict.fromkeys(targets))
+    _check(targets, against, threads, max_drop, seconds)
+    folder = outside(data, Path(out))
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file: give a folder")
+    subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
+    questions = split_questions(
+        subject, data, limit=limit, skip_bad=skip_bad, data_root=data_root, progress=watcher.progress
+    )
+    own = network_predict(subject.model, subject.preprocessing)
+    reference = _top1(questions, questions.ask(own, "asking the network in PyTorch", watcher.progress))
+    watcher.message(f"the network in PyTorch: top-1 {reference:.2f} % on {questions.what}")
+    quantizing = {
+        "run": run, "data": data, "max_drop": max_drop, "model": model, "width_mult": width_mult,
+        "image_size": image_size, "calibration_images": calibration_images, "max_images": limit,
+        "finetune": finetune, "seed": seed, "skip_bad": skip_bad, "data_root": data_root, "watcher": watcher,
+    }  # fmt: skip
+    workshop = Workshop(subject, questions, folder / CANDIDATES, max(threads, default=None), quantizing, watcher)
+    files, quantizations = workshop.make(targets, int8=int8)
+    contest = hold_contest(files, questions, reference, Rules(max_drop, against, threads, seconds), watcher)
+    kept = contest.kept
+    basis = f"top-1 {kept.top1:.2f} % (PyTorch {reference:.2f} %) on {questions.what}"
+    artifact = keep(kept, folder, {"deployed": basis})
+    report = DeploymentReport(
+        created=created,
+        command=command or f"mobilenets.deploy({str(run)!r}, {str(data)!r}, {str(out)!r}, max_drop={max_drop:g})",
+        network=network_words(artifact.description.network),
+        data=questions.what,
+        max_drop=max_drop,
+        float_top1=reference,
+        path=str(artifact.path),
+        decision=contest.decision,
+        advantages=contest.advantages,
+        files=files,
+        ways=contest.ways,
+        quantizations=quantizations,
+        survey=contest.survey,
+        final=contest.final,
+        environment=contest.survey.environment,
+        notes=(*notes, *questions.notes, *contest.notes),
+    )
+    write_report(report, folder)
+    return report
+
+
+def _check(
+    targets: Sequence[str], against: Sequence[str], threads: Sequence[int], max_drop: float, seconds: float
+) -> None:
+    """Refuse what can't be before anything long begins."""
+    if not 0 <= max_drop < math.inf:
+        raise MobilenetsError(f"max_drop is points of top-1, 0 or more, not {max_drop}; 1.0 allows one point")
+    for what, given, valid in (("target", targets, TARGETS), ("peer", against, PEERS)):
+        for name in given:
+            if name not in valid:
+                raise MobilenetsError(f"there is no {what} {name!r}; valid: {', '.join(valid)}")
+    if not targets:
+        raise MobilenetsError(f"there is nothing to make: name targets of {', '.join(TARGETS)}")
+    Settings(seconds=seconds)
+    if any(count < 1 for count in threads):
+        raise MobilenetsError(f"numbers of threads start at 1, not {min(threads)}")
+
+
+def _top1(questions: Questions, logits: NDArray[np.float32]) -> float:
+    assert questions.labels is not None
+    return 100 * float((logits.argmax(axis=1) == questions.labels).mean())

@@ -1,0 +1,79 @@
+"""Writing the file that is kept: the candidate's own content, with the settings it was found fastest with."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+from mobilenets.artifact.container import OPENVINO_FILES, SUFFIXES, Artifact, read_artifact, write_artifact
+from mobilenets.artifact.description import Settings
+from mobilenets.deployment.results import Way
+from mobilenets.errors import ArtifactError
+from mobilenets.exporting.describe import golden_pairs
+from mobilenets.runtime.backend import open_backend
+
+STEM = "model"
+
+
+def keep(way: Way, out: Path, provenance: dict[str, str]) -> Artifact:
+    """Write the kept way's file into `out` and check its golden pairs as its users' runtime will.
+
+    A file that an earlier deployment kept there in another format is removed once the new one stands.
+
+    Args:
+        way: what was chosen.
+        out: the deployment's folder.
+        provenance: what to add to the file's own.
+
+    Raises:
+        ArtifactError: the candidate is gone or damaged.
+        RunError: the file can't be written.
+    """
+    candidate = read_artifact(Path(way.path))
+    settings = Settings(way.backend, way.precision, way.threads)
+    description = replace(
+        candidate.description,
+        settings=settings,
+        provenance={**candidate.description.provenance, **provenance},
+    )
+    if way.precision != description.precision:
+        # The golden answers are those of the arithmetic it will be run in, or that would count as a damaged file.
+        images = description.golden.images
+        backend = open_backend(candidate, backend=way.backend, precision=way.precision, threads=way.threads)
+        description = replace(description, golden=golden_pairs(images, backend.predict(images), way.precision))
+    path = out / f"{STEM}{SUFFIXES[way.kind]}"
+    write_artifact(path, payload(candidate), description)
+    artifact = read_artifact(path)
+    artifact.description.golden.check(open_backend(artifact).predict, str(path))
+    _remove_former(out, path)
+    return artifact
+
+
+def payload(artifact: Artifact) -> dict[str, bytes]:
+    """The format's own files of an artifact, without its description."""
+    if artifact.description.kind == "openvino":
+        return {name: (artifact.path / name).read_bytes() for name in OPENVINO_FILES}
+    content = artifact.path.read_bytes()
+    if artifact.description.kind != "onnx":  # whose description is replaced when it is written
+        with zipfile.ZipFile(artifact.path) as trailer:
+            content = content[: min(member.header_offset for member in trailer.infolist())]
+    return {artifact.path.name: content}
+
+
+def _remove_former(out: Path, kept: Path) -> None:
+    for suffix in SUFFIXES.values():
+        path = out / f"{STEM}{suffix}"
+        if path == kept or not path.exists():
+            continue
+        try:
+            former = read_artifact(path)
+        except ArtifactError:
+            continue  # not of our making: it stays
+        if former.description.settings is None:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -1,0 +1,117 @@
+"""Making the files to choose from: a float one in every format, and 8-bit ones; what fails is told, not raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobilenets.artifact.container import SUFFIXES, read_artifact
+from mobilenets.compression.quantize import quantize
+from mobilenets.compression.results import QuantizationReport
+from mobilenets.deployment.choosing import points
+from mobilenets.deployment.results import FileOutcome
+from mobilenets.errors import MissingExtraError, MobilenetsError
+from mobilenets.exporting.describe import Subject
+from mobilenets.exporting.export import Target, Watcher, deliver, prove
+from mobilenets.exporting.proof import Questions
+
+TARGETS = ("onnx", "openvino", "litert", "executorch")
+QUANTIZABLE = ("onnx", "litert")
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What all files are made of.
+
+    Attributes:
+        subject: the network.
+        questions: evaluation images every float file is proven on.
+        folder: where the files go.
+        threads: for the runtimes that are asked; None for every usable core.
+        quantizing: the arguments of `quantize` but for `out`.
+        watcher: told of progress.
+    """
+
+    subject: Subject
+    questions: Questions
+    folder: Path
+    threads: int | None
+    quantizing: dict[str, Any]
+    watcher: Watcher
+
+    def make(
+        self, targets: tuple[str, ...], *, int8: bool
+    ) -> tuple[tuple[FileOutcome, ...], tuple[QuantizationReport, ...]]:
+        """Make a float file of each target, then with `int8` an 8-bit one where the format has them.
+
+        Returns:
+            What became of each, and the ladders climbed.
+        """
+        steps: list[tuple[str, str]] = [(kind, "fp32") for kind in targets]
+        steps += [(kind, "int8") for kind in targets if int8 and kind in QUANTIZABLE]
+        outcomes: list[FileOutcome] = []
+        ladders: list[QuantizationReport] = []
+        for number, (kind, precision) in enumerate(steps, 1):
+            name = file_name(kind, precision)
+            self.watcher.message(f"[{number}/{len(steps)}] {name}")
+            if precision == "int8":
+                outcome, ladder = self._quantized(kind, name)
+                ladders += [ladder] if ladder is not None else []
+            else:
+                outcome = _told(kind, precision, name, lambda kind=kind, name=name: self._exported(kind, name))  # type: ignore[misc]
+            outcomes.append(outcome)
+            if outcome.reason:
+                self.watcher.message(f"  {outcome.status}: {outcome.reason}")
+        return tuple(outcomes), tuple(ladders)
+
+    def _exported(self, kind: str, name: str) -> FileOutcome:
+        target = Target(kind, "fp32", self.folder / name, self.threads)
+        target.check()
+        report = deliver(
+            self.subject, target, self.questions, prove(self.subject, target, self.questions, self.watcher), ()
+        )
+        return _made(kind, "fp32", name, report.artifact.path, report.artifact.file_bytes)
+
+    def _quantized(self, kind: str, name: str) -> tuple[FileOutcome, QuantizationReport | None]:
+        climbed: list[QuantizationReport] = []
+
+        def make() -> FileOutcome:
+            report = quantize(out=self.folder / name, to=kind, **self.quantizing)
+            climbed.append(report)
+            if report.refused:
+                # The float file it leaves instead is here already, under its own name.
+                Path(report.out).unlink(missing_ok=True)
+                (self.folder / name).unlink(missing_ok=True)  # of an earlier run
+                best = report.best
+                reason = (
+                    f"no rung is within {points(report.max_drop)}: the best, {best.name}, lost "
+                    f"{best.drop.selection:.2f} on the {report.selection_images} images that decide"
+                )
+                return FileOutcome(name, kind, "int8", "refused", reason=reason)
+            path = Path(report.out)
+            return _made(kind, "int8", name, path, read_artifact(path).file_bytes)
+
+        outcome = _told(kind, "int8", name, make)
+        return outcome, climbed[0] if climbed else None
+
+
+def file_name(kind: str, precision: str) -> str:
+    """Name of a candidate's file: `float.onnx`, `int8.tflite`, `float-openvino`."""
+    stem = "int8" if precision == "int8" else "float"
+    return f"{stem}{SUFFIXES[kind] or '-' + kind}"
+
+
+def _made(kind: str, precision: str, name: str, path: Path, file_bytes: int) -> FileOutcome:
+    return FileOutcome(name, kind, precision, "made", path=str(path), file_bytes=file_bytes)
+
+
+def _told(kind: str, precision: str, name: str, make: Callable[[], FileOutcome]) -> FileOutcome:
+    """One file that can't be made must not lose the others."""
+    try:
+        return make()
+    except MissingExtraError as error:
+        return FileOutcome(name, kind, precision, "missing", reason=str(error))
+    except MobilenetsError as error:
+        return FileOutcome(name, kind, precision, "failed", reason=str(error))

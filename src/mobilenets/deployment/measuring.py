@@ -1,0 +1,212 @@
+"""Scoring and timing every way to run the files, then the kept one against its peers.
+
+Accuracy is asked of each backend in each precision, not assumed: one and the same file answers differently in bfloat16.
+Times come from two alternations. The *survey* has all ways at once and decides. Its winner may have been lucky, so the
+*final* measures it again beside PyTorch eager and the float file opened by hand in ONNX Runtime and OpenVINO, and only
+those ratios are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from mobilenets.artifact.container import Artifact
+from mobilenets.benchmarking.benchmark import Progress, benchmark
+from mobilenets.benchmarking.candidate import RUNTIME_WORDS
+from mobilenets.benchmarking.candidates import PEERS
+from mobilenets.benchmarking.results import Accuracy, BenchmarkReport, BenchmarkRow, Ratio
+from mobilenets.deployment.results import Advantage, Way
+from mobilenets.errors import MobilenetsError
+from mobilenets.exporting.export import Watcher
+from mobilenets.exporting.proof import Questions
+from mobilenets.machine import usable_cores
+from mobilenets.runtime.backend import choices, open_backend
+
+BATCH = 1
+STARTS = 1
+FINAL_SHARE = 2.0
+"""Measured seconds of the final over those of the survey: fewer rows, and theirs are the ratios that are told."""
+
+Key = tuple[str, str, str]
+"""Path, backend, precision: what decides accuracy; threads don't."""
+
+
+def score(
+    artifacts: Sequence[Artifact], questions: Questions, threads: int | None, watcher: Watcher
+) -> tuple[dict[Key, float], tuple[str, ...]]:
+    """Top-1 in percent of each file in each backend and precision, and a sentence on each that could not answer."""
+    assert questions.labels is not None
+    found: dict[Key, float] = {}
+    lost = []
+    for artifact in artifacts:
+        for choice in choices(artifact):
+            what = f"scoring {artifact.path.name} in {choice.backend} {choice.precision}"
+            try:
+                backend = open_backend(
+                    artifact, backend=choice.backend, precision=choice.precision, threads=threads or usable_cores()
+                )
+                logits = questions.ask(backend.predict, what, watcher.progress)
+            except MobilenetsError as error:
+                lost.append(f"{what} failed: {error}")
+                watcher.message(lost[-1])
+                continue
+            right = logits.argmax(axis=1) == questions.labels
+            found[str(artifact.path), choice.backend, choice.precision] = 100 * float(right.mean())
+    return found, tuple(lost)
+
+
+def survey(
+    paths: Sequence[Path],
+    *,
+    against: Sequence[str],
+    threads: Sequence[int],
+    seconds: float,
+    progress: Progress,
+) -> BenchmarkReport:
+    """Measure every way at batch 1 in one alternation, PyTorch eager among them where it is wanted.
+
+    Raises:
+        MobilenetsError: what `benchmark` raises.
+    """
+    return benchmark(
+        paths,
+        against=[name for name in against if name == "pytorch"],
+        threads=threads,
+        batch_sizes=(BATCH,),
+        seconds=seconds,
+        starts=STARTS,
+        progress=progress,
+    )
+
+
+def ways_of(
+    report: BenchmarkReport, scores: Mapping[Key, float], artifacts: Sequence[Artifact], reference: float
+) -> tuple[Way, ...]:
+    """Join times and accuracies, the fastest first; a way without an accuracy can't be chosen and is left out.
+
+    Args:
+        report: the survey.
+        scores: what `score` found.
+        artifacts: the files measured.
+        reference: the network's own top-1.
+    """
+    described = {str(artifact.path): artifact.description for artifact in artifacts}
+    ways = []
+    for row in report.rows:
+        measured, top1 = row.at(BATCH), scores.get((row.path, row.backend, row.precision))
+        if row.peer or measured is None or top1 is None:
+            continue
+        ways.append(
+            Way(
+                label=row.label,
+                path=row.path,
+                kind=described[row.path].kind,
+                stored=described[row.path].precision,
+                backend=row.backend,
+                precision=row.precision,
+                threads=row.threads,
+                file_bytes=row.file_bytes or 0,
+                top1=top1,
+                drop=reference - top1,
+                latency=measured.latency,
+                peak_memory_mb=row.peak_memory_mb,
+                cold_start_ms=row.cold_start_ms,
+            )
+        )
+    return tuple(sorted(ways, key=lambda way: way.latency.median_ms))
+
+
+def with_scores(report: BenchmarkReport, ways: Sequence[Way], reference: float, basis: str) -> BenchmarkReport:
+    """The survey with accuracies, for its picture; PyTorch eager has the network's own."""
+    known = {way.label: Accuracy(way.top1, basis) for way in ways}
+    known |= {row.label: Accuracy(reference, basis) for row in report.rows if row.backend == "pytorch"}
+    return report.with_accuracies(known)
+
+
+def final(
+    kept: Way,
+    floats: Sequence[Artifact],
+    surveyed: BenchmarkReport,
+    *,
+    against: Sequence[str],
+    seconds: float,
+    progress: Progress,
+) -> BenchmarkReport | None:
+    """Measure the kept way beside its peers; None where there are none.
+
+    Args:
+        kept: the way chosen.
+        floats: the float files, of which one is opened by hand.
+        surveyed: tells with how many threads PyTorch is fastest.
+        against: `pytorch`, `onnxruntime`, `openvino`.
+        seconds: of the survey.
+        progress: told how far it is.
+
+    Raises:
+        MobilenetsError: what `benchmark` raises.
+    """
+    by_hand = _by_hand_file(floats)
+    peers = [name for name in against if name == "pytorch" or (by_hand is not None and _reads(name, by_hand))]
+    if not peers:
+        return None
+    eager = [row for row in surveyed.rows if row.backend == "pytorch"]
+    counts = {kept.threads, usable_cores(), *(row.threads for row in _fastest(eager))}
+    paths = [Path(kept.path), *([by_hand.path] if by_hand is not None else [])]
+    return benchmark(
+        paths,
+        against=peers,
+        backends=(kept.backend,),
+        precisions=(kept.precision,),
+        threads=sorted(counts),
+        batch_sizes=(BATCH,),
+        seconds=FINAL_SHARE * seconds,
+        starts=STARTS,
+        progress=progress,
+    )
+
+
+def advantages(report: BenchmarkReport, kept: Way, floats: Sequence[Artifact]) -> tuple[Advantage, ...]:
+    """The kept way against the fastest row of each peer; of those by hand only that of the float file counts."""
+    by_hand = _by_hand_file(floats)
+    peers = {"", *([str(by_hand.model_path)] if by_hand is not None else [])}  # PyTorch has no file
+    own = next(
+        (
+            row
+            for row in report.rows
+            if not row.peer and (row.path, row.threads, row.precision) == (kept.path, kept.threads, kept.precision)
+        ),
+        None,
+    )
+    if own is None:
+        return ()
+    found = []
+    for backend in PEERS:
+        rows = [row for row in report.rows if row.peer and row.backend == backend and row.path in peers]
+        for peer in _fastest(rows):
+            ratio: Ratio | None = report.ratio(peer.label, own.label, BATCH)
+            if ratio is not None:
+                words = RUNTIME_WORDS[backend] + (" by hand" if peer.source == "file" else "")
+                found.append(Advantage(words, ratio))
+    return tuple(found)
+
+
+def _fastest(rows: Sequence[BenchmarkRow]) -> list[BenchmarkRow]:
+    timed = [(one.latency.median_ms, row) for row in rows if (one := row.at(BATCH)) is not None]
+    return [min(timed, key=lambda pair: pair[0])[1]] if timed else []
+
+
+def _by_hand_file(floats: Sequence[Artifact]) -> Artifact | None:
+    """The float file someone would open by hand: ONNX, which both runtimes read, else OpenVINO's."""
+    for kind in ("onnx", "openvino"):
+        for artifact in floats:
+            if artifact.description.kind == kind:
+                return artifact
+    return None
+
+
+def _reads(backend: str, artifact: Artifact) -> bool:
+    if backend == "openvino":
+        return find_spec("openvino") is not None
+    return artifact.description.kind == "onnx"

@@ -1,0 +1,152 @@
+"""Probabilities that mean what they say, and the one below which an answer is "unknown".
+
+Temperature scaling (Guo et al. 2017, arXiv 1706.04599, section 4.2) divides all logits by one number, which changes no
+answer, only how sure it claims to be. One half of the test images, stratified over classes and seeded, finds the
+temperature and the threshold; the other half, which had no part in it, says what they are worth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from mobilenets.artifact.description import Confidence
+from mobilenets.evaluation.metrics import expected_calibration_error
+
+PROMISE = 0.95
+"""Share of the answers given that are to be right."""
+KEPT = 0.99
+"""Share of the right answers that are at least as sure as the threshold's lower bound.
+
+Where a network keeps the promise without leaving anything unknown, this lets it say so of images unlike all it knows.
+"""
+FEWEST_IMAGES = 100
+FEWEST_ANSWERS = 20
+"""Below this many answers, their share that is right is mostly luck."""
+TEMPERATURES = (0.05, 20.0)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibrating brought, measured on the half that had no part in it.
+
+    Attributes:
+        confidence: temperature and threshold, as they go into the artifact.
+        ece_before: expected calibration error without them, in percent.
+        ece_after: with the temperature.
+        coverage: images that get an answer, in percent.
+        answered_top1: answers given that are right, in percent; None where none is given.
+        images: how many images that half has.
+    """
+
+    confidence: Confidence
+    ece_before: float
+    ece_after: float
+    coverage: float
+    answered_top1: float | None
+    images: int
+
+
+def calibrate(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], what: str, *, promise: float = PROMISE, seed: int = 0
+) -> Calibration | None:
+    """Find temperature and threshold on held-out images; None where there are fewer than 100.
+
+    The threshold is the smallest probability from which on the answers of the calibrating half are right as often as
+    promised, and no smaller than that of all but one in a hundred of its right answers.
+
+    Args:
+        logits: the exported file's own answers, `[N, K]`.
+        labels: the true classes, `[N]`.
+        what: the images in words, e.g. `test images of cifar10`.
+        promise: share of the answers given that are to be right, 0 to 1.
+        seed: of the choice of halves.
+    """
+    if len(labels) < FEWEST_IMAGES:
+        return None
+    first, second = halves(labels, seed)
+    temperature = fit_temperature(logits[first], labels[first])
+    sure, right = _top(logits[first] / temperature, labels[first])
+    threshold, kept = choose_threshold(sure, right, promise)
+    checked_sure, checked_right = _top(logits[second] / temperature, labels[second])
+    given = checked_sure >= threshold
+    answered = 100 * float(checked_right[given].mean()) if given.any() else None
+    coverage = 100 * float(given.mean())
+    missed = "" if kept else f"no threshold kept {promise:.0%} right, this came nearest; "
+    said = "none is answered" if answered is None else f"{coverage:.1f} % are answered, {answered:.1f} % of them right"
+    basis = f"{missed}found on {len(first)} {what}; on {len(second)} others {said}"
+    raw_sure, raw_right = _top(logits[second], labels[second])
+    return Calibration(
+        confidence=Confidence(temperature, threshold, basis),
+        ece_before=expected_calibration_error(raw_sure, raw_right),
+        ece_after=expected_calibration_error(checked_sure, checked_right),
+        coverage=coverage,
+        answered_top1=answered,
+        images=len(second),
+    )
+
+
+def halves(labels: NDArray[np.int64], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Positions of two halves, ascending, each with half of every class as nearly as can be.
+
+    `data.splits` would refuse a class of one image, of which some test sets have many.
+    """
+    shuffled = np.random.default_rng(seed).random(len(labels))
+    by_class = np.lexsort((shuffled, labels))
+    return np.sort(by_class[::2]), np.sort(by_class[1::2])
+
+
+def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """The temperature with the least negative log-likelihood, between 0.05 and 20.
+
+    One in n + 2 images counts as if it were any other class, after Platt (1999, section 2.2): a network without a
+    mistake on these n images would otherwise seem entitled to be sure of everything.
+    """
+    count, classes = logits.shape
+    if classes == 1:
+        return 1.0
+    doubt = 1 / (count + 2)
+    targets = np.full((count, classes), doubt / (classes - 1))
+    targets[np.arange(count), labels] = 1 - doubt
+    wide = logits.astype(np.float64)
+
+    def loss(log_temperature: float) -> float:
+        return -float((targets * log_softmax(wide / np.exp(log_temperature), axis=1)).sum())
+
+    found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
+    return round(float(np.exp(found.x)), 4)
+
+
+def choose_threshold(sure: NDArray[np.float64], right: NDArray[np.bool_], promise: float) -> tuple[float, bool]:
+    """The smallest probability to answer from, and whether it keeps the promise on these answers.
+
+    Args:
+        sure: probability of each image's first guess, `[N]`.
+        right: whether it is right, `[N]`.
+        promise: share of the answers given that are to be right.
+    """
+    order = np.argsort(-sure, kind="stable")
+    sorted_sure = sure[order]
+    share = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    # Images of equal probability are answered all or none: only the last of them is a place to stop.
+    place = np.append(sorted_sure[:-1] > sorted_sure[1:], True)
+    place[: FEWEST_ANSWERS - 1] = False
+    places = np.flatnonzero(place)
+    if len(places) == 0:
+        return float(sorted_sure[-1]), bool(share[-1] >= promise)
+    keeping = places[share[places] >= promise]
+    chosen = keeping[-1] if len(keeping) else places[share[places].argmax()]
+    lowest = float(np.quantile(sure[right], 1 - KEPT)) if right.any() else 0.0
+    # Rounded down, so that the image it was taken from is answered still.
+    threshold = np.floor(max(float(sorted_sure[chosen]), lowest) * 1e4) / 1e4
+    return float(threshold), len(keeping) > 0
+
+
+def _top(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Probability of each first guess, and whether it is right."""
+    probabilities = np.exp(log_softmax(logits.astype(np.float64), axis=1))
+    return probabilities.max(axis=1), logits.argmax(axis=1) == labels

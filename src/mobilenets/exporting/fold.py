@@ -1,0 +1,157 @@
+"""Folding what scales and shifts channels into the convolution beside it, on a network's traced graph.
+
+In evaluation mode a batch norm is `x * scale + shift` for each channel, and so is a layer scale (without shift). Behind
+a convolution both are a matter of its weights and bias; ahead of unpadded 1x1 convolutions, as in MobileNetV4's
+attention, likewise. Ahead of a padded filter a shift stays: the zeros around the map are not shifted.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from mobilenets.models.attention import MultiQueryAttention
+from mobilenets.models.layers import SameConv2d
+from mobilenets.models.universal_bottleneck import LayerScale
+
+
+class LayerTracer(fx.Tracer):
+    """Keeps every layer of PyTorch and the two of ours that are one whole as a single call."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether the module stays one call of the graph."""
+        return isinstance(m, SameConv2d | LayerScale) or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(model: nn.Module) -> fx.GraphModule:
+    """The network as a graph of its layers' calls, sharing the model's layers.
+
+    Raises:
+        torch.fx.proxy.TraceError: its way depends on the values or the size of its input.
+    """
+    return fx.GraphModule(model, LayerTracer().trace(model))
+
+
+def folded(model: nn.Module) -> fx.GraphModule:
+    """A copy of the network, in evaluation mode, with batch norm and layer scale folded wherever that is exact.
+
+    Raises:
+        torch.fx.proxy.TraceError: see `trace`.
+    """
+    prepared = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        for module in prepared.modules():
+            if isinstance(module, MultiQueryAttention):
+                _scale_queries(module)
+        network = trace(prepared)
+        for node in list(network.graph.nodes):
+            _drop_factor_one(network, node)
+        # Behind first: a norm between two convolutions goes to the earlier, where padding does not matter.
+        for node in list(network.graph.nodes):
+            _fold_behind(network, node)
+        for node in list(network.graph.nodes):
+            _fold_ahead(network, node)
+    network.graph.lint()
+    network.delete_all_unused_submodules()
+    network.recompile()
+    return network
+
+
+def _scale_queries(attention: MultiQueryAttention) -> None:
+    """Move the factor on the queries, 1 / sqrt(head_channels), into the convolution that makes them."""
+    attention.query.weight.mul_(attention.scale)
+    attention.scale = 1.0
+
+
+def _drop_factor_one(network: fx.GraphModule, node: fx.Node) -> None:
+    if node.op == "call_function" and node.target is operator.mul and node.args[1:] == (1.0,):
+        node.replace_all_uses_with(node.all_input_nodes[0])
+        network.graph.erase_node(node)
+
+
+def _fold_behind(network: fx.GraphModule, node: fx.Node) -> None:
+    """Fold `node`, when it scales the channels of a convolution nobody else uses, into that convolution."""
+    layer = _layer(network, node)
+    if not isinstance(layer, nn.BatchNorm2d | LayerScale) or len(node.all_input_nodes) != 1:
+        return
+    before = node.all_input_nodes[0]
+    convolution = _layer(network, before)
+    if not isinstance(convolution, nn.Conv2d) or len(before.users) > 1 or _calls(network, before) > 1:
+        return
+    affine = _affine(layer)
+    if affine is None:
+        return
+    scale, shift = affine
+    weight = convolution.weight * scale[:, None, None, None]
+    bias = shift if convolution.bias is None else convolution.bias * scale + shift
+    _replace_weights(convolution, weight, bias)
+    node.replace_all_uses_with(before)
+    network.graph.erase_node(node)
+
+
+def _fold_ahead(network: fx.GraphModule, node: fx.Node) -> None:
+    """Fold a batch norm whose every user is an unpadded 1x1 convolution into those convolutions."""
+    layer = _layer(network, node)
+    if not isinstance(layer, nn.BatchNorm2d) or len(node.all_input_nodes) != 1:
+        return
+    affine = _affine(layer)
+    # Who only reads the shape, as attention does, reads the same from what is before the norm.
+    users = {user: _layer(network, user) for user in node.users if not _reads_shape(user)}
+    if affine is None or not all(_is_plain_pointwise(user) for user in users.values()):
+        return
+    if any(_calls(network, user) > 1 for user in users):
+        return
+    scale, shift = affine
+    for convolution in users.values():
+        assert isinstance(convolution, nn.Conv2d)
+        added = convolution.weight[:, :, 0, 0] @ shift
+        bias = added if convolution.bias is None else convolution.bias + added
+        _replace_weights(convolution, convolution.weight * scale[None, :, None, None], bias)
+    node.replace_all_uses_with(node.all_input_nodes[0])
+    network.graph.erase_node(node)
+
+
+def _reads_shape(node: fx.Node) -> bool:
+    return node.op == "call_function" and node.target is getattr and node.args[1:] == ("shape",)
+
+
+def _is_plain_pointwise(layer: nn.Module | None) -> bool:
+    return (
+        isinstance(layer, nn.Conv2d)
+        and layer.kernel_size == (1, 1)
+        and layer.groups == 1
+        and layer.padding in ((0, 0), "valid", "same")
+    )
+
+
+def _affine(layer: nn.BatchNorm2d | LayerScale) -> tuple[Tensor, Tensor] | None:
+    """Scale and shift of each channel, or None for a batch norm that measures each batch anew."""
+    if isinstance(layer, LayerScale):
+        return layer.gamma, torch.zeros_like(layer.gamma)
+    if layer.running_mean is None or layer.running_var is None:
+        return None
+    # PyTorch's own formula, by folding into a convolution that does nothing.
+    one = torch.ones(layer.num_features, 1, 1, 1, dtype=layer.running_var.dtype, device=layer.running_var.device)
+    scale, shift = fuse_conv_bn_weights(
+        one, None, layer.running_mean, layer.running_var, layer.eps, layer.weight, layer.bias
+    )
+    return scale.flatten(), shift
+
+
+def _replace_weights(convolution: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
+    convolution.weight = nn.Parameter(weight, requires_grad=False)
+    convolution.bias = nn.Parameter(bias, requires_grad=False)
+
+
+def _layer(network: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    return network.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _calls(network: fx.GraphModule, node: fx.Node) -> int:
+    """How often the graph calls the node's layer: one called twice must stay as it is."""
+    layer = _layer(network, node)
+    return sum(_layer(network, other) is layer for other in network.graph.nodes)

@@ -1,0 +1,72 @@
+"""ONNX Runtime on the CPU, the core install's runtime; no PyTorch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+from mobilenets.artifact.container import Artifact
+from mobilenets.errors import BackendError, first_line
+from mobilenets.runtime.tensors import one_by_one, require_images, require_signature
+
+# ONNX Runtime's exceptions share no base of their own.
+_LOAD_FAILURES = (
+    *(failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf),
+    *(failures.NoSuchFile, failures.NotImplemented, failures.RuntimeException, RuntimeError),
+)
+_FATAL_ONLY = 4  # what goes wrong reaches us as an exception; its copy on stderr is noise
+
+
+@dataclass(frozen=True)
+class OnnxRuntimeBackend:
+    """An ONNX file in ONNX Runtime. `precision` is the file's own: ONNX Runtime computes what is written there."""
+
+    artifact: Artifact
+    threads: int
+    precision: str
+    session: onnxruntime.InferenceSession
+    name: str = "onnxruntime"
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Answer images uint8 `[B, H, W, C]` with logits float32 `[B, K]`.
+
+        Raises:
+            DataError: images of another type or size than the file takes.
+        """
+        images = require_images(images, self.artifact)
+        return self._answer(images) if self.artifact.description.dynamic_batch else one_by_one(images, self._answer)
+
+    def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = self.session.run(None, {self.session.get_inputs()[0].name: images})[0]
+        return logits
+
+
+def open_file(artifact: Artifact, threads: int, precision: str) -> OnnxRuntimeBackend:
+    """Load an ONNX file for CPU inference with a fixed number of threads.
+
+    Raises:
+        BackendError: this ONNX Runtime can't run the file.
+        ArtifactError: the file is not what its description says.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _FATAL_ONLY
+    try:
+        session = onnxruntime.InferenceSession(artifact.model_path, options, providers=["CPUExecutionProvider"])
+    except _LOAD_FAILURES as error:
+        reason = first_line(error).rpartition(" : ")[2]
+        raise BackendError(f"{artifact.path}: ONNX Runtime can't run it: {reason}") from error
+    inputs = [(one.type, _sizes(one.shape)) for one in session.get_inputs()]
+    require_signature(artifact, inputs, [_sizes(one.shape) for one in session.get_outputs()])
+    return OnnxRuntimeBackend(artifact, threads, precision, session)
+
+
+def _sizes(shape: list[Any]) -> tuple[int | None, ...]:
+    """A free dimension has a name, or None."""
+    return tuple(size if isinstance(size, int) else None for size in shape)

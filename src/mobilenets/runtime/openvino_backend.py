@@ -1,0 +1,117 @@
+"""OpenVINO on the CPU, for its own files and for ONNX files as they are; no PyTorch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from mobilenets.artifact.container import Artifact
+from mobilenets.errors import BackendError, first_line
+from mobilenets.runtime.silence import silent_stderr
+from mobilenets.runtime.tensors import one_by_one, require_images, require_signature
+
+_DEVICE = "CPU"
+_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
+# A file compiled for one batch size answers some 5 % faster than one compiled for any. Each costs about half a second
+# and its share of memory, so only the first two sizes asked for, in practice 1 and one other, get their own.
+_FIXED_SIZES = 2
+_ANY = -1
+
+
+@dataclass(frozen=True)
+class OpenVinoBackend:
+    """A file in OpenVINO. It is compiled when images of a new batch size first come."""
+
+    artifact: Artifact
+    threads: int
+    precision: str
+    core: openvino.Core
+    model: openvino.Model
+    requests: dict[int, Any] = field(default_factory=dict)
+    name: str = "openvino"
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Answer images uint8 `[B, H, W, C]` with logits float32 `[B, K]`.
+
+        Raises:
+            DataError: images of another type or size than the file takes.
+            BackendError: OpenVINO can't compile the file for so many images.
+        """
+        images = require_images(images, self.artifact)
+        return self._answer(images) if self.artifact.description.dynamic_batch else one_by_one(images, self._answer)
+
+    def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        answered = self._request(len(images)).infer([images], share_inputs=True, share_outputs=True)
+        # A copy: the next call writes into the same memory.
+        return np.array(answered[0], dtype=np.float32)
+
+    def _request(self, batch: int) -> Any:
+        if batch not in self.requests and len(self.requests) >= _FIXED_SIZES:
+            batch = _ANY
+        if batch not in self.requests:
+            self.requests[batch] = self._compile(batch)
+        return self.requests[batch]
+
+    def _compile(self, batch: int) -> Any:
+        properties = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": self.threads,
+            # Always said: by itself OpenVINO computes float files in bf16 on processors that can.
+            "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
+            "CACHE_DIR": "",
+        }
+        try:
+            model = self.model.clone()
+            if self.artifact.description.dynamic_batch:
+                model.reshape([batch, *self.artifact.description.image_shape])
+            return self.core.compile_model(model, _DEVICE, properties).create_infer_request()
+        except RuntimeError as error:
+            raise BackendError(f"{self.artifact.path}: OpenVINO can't compile it: {_reason(error)}") from error
+
+
+def open_file(artifact: Artifact, threads: int, precision: str) -> OpenVinoBackend:
+    """Load OpenVINO's folder or an ONNX file for CPU inference with a fixed number of threads.
+
+    Raises:
+        BackendError: this OpenVINO can't run the file.
+        ArtifactError: the file is not what its description says.
+    """
+    core = _core()
+    try:
+        with silent_stderr():  # its readers of other formats each say that the file is none of theirs
+            model = core.read_model(artifact.model_path)
+    except RuntimeError as error:
+        raise BackendError(f"{artifact.path}: OpenVINO can't read it: {_reason(error)}") from error
+    inputs = [(one.get_element_type().get_type_name(), _sizes(one.get_partial_shape())) for one in model.inputs]
+    require_signature(artifact, inputs, [_sizes(one.get_partial_shape()) for one in model.outputs])
+    return OpenVinoBackend(artifact, threads, precision, core, model)
+
+
+@cache
+def float_precisions() -> tuple[str, ...]:
+    """What OpenVINO can compute a float file in on this processor, fp32 first."""
+    able = _core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return ("fp32", *(precision for precision in ("bf16", "fp16") if precision.upper() in able))
+
+
+@cache
+def _core() -> openvino.Core:
+    """One for the process: making it looks for the plugins on disk."""
+    return openvino.Core()
+
+
+def _sizes(shape: openvino.PartialShape) -> tuple[int | None, ...]:
+    if shape.rank.is_dynamic:
+        return ()
+    return tuple(size.get_length() if size.is_static else None for size in shape)
+
+
+def _reason(error: RuntimeError) -> str:
+    """OpenVINO's messages begin with where in its sources they come from; what happened comes last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else first_line(error)

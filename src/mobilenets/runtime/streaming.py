@@ -1,0 +1,90 @@
+"""Classifying files and folders of any number of images in bounded memory; no PyTorch here."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenets.errors import BadImage, BadImagesError, DataError
+from mobilenets.machine import usable_cores
+from mobilenets.runtime.classifier import Classifier, Prediction
+from mobilenets.runtime.image_files import find_images, printable
+
+_BATCHES_AHEAD = 2
+
+Prepared = tuple[str, NDArray[np.uint8]] | BadImage
+"""An image ready for the network with its name, or why there is none."""
+
+
+def predict_files(
+    classifier: Classifier, paths: Iterable[str | Path], *, batch_size: int = 16, top: int = 5
+) -> Iterator[Prediction | BadImage]:
+    """Recognise the images in files and folders, going on past those that can't be read.
+
+    Images are decoded by a thread a core ahead of the network, at most two batches of them; nothing is kept of what
+    has been answered.
+
+    Args:
+        classifier: the loaded file.
+        paths: files, and folders that are searched as `find_images` does.
+        batch_size: images a call of the network. 1 where answers matter one by one; more is faster for a folder.
+        top: how many classes each answer lists, at most all there are.
+
+    Yields:
+        For each image, in the order of the files, its answer or why it can't be read.
+
+    Raises:
+        DataError: a `batch_size` or `top` below 1.
+    """
+    for name, value in (("batch_size", batch_size), ("top", top)):
+        if value < 1:
+            raise DataError(f"{name} is {value}; it must be at least 1")
+    return _predicted(classifier, find_images(Path(path) for path in paths), batch_size, top)
+
+
+def _predicted(
+    classifier: Classifier, found: Iterator[Path | BadImage], batch_size: int, top: int
+) -> Iterator[Prediction | BadImage]:
+    prepared = _prepared(classifier, found, batch_size * _BATCHES_AHEAD)
+    with closing(prepared):
+        while batch := list(islice(prepared, batch_size)):
+            yield from _answered(classifier, batch, top)
+
+
+def _answered(classifier: Classifier, batch: list[Prepared], top: int) -> Iterator[Prediction | BadImage]:
+    good = [item for item in batch if not isinstance(item, BadImage)]
+    answers: Iterator[Prediction] = iter(())
+    if good:
+        names, images = zip(*good, strict=True)
+        answers = iter(classifier.answer(np.stack(images), names, top=top))
+    for item in batch:
+        yield item if isinstance(item, BadImage) else next(answers)
+
+
+def _prepared(classifier: Classifier, found: Iterator[Path | BadImage], ahead: int) -> Generator[Prepared]:
+    """Decode in threads, `ahead` images before the one handed out, in the order found."""
+
+    def prepare(item: Path | BadImage) -> Prepared:
+        if isinstance(item, BadImage):
+            return item
+        try:
+            name = printable(item)
+            return name, classifier.prepare(item, name)
+        except BadImagesError as error:
+            return error.bad[0]
+
+    pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
+    try:
+        waiting: deque[Future[Prepared]] = deque(pool.submit(prepare, item) for item in islice(found, ahead))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(prepare, item) for item in islice(found, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)

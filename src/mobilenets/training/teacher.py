@@ -1,0 +1,208 @@
+"""A trained network as another's teacher: found, checked against the images, and fitted to the student's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mobilenets.errors import ModelError, RecipeError, WeightsError
+from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.registry import create_from_weights
+from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, load_network
+from mobilenets.models.weights.report import LoadedWeights, file_sha256
+from mobilenets.preprocessing import Preprocessing
+from mobilenets.training.objectives import Distillation
+from mobilenets.training.observer import Observer
+from mobilenets.training.recipe import Recipe
+
+TEMPERATURE, WEIGHT = 4.0, 0.9
+"""Where the recipe leaves them open: what Tian et al. 2020 (arXiv 1910.10699) use for Hinton's distillation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A network to learn from.
+
+    Attributes:
+        network: the student's normalised images [B, C, H, W] -> logits [B, K] in the student's order of classes.
+        identity: what makes it the same teacher to a run that is resumed: its network and the digest of its weights.
+        asked: as it was asked for, without the folders above it.
+    """
+
+    network: FittedTeacher
+    identity: Mapping[str, str]
+    asked: str
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What the student is to remember of it, for its provenance."""
+        return {"teacher": self.asked, **{f"teacher_{key}": value for key, value in self.identity.items()}}
+
+    def objective(self, recipe: Recipe, device: torch.device) -> Distillation:
+        """What a student of this teacher minimises under a recipe that `settle_recipe` has completed."""
+        if recipe.temperature is None or recipe.distill_weight is None:
+            raise RecipeError("temperature and distill_weight are open: let settle_recipe complete the recipe")
+        return Distillation(self.network.to(device), recipe.temperature, recipe.distill_weight, recipe.label_smoothing)
+
+
+class FittedTeacher(nn.Module):
+    """A trained network that takes another's inputs and answers in another's order of classes.
+
+    The images come normalised for the student, augmented as it sees them; here they get the teacher's own normalisation
+    and, where the teacher's input size differs, are resized to it (bilinear, antialiased). It stays in evaluation mode
+    whatever is asked of it, and its weights take no gradient.
+
+    Args:
+        network: the teacher; its weights are shared, its mode is changed.
+        own: how images are prepared for the teacher.
+        student: how they are prepared for the student; as many channels.
+        order: for each of the student's classes, its place among the teacher's outputs.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    order: Tensor
+
+    def __init__(self, network: nn.Module, own: Preprocessing, student: Preprocessing, order: Sequence[int]) -> None:
+        super().__init__()
+        # Channels-last is the fastest layout for its forward pass, whichever the student is trained in.
+        self.network = network.requires_grad_(False).to(memory_format=torch.channels_last)
+        self.image_size = own.image_size
+        mine, theirs = Normalizer(own), Normalizer(student)
+        # Student's input = pixel * theirs.scale + theirs.shift, solved for the pixel and normalised the teacher's way.
+        scale = mine.scale / theirs.scale
+        self.same_values = own.mean == student.mean and own.std == student.std
+        self.same_order = list(order) == list(range(len(order)))
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", mine.shift - theirs.shift * scale, persistent=False)
+        self.register_buffer("order", torch.tensor(order), persistent=False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> FittedTeacher:
+        """Stay in evaluation mode: a teacher with dropout or batch statistics would answer differently each time."""
+        super().train(False)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The student's inputs [B, C, H, W] float32 -> logits [B, K] in the student's order."""
+        x = images if self.same_values else images * self.scale + self.shift
+        if tuple(x.shape[2:]) != (self.image_size, self.image_size):
+            x = F.interpolate(x, (self.image_size, self.image_size), mode="bilinear", antialias=True)
+        logits: Tensor = self.network(x)
+        return logits if self.same_order else logits.index_select(1, self.order)
+
+
+def settle_recipe(recipe: Recipe, *, has_teacher: bool) -> Recipe:
+    """Complete temperature and weight where there is a teacher; refuse them where there is none.
+
+    Raises:
+        RecipeError: a field of distillation without a teacher, which would silently mean nothing.
+    """
+    if has_teacher:
+        temperature = TEMPERATURE if recipe.temperature is None else recipe.temperature
+        weight = WEIGHT if recipe.distill_weight is None else recipe.distill_weight
+        return replace(recipe, temperature=temperature, distill_weight=weight)
+    for name in ("temperature", "distill_weight"):
+        if getattr(recipe, name) is not None:
+            raise RecipeError(
+                f"recipe field {name} is {getattr(recipe, name)}, but there is no teacher; give --teacher"
+            )
+    return recipe
+
+
+def load_teacher(
+    teacher: str | Path,
+    classes: Sequence[str],
+    student: Preprocessing,
+    *,
+    network: str,
+    width_mult: float = 1.0,
+    observer: Observer,
+) -> Teacher:
+    """Find a teacher and fit it to the images; the observer is told of it in a line.
+
+    Args:
+        teacher: a run folder, or weights as `create_model` takes them.
+        classes: the images' class names in the order of the student's outputs.
+        student: how images are prepared for the student.
+        network: name of the teacher's network where `teacher` is no run folder, which says so itself.
+        width_mult: its width, likewise.
+        observer: told what is learnt from, and what was done to make it fit.
+
+    Raises:
+        RunError: the folder is no finished run.
+        WeightsError: the weights can't be had or read, are of another network, or answer other classes.
+        ModelError: it takes images of other channels, or there is no such network.
+    """
+    folder = _run_folder(Path(teacher))
+    if folder is not None:
+        saved, path = load_network(folder), folder / WEIGHTS
+        sha256, asked = file_sha256(path), folder.resolve().name
+    else:
+        saved, report = _from_weights(teacher, classes, student, network, width_mult)
+        sha256, asked = report.sha256, report.path.name
+        for note in report.notes:
+            observer.message(f"note: {note}")
+    order = class_order(saved.classes, classes, asked)
+    if saved.preprocessing.channels != student.channels:
+        raise ModelError(
+            f"the teacher {asked} takes images of {saved.preprocessing.channels} channels, the student of "
+            f"{student.channels}; choose a teacher for the same images"
+        )
+    config = saved.model.config
+    name = f"{config.name} x{config.width_mult:g} {saved.preprocessing.image_size}px"
+    resized = "" if saved.preprocessing.image_size == student.image_size else ", images resized for it"
+    observer.message(f"learning from {asked} ({name}{resized})")
+    fitted = FittedTeacher(saved.model, saved.preprocessing, student, order)
+    return Teacher(fitted, {"network": name, "sha256": sha256}, asked)
+
+
+def class_order(taught: Sequence[str], wanted: Sequence[str], teacher: str) -> tuple[int, ...]:
+    """For each class wanted, its place among the classes taught.
+
+    Raises:
+        WeightsError: they are not the same names; the message gives one that is missing.
+    """
+    if tuple(taught) == tuple(wanted):  # also where names stand twice, as ImageNet's "crane" does
+        return tuple(range(len(taught)))
+    places = {name: place for place, name in enumerate(taught)}
+    missing = [name for name in wanted if name not in places]
+    if missing:
+        raise WeightsError(
+            f"the teacher {teacher} does not answer {missing[0]} ({len(missing)} of the images' {len(wanted)} classes "
+            "are missing); choose one that was trained on the same classes"
+        )
+    if len(taught) != len(wanted) or len(set(wanted)) != len(wanted):
+        raise WeightsError(
+            f"the teacher {teacher} answers {len(taught)} classes, the images have {len(wanted)}; "
+            "choose one that was trained on the same classes"
+        )
+    return tuple(places[name] for name in wanted)
+
+
+def _run_folder(path: Path) -> Path | None:
+    """The run folder meant, by itself or by its weight file."""
+    if path.is_dir():
+        return path
+    return path.parent if path.name == WEIGHTS and (path.parent / DESCRIPTION).exists() else None
+
+
+def _from_weights(
+    weights: str | Path, classes: Sequence[str], student: Preprocessing, network: str, width_mult: float
+) -> tuple[SavedNetwork, LoadedWeights]:
+    """Build the teacher of a weight file, at the size its images were prepared for where that is known."""
+    arguments = {"num_classes": len(classes), "width_mult": width_mult, "in_channels": student.channels}
+    model, report = create_from_weights(network, weights, {**arguments, "image_size": student.image_size})
+    own = report.preprocessing or student
+    if own.image_size != student.image_size:  # its early strides depend on the size it was made for
+        model, report = create_from_weights(network, weights, {**arguments, "image_size": own.image_size})
+    fresh = next((note for note in report.notes if "left fresh" in note), None)
+    if fresh is not None:
+        raise WeightsError(f"{report.path} can't teach these images: {fresh}; train it on them and give the run folder")
+    # A file without names is taken at its word: it answers as many classes, in the images' order or in none.
+    return SavedNetwork(model.eval(), report.classes or tuple(classes), own, {}), report

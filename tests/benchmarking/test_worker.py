@@ -1,0 +1,99 @@
+"""Turns as the process takes them, and the process itself."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from mobilenets.benchmarking.affinity import spread
+from mobilenets.benchmarking.candidate import Candidate
+from mobilenets.benchmarking.process import Worker
+from mobilenets.benchmarking.worker import open_candidate, serve, take_turn, wait_until_idle
+from mobilenets.errors import BackendError
+
+
+def candidate(path, **changes):
+    values = {"source": "artifact", "backend": "onnxruntime", "precision": "fp32", "threads": 1, **changes}
+    return Candidate(label="x", path=str(path), **values)
+
+
+def test_a_turn_lasts_its_time_and_leads_in_unmeasured():
+    calls = []
+    times = take_turn(lambda: calls.append(time.sleep(0.004)), 0.02, lead_in=True)
+    assert len(calls) == len(times) + 1
+    assert 2 <= len(times) <= 6
+    assert all(one >= 3.9e6 for one in times)
+    assert len(take_turn(lambda: calls.append(None), 0.0, lead_in=False)) == 1
+
+
+def test_waiting_ends_when_the_threads_sleep(onnx_file):
+    """Two threads of ONNX Runtime spin on after a call; when the wait is over they no longer do."""
+    call = open_candidate(candidate(onnx_file, threads=2)).prepare(1)
+    call()
+    assert wait_until_idle() < 1.5
+    used, start = time.process_time(), time.monotonic()
+    time.sleep(0.1)
+    assert time.process_time() - used < 0.5 * (time.monotonic() - start)
+
+
+def test_answers_are_lines_of_json(onnx_file):
+    requests = io.StringIO('{"batch": 1, "seconds": 0.01}\n{"batch": 3, "seconds": 0.0}\n')
+    answers = io.StringIO()
+    serve(candidate(onnx_file), requests, answers)
+    ready, first, second = map(json.loads, answers.getvalue().splitlines())
+    assert ready["precision"] == "fp32"
+    assert ready["peak_bytes"] > 20 * 2**20
+    assert len(first["nanoseconds"]) > 1
+    assert len(second["nanoseconds"]) == 1
+
+
+def test_a_process_is_asked_in_turns(onnx_file):
+    with Worker(candidate(onnx_file)) as worker:
+        assert 20 < worker.peak_memory_mb < 300
+        assert 50 < worker.cold_start_ms < 60_000
+        small, large = worker.turn(1, 0.05), worker.turn(64, 0.05)
+        assert np.median(large) > 2 * np.median(small)
+
+
+def test_a_process_that_cannot_start_says_why_in_one_line(tmp_path, onnx_file):
+    with pytest.raises(BackendError, match=r"no such file") as caught:
+        Worker(candidate(tmp_path / "missing.onnx"))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(BackendError, match="litert"):
+        Worker(candidate(onnx_file, backend="litert"))
+
+
+def test_a_process_that_dies_or_hangs_is_noticed(onnx_file):
+    with Worker(candidate(onnx_file)) as worker:
+        worker._process.kill()
+        worker._process.wait()
+        with pytest.raises(BackendError, match="ended with"):
+            worker.turn(1, 0.01)
+    with Worker(candidate(onnx_file)) as worker:
+        worker._timeout = 0.2
+        with pytest.raises(BackendError, match=r"no answer within 0.2 s"):
+            worker.turn(1, 5.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system pins no processes")
+def test_a_process_of_one_thread_is_pinned_to_one_core():
+    program = "import os; from mobilenets.benchmarking.affinity import pin; pin(1); print(len(os.sched_getaffinity(0)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
+    assert sorted(spread([3, 1, 2])) == [1, 2, 3]
+
+
+def test_the_process_does_not_import_torch(onnx_file):
+    program = (
+        "import io, sys; from mobilenets.benchmarking.worker import serve; "
+        "from mobilenets.benchmarking.candidate import Candidate; "
+        f"serve(Candidate.from_json({candidate(onnx_file).to_json()!r}), io.StringIO(''), sys.stdout); "
+        "assert not {'torch', 'onnx', 'scipy', 'sklearn', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from described import colour_onnx, describe, write_onnx
+from PIL import Image
+
+from mobilenets.artifact.container import write_artifact
+from mobilenets.artifact.description import Confidence
+from mobilenets.artifact.golden import GoldenPairs
+
+from .conftest import Run
+
+COLOURS = {"red": (250, 20, 10), "green": (20, 250, 10), "blue": (10, 20, 250)}
+GOOGLE = Path(__file__).parents[2] / "../shared/data/google/mobilenet_v1_0.25_128_quant.tflite"
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    return write_onnx(tmp_path / "net.onnx").path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    (tmp_path / "photos/more").mkdir(parents=True)
+    for name, colour in COLOURS.items():
+        Image.new("RGB", (20, 30), colour).save(tmp_path / f"photos/more/{name}.png")
+    Image.new("RGB", (20, 30), COLOURS["red"]).save(tmp_path / "photos/a.jpg")
+    return tmp_path / "photos"
+
+
+def spoil(photos: Path) -> dict[str, str]:
+    """Add one bad file of each kind; names with what is said of them."""
+    whole = (photos / "a.jpg").read_bytes()
+    bomb = b"BM" + bytes(8) + (54).to_bytes(4, "little") + (40).to_bytes(4, "little")
+    bomb += (50_000).to_bytes(4, "little") * 2 + b"\x01\x00\x18\x00" + bytes(24)
+    for name, content in {
+        "zero.png": b"",
+        "text.png": b"no picture at all",
+        "cut.jpg": whole[: len(whole) // 2],
+        "corrupt.png": b"\x89PNG\r\n\x1a\n" + b"\x00" * 40,
+        "bomb.bmp": bomb,
+    }.items():
+        (photos / name).write_bytes(content)
+    said = {
+        "bomb.bmp": "decompression bomb",
+        "corrupt.png": "damaged",
+        "cut.jpg": "truncated",
+        "text.png": "not an image",
+        "zero.png": "empty file",
+    }
+    return {str(photos / name): reason for name, reason in said.items()}
+
+
+def test_one_image_shows_its_likeliest_classes(run: Run, net: Path, photos: Path) -> None:
+    done = run("predict", "net.onnx", "photos/more/blue.png", "--top", "2", PYTHONIOENCODING="utf-8")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *lines = done.stdout.splitlines()
+    assert first == "photos/more/blue.png: blue"
+    assert [line.split()[-1] for line in lines] == ["blue", "green"]
+    assert "█" in lines[0]
+
+
+def test_a_folder_as_a_table_csv_and_json_lines(run: Run, net: Path, photos: Path) -> None:
+    expected = [
+        ("photos/a.jpg", "red"),
+        *((f"photos/more/{name}.png", name) for name in sorted(COLOURS)),
+    ]
+    table = run("predict", "net.onnx", "photos")
+    assert [tuple(line.split()[-2:][::-1]) for line in table.stdout.splitlines()] == expected
+    rows = list(csv.DictReader(io.StringIO(run("predict", "net.onnx", "photos", "--format", "csv").stdout)))
+    assert [(row["file"], row["label"]) for row in rows] == expected
+    lines = run("predict", "net.onnx", "photos", "--json").stdout.splitlines()
+    assert [(record["file"], record["label"]) for record in map(json.loads, lines)] == expected
+    assert lines == run("predict", "net.onnx", "photos", "--format", "jsonl", "--batch-size", "1").stdout.splitlines()
+    for row, line in zip(rows, lines, strict=True):
+        assert float(row["probability"]) == json.loads(line)["probability"]
+
+
+def test_bad_files_are_listed_and_the_others_answered(run: Run, net: Path, photos: Path) -> None:
+    bad = spoil(photos)
+    done = run("predict", "net.onnx", "photos", "absent.png", "--json")
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 4
+    title, *lines = done.stderr.splitlines()
+    assert title == "mobilenets: 6 images of 10 can't be read:"
+    for line, (name, reason) in zip(lines, [*bad.items(), ("absent.png", "no such file")], strict=True):
+        assert line.startswith(f"  {Path(name).relative_to(photos.parent) if '/' in name else name}: {reason}")
+
+
+@pytest.mark.parametrize("kind", ["zero.png", "text.png", "cut.jpg", "corrupt.png", "bomb.bmp", "absent.png"])
+def test_no_file_that_can_be_read_is_bad_input(run: Run, net: Path, photos: Path, kind: str) -> None:
+    spoil(photos)
+    done = run("predict", "net.onnx", f"photos/{kind}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 2
+    assert f"photos/{kind}: " in done.stderr
+
+
+def test_an_unsure_answer_is_unknown(run: Run, tmp_path: Path, photos: Path) -> None:
+    write_onnx(tmp_path / "net.onnx", confidence=Confidence(1.0, 0.999, "a test"))
+    grey = np.full((9, 9, 3), 99, np.uint8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    for options, label in (((), "unknown"), (("--threshold", "0"), "red")):
+        assert json.loads(run("predict", "net.onnx", "grey.png", "--json", *options).stdout)["label"] == label
+
+
+def _damaged(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[100] ^= 255
+    path.write_bytes(content)
+
+
+def _golden_lost(path: Path) -> None:
+    golden = describe().golden
+    write_onnx(path, golden=GoldenPairs(golden.images, golden.logits + np.float32(1), 0.01))
+
+
+def _run_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "model.json").write_text("{}")
+
+
+def _lacks_bin(path: Path) -> None:
+    path.unlink()
+    write_artifact(path.with_suffix(""), {"model.xml": b"<net/>", "model.bin": b"x"}, describe("openvino"))
+    path.with_suffix("").rename(path)
+    (path / "model.bin").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "said"),
+    [
+        (Path.unlink, "no such file"),
+        (lambda path: path.write_bytes(b""), "empty file (0 bytes)"),
+        (lambda path: path.write_bytes(path.read_bytes()[:300]), "truncated"),
+        (_damaged, "damaged"),
+        (lambda path: path.write_bytes(colour_onnx()), "not written by mobilenets"),
+        (lambda path: path.write_text("a letter"), "no ONNX file"),
+        (_golden_lost, "its golden pairs no longer hold"),
+        (_run_folder, "it is a run folder: export it first"),
+        (_lacks_bin, "model.bin: can't be read"),
+    ],
+)
+def test_a_file_that_is_no_whole_artifact(
+    run: Run, net: Path, photos: Path, spoiled: Callable[[Path], object], said: str
+) -> None:
+    spoiled(net)
+    done = run("predict", "net.onnx", "photos")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("mobilenets: net.onnx")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(not GOOGLE.is_file(), reason="Google's files are not here")
+def test_googles_own_file(run: Run, tmp_path: Path, photos: Path) -> None:
+    shutil.copy(GOOGLE, tmp_path / "google.tflite")
+    done = run("predict", "google.tflite", "photos")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "google.tflite: truncated, or not written by mobilenets" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "Missing from mobilenets predict"),
+        (("net.onnx",), "no image to classify"),
+        (("net.onnx", "empty"), "no images in empty"),
+        (
+            ("net.onnx", "photos", "--backend", "tensorrt"),
+            "no backend tensorrt; onnx files run in onnxruntime and openvino",
+        ),
+        (("net.onnx", "photos", "--backend", "litert"), "litert does not run onnx files"),
+        (("net.onnx", "photos", "--precision", "int4"), "does not run it in int4"),
+        (("net.onnx", "photos", "--threads", "0"), "at least 1 thread, not 0"),
+        (("net.onnx", "photos", "--top", "0"), "top is 0"),
+        (("net.onnx", "photos", "--batch-size", "0"), "batch_size is 0"),
+        (("net.onnx", "photos", "--threshold", "60"), "a probability from 0 to 1, not 60"),
+        (("net.onnx", "photos", "--format", "xml"), "xml"),
+    ],
+)
+def test_bad_options_are_one_line(run: Run, net: Path, photos: Path, arguments: tuple[str, ...], said: str) -> None:
+    (photos.parent / "empty").mkdir()
+    done = run("predict", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_backend_that_is_not_installed(net: Path, photos: Path) -> None:
+    program = (
+        "import importlib.util, sys\nreal = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'openvino' else real(name, *rest)\n"
+        "from mobilenets.cli.main import main\n"
+        f"sys.exit(main(['predict', {str(net)!r}, {str(photos)!r}, '--backend', 'openvino']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("openvino is not installed: pip install 'mobilenets[openvino]'\n")
+
+
+# What the core install does not have: the verbs below must do without.
+BLOCKED = (
+    "torch torchvision safetensors sklearn scipy matplotlib jinja2 pydantic onnx onnxscript flatbuffers tensorboard"
+)
+
+
+@pytest.mark.parametrize("arguments", [["predict", "{net}", "{photos}"]], ids=lambda arguments: arguments[0])
+def test_the_core_install_is_enough(net: Path, photos: Path, arguments: list[str]) -> None:
+    argv = [argument.format(net=net, photos=photos) for argument in arguments]
+    program = (
+        "import sys\nclass Absent:\n"
+        "    def find_spec(self, name, *rest):\n"
+        f"        if name.partition('.')[0] in {BLOCKED!r}.split():\n"
+        "            raise ModuleNotFoundError(f'no {name}', name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        f"from mobilenets.cli.main import main\nsys.exit(main({argv!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "red" in done.stdout
+
+
+def test_predict_imports_little(net: Path, photos: Path) -> None:
+    """Half a second is all it may take; each of these alone takes a tenth of that or more."""
+    program = (
+        "import sys\nfrom mobilenets.cli.main import main\n"
+        f"main(['predict', {str(net)!r}, {str(photos / 'a.jpg')!r}])\n"
+        "heavy = {'rich.console', 'rich.table', 'typeguard', 'asyncio', 'openvino', 'ai_edge_litert', 'torch'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_names_the_terminal_can_not_show(run: Run, net: Path, photos: Path) -> None:
+    (photos / "a.jpg").rename(photos / "ä青.jpg")
+    (photos / "text-青.png").write_text("no picture")
+    for form in ("table", "csv", "jsonl"):
+        done = run("predict", "net.onnx", "photos", "--format", form, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stdout.count("red") >= 2
+
+
+def test_a_reader_that_goes_away_is_no_error(net: Path, photos: Path) -> None:
+    command = f"{sys.executable} -m mobilenets predict {net} {' '.join([str(photos)] * 50)} --json | head -c 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_answers_come_as_they_are_made(net: Path, photos: Path) -> None:
+    """A program that feeds on them need not wait for the last, which here is a pipe that says nothing yet."""
+    os.mkfifo(photos / "more/zz.png")
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "mobilenets",
+        "predict",
+        str(net),
+        str(photos),
+        "--json",
+        "--batch-size",
+        "1",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        assert first["label"] == "red"
+        assert process.poll() is None
+        (photos / "more/zz.png").open("wb").close()  # until now its reader was waiting for us
+        process.stdout.read()
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert process.returncode in (0, 1)

@@ -1,0 +1,101 @@
+"""Making candidates: one that fails must not lose the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mobilenets.compression.results import QuantizationReport
+from mobilenets.deployment import making
+from mobilenets.deployment.making import Workshop, file_name
+from mobilenets.deployment.results import DeploymentReport
+from mobilenets.errors import ExportError, MissingExtraError, QuantizationError
+from mobilenets.exporting.describe import Subject
+from mobilenets.exporting.export import Unwatched
+from mobilenets.exporting.proof import Questions, split_questions
+from mobilenets.models.registry import create_model
+from mobilenets.preprocessing import Preprocessing
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    torch.manual_seed(0)
+    network = create_model("mobilenet_v2", num_classes=10, width_mult=0.35, image_size=16).eval()
+    return Subject(network, tuple("0123456789"), Preprocessing(image_size=16), {})
+
+
+@pytest.fixture(scope="module")
+def questions(subject: Subject) -> Questions:
+    return split_questions(
+        subject, "digits", limit=40, skip_bad=False, data_root=None, progress=lambda what, done, total: None
+    )
+
+
+def workshop(subject: Subject, questions: Questions, folder: Path) -> Workshop:
+    return Workshop(subject, questions, folder, 1, {}, Unwatched())
+
+
+def test_what_is_missing_or_fails_is_told_and_the_rest_is_made(
+    subject: Subject, questions: Questions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = making.prove
+
+    def prove(of: Any, target: Any, *rest: Any) -> Any:
+        if target.to == "litert":
+            raise MissingExtraError("needs litert: pip install 'mobilenets[litert]'")
+        if target.to == "openvino":
+            raise ExportError("the file's logits differ")
+        return real(of, target, *rest)
+
+    monkeypatch.setattr(making, "prove", prove)
+    outcomes, ladders = workshop(subject, questions, tmp_path).make(("litert", "openvino", "onnx"), int8=False)
+    assert [(one.name, one.status) for one in outcomes] == [
+        ("float.tflite", "missing"),
+        ("float-openvino", "failed"),
+        ("float.onnx", "made"),
+    ]
+    assert "pip install" in outcomes[0].reason
+    assert "differ" in outcomes[1].reason
+    assert Path(outcomes[2].path).stat().st_size == outcomes[2].file_bytes
+    assert ladders == ()
+
+
+def test_a_refusal_is_an_outcome_with_its_ladder(
+    subject: Subject,
+    questions: Questions,
+    report: DeploymentReport,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "int8.onnx").write_bytes(b"of an earlier run")
+    left = tmp_path / "int8-float32.onnx"
+
+    def refuse(out: Path, to: str) -> QuantizationReport:
+        if to == "litert":
+            raise QuantizationError("the quantizer can't")
+        left.write_bytes(b"float")
+        (ladder,) = report.quantizations
+        return QuantizationReport(**{**vars(ladder), "chosen": None, "out": str(left)})
+
+    monkeypatch.setattr(making, "quantize", refuse)
+    monkeypatch.setattr(Workshop, "_exported", lambda self, kind, name: report.files[0])
+    outcomes, ladders = workshop(subject, questions, tmp_path).make(("onnx", "litert"), int8=True)
+    refused, failed = outcomes[2:]
+    assert (refused.status, failed.status) == ("refused", "failed")
+    assert "fast bias correction, lost 0.50" in refused.reason
+    assert failed.reason == "the quantizer can't"
+    assert len(ladders) == 1
+    assert list(tmp_path.iterdir()) == []  # neither a second float file nor the 8-bit one of an earlier run
+
+
+def test_names_of_files() -> None:
+    assert [file_name(kind, "fp32") for kind in making.TARGETS] == [
+        "float.onnx",
+        "float-openvino",
+        "float.tflite",
+        "float.pte",
+    ]
+    assert file_name("litert", "int8") == "int8.tflite"

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from mobilenets.exporting.confidence import calibrate, choose_threshold, fit_temperature, halves
+
+
+def drawn(count: int, temperature: float, classes: int = 5) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logits whose probabilities at this temperature are the true ones, and labels drawn from those."""
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 3, (count, classes))
+    labels = np.array([random.choice(classes, p=row) for row in softmax(logits, axis=1)])
+    return (logits * temperature).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> None:
+    assert fit_temperature(*drawn(4000, temperature)) == pytest.approx(temperature, rel=0.1)
+
+
+def test_calibrating_brings_confidence_and_accuracy_together() -> None:
+    calibration = calibrate(*drawn(4000, 3.0), "drawn images")
+    assert calibration is not None
+    assert calibration.ece_after < 3 < calibration.ece_before
+    assert calibration.answered_top1 == pytest.approx(95, abs=2)
+    assert 20 < calibration.coverage < 80
+    assert calibration.images == 2000
+    basis = calibration.confidence.basis
+    assert basis.startswith("found on 2000 drawn images; on 2000 others")
+    assert f"{calibration.coverage:.1f} % are answered" in basis
+
+
+def test_a_network_without_a_mistake_is_not_sure_of_everything() -> None:
+    labels = np.arange(200) % 4
+    logits = 2.0 * np.eye(4, dtype=np.float32)[labels]
+    calibration = calibrate(logits, labels, "images")
+    assert calibration is not None
+    probability = float(softmax(logits[:1] / calibration.confidence.temperature).max())
+    assert 0.97 < probability < 0.999
+    assert (calibration.coverage, calibration.answered_top1) == (100, 100)
+
+
+def test_a_promise_that_can_not_be_kept_is_told() -> None:
+    random = np.random.default_rng(0)
+    calibration = calibrate(random.normal(0, 1, (400, 10)).astype(np.float32), random.integers(0, 10, 400), "images")
+    assert calibration is not None
+    assert calibration.confidence.basis.startswith("no threshold kept 95% right")
+
+
+def test_too_few_images_calibrate_nothing() -> None:
+    assert calibrate(*drawn(99, 1.0), "images") is None
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=80), st.integers(0, 3))
+def test_halves_share_every_class(labels: list[int], seed: int) -> None:
+    array = np.array(labels)
+    first, second = halves(array, seed)
+    assert sorted([*first, *second]) == list(range(len(labels)))
+    for label in set(labels):
+        assert abs(int((array[first] == label).sum()) - int((array[second] == label).sum())) <= 1
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=30, max_size=120))
+def test_the_threshold_is_the_smallest_that_keeps_the_promise(answers: list[tuple[int, bool]]) -> None:
+    sure = np.array([answer[0] / 10 for answer in answers])
+    right = np.array([answer[1] for answer in answers])
+    threshold, kept = choose_threshold(sure, right, 0.8)
+    candidates = [
+        value for value in np.unique(sure) if (sure >= value).sum() >= 20 and right[sure >= value].mean() >= 0.8
+    ]
+    assert kept == bool(candidates)
+    if candidates:
+        lowest_right = np.quantile(sure[right], 0.01)
+        assert threshold == pytest.approx(max(min(candidates), lowest_right), abs=2e-4)
+
+
+def test_one_class_has_no_temperature() -> None:
+    assert fit_temperature(np.ones((5, 1), np.float32), np.zeros(5, np.int64)) == 1

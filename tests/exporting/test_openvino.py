@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from mobilenets.errors import MissingExtraError, MobilenetsError
+from mobilenets.exporting.openvino import to_openvino
+from mobilenets.exporting.parity import check_parity, network_predict
+from mobilenets.exporting.trial import opened
+from mobilenets.preprocessing import Preprocessing
+
+SMALL = Preprocessing(image_size=16)
+
+
+def test_half_the_bytes_and_openvinos_own_tool_runs_it(
+    tmp_path: Path, tiny: nn.Module, scans: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole, half = (to_openvino(tiny, SMALL, precision=precision) for precision in ("fp32", "fp16"))
+    assert capfd.readouterr() == ("", "")
+    assert len(half.payload["model.bin"]) < 0.7 * len(whole.payload["model.bin"])
+    assert str(tmp_path.parent.parent).encode() not in whole.payload["model.xml"]
+    classes = tuple("0123456789")
+    with opened(half, "openvino", precision="fp16", preprocessing=SMALL, classes=classes, threads=1) as backend:
+        check_parity(network_predict(tiny, SMALL), backend.predict, scans(SMALL), 2e-2)
+    for name, content in whole.payload.items():
+        (tmp_path / name).write_bytes(content)
+    tool = [sys.executable, "-c", "from openvino.tools.benchmark.main import main; main()"]
+    arguments = ["-m", "model.xml", "-data_shape", "[1,16,16,3]", "-t", "1", "-hint", "none", "-nthreads", "1"]
+    done = subprocess.run([*tool, *arguments], capture_output=True, text=True, cwd=tmp_path, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Throughput:" in done.stdout
+
+
+def test_no_other_precision(tiny: nn.Module) -> None:
+    with pytest.raises(MobilenetsError, match="fp32 or fp16, not bf16"):
+        to_openvino(tiny, SMALL, precision="bf16")
+
+
+def test_without_openvino(tiny: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "mobilenets.exporting.openvino.find_spec", lambda name: None if name == "openvino" else found(name)
+    )
+    with pytest.raises(MissingExtraError, match=r"pip install 'mobilenets\[export,openvino\]'"):
+        to_openvino(tiny, SMALL)

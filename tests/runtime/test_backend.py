@@ -1,0 +1,170 @@
+import sys
+
+import numpy as np
+import pytest
+from described import CLASSES, SIZE, colour_logits, colour_onnx, describe, plain, write_onnx
+
+from mobilenets.artifact.container import write_artifact
+from mobilenets.artifact.description import Settings
+from mobilenets.errors import ArtifactError, BackendError, DataError, MissingExtraError
+from mobilenets.machine import usable_cores
+from mobilenets.runtime import backend as backends
+from mobilenets.runtime.backend import BACKENDS, Choice, choices, open_backend
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    return write_onnx(tmp_path / "net.onnx")
+
+
+def without(monkeypatch, package):
+    real = backends.find_spec
+    monkeypatch.setattr(backends, "find_spec", lambda name: None if name == package else real(name))
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_every_installed_way_answers_alike(tmp_path, dynamic):
+    artifact = write_onnx(tmp_path / "net.onnx", dynamic_batch=dynamic)
+    assert choices(artifact)[0] == Choice("onnxruntime", "fp32")
+    for choice in choices(artifact):
+        backend = open_backend(artifact, backend=choice.backend, precision=choice.precision, threads=1)
+        assert (backend.name, backend.precision, backend.threads) == (choice.backend, choice.precision, 1)
+        for count in (1, 3, 5, 1, 2):
+            logits = backend.predict(IMAGES[:count])
+            assert (logits.dtype, logits.shape) == (np.float32, (count, 3))
+            tolerance = 1e-4 if choice.precision == "fp32" else 0.1
+            np.testing.assert_allclose(logits, colour_logits(IMAGES[:count]), atol=tolerance)
+
+
+def test_an_answer_is_not_overwritten_by_the_next(artifact):
+    for choice in choices(artifact):
+        backend = open_backend(artifact, backend=choice.backend, precision=choice.precision)
+        first = backend.predict(IMAGES[:1])
+        before = first.copy()
+        backend.predict(IMAGES[1:2])
+        np.testing.assert_array_equal(first, before)
+
+
+def test_images_that_are_not_in_one_piece_of_memory(artifact):
+    turned = np.ascontiguousarray(IMAGES.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
+    for choice in choices(artifact):
+        backend = open_backend(artifact, backend=choice.backend, precision=choice.precision)
+        np.testing.assert_array_equal(backend.predict(turned), backend.predict(IMAGES))
+
+
+def test_threads_are_always_said(artifact):
+    assert open_backend(artifact).threads == usable_cores()
+    options = open_backend(artifact, threads=1).session.get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [IMAGES.astype(np.float32), IMAGES[:, :4], IMAGES[0], IMAGES[:0], IMAGES[..., :1]],
+    ids=["float", "half", "one without a batch", "none", "grey"],
+)
+def test_other_images_than_the_file_takes(artifact, images):
+    for choice in choices(artifact):
+        with pytest.raises(DataError, match=r"net.onnx takes uint8 images \[B, 8, 8, 3\], not"):
+            open_backend(artifact, backend=choice.backend, precision=choice.precision).predict(images)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"backend": "tensorrt"}, r"no backend tensorrt; onnx files run in onnxruntime and openvino"),
+        ({"backend": "litert"}, r"litert does not run onnx files; onnxruntime and openvino can"),
+        ({"precision": "bf16"}, r"onnxruntime does not run it in bf16 here; it can in fp32"),
+        ({"precision": "fp7", "backend": "onnxruntime"}, r"does not run it in fp7"),
+        ({"threads": 0}, r"at least 1 thread, not 0"),
+    ],
+)
+def test_a_way_that_is_none_names_those_that_are(artifact, asked, said):
+    with pytest.raises(BackendError, match=said):
+        open_backend(artifact, **asked)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_runtime_that_is_not_installed_names_its_extra(tmp_path, monkeypatch, name):
+    kind = {"onnxruntime": "onnx"}.get(name, name)
+    payload = {"model.xml": b"x", "model.bin": b"x"} if name == "openvino" else {"file": colour_onnx()}
+    suffix = {"onnxruntime": ".onnx", "openvino": "", "litert": ".tflite", "executorch": ".pte"}[name]
+    artifact = write_artifact(tmp_path / f"net{suffix}", payload, describe(kind))
+    without(monkeypatch, {"litert": "ai_edge_litert"}.get(name, name))
+    assert all(choice.backend != name for choice in choices(artifact))
+    extra = {"onnxruntime": "mobilenets", "litert": r"mobilenets\[litert-runtime\]"}.get(name, rf"mobilenets\[{name}\]")
+    with pytest.raises(MissingExtraError, match=rf"{name} is not installed: pip install '{extra}'"):
+        open_backend(artifact, backend=name)
+
+
+def test_an_8_bit_file_is_computed_in_8_bits_everywhere(tmp_path):
+    artifact = write_onnx(tmp_path / "net.onnx", precision="int8")
+    assert {choice.precision for choice in choices(artifact)} == {"int8"}
+
+
+def test_the_files_own_settings_are_followed_where_nothing_else_is_asked(tmp_path):
+    artifact = write_onnx(tmp_path / "net.onnx", settings=Settings("openvino", "fp32", 1))
+    pytest.importorskip("openvino")
+    followed = open_backend(artifact)
+    assert (followed.name, followed.threads) == ("openvino", 1)
+    assert open_backend(artifact, threads=2).threads == 2
+    assert open_backend(artifact, backend="onnxruntime").name == "onnxruntime"
+
+
+@pytest.mark.parametrize("impossible", [Settings("tensorrt", "fp32", 1), Settings("onnxruntime", "bf16", 1)])
+def test_settings_of_another_machine_are_left(tmp_path, impossible):
+    backend = open_backend(write_onnx(tmp_path / "net.onnx", settings=impossible))
+    assert (backend.name, backend.precision, backend.threads) == ("onnxruntime", "fp32", usable_cores())
+
+
+def test_settings_for_a_runtime_that_is_not_here_are_left(tmp_path, monkeypatch):
+    without(monkeypatch, "openvino")
+    artifact = write_onnx(tmp_path / "net.onnx", settings=Settings("openvino", "fp32", 1))
+    assert open_backend(artifact).name == "onnxruntime"
+    assert choices(artifact) == (Choice("onnxruntime", "fp32"),)
+
+
+def test_a_runtime_is_imported_only_when_it_is_opened(artifact, monkeypatch):
+    monkeypatch.delitem(sys.modules, "mobilenets.runtime.openvino_backend", raising=False)
+    without(monkeypatch, "openvino")
+    open_backend(artifact)
+    assert "mobilenets.runtime.openvino_backend" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_a_file_the_runtime_refuses(tmp_path, name, capfd):
+    pytest.importorskip(name)
+    unheard_of = colour_onnx().replace(b"ReduceMean", b"ReduceMood")
+    artifact = write_artifact(tmp_path / "net.onnx", {"file": unheard_of}, describe())
+    with pytest.raises(BackendError, match=r"can't (run|read|compile) it: \S") as caught:
+        open_backend(artifact, backend=name)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    ("description", "said"),
+    [
+        ({"classes": ("a", "b"), "columns": 2}, r"answers with 3 logits, but its description names 2 classes"),
+        ({"classes": CLASSES, "size": 9}, r"not the uint8 images \[B, 9, 9, 3\] its description says"),
+    ],
+)
+def test_a_file_that_is_not_what_its_description_says(tmp_path, name, description, said):
+    from mobilenets.artifact.golden import GoldenPairs
+    from mobilenets.preprocessing import Preprocessing
+
+    pytest.importorskip(name)
+    size, classes = description.get("size", SIZE), description["classes"]
+    golden = GoldenPairs(np.zeros((1, size, size, 3), np.uint8), np.zeros((1, len(classes)), np.float32), 1.0)
+    described = describe(classes=classes, golden=golden, preprocessing=Preprocessing(image_size=size))
+    artifact = write_artifact(tmp_path / "net.onnx", {"file": colour_onnx()}, described)
+    with pytest.raises(ArtifactError, match=said):
+        open_backend(artifact, backend=name)
+
+
+def test_equal_pictures_of_a_colour_answer_equally(artifact):
+    logits = open_backend(artifact).predict(plain((200, 10, 10), 4))
+    np.testing.assert_array_equal(logits, np.repeat(logits[:1], 4, axis=0))

@@ -1,0 +1,77 @@
+import logging
+import warnings
+
+import numpy as np
+import pytest
+from described import SIZE, colour_logits, describe, plain
+
+from mobilenets.artifact.container import write_artifact
+from mobilenets.errors import BackendError
+from mobilenets.runtime.backend import choices, open_backend
+
+pytest.importorskip("executorch")
+IMAGES = np.random.default_rng(0).integers(0, 256, (9, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def programs():
+    """The colour network as ExecuTorch programs: for one image, and for up to 4."""
+    import torch
+    from torch import nn
+
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+            from executorch.exir import to_edge_transform_and_lower
+
+            class Colours(nn.Module):
+                def __init__(self) -> None:
+                    super().__init__()
+                    self.head = nn.Linear(3, 3)
+                    self.head.weight.data, self.head.bias.data = torch.eye(3) / 20, torch.zeros(3)
+
+                def forward(self, images: torch.Tensor) -> torch.Tensor:
+                    return self.head(images.to(torch.float32).mean((1, 2)))
+
+            def program(count: int, **options: object) -> bytes:
+                example = torch.zeros(count, SIZE, SIZE, 3, dtype=torch.uint8)
+                exported = torch.export.export(Colours().eval(), (example,), **options)
+                lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+                return bytes(lowered.to_executorch().buffer)
+
+            batch = torch.export.Dim("batch", min=1, max=4)
+            return {False: program(1), True: program(2, dynamic_shapes=({0: batch},))}
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def written(folder, programs, dynamic):
+    return write_artifact(folder / "net.pte", {"net": programs[dynamic]}, describe("executorch", dynamic_batch=dynamic))
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_it_answers_any_number_of_images(tmp_path, programs, dynamic, capfd):
+    artifact = written(tmp_path, programs, dynamic)
+    assert [choice.backend for choice in choices(artifact)] == ["executorch"]
+    backend = open_backend(artifact, threads=1)
+    for count in (1, 2, 9):
+        np.testing.assert_allclose(backend.predict(IMAGES[:count]), colour_logits(IMAGES[:count]), atol=1e-4)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_files_with_other_numbers_of_threads_do_not_harm_each_other(tmp_path, programs):
+    """The pool of threads is the process's: replacing it makes every loaded method point to one that is gone."""
+    artifact = written(tmp_path, programs, dynamic=False)
+    one, two, one_more = (open_backend(artifact, threads=threads) for threads in (1, 2, 1))
+    for backend in (one, two, one_more, two, one, one_more):
+        np.testing.assert_allclose(backend.predict(plain((9, 90, 200))), [[0.45, 4.5, 10.0]], atol=1e-4)
+
+
+def test_a_file_that_is_no_program(tmp_path, capfd):
+    artifact = write_artifact(tmp_path / "net.pte", {"net": b"\x1c\x00\x00\x00ET12" * 40}, describe("executorch"))
+    with pytest.raises(BackendError, match=r"net.pte: ExecuTorch can't run it: \S") as caught:
+        open_backend(artifact)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")

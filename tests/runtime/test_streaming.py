@@ -1,0 +1,113 @@
+import threading
+
+import numpy as np
+import pytest
+from described import write_onnx
+from PIL import Image
+
+from mobilenets.errors import BadImage, DataError
+from mobilenets.runtime.classifier import Classifier, Prediction
+from mobilenets.runtime.streaming import predict_files
+
+COLOURS = {"red": (250, 20, 10), "green": (20, 250, 10), "blue": (10, 20, 250)}
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    return Classifier(write_onnx(tmp_path / "net.onnx").path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """23 pictures named after their colour, and two files that are none."""
+    for number in range(23):
+        name = list(COLOURS)[number % 3]
+        (tmp_path / "photos" / str(number % 2)).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (12, 9), COLOURS[name]).save(tmp_path / f"photos/{number % 2}/{number:02}-{name}.png")
+    (tmp_path / "photos/0/03-bad.jpg").write_text("no picture")
+    (tmp_path / "photos/1/99-bad.png").touch()
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 16, 100])
+def test_all_are_answered_in_order_past_bad_files(classifier, folder, batch_size):
+    records = list(predict_files(classifier, [folder], batch_size=batch_size))
+    names = [record.name for record in records]
+    assert names == [str(path) for path in sorted(folder.glob("*/*"))]
+    bad = [record for record in records if isinstance(record, BadImage)]
+    assert [record.reason.split(" (")[0] for record in bad] == ["not an image", "empty file"]
+    for record in records:
+        if isinstance(record, Prediction):
+            assert f"-{record.label}.png" in record.name
+
+
+def test_nothing_but_bad_files(classifier, folder):
+    records = list(predict_files(classifier, [folder / "0/03-bad.jpg", folder / "absent"], batch_size=1))
+    assert [type(record) for record in records] == [BadImage, BadImage]
+    assert list(predict_files(classifier, [])) == []
+
+
+def test_few_images_are_in_memory_at_a_time(classifier, folder, monkeypatch):
+    decoded, most = 0, 0
+    lock = threading.Lock()
+    prepare, answer = classifier.prepare, classifier.answer
+
+    def counted(picture, name):
+        nonlocal decoded, most
+        with lock:
+            decoded += 1
+            most = max(most, decoded)
+        return prepare(picture, name)
+
+    def answered(images, names, *, top):
+        nonlocal decoded
+        with lock:
+            decoded -= len(images)
+        return answer(images, names, top=top)
+
+    monkeypatch.setattr(classifier, "prepare", counted)
+    monkeypatch.setattr(classifier, "answer", answered)
+    found = sorted(folder.glob("*/*[eun].png")) * 4
+    assert len(list(predict_files(classifier, found, batch_size=3))) == len(found) > 40
+    assert most <= 3 * 3  # a batch at the network, two ahead
+
+
+def test_paths_are_taken_as_they_are_needed(classifier, folder):
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield folder / "0/00-red.png"
+
+    records = predict_files(classifier, endless(), batch_size=2)
+    assert next(records).label == "red"
+    assert taken <= 6
+    before = threading.active_count()
+    records.close()
+    assert threading.active_count() < before
+
+
+def test_pixels_are_those_of_the_classifier_alone(classifier, folder):
+    path = folder / "0/00-red.png"
+    (streamed,) = predict_files(classifier, [path], top=2)
+    assert streamed == classifier.predict([path], top=2)[0]
+    assert len(streamed.top) == 2
+
+
+@pytest.mark.parametrize(("options", "said"), [({"batch_size": 0}, "batch_size is 0"), ({"top": 0}, "top is 0")])
+def test_counts_below_1_are_refused_before_any_file(classifier, options, said):
+    with pytest.raises(DataError, match=said):
+        predict_files(classifier, [], **options)
+
+
+def test_a_fault_of_the_network_is_raised(classifier, folder, monkeypatch):
+    def fail(images):
+        raise DataError("a fault")
+
+    monkeypatch.setattr(classifier, "backend", type("Broken", (), {"predict": staticmethod(fail)}))
+    with pytest.raises(DataError, match="a fault"):
+        list(predict_files(classifier, [folder]))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+    assert np.isfinite(classifier.temperature)
