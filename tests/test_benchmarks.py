@@ -30,3 +30,15 @@ def test_imported_networks_answer_as_the_files_they_come_from(file: str) -> None
     assert row["images"] == 500
     assert abs(row["ours_top1"] - row["litert_top1"]) <= 1.5
     assert row["agreement"] >= 93
+
+
+def test_the_word_on_distillation_is_what_its_figures_say() -> None:
+    result = load("distillation")
+    plain, taught = result["top1"]["labels only"], result["top1"]["with teacher"]
+    assert len(plain) == len(taught) >= 3
+    assert result["teacher"]["top1"] > max(plain + taught)
+    difference = result["difference"]
+    gap = sum(taught) / len(taught) - sum(plain) / len(plain)
+    assert difference["difference"] == pytest.approx(gap)
+    assert difference["low"] <= gap <= difference["high"]
+    assert result["helps"] == (difference["low"] > 0)

@@ -92,7 +92,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version  # costs 30 ms that `predict` has better use for
 
-        return version("mobilenets")
+        return globals().setdefault(name, version("mobilenets"))
     if name not in _HOMES:
         raise AttributeError(f"module 'mobilenets' has no attribute '{name}'; it has {', '.join(__all__)}")
     return getattr(import_module(f"mobilenets.{_HOMES[name]}"), name)

@@ -41,6 +41,24 @@ def test_everything_measured_is_in_the_table_at_80_columns(make_report):
     assert all(len(line) <= 80 for line in shown.splitlines())
 
 
+def test_every_kind_of_peer_has_a_column_at_80_columns(make_report):
+    """Three kinds, one of them twice: the candidate is compared with the faster of those."""
+    peers = {"eager": "pytorch", "ort": "onnxruntime", "slow ov": "openvino", "quick ov": "openvino"}
+    times = {"model.onnx, OpenVINO bf16, 2 threads": 2.0, "eager": 24.0, "ort": 5.0, "slow ov": 16.0, "quick ov": 8.0}
+    report = make_report({label: [time] * 10 for label, time in times.items()}, tuple(peers))
+    rows = [
+        replace(row, backend=peers[row.label], source="pytorch" if row.label == "eager" else "file")
+        if row.peer
+        else row
+        for row in report.rows
+    ]
+    shown = text(replace(report, rows=tuple(rows)), 80)
+    for figure in ("12.0×", "2.50×", "4.0×"):
+        assert figure in shown
+    assert "8.0×" not in shown[: shown.index("size, memory, start")]
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
 def test_labels_are_no_markup(make_report):
     assert "m[red].onnx" in text(make_report({"m[red].onnx": [1.0] * 10}))
 

@@ -20,7 +20,7 @@ from mobilenets.preprocessing import Preprocessing
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported network for the ten digits."""
     torch.manual_seed(0)
-    model = create_model("mobilenet_v2", num_classes=10, width_mult=0.1, image_size=8).eval()
+    model = create_model("mobilenet_v1", num_classes=10, width_mult=0.1, image_size=8).eval()
     path = tmp_path_factory.mktemp("exported") / "digits.onnx"
     export_onnx(model, path, preprocessing=Preprocessing(image_size=8), classes=tuple("0123456789"))
     return path
@@ -78,6 +78,8 @@ def test_what_a_run_does_not_take(tmp_path: Path) -> None:
 def test_a_damaged_artifact_and_other_classes(artifact: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="They must be the same"):
         main([str(artifact), "--data", str(photos)])
+    with pytest.raises(ArtifactError, match="no such file"):
+        main([str(tmp_path / "missing.onnx")])
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(artifact.read_bytes()[:1000])
     with pytest.raises(ArtifactError):

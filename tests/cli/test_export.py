@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 def trained(tmp_path: Path) -> Path:
     """A run folder of a network for the ten digits, beside which the command is started."""
     torch.manual_seed(0)
-    model = create_model("mobilenet_v2", num_classes=10, width_mult=0.1, image_size=8).eval()
+    model = create_model("mobilenet_v1", num_classes=10, width_mult=0.1, image_size=8).eval()
     saved = SavedNetwork(model, tuple("0123456789"), Preprocessing(image_size=8), {"data": "digits"})
     save_network(tmp_path / "run", saved)
     return tmp_path / "run"
 
 
-def test_the_command_exports_and_the_file_is_scored_like_the_run(run: Run, trained: Path) -> None:
-    done = run("export", "run", "--to", "onnx", "--out", "digits.onnx", "--data", "digits", "--json")
+def test_the_command_exports_and_the_file_is_scored_like_the_run(call: Run, trained: Path) -> None:
+    done = call("export", "run", "--to", "onnx", "--out", "digits.onnx", "--data", "digits", "--json")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["parity"]["top1_agreement"] == 100
     assert record["network_top1"] == record["file_top1"]
     assert "translating to onnx, fp32" in done.stderr
     for target in ("run", "digits.onnx"):
-        scored = run("evaluate", target, "--data", "digits", "--json")
+        scored = call("evaluate", target, "--data", "digits", "--json")
         assert scored.returncode == 0, scored.stderr
         assert json.loads(scored.stdout)["top1"] == pytest.approx(record["file_top1"])
 
@@ -46,10 +46,11 @@ def test_the_command_exports_and_the_file_is_scored_like_the_run(run: Run, train
         (("run", "--to", "onnx", "--out", "a.pte"), "end in .onnx"),
         (("missing", "--to", "onnx", "--out", "a.onnx"), "no run folder"),
         (("run", "--to", "onnx"), "--out"),
+        (("run", "--to", "onnx", "--out", "a.onnx", "--promise", "95"), "from 0 to below 1"),
     ],
 )
-def test_bad_input_is_one_line_and_exits_2(run: Run, trained: Path, arguments: tuple[str, ...], message: str) -> None:
-    done = run("export", *arguments)
+def test_bad_input_is_one_line_and_exits_2(call: Run, trained: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = call("export", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -60,5 +61,16 @@ def test_help_shows_every_option_and_an_example(capsys: pytest.CaptureFixture[st
         main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for part in ("--to", "--out", "--data", "--precision", "--limit", "--model", "--json", ".rejected", "digits.onnx"):
+    for part in (
+        "--to",
+        "--out",
+        "--data",
+        "--precision",
+        "--limit",
+        "--model",
+        "--promise",
+        "--json",
+        ".rejected",
+        "digits.onnx",
+    ):
         assert part in text

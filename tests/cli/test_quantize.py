@@ -40,8 +40,8 @@ def test_json_tells_all_and_a_guessing_network_is_pointed_out(run: Run, untraine
     assert "plain: top-1" in done.stderr
 
 
-def test_bad_input_is_one_line(run: Run, untrained: Path, photos: Path) -> None:
-    done = run("quantize", str(untrained), "--data", str(photos), "--out", "out.onnx", "--max-drop", "-1")
+def test_bad_input_is_one_line(call: Run, untrained: Path, photos: Path) -> None:
+    done = call("quantize", str(untrained), "--data", str(photos), "--out", "out.onnx", "--max-drop", "-1")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "max_drop is points of top-1, 0 or more, not -1" in done.stderr

@@ -11,9 +11,9 @@ TRAIN = [
 ]
 
 
-def test_a_run_teaches_another_and_a_wrong_one_is_refused_in_a_line(run: Run, photos: Path, tmp_path: Path) -> None:
-    assert run(*TRAIN, "--out", "large").returncode == 0
-    taught = run(*TRAIN, "--out", "small", "--teacher", "large", "--temperature", "2", "--distill-weight", "0.5")
+def test_a_run_teaches_another_and_a_wrong_one_is_refused_in_a_line(call: Run, photos: Path, tmp_path: Path) -> None:
+    assert call(*TRAIN, "--out", "large").returncode == 0
+    taught = call(*TRAIN, "--out", "small", "--teacher", "large", "--temperature", "2", "--distill-weight", "0.5")
     assert taught.returncode == 0, taught.stderr
     assert "learning from large (mobilenet_v2 x0.25 16px)" in taught.stderr
     assert "distilling on " in taught.stderr
@@ -21,8 +21,8 @@ def test_a_run_teaches_another_and_a_wrong_one_is_refused_in_a_line(run: Run, ph
     assert "distill_weight = 0.5" in (tmp_path / "small" / "recipe.toml").read_text()
 
     (photos / "cold").rename(photos / "cool")
-    wrong = run(*TRAIN, "--out", "third", "--teacher", "large")
-    pointless = run(*TRAIN, "--out", "third", "--temperature", "2")
+    wrong = call(*TRAIN, "--out", "third", "--teacher", "large")
+    pointless = call(*TRAIN, "--out", "third", "--temperature", "2")
     for done, said in (
         (wrong, "the teacher large does not answer cool (1 of the images' 2 classes are missing)"),
         (pointless, "recipe field temperature is 2.0, but there is no teacher; give --teacher"),

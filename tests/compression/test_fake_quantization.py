@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mobilenets.compression.fake_quantization import ActivationRounding, RoundedLayer, fake_quantized
-from mobilenets.models.registry import create_model, list_models
+from mobilenets.models.registry import create_model
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -32,8 +32,11 @@ def layers(model: nn.Module) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
 
 
-@pytest.mark.parametrize("name", list_models())
-def test_every_network_with_nothing_rounded_answers_as_before(name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v4_conv_small", "mobilenet_v4_hybrid_medium"],
+)
+def test_a_network_of_each_kind_with_nothing_rounded_answers_as_before(name: str) -> None:
     model = settled(name)
     rounded = fake_quantized(model, keep_float=layers(model)).eval()
     for module in rounded.modules():  # sums and products are rounded still
@@ -102,28 +105,41 @@ def test_the_grid_has_a_zero_and_no_more_steps_than_bits_allow(
     low: float, width: float, bits: int, symmetric: bool
 ) -> None:
     rounding = ActivationRounding(bits, symmetric=symmetric)
-    values = torch.linspace(low, low + width, 100)
+    values = torch.linspace(low, low + width, 100)[None]  # one image
     points = grid(rounding, values)
     step = float(np.diff(points).max())
     assert 0.0 in points
     assert len(points) <= 2**bits
-    # Wherever values were seen they are at most half a step off; the zero's place may move the range by half a step.
-    assert float((rounding(values) - values).abs().max()) <= 1.01 * step
+    # Nothing seen is cut off: it is at most half a step off wherever it lies.
+    assert float((rounding(values) - values).abs().max()) <= 0.505 * step
 
 
-def test_ranges_are_a_mean_over_batches_and_stand_still_in_evaluation() -> None:
+def test_ranges_are_a_mean_over_images_and_stand_still_in_evaluation() -> None:
     rounding = ActivationRounding(8, symmetric=False).train()
     for reach in (1.0, 2.0, 6.0):
-        rounding(torch.tensor([-reach / 2, reach]))
+        rounding(torch.tensor([[-reach / 2, reach]]))
     assert (rounding.low.item(), rounding.high.item()) == pytest.approx((-1.5, 3.0))
-    rounding.eval()(torch.tensor([100.0]))
+    rounding.eval()(torch.tensor([[100.0]]))
     assert rounding.high.item() == pytest.approx(3.0)
+
+
+def test_where_an_outlier_stands_among_the_images_decides_nothing() -> None:
+    images = torch.full((64, 3), 1.0)
+    images[5] = 500.0
+    found = []
+    for order in (images, images.flip(0)):
+        rounding = ActivationRounding(8, symmetric=False).train()
+        for batch in order.split(16):
+            rounding(batch)
+        found.append(rounding.high.item())
+    assert found[0] == pytest.approx(found[1])
+    assert found[0] == pytest.approx(images.mean().item(), rel=1e-4)  # not 125.75, the mean of the batches' largest
 
 
 def test_gradients_pass_where_values_are_in_range() -> None:
     rounding = ActivationRounding(8, symmetric=False).train()
-    rounding(torch.tensor([-1.0, 1.0]))
-    x = torch.tensor([-3.0, 0.3, 3.0], requires_grad=True)
+    rounding(torch.tensor([[-1.0, 1.0]]))
+    x = torch.tensor([[-3.0, 0.3, 3.0]], requires_grad=True)
     rounding.eval()(x).sum().backward()
     assert x.grad is not None
-    assert x.grad.tolist() == [0.0, 1.0, 0.0]
+    assert x.grad.tolist() == [[0.0, 1.0, 0.0]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from mobilenets.artifact.container import read_artifact
 from mobilenets.compression.nncf_ptq import PtqSettings
 from mobilenets.compression.onnx_ladder import OnnxLadder
 from mobilenets.compression.quantize import quantize
-from mobilenets.compression.quantize_text import conclusion, quantization_record, rung_table, runtime_table
+from mobilenets.compression.quantize_text import conclusion, lost, quantization_record, rung_table, runtime_table
 from mobilenets.compression.results import QuantizationReport
 from mobilenets.errors import ArtifactError, DataError, MissingExtraError, MobilenetsError, QuantizationError, RunError
 from mobilenets.models.saved import SavedNetwork
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 pytest.importorskip("nncf")
 FEW = {"calibration_images": 64, "threads": 1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _brief_measuring() -> Iterator[None]:
+    """Times are not judged here, so a few runs do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mobilenets.compression.runtimes.ROUNDS", 3)
+        patch.setattr("mobilenets.compression.runtimes.SECONDS", 0.2)
+        yield
 
 
 class Watching:
@@ -51,7 +61,7 @@ def kept(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Qu
 @pytest.fixture(scope="module")
 def rescued(spoiled: SavedNetwork, tmp_path_factory: pytest.TempPathFactory) -> QuantizationReport:
     out = tmp_path_factory.mktemp("rescued") / "digits.onnx"
-    return quantize(spoiled, "digits", out, max_drop=5.0, finetune=False, **FEW)
+    return quantize(spoiled, "digits", out, max_drop=5.0, finetune=False, max_images=200, **FEW)
 
 
 def test_an_easy_network_takes_the_first_rung(kept: tuple[QuantizationReport, Watching]) -> None:
@@ -140,6 +150,31 @@ def test_tensorrt_leaves_out_what_it_cannot_take(v1: Quantizable) -> None:
     names = [step.name for step in ladder.steps]
     assert "asymmetric activations" not in names
     assert "1 layer in float" in names
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "there"),
+    [("v3", {}, True), ("v1", {}, False), ("v3", {"tensorrt": True}, False), ("v3", {"enclosed": False}, False)],
+)
+def test_h_swish_has_a_rung_where_its_input_is_rounded(
+    name: str, options: dict[str, bool], there: bool, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OnnxLadder, "_rank", lambda self: ())
+    monkeypatch.setattr("mobilenets.compression.onnx_ladder.float_layer_steps", lambda ranked: iter(()))
+    network = request.getfixturevalue(name)
+    names = [step.name for step in OnnxLadder(network.file, network.calibration, **options).ladder().steps]
+    assert ("no rounding before h-swish" in names) == there
+
+
+def test_words_of_a_drop() -> None:
+    assert lost(2.104) == "loses 2.10 points"
+    assert lost(-0.16) == "gains 0.16 points"
+
+
+def test_no_number_of_the_tables_is_cut_at_80_columns(rescued: QuantizationReport) -> None:
+    written = io.StringIO()
+    Console(width=80, file=written).print(rung_table(rescued), runtime_table(rescued))
+    assert "…" not in written.getvalue()
 
 
 @pytest.mark.parametrize("drop", [-0.1, float("nan"), float("inf")])

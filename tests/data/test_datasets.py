@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mobilenets.data.datasets import Dataset, ImageSplit, load_dataset, natural_image_size
+from mobilenets.data.location import outside
 from mobilenets.data.sources import ArraySource, FileSource
 from mobilenets.errors import BadImagesError, DataError
 
@@ -160,3 +161,9 @@ def test_cifar10_as_jpeg() -> None:
     )
     assert np.bincount(data.train.labels).tolist() == [5000] * 10
     assert natural_image_size(data) == 32
+
+
+def test_a_data_set_in_memory_is_taken_as_it_is(tmp_path: Path) -> None:
+    dataset = load_dataset("digits")
+    assert load_dataset(dataset) is dataset
+    assert outside(dataset, tmp_path) == tmp_path

@@ -14,8 +14,8 @@ from mobilenets.deployment.making import Workshop, file_name
 from mobilenets.deployment.results import DeploymentReport
 from mobilenets.errors import ExportError, MissingExtraError, QuantizationError
 from mobilenets.exporting.describe import Subject
-from mobilenets.exporting.export import Unwatched
 from mobilenets.exporting.proof import Questions, split_questions
+from mobilenets.exporting.watcher import Unwatched
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 

@@ -76,6 +76,6 @@ def tiny(shaken: Callable[..., nn.Module]) -> nn.Module:
 def run(tmp_path_factory: pytest.TempPathFactory, shaken: Callable[..., nn.Module]) -> Path:
     """A run folder of a network for the ten digits."""
     folder = tmp_path_factory.mktemp("run")
-    model = shaken("mobilenet_v3_small", image_size=16)
+    model = shaken("mobilenet_v1", width_mult=0.1, image_size=16)
     save_network(folder, SavedNetwork(model, CLASSES, Preprocessing(image_size=16), {"data": "digits"}))
     return folder

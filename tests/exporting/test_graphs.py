@@ -27,7 +27,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "mobilenet_v1": {},
     "mobilenet_v2": {"padding": "same"},
     "mobilenet_v3_small": {"width_mult": 0.35, "num_classes": 10},
-    "mobilenet_v3_large": {},
     "mobilenet_v4_conv_small": {},
     "mobilenet_v4_hybrid_medium": {"width_mult": 0.1},
 }

@@ -24,7 +24,7 @@ def test_parity_by_hand() -> None:
 @pytest.mark.parametrize(
     ("logits", "message"),
     [
-        ([[1, 0.002]], "differ .* by up to 0.002, more than 0.001"),
+        ([[1, 0.0002]], "differ .* by up to 0.0002, more than 0.0001"),
         ([[1, np.nan]], "no numbers"),
         ([[1, np.inf]], "infinite"),
         ([[1, 0, 0]], "logits"),
@@ -41,9 +41,9 @@ def test_a_network_that_diverged() -> None:
 
 
 def test_large_logits_are_compared_relative_to_their_size() -> None:
-    check_parity(answering([[1000, 0]]), answering([[1000.5, 0]]), ONE)
+    check_parity(answering([[1000, 0]]), answering([[1000.05, 0]]), ONE)
     with pytest.raises(ExportError):
-        check_parity(answering([[100, 0]]), answering([[100.5, 0]]), ONE)
+        check_parity(answering([[100, 0]]), answering([[100.05, 0]]), ONE)
 
 
 def test_parity_needs_images() -> None:

@@ -1,5 +1,8 @@
 import logging
+import subprocess
+import sys
 import warnings
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -8,14 +11,16 @@ from described import SIZE, colour_logits, describe, plain
 from mobilenets.artifact.container import write_artifact
 from mobilenets.errors import BackendError
 from mobilenets.runtime.backend import choices, open_backend
+from mobilenets.runtime.executorch_backend import _library
 
 pytest.importorskip("executorch")
+BINDINGS = "executorch.extension.pybindings"
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, SIZE, SIZE, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def programs():
-    """The colour network as ExecuTorch programs: for one image, and for up to 4."""
+def program():
+    """The colour network as an ExecuTorch program for up to 4 images."""
     import torch
     from torch import nn
 
@@ -35,25 +40,22 @@ def programs():
                 def forward(self, images: torch.Tensor) -> torch.Tensor:
                     return self.head(images.to(torch.float32).mean((1, 2)))
 
-            def program(count: int, **options: object) -> bytes:
-                example = torch.zeros(count, SIZE, SIZE, 3, dtype=torch.uint8)
-                exported = torch.export.export(Colours().eval(), (example,), **options)
-                lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
-                return bytes(lowered.to_executorch().buffer)
-
-            batch = torch.export.Dim("batch", min=1, max=4)
-            return {False: program(1), True: program(2, dynamic_shapes=({0: batch},))}
+            example = torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8)
+            shapes = ({0: torch.export.Dim("batch", min=1, max=4)},)
+            exported = torch.export.export(Colours().eval(), (example,), dynamic_shapes=shapes)
+            lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+            return bytes(lowered.to_executorch().buffer)
     finally:
         logging.disable(logging.NOTSET)
 
 
-def written(folder, programs, dynamic):
-    return write_artifact(folder / "net.pte", {"net": programs[dynamic]}, describe("executorch", dynamic_batch=dynamic))
+def written(folder, program, dynamic):
+    return write_artifact(folder / "net.pte", {"net": program}, describe("executorch", dynamic_batch=dynamic))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_it_answers_any_number_of_images(tmp_path, programs, dynamic, capfd):
-    artifact = written(tmp_path, programs, dynamic)
+def test_it_answers_any_number_of_images(tmp_path, program, dynamic, capfd):
+    artifact = written(tmp_path, program, dynamic)
     assert [choice.backend for choice in choices(artifact)] == ["executorch"]
     backend = open_backend(artifact, threads=1)
     for count in (1, 2, 9):
@@ -61,9 +63,9 @@ def test_it_answers_any_number_of_images(tmp_path, programs, dynamic, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_files_with_other_numbers_of_threads_do_not_harm_each_other(tmp_path, programs):
+def test_files_with_other_numbers_of_threads_do_not_harm_each_other(tmp_path, program):
     """The pool of threads is the process's: replacing it makes every loaded method point to one that is gone."""
-    artifact = written(tmp_path, programs, dynamic=False)
+    artifact = written(tmp_path, program, dynamic=False)
     one, two, one_more = (open_backend(artifact, threads=threads) for threads in (1, 2, 1))
     for backend in (one, two, one_more, two, one, one_more):
         np.testing.assert_allclose(backend.predict(plain((9, 90, 200))), [[0.45, 4.5, 10.0]], atol=1e-4)
@@ -75,3 +77,21 @@ def test_a_file_that_is_no_program(tmp_path, capfd):
         open_backend(artifact)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_exporter_is_not_loaded_to_run_a_file():
+    """It takes 10 s and more, and an answer needs nothing of it."""
+    program = (
+        "import sys; from mobilenets.runtime.executorch_backend import _library; "
+        "assert callable(_library()._load_program); "
+        "loaded = [name for name in sys.modules if name.startswith('executorch.exir')]; assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_release_that_calls_its_compiled_module_otherwise(monkeypatch):
+    documented = ModuleType("portable_lib")
+    monkeypatch.setitem(sys.modules, f"{BINDINGS}._C", None)
+    monkeypatch.setitem(sys.modules, f"{BINDINGS}.portable_lib", documented)
+    assert _library.__wrapped__() is documented

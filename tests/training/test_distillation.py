@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from mobilenets.errors import RecipeError, RunError, TrainingInterruptedError, WeightsError
+from mobilenets.errors import ModelError, RecipeError, RunError, TrainingInterruptedError, WeightsError
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, load_network, save_network
 from mobilenets.preprocessing import Preprocessing
@@ -148,4 +148,7 @@ def test_a_wrong_teacher_is_refused_before_anything_is_written(tmp_path: Path) -
         begin(tmp_path / "run", teacher=letters)
     with pytest.raises(RecipeError, match="there is no teacher"):
         begin(tmp_path / "run", temperature=2.0)
+    for pointless in ({"teacher_model": "mobilenet_v2"}, {"teacher_width_mult": 0.5}):
+        with pytest.raises(ModelError, match="there is no teacher; give --teacher"):
+            begin(tmp_path / "run", **pointless)
     assert not (tmp_path / "run").exists()

@@ -109,10 +109,16 @@ def test_a_weight_file_teaches_as_the_network_said(tmp_path: Path) -> None:
     file = tmp_path / "own.pth"
     torch.save(network().state_dict(), file)
     arguments = {"network": "mobilenet_v2", "width_mult": 0.25}
-    found = load_teacher(file, CLASSES, STUDENT, observer=Silent(), **arguments)  # type: ignore[arg-type]
+    listener = Listener()
+    found = load_teacher(file, CLASSES, STUDENT, observer=listener, **arguments)  # type: ignore[arg-type]
+    assert listener.said[0] == "learning from own.pth (mobilenet_v2 x0.25 16px)"
+    assert listener.said[-2:] == [
+        "note: own.pth names no classes: its outputs are taken to be the images' classes, in order",
+        "note: images for own.pth are taken to be prepared as the student's",
+    ]
     expected = network().eval()(Normalizer(STUDENT)(PIXELS))
     torch.testing.assert_close(found.network(Normalizer(STUDENT)(PIXELS)), expected)
-    with pytest.raises(WeightsError, match=r"can't teach these images: the classifier is left fresh: the file has 3"):
+    with pytest.raises(WeightsError, match=r"can't teach these images: it does not answer 4 classes"):
         load_teacher(file, (*CLASSES, "fox"), STUDENT, observer=Silent(), **arguments)  # type: ignore[arg-type]
     with pytest.raises(WeightsError, match="looks like mobilenet_v2"):
         load_teacher(file, CLASSES, STUDENT, network="mobilenet_v1", width_mult=0.25, observer=Silent())
@@ -136,10 +142,30 @@ def test_a_teacher_of_other_classes_or_channels_is_one_line(
 
 def test_a_missing_teacher_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RunError, match="is no run folder"):
+    with pytest.raises(WeightsError, match="is no run folder"):
         load_teacher(tmp_path / "empty", CLASSES, STUDENT, network="mobilenet_v2", observer=Silent())
-    with pytest.raises(WeightsError, match=r"nowhere\.pth"):
-        load_teacher(tmp_path / "nowhere.pth", CLASSES, STUDENT, network="mobilenet_v2", observer=Silent())
+    for name, said in (("nowhere.pth", r"nowhere\.pth"), ("n" * 300, "300 letters")):
+        with pytest.raises(WeightsError, match=said):
+            load_teacher(
+                tmp_path / name if len(name) < 99 else name, CLASSES, STUDENT, network="mobilenet_v2", observer=Silent()
+            )
+
+
+def test_a_damaged_teacher_is_said(tmp_path: Path) -> None:
+    weights = saved(tmp_path / "t") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(RunError, match=r"model\.safetensors can't be loaded"):
+        load_teacher(tmp_path / "t", CLASSES, STUDENT, network="mobilenet_v2", observer=Silent())
+    weights.unlink()
+    with pytest.raises(RunError, match=r"is missing: is .* a finished run"):
+        load_teacher(tmp_path / "t", CLASSES, STUDENT, network="mobilenet_v2", observer=Silent())
+
+
+def test_finding_a_teacher_draws_no_random_number(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "t")
+    before = torch.get_rng_state()
+    load_teacher(folder, CLASSES, STUDENT, network="mobilenet_v2", observer=Silent())
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_recipe_is_completed_with_a_teacher_and_refused_without() -> None:

@@ -8,12 +8,11 @@ why), `rounds` (alternation), `noise` (whether a difference is one). No PyTorch 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from statistics import median
 
 from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.benchmarking.candidate import Candidate
@@ -24,13 +23,8 @@ from mobilenets.benchmarking.noise import ratios, relative_difference
 from mobilenets.benchmarking.process import Worker
 from mobilenets.benchmarking.results import Accuracy, BenchmarkReport, BenchmarkRow, Failure, Measurement, Ratio
 from mobilenets.benchmarking.rounds import Timed, time_turns
-from mobilenets.errors import BackendError, MobilenetsError
-from mobilenets.machine import physical_memory
-
-Progress = Callable[[str, int, int], None]
-
-TWIN = " (twin)"
-_MEMORY_SHARE = 0.7
+from mobilenets.benchmarking.starting import TWIN, Progress, Started, start_all
+from mobilenets.errors import MobilenetsError
 
 
 @dataclass(frozen=True)
@@ -58,15 +52,6 @@ class Settings:
             raise MobilenetsError(
                 f"a benchmark needs finite seconds >= 0 and starts >= 1, not {self.seconds} and {self.starts}"
             )
-
-
-@dataclass(frozen=True)
-class _Start:
-    """What the fresh processes of a candidate showed."""
-
-    cold_start_ms: float
-    peak_memory_mb: float
-    precision: str
 
 
 def benchmark(
@@ -114,7 +99,7 @@ def benchmark(
     about = environment()  # first: the load is to be that of others
     tell: Progress = progress or (lambda what, done, total: None)
     with ExitStack() as stack:
-        workers, begun, failures = _start(candidates, settings.starts, stack, tell)
+        workers, begun, failures = start_all(candidates, settings.starts, stack, tell)
         measured = _measure(workers, settings, tell)
     rows = tuple(_row(one, begun[one.label], measured.of(one.label)) for one in candidates if one.label in begun)
     report = BenchmarkReport(
@@ -148,57 +133,6 @@ class _Measured:
 
     def of(self, label: str) -> tuple[Measurement, ...]:
         return tuple(timed.measurement(label, batch) for batch, timed in self.timed.items() if label in timed.calls)
-
-
-def _start(
-    candidates: Sequence[Candidate], starts: int, stack: ExitStack, tell: Progress
-) -> tuple[dict[str, Worker], dict[str, _Start], list[Failure]]:
-    """Start every candidate several times in turn; the last process of each stays, and a twin of the first."""
-    begun: dict[str, list[Worker]] = {}
-    failures: dict[str, Failure] = {}
-    total = starts * len(candidates)
-    for number in range(starts):
-        for position, candidate in enumerate(candidates):
-            tell("starting processes", number * len(candidates) + position, total)
-            if candidate.label in failures:
-                continue
-            try:
-                worker = Worker(candidate)
-            except BackendError as error:
-                failures[candidate.label] = Failure(candidate.label, str(error))
-                begun.pop(candidate.label, None)
-                continue
-            begun.setdefault(candidate.label, []).append(worker)
-            if number + 1 == starts:
-                stack.callback(worker.close)
-            else:
-                worker.close()
-    tell("starting processes", total, total)
-    if not begun:
-        lost = next(iter(failures.values()))
-        raise BackendError(f"nothing could be measured; {lost.label}: {lost.reason}")
-    _require_memory({label: started[-1].peak_memory_mb for label, started in begun.items()})
-    workers = {label: started[-1] for label, started in begun.items()}
-    first = next(iter(workers.values()))
-    workers[first.candidate.label + TWIN] = stack.enter_context(Worker(first.candidate))
-    return workers, {label: _summed(started) for label, started in begun.items()}, list(failures.values())
-
-
-def _summed(started: Sequence[Worker]) -> _Start:
-    return _Start(
-        median(worker.cold_start_ms for worker in started),
-        median(worker.peak_memory_mb for worker in started),
-        started[-1].precision,
-    )
-
-
-def _require_memory(peaks_mb: Mapping[str, float]) -> None:
-    memory, needed = physical_memory(), sum(peaks_mb.values()) * 1024**2
-    if memory is not None and needed > _MEMORY_SHARE * memory:
-        raise MobilenetsError(
-            f"{len(peaks_mb)} candidates need {needed / 1e9:.1f} GB together, of {memory / 1e9:.1f} GB here: measure "
-            "fewer at once with --backends, --precisions or --threads"
-        )
 
 
 def _measure(workers: Mapping[str, Worker], settings: Settings, tell: Progress) -> _Measured:
@@ -243,7 +177,7 @@ def _known_accuracies(report: BenchmarkReport, artifacts: Sequence[Artifact]) ->
     return {row.label: known[key] for row in own if (key := (row.path, row.precision)) in known}
 
 
-def _row(candidate: Candidate, start: _Start, measurements: tuple[Measurement, ...]) -> BenchmarkRow:
+def _row(candidate: Candidate, start: Started, measurements: tuple[Measurement, ...]) -> BenchmarkRow:
     return BenchmarkRow(
         label=candidate.label,
         path=candidate.path,

@@ -1,4 +1,4 @@
-"""A benchmark for people: a table for each batch size, one of what each candidate costs at rest, and the warnings."""
+"""A benchmark for people: tables for each batch size, one of what each candidate costs at rest, and the warnings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mobilenets.benchmarking.candidate import RUNTIME_WORDS
-from mobilenets.benchmarking.results import BenchmarkReport, BenchmarkRow, Ratio
+from mobilenets.benchmarking.results import BenchmarkReport, BenchmarkRow, Measurement, Ratio
 from mobilenets.evaluation.wording import three_digits
 
 FASTEST_MARK = "★"
@@ -20,7 +20,11 @@ _LABEL_WIDTH = 20
 
 def benchmark_text(report: BenchmarkReport) -> RenderableType:
     """Lay the whole report out for a terminal."""
-    parts: list[RenderableType] = [batch_table(report, batch) for batch in report.batch_sizes]
+    parts: list[RenderableType] = []
+    for batch in report.batch_sizes:
+        parts.append(batch_table(report, batch))
+        if any(row.peer for row in report.rows):
+            parts.append(peer_table(report, batch))
     parts.append(cost_table(report))
     lines = [*verdicts(report), *(f"failed: {one.label}: {one.reason}" for one in report.failures)]
     lines += [f"warning: {sentence}" for sentence in report.warnings]
@@ -66,32 +70,46 @@ def peers_of(report: BenchmarkReport, row: BenchmarkRow) -> tuple[BenchmarkRow, 
 
 
 def batch_table(report: BenchmarkReport, batch_size: int) -> Table:
-    """Times at one batch size, the fastest first; for each kind of peer, how many times as fast with its interval."""
-    measured = [(row, one) for row in report.rows if (one := row.at(batch_size)) is not None]
-    measured.sort(key=lambda pair: pair[1].latency.median_ms)
+    """Times at one batch size, the fastest first."""
     fastest = report.fastest(batch_size)
-    kinds = tuple(dict.fromkeys(_kind(row) for row in report.rows if row.peer))
     table = _table(f"batch {batch_size}")
-    if kinds:
-        table.caption = "right: how many times as fast as the peer, with its 95 % interval"
     table.add_column("", no_wrap=True)
     table.add_column("Candidate", overflow="fold", min_width=_LABEL_WIDTH)
     for heading in ("Median\nms", "p95\nms", "IQR\nms", "Images\n/s"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for kind in kinds:
-        table.add_column(Text(kind), justify="right", overflow="fold")
-    for row, one in measured:
-        against = {_kind(peer): report.ratio(peer.label, row.label, batch_size) for peer in peers_of(report, row)}
-        shown = [None if row.peer else against.get(kind) for kind in kinds]
+    for row, one in _measured(report, batch_size):
         table.add_row(
             Text(FASTEST_MARK if row is fastest else ""),
             Text(row.label),
             *(three_digits(value) for value in (one.latency.median_ms, one.latency.p95_ms, one.latency.iqr_ms)),
             three_digits(one.images_per_second),
-            *(MISSING if ratio is None else "\n".join(_times(ratio)) for ratio in shown),
             style="bold" if row is fastest else "dim" if row.peer else None,
         )
     return table
+
+
+def peer_table(report: BenchmarkReport, batch_size: int) -> Table:
+    """How many times as fast as each kind of peer every candidate is; of several of a kind, as the fastest."""
+    measured = _measured(report, batch_size)
+    kinds = tuple(dict.fromkeys(_kind(row) for row in report.rows if row.peer))
+    table = _table(f"batch {batch_size}: how many times as fast as its peer, with the 95 % interval")
+    table.add_column("Candidate", overflow="fold", min_width=_LABEL_WIDTH)
+    for kind in kinds:
+        table.add_column(Text(kind), justify="right", overflow="fold")
+    for row in (row for row, _ in measured if not row.peer):
+        fair = peers_of(report, row)
+        against = {_kind(peer): peer for peer, _ in reversed(measured) if peer in fair}
+        ratios = [
+            report.ratio(against[kind].label, row.label, batch_size) if kind in against else None for kind in kinds
+        ]
+        cells = [MISSING if ratio is None else "\n".join(_times(ratio)) for ratio in ratios]
+        table.add_row(Text(row.label), *cells, style="bold" if row is report.fastest(batch_size) else None)
+    return table
+
+
+def _measured(report: BenchmarkReport, batch_size: int) -> list[tuple[BenchmarkRow, Measurement]]:
+    measured = [(row, one) for row in report.rows if (one := row.at(batch_size)) is not None]
+    return sorted(measured, key=lambda pair: pair[1].latency.median_ms)
 
 
 def cost_table(report: BenchmarkReport) -> Table:
@@ -125,5 +143,4 @@ def _table(title: str) -> Table:
         title=title,
         title_justify="left",
         title_style="bold",
-        caption_justify="left",
     )

@@ -22,7 +22,7 @@ Call = Callable[[], object]
 
 # A suffix and the runtime that reads it first; OpenVINO reads ONNX as well.
 RUNTIME_OF_SUFFIX = {".onnx": "onnxruntime", ".xml": "openvino", ".tflite": "litert"}
-_EXTRAS = {"openvino": "openvino", "litert": "litert-runtime"}
+_QUANTIZED = (b"DequantizeLinear", b"FakeQuantize")  # operators of 8-bit ONNX and OpenVINO files
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ def open_by_hand(path: Path, backend: str, threads: int | None) -> Opened:
     try:
         return openers[backend](path, threads)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get(backend, backend)
-        raise MissingExtraError(f"{path} needs {backend}: pip install 'mobilenets[{extra}]'") from error
+        raise MissingExtraError(f"{path} needs {backend}: pip install 'mobilenets[{backend}]'") from error
 
 
 def _open_onnxruntime(path: Path, threads: int | None) -> Opened:
@@ -74,7 +73,7 @@ def _open_onnxruntime(path: Path, threads: int | None) -> Opened:
         images, times = _images(path, shape, dtype, batch)
         return _repeated(lambda: session.run(None, {given.name: images}), times)
 
-    return Opened(prepare, "fp32")
+    return Opened(prepare, "int8" if _is_quantized(path) else "fp32")
 
 
 _ONNX_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(float16)": "float16"}
@@ -100,7 +99,7 @@ def _open_openvino(path: Path, threads: int | None) -> Opened:
         request = core.compile_model(fixed, "CPU", settings).create_infer_request()
         return _repeated(lambda: request.infer([images], share_inputs=True), times)
 
-    return Opened(prepare, {"f32": "fp32", "f16": "fp16"}.get(chosen, chosen))
+    return Opened(prepare, "int8" if _is_quantized(path) else {"f32": "fp32", "f16": "fp16"}.get(chosen, chosen))
 
 
 def _open_litert(path: Path, threads: int | None) -> Opened:
@@ -125,7 +124,14 @@ def _open_litert(path: Path, threads: int | None) -> Opened:
 
         return _repeated(answer, times)
 
-    return Opened(prepare, "int8" if "int" in dtype else "fp32")
+    # Not the input's type: a float network may take uint8 images, too.
+    scales = (tensor["quantization_parameters"]["scales"] for tensor in interpreter.get_tensor_details())
+    return Opened(prepare, "int8" if any(scale.size for scale in scales) else "fp32")
+
+
+def _is_quantized(path: Path) -> bool:
+    content = path.read_bytes()
+    return any(operator in content for operator in _QUANTIZED)
 
 
 def _only_input(inputs: Sequence[Any], path: Path) -> Sequence[Any]:

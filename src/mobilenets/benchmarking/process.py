@@ -98,18 +98,21 @@ class Worker:
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
+        hung = threading.Event()
+
+        def give_up() -> None:
+            hung.set()
+            self._process.kill()
+
         # Pipes can't be read with a time limit on every system; a killed process ends them everywhere.
-        watch = threading.Timer(self._timeout, self._process.kill)
+        watch = threading.Timer(self._timeout, give_up)
         watch.start()
-        started = time.monotonic()
         try:
             line = self._process.stdout.readline()
         finally:
             watch.cancel()
         if not line:
-            if time.monotonic() - started >= self._timeout:
-                raise BackendError(f"no answer within {self._timeout:g} s")
-            raise self._death()
+            raise BackendError(f"no answer within {self._timeout:g} s") if hung.is_set() else self._death()
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -1,6 +1,6 @@
 """Alternating turns over all candidates: what makes two of them comparable on a machine that is never quite still.
 
-A round gives every candidate one turn of a twentieth of a second, in an order that rotates and turns round
+A round gives every candidate one turn of at most a twentieth of a second, in an order that rotates and turns round
 (`latency.round_order`). Whatever slows the machine for a while (heat, another program) so slows all of them alike. The
 first round is warm-up and dropped. Rounds follow until the time budget is measured, and at least `LEAST_ROUNDS`: with
 fewer, an interval over rounds means nothing.
@@ -70,7 +70,6 @@ def time_turns(
     batch_size: int,
     *,
     seconds: float,
-    turn_seconds: float = TURN_SECONDS,
     progress: Callable[[float], None] | None = None,
 ) -> Timed:
     """Time all candidates at one batch size.
@@ -79,9 +78,9 @@ def time_turns(
         takers: who answers, by label. One that fails is left out from then on.
         batch_size: images a call.
         seconds: measured time for each candidate, on average.
-        turn_seconds: length of a turn.
         progress: called after each round with the share of the work done, 0 to 1.
     """
+    turn_seconds = min(TURN_SECONDS, seconds / LEAST_ROUNDS)
     alive = dict(takers)
     calls: dict[str, list[list[int]]] = {label: [] for label in takers}
     failures: list[Failure] = []

@@ -27,13 +27,16 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from mobilenets.benchmarking.affinity import pin
 from mobilenets.benchmarking.by_hand import Opened, open_by_hand
 from mobilenets.benchmarking.candidate import Candidate
 from mobilenets.benchmarking.resident import peak_resident_bytes
 from mobilenets.errors import MobilenetsError
+
+if TYPE_CHECKING:
+    from mobilenets.runtime.backend import Backend
 
 Call = Callable[[], object]
 
@@ -65,15 +68,21 @@ def _open_artifact(candidate: Candidate) -> Opened:
     from mobilenets.runtime.backend import open_backend
 
     artifact = read_artifact(Path(candidate.path))
-    backend = open_backend(
-        artifact, backend=candidate.backend, threads=candidate.threads, precision=candidate.precision or None
-    )
     golden = artifact.description.golden.images
 
-    def prepare(batch: int) -> Call:
-        return partial(backend.predict, np.resize(golden, (batch, *golden.shape[1:])))
+    def backend() -> Backend:
+        return open_backend(
+            artifact, backend=candidate.backend, threads=candidate.threads, precision=candidate.precision or None
+        )
 
-    return Opened(prepare, backend.precision)
+    first = backend()
+
+    def prepare(batch: int) -> Call:
+        # Opened anew for each batch size: OpenVINO's is compiled for the first few it meets, and no later one.
+        opened = first if batch == 1 else backend()
+        return partial(opened.predict, np.resize(golden, (batch, *golden.shape[1:])))
+
+    return Opened(prepare, first.precision)
 
 
 def take_turn(call: Call, seconds: float, *, lead_in: bool) -> list[int]:

@@ -72,8 +72,7 @@ def main(argv: Sequence[str]) -> int:
     from mobilenets.benchmarking.benchmark_text import benchmark_text
     from mobilenets.cli.live import Live
 
-    if options.plot is not None:
-        _require_matplotlib()  # now, not after minutes of measuring
+    _require_places(options)  # now, not after minutes of measuring
     dataset = _dataset(options)
     with Live(Console(stderr=True)) as live:
         report = benchmark(
@@ -95,6 +94,19 @@ def main(argv: Sequence[str]) -> int:
     else:
         Console().print(benchmark_text(report))
     return 1 if report.failures else 0
+
+
+def _require_places(options: BenchmarkOptions) -> None:
+    from mobilenets.errors import RunError
+    from mobilenets.files import make_folder
+
+    if options.out is not None:
+        make_folder(options.out)
+    if options.plot is not None:
+        if options.plot.suffix.lower() != ".png":
+            raise RunError(f"{options.plot}: the picture is a PNG: give {options.plot.with_suffix('.png')}")
+        _require_matplotlib()
+        make_folder(options.plot.parent)
 
 
 def _write(report: BenchmarkReport, options: BenchmarkOptions, live: Live) -> None:

@@ -90,23 +90,25 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _is_artifact(path: Path) -> bool:
-    """Files are; of folders, OpenVINO's with a description inside."""
-    from mobilenets.artifact.container import DOCUMENT
+    """Files are, also missing ones by their name; of folders, OpenVINO's with a description inside."""
+    from mobilenets.artifact.container import DOCUMENT, SUFFIXES
 
-    return path.is_file() or (path / DOCUMENT).is_file()
+    named = not path.exists() and path.suffix.lower() in filter(None, SUFFIXES.values())
+    return named or path.is_file() or (path / DOCUMENT).is_file()
 
 
 def _artifact(options: EvaluateOptions) -> Answerer:
     """The file in its runtime; PyTorch is not loaded."""
     from mobilenets.artifact.container import read_artifact
     from mobilenets.runtime.backend import open_backend
+    from mobilenets.runtime.classifier import check_golden
 
     if options.device is not None:
         raise UsageError(f"--device is for a run; {options.run} is an artifact: choose its --backend")
     artifact = read_artifact(options.run)
     described = artifact.description
     backend = open_backend(artifact, backend=options.backend, threads=options.threads, precision=options.precision)
-    described.golden.check(backend.predict, f"{options.run} in {backend.name}")
+    check_golden(artifact, backend)
     return Answerer(backend.predict, described.classes, described.preprocessing)
 
 

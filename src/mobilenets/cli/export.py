@@ -15,6 +15,8 @@ ABOUT = """Write a trained network as one file that runs without PyTorch, and pr
 Class names, preprocessing and golden answers travel inside. Exits 1 when the file's answers differ; it is then kept as
 FILE with .rejected in its name, what was at FILE is unharmed, and the first layer that differs is named.
 
+For NVIDIA's TensorRT take the onnx file (opset 18, any batch); it was not run there.
+
 Example:
   mobilenets export runs/digits --to onnx --out digits.onnx --data digits
   mobilenets export mobilenet_v2_1.0_224_quant.tflite --model mobilenet_v2 --to openvino --out v2-openvino
@@ -37,6 +39,8 @@ class ExportOptions:
     """fp32, or fp16 to store weights in half the bytes."""
     limit: int | None = None
     """Ask so many test images; without it, all of them."""
+    promise: float = 0.5
+    """With --data: how likely right an answer must be to be given, 0 to below 1; below that it is "unknown"."""
     model: str | None = None
     """The network a weight file is of, e.g. mobilenet_v2."""
     width_mult: float = 1.0
@@ -72,6 +76,7 @@ def main(argv: Sequence[str]) -> int:
             data=options.data,
             precision=options.precision,
             limit=options.limit,
+            promise=options.promise,
             model=options.model,
             width_mult=options.width_mult,
             image_size=options.image_size,

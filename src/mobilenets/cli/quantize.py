@@ -11,6 +11,8 @@ import tyro
 
 from mobilenets.cli.options import parse
 
+WIDTH_OF_A_FILE = 120  # columns: a file or a CI log has room for every column
+
 ABOUT = """Quantize a trained network to 8 bits within a given drop of top-1, by the first way that keeps it.
 
 Tried in turn: plain, bias correction, other ranges, asymmetric activations, sensitive layers in float, fine-tuning. One
@@ -68,6 +70,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(QuantizeOptions, argv, "quantize", ABOUT)
     import json
+    import sys
     from dataclasses import asdict
 
     from rich.console import Console
@@ -82,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(quantization_record(report)))
     else:
-        console = Console()
+        console = Console() if sys.stdout.isatty() else Console(width=WIDTH_OF_A_FILE)
         console.print(rung_table(report))
         console.print(runtime_table(report))
         for sentence in conclusion(report):

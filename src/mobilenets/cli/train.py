@@ -73,7 +73,9 @@ def main(argv: Sequence[str]) -> int:
     from mobilenets.training.train import train
 
     if options.weights == "imagenet" and not options.resume:
-        _download(options)
+        _download(options.model, options.width_mult)
+    if options.teacher == "imagenet":
+        _download(options.teacher_model or options.model, options.teacher_width_mult)
     with Live(Console(stderr=True)) as live:
         run = train(
             options.model,
@@ -103,14 +105,14 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _download(options: TrainOptions) -> None:
+def _download(model: str, width_mult: float) -> None:
     """Fetch the published file beforehand: its progress bar and the live line would write over each other."""
     from mobilenets.models.registry import default_options
     from mobilenets.models.weights.fetch import fetch_published
     from mobilenets.models.weights.published import published_weights
 
-    default_options(options.model)  # an unknown name is told before a missing file
-    fetch_published(published_weights(options.model, options.width_mult))
+    default_options(model)  # an unknown name is told before a missing file
+    fetch_published(published_weights(model, width_mult))
 
 
 def _options(argv: Sequence[str]) -> TrainOptions:

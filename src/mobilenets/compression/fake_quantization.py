@@ -51,14 +51,16 @@ class ActivationRounding(nn.Module):
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, rounded; in training mode the range moves first."""
+        """`[B, ...]`, rounded; in training mode the range moves first."""
         if self.training:
             self._observe(x.detach())
         scale, zero = self._grid()
         return torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, self.steps)
 
     def _observe(self, x: Tensor) -> None:
-        low, high = torch.aminmax(x)
+        # Extremes of each image, not of the batch: one image in hundreds may reach ten times as far as all others, and
+        # would decide by its place in the order whether the others are rounded to nothing.
+        low, high = (extreme.mean() for extreme in torch.aminmax(x.flatten(1), dim=1))
         # A plain mean until there are enough batches: the first one counts no more than the others.
         self.batches += 1
         share = 1.0 / self.batches.clamp(max=AVERAGED_OVER).to(self.low.dtype)
@@ -66,13 +68,19 @@ class ActivationRounding(nn.Module):
         self.high.lerp_(high.to(self.high.dtype), share)
 
     def _grid(self) -> tuple[Tensor, Tensor]:
-        """Scale, and the step that stands for 0."""
+        """Scale, and the step that stands for 0.
+
+        That step is a whole one, so the range is widened to fit, as NNCF does, and never cut: h-swish has most of its
+        negative values at the very end of its range, -0.375, and half a step less would be a bias on all of them.
+        """
         low, high = self.low.clamp(max=0.0), self.high.clamp(min=0.0)
         if self.symmetric:
             high = torch.maximum(-low, high)
             low = torch.where(low < 0, -high, low)
-        scale = ((high - low) / self.steps).clamp(min=_TINY)
-        return scale, (-low / scale).round().clamp(0, self.steps).to(torch.int32)
+        step = ((high - low) / self.steps).clamp(min=_TINY)
+        zero = (-low / step).ceil().clamp(0, self.steps - 1)
+        scale = torch.maximum(-low / zero.clamp(min=1), high / (self.steps - zero)).clamp(min=_TINY)
+        return scale, zero.to(torch.int32)
 
 
 class RoundedLayer(nn.Module):

@@ -70,7 +70,7 @@ def climb(
     reference: Top1,
     *,
     max_drop: float,
-    on_step: Callable[[str], None] | None = None,
+    on_step: Callable[[Step[Settings]], None] | None = None,
     on_rung: Callable[[Rung], None] | None = None,
 ) -> Climb:
     """Climb until a rung loses at most `max_drop` points on the selection images.
@@ -80,7 +80,7 @@ def climb(
         judge: a file's accuracy.
         reference: that of the float file.
         max_drop: points of top-1 allowed.
-        on_step: told the name of each step before it is built.
+        on_step: told of each step before it is built.
         on_rung: told of each rung when it is judged.
 
     Raises:
@@ -90,7 +90,7 @@ def climb(
     best_settings, best_drop = ladder.start, float("inf")
     for step in ladder.steps:
         if on_step is not None:
-            on_step(step.name)
+            on_step(step)
         began = monotonic()
         settings = step.change(best_settings)
         built = ladder.build(settings)

@@ -12,9 +12,9 @@ from mobilenets.compression.calibration import CalibrationImages
 from mobilenets.compression.ladder import Ladder
 from mobilenets.data.datasets import Dataset
 from mobilenets.exporting.describe import Subject
-from mobilenets.exporting.export import Watcher
 from mobilenets.exporting.exported import Exported
 from mobilenets.exporting.translators import translator
+from mobilenets.exporting.watcher import Watcher
 from mobilenets.models.network import MobileNet
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.training.observer import Silent

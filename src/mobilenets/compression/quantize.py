@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mobilenets.artifact.container import SUFFIXES, Artifact, check_suffix, read_artifact, write_artifact
-from mobilenets.compression.calibration import DEFAULT_IMAGES, CalibrationImages, draw_calibration
-from mobilenets.compression.judging import Judge, prepare_judge
-from mobilenets.compression.ladder import Built, Climb, climb
+from mobilenets.artifact.container import SUFFIXES, check_suffix
+from mobilenets.compression.calibration import DEFAULT_IMAGES
+from mobilenets.compression.job import Job, prepare_job
+from mobilenets.compression.ladder import Climb, climb
 from mobilenets.compression.ladders import make_ladder, quantizer_version, require_quantizer
 from mobilenets.compression.quantize_text import rung_line
 from mobilenets.compression.remarks import remarks
-from mobilenets.compression.results import QuantizationReport, Top1
+from mobilenets.compression.results import QuantizationReport, Rung
 from mobilenets.compression.runtimes import measure_runtimes
-from mobilenets.data.datasets import Dataset, load_dataset
+from mobilenets.data.datasets import load_dataset
 from mobilenets.data.location import outside
 from mobilenets.errors import MobilenetsError
-from mobilenets.exporting.confidence import calibrate
-from mobilenets.exporting.describe import Subject, describe, golden_pairs
-from mobilenets.exporting.export import Unwatched, Watcher, check_place
-from mobilenets.exporting.exported import Exported
-from mobilenets.exporting.golden_images import choose_golden
 from mobilenets.exporting.proof import check_classes
 from mobilenets.exporting.subject import load_subject
-from mobilenets.exporting.translators import translator
-from mobilenets.exporting.trial import opened
+from mobilenets.exporting.target import check_place
+from mobilenets.exporting.watcher import Unwatched, Watcher
 from mobilenets.models.network import MobileNet
 from mobilenets.models.saved import SavedNetwork
-from mobilenets.runtime.backend import open_backend
 
 KINDS = ("onnx", "litert")
 RUNTIMES = ("onnxruntime", "openvino")
@@ -102,7 +92,7 @@ def quantize(
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
     dataset = load_dataset(data, data_root=data_root)
     check_classes(dataset, data, subject.classes)
-    job = _prepare(subject, dataset, kind, watcher, calibration_images, max_images, seed, skip_bad, threads)
+    job = prepare_job(subject, dataset, kind, watcher, calibration_images, max_images, seed, skip_bad, threads)
     ladder = make_ladder(
         kind,
         subject,
@@ -116,63 +106,23 @@ def quantize(
         seed=seed,
         watcher=watcher,
     )
+    told: list[Rung] = []
+
+    def rung_told(rung: Rung) -> None:
+        watcher.message(rung_line(rung, max_drop, first=not told))
+        told.append(rung)
+
     climbed = climb(
         ladder,
         job.judge_built,
         job.float_top1,
         max_drop=max_drop,
-        on_step=lambda name: watcher.message(f"trying: {name}"),
-        on_rung=lambda rung: watcher.message(rung_line(rung, max_drop)),
+        on_step=lambda step: watcher.message(f"trying {step.name}: {step.what}"),
+        on_rung=rung_told,
     )
     return _deliver(
         job, climbed, Path(out), str(run) if not isinstance(run, SavedNetwork) else "memory", max_drop, notes
     )
-
-
-@dataclass(eq=False)
-class _Job:
-    """What stays the same from rung to rung, and the answers of the file judged last."""
-
-    subject: Subject
-    dataset: Dataset
-    kind: str
-    judge: Judge
-    calibration: CalibrationImages
-    float_exported: Exported
-    float_top1: Top1
-    float_logits: NDArray[np.float32]
-    threads: int | None
-    seed: int
-    watcher: Watcher
-    latest: NDArray[np.float32]
-
-    def judge_built(self, built: Built) -> Top1:
-        """Score a rung's file, and remember its answers: those of the chosen one are the last."""
-        self.latest = _ask(self.subject, built.exported, self.kind, "int8", self.judge, self.threads, self.watcher)
-        return self.judge.top1(self.latest)
-
-    def write(self, path: Path, exported: Exported, precision: str, extra: dict[str, str]) -> Artifact:
-        """Write a file with its golden pairs and calibrated confidence, and read it back as its users will."""
-        logits = self.float_logits if precision == "fp32" else self.latest
-        images = self.calibration.images[choose_golden(self.calibration.labels, seed=self.seed)]
-        with opened(
-            exported,
-            self.kind,
-            precision=precision,
-            preprocessing=self.subject.preprocessing,
-            classes=self.subject.classes,
-            threads=self.threads,
-        ) as backend:
-            golden = golden_pairs(images, backend.predict(images), precision)
-        calibrated = calibrate(logits, self.judge.labels, f"test images of {self.dataset.name}", seed=self.seed)
-        confidence = None if calibrated is None else calibrated.confidence
-        description = describe(
-            self.subject, self.kind, precision, exported, golden, confidence=confidence, provenance=extra
-        )
-        write_artifact(path, exported.payload, description)
-        artifact = read_artifact(path)
-        artifact.description.golden.check(open_backend(artifact, threads=self.threads).predict, str(path))
-        return artifact
 
 
 def _checked(out: Path, to: str | None, max_drop: float, runtime: str) -> str:
@@ -191,61 +141,8 @@ def _checked(out: Path, to: str | None, max_drop: float, runtime: str) -> str:
     return kind
 
 
-def _prepare(
-    subject: Subject,
-    dataset: Dataset,
-    kind: str,
-    watcher: Watcher,
-    calibration_images: int,
-    max_images: int | None,
-    seed: int,
-    skip_bad: bool,
-    threads: int | None,
-) -> _Job:
-    calibration = draw_calibration(
-        dataset.train, subject.preprocessing, images=calibration_images, seed=seed, skip_bad=skip_bad
-    )
-    judge = prepare_judge(
-        dataset.test,
-        subject.preprocessing,
-        subject.classes,
-        seed=seed,
-        max_images=max_images,
-        skip_bad=skip_bad,
-        progress=lambda done, total: watcher.progress("reading test images", done, total),
-    )
-    watcher.message(f"exporting the float network to {kind}")
-    exported = translator(kind)(subject.model, subject.preprocessing)
-    logits = _ask(subject, exported, kind, "fp32", judge, threads, watcher)
-    top1 = judge.top1(logits)
-    watcher.message(f"float: top-1 {top1.selection:.2f} % on the images that decide, {top1.whole:.2f} % on all")
-    return _Job(
-        subject, dataset, kind, judge, calibration, exported, top1, logits, threads, seed, watcher, latest=logits
-    )
-
-
-def _ask(
-    subject: Subject,
-    exported: Exported,
-    kind: str,
-    precision: str,
-    judge: Judge,
-    threads: int | None,
-    watcher: Watcher,
-) -> NDArray[np.float32]:
-    with opened(
-        exported,
-        kind,
-        precision=precision,
-        preprocessing=subject.preprocessing,
-        classes=subject.classes,
-        threads=threads,
-    ) as backend:
-        return judge.logits(backend.predict, lambda done, total: watcher.progress("scoring", done, total))
-
-
 def _deliver(
-    job: _Job, climbed: Climb, out: Path, run: str, max_drop: float, notes: tuple[str, ...]
+    job: Job, climbed: Climb, out: Path, run: str, max_drop: float, notes: tuple[str, ...]
 ) -> QuantizationReport:
     chosen = climbed.rungs[-1] if climbed.chosen is not None else None
     known = {"float": job.float_top1}

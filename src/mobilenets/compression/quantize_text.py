@@ -10,29 +10,36 @@ from rich import box
 from rich.table import Table
 
 from mobilenets.compression.results import QuantizationReport, Rung
+from mobilenets.evaluation.wording import three_digits
 
 CHOSEN_MARK = "★"
 
 
-def rung_line(rung: Rung, max_drop: float) -> str:
+def rung_line(rung: Rung, max_drop: float, *, first: bool) -> str:
     """What a rung did, as one line for the progress display."""
     verdict = "within" if rung.drop.selection <= max_drop else "more than"
-    bought = f", buys {rung.bought:+.2f}" if rung.bought else ""
+    bought = "" if first else f", buys {rung.bought:.2f}" if rung.bought > 0 else ", buys nothing"
     return (
-        f"  {rung.name}: top-1 {rung.top1.selection:.2f} %, loses {rung.drop.selection:.2f} points "
-        f"({verdict} {max_drop:g}){bought}; {size(rung.file_bytes)}, {rung.seconds:.0f} s"
+        f"  {rung.name}: top-1 {rung.top1.selection:.2f} %, {lost(rung.drop.selection)} "
+        f"({verdict} {max_drop:g}){bought}; {megabytes(rung.file_bytes)} MB, {rung.seconds:.0f} s"
     )
+
+
+def lost(drop: float) -> str:
+    """A drop as words: `loses 2.10 points`, or `gains` them where the 8-bit network happens to be right more often."""
+    return f"loses {drop:.2f} points" if drop >= 0 else f"gains {-drop:.2f} points"
 
 
 def rung_table(report: QuantizationReport) -> Table:
     """Every rung tried: accuracy, drop on both halves and on all, what it bought, size."""
-    table = Table(box=box.SIMPLE_HEAD, title=f"{report.network}: the ladder, {report.max_drop:g} points allowed")
-    for heading in ("", "Rung"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("Decides\ntop-1 %", "drop", "bought", "Other half\ndrop", "All\ntop-1 %", "drop", "Size"):
-        table.add_column(heading, justify="right")
-    top1 = report.float_top1
-    table.add_row("", "float32", f"{top1.selection:.2f}", "", "", "", f"{top1.whole:.2f}", "", size(report.float_bytes))
+    title = f"{report.network}: the ladder, {report.max_drop:g} points allowed"
+    table = Table(box=box.SIMPLE_HEAD, title=title, padding=(0, 1), collapse_padding=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("Rung", overflow="fold")  # the one column that may break its lines: no number may
+    for heading in ("Decides\ntop-1 %", "\ndrop", "\nbought", "Others\ndrop", "All\ntop-1 %", "\ndrop", "Size\nMB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    top1, in_float = report.float_top1, megabytes(report.float_bytes)
+    table.add_row("", "float32", f"{top1.selection:.2f}", "", "", "", f"{top1.whole:.2f}", "", in_float)
     for rung in report.rungs:
         table.add_row(
             CHOSEN_MARK if rung.name == report.chosen else "",
@@ -43,7 +50,7 @@ def rung_table(report: QuantizationReport) -> Table:
             f"{rung.drop.report:.2f}",
             f"{rung.top1.whole:.2f}",
             f"{rung.drop.whole:.2f}",
-            size(rung.file_bytes),
+            megabytes(rung.file_bytes),
         )
     return table
 
@@ -53,8 +60,8 @@ def runtime_table(report: QuantizationReport) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title="On this machine, one image at a time")
     for heading in ("File", "Runtime", "Precision"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("Top-1 %\nall", "Drop\nall", "Latency\nms", "p95\nms", "Size"):
-        table.add_column(heading, justify="right")
+    for heading in ("Top-1 %\nall", "Drop\nall", "Median\nms", "p95\nms", "Size\nMB"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in report.runtimes:
         table.add_row(
             row.file,
@@ -64,7 +71,7 @@ def runtime_table(report: QuantizationReport) -> Table:
             f"{row.drop.whole:.2f}",
             f"{row.latency.median_ms:.2f}",
             f"{row.latency.p95_ms:.2f}",
-            size(row.file_bytes),
+            megabytes(row.file_bytes),
         )
     return table
 
@@ -76,9 +83,8 @@ def conclusion(report: QuantizationReport) -> list[str]:
     else:
         best = report.best
         first = (
-            f"{report.out}: {best.name}, loses {best.drop.selection:.2f} points on the {report.selection_images} "
-            f"images that decided, {best.drop.report:.2f} on the {report.report_images} others, "
-            f"{best.drop.whole:.2f} on all"
+            f"{report.out}: {best.name}, {lost(best.drop.selection)} on the {report.selection_images:,} images that "
+            f"decided, {lost(best.drop.report)} on the {report.report_images:,} others, {lost(best.drop.whole)} on all"
         )
     return [first, *report.remarks]
 
@@ -89,9 +95,9 @@ def quantization_record(report: QuantizationReport) -> dict[str, Any]:
     return record
 
 
-def size(count: int) -> str:
-    """Bytes as people read them: `0.87 MB`, a megabyte being a million."""
-    return f"{count / 1e6:.2f} MB"
+def megabytes(count: int) -> str:
+    """Bytes in MB, a million of them, with three digits."""
+    return three_digits(count / 1e6)
 
 
 def _finite(value: Any) -> Any:

@@ -59,14 +59,15 @@ class Dataset:
 
 
 def load_dataset(
-    data: str | Path, *, seed: int = 0, test_fraction: float = 0.2, data_root: Path | None = None
+    data: str | Path | Dataset, *, seed: int = 0, test_fraction: float = 0.2, data_root: Path | None = None
 ) -> Dataset:
     """Find labelled images; none is decoded yet.
 
     Args:
         data: `digits` (scikit-learn's 1,797 scans), `cifar10` (torchvision's, downloaded if need be), or the path of a
             folder or zip: one folder of images for each class, either at the top or below `train/` and `test/` (or
-            `val/`); or of a folder that is or holds `cifar-10-batches-py`. A folder called `digits` is `./digits`.
+            `val/`); or of a folder that is or holds `cifar-10-batches-py`. A folder called `digits` is `./digits`. A
+            data set in memory is returned as it is, so that everything that loads images takes one as well.
         seed: chooses the held-out images where the data comes unsplit.
         test_fraction: share of each class held out, where the data comes unsplit.
         data_root: where downloads are kept; by default `$MOBILENETS_DATA`, else the user's cache folder.
@@ -74,6 +75,8 @@ def load_dataset(
     Raises:
         DataError: anything that keeps the data from being used; the message names the folder or file.
     """
+    if isinstance(data, Dataset):
+        return data
     if data == "digits":
         classes, images = read_digits()
         layout = Layout(classes, images, None, (DIGITS_NOTE,))

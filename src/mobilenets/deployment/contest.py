@@ -12,8 +12,8 @@ from mobilenets.deployment.choosing import choose
 from mobilenets.deployment.measuring import BATCH, advantages, final, score, survey, ways_of, with_scores
 from mobilenets.deployment.results import Advantage, Decision, FileOutcome, Way
 from mobilenets.errors import BackendError, ExportError
-from mobilenets.exporting.export import Watcher
 from mobilenets.exporting.proof import Questions
+from mobilenets.exporting.watcher import Watcher
 
 
 @dataclass(frozen=True)

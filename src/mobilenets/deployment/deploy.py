@@ -29,10 +29,10 @@ from mobilenets.deployment.making import TARGETS, Workshop
 from mobilenets.deployment.presenting import write_report
 from mobilenets.deployment.results import DeploymentReport
 from mobilenets.errors import MobilenetsError, RunError
-from mobilenets.exporting.export import Unwatched, Watcher
 from mobilenets.exporting.parity import network_predict
 from mobilenets.exporting.proof import Questions, split_questions
 from mobilenets.exporting.subject import load_subject
+from mobilenets.exporting.watcher import Unwatched, Watcher
 from mobilenets.models.saved import SavedNetwork
 
 CANDIDATES = "candidates"

@@ -14,8 +14,10 @@ from mobilenets.deployment.choosing import points
 from mobilenets.deployment.results import FileOutcome
 from mobilenets.errors import MissingExtraError, MobilenetsError
 from mobilenets.exporting.describe import Subject
-from mobilenets.exporting.export import Target, Watcher, deliver, prove
+from mobilenets.exporting.export import deliver, prove
 from mobilenets.exporting.proof import Questions
+from mobilenets.exporting.target import Target
+from mobilenets.exporting.watcher import Watcher
 
 TARGETS = ("onnx", "openvino", "litert", "executorch")
 QUANTIZABLE = ("onnx", "litert")

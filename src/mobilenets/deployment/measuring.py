@@ -13,14 +13,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mobilenets.artifact.container import Artifact
-from mobilenets.benchmarking.benchmark import Progress, benchmark
+from mobilenets.benchmarking.benchmark import benchmark
 from mobilenets.benchmarking.candidate import RUNTIME_WORDS
 from mobilenets.benchmarking.candidates import PEERS
 from mobilenets.benchmarking.results import Accuracy, BenchmarkReport, BenchmarkRow, Ratio
+from mobilenets.benchmarking.starting import Progress
 from mobilenets.deployment.results import Advantage, Way
 from mobilenets.errors import MobilenetsError
-from mobilenets.exporting.export import Watcher
 from mobilenets.exporting.proof import Questions
+from mobilenets.exporting.watcher import Watcher
 from mobilenets.machine import usable_cores
 from mobilenets.runtime.backend import choices, open_backend
 

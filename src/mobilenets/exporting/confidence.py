@@ -1,8 +1,10 @@
 """Probabilities that mean what they say, and the one below which an answer is "unknown".
 
 Temperature scaling (Guo et al. 2017, arXiv 1706.04599, section 4.2) divides all logits by one number, which changes no
-answer, only how sure it claims to be. One half of the test images, stratified over classes and seeded, finds the
-temperature and the threshold; the other half, which had no part in it, says what they are worth.
+answer, only how sure it claims to be. An answer is given where it is likely enough to be right (Chow 1970, "On optimum
+recognition error and reject tradeoff"): by default where it is likelier right than wrong, a bar that a weak network can
+clear too, unlike a share of right answers that only a strong one can promise. One half of the test images, stratified
+over classes and seeded, finds temperature and threshold; the other, which had no part in it, says what they are worth.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from mobilenets.artifact.description import Confidence
+from mobilenets.errors import DataError
 from mobilenets.evaluation.metrics import expected_calibration_error
 
-PROMISE = 0.95
-"""Share of the answers given that are to be right."""
+PROMISE = 0.5
+"""How likely right an answer has to be to be given: likelier than wrong."""
 KEPT = 0.99
 """Share of the right answers that are at least as sure as the threshold's lower bound.
 
-Where a network keeps the promise without leaving anything unknown, this lets it say so of images unlike all it knows.
+Where a network may answer everything, this lets it still say "unknown" of images unlike all it knows.
 """
 FEWEST_IMAGES = 100
 FEWEST_ANSWERS = 20
@@ -40,6 +43,7 @@ class Calibration:
         ece_after: with the temperature.
         coverage: images that get an answer, in percent.
         answered_top1: answers given that are right, in percent; None where none is given.
+        unknown_top1: of the images left unknown, those whose first guess was right, in percent; None where none is.
         images: how many images that half has.
     """
 
@@ -48,6 +52,7 @@ class Calibration:
     ece_after: float
     coverage: float
     answered_top1: float | None
+    unknown_top1: float | None
     images: int
 
 
@@ -56,16 +61,20 @@ def calibrate(
 ) -> Calibration | None:
     """Find temperature and threshold on held-out images; None where there are fewer than 100.
 
-    The threshold is the smallest probability from which on the answers of the calibrating half are right as often as
-    promised, and no smaller than that of all but one in a hundred of its right answers.
+    The threshold is the probability at which answers of the calibrating half cease to be right as often as promised,
+    and no smaller than that of all but one in a hundred of its right answers.
 
     Args:
         logits: the exported file's own answers, `[N, K]`.
         labels: the true classes, `[N]`.
         what: the images in words, e.g. `test images of cifar10`.
-        promise: share of the answers given that are to be right, 0 to 1.
+        promise: how likely right an answer has to be to be given, from 0, which gives every answer, to below 1.
         seed: of the choice of halves.
+
+    Raises:
+        DataError: there is no such promise.
     """
+    check_promise(promise)
     if len(labels) < FEWEST_IMAGES:
         return None
     first, second = halves(labels, seed)
@@ -74,11 +83,16 @@ def calibrate(
     threshold, kept = choose_threshold(sure, right, promise)
     checked_sure, checked_right = _top(logits[second] / temperature, labels[second])
     given = checked_sure >= threshold
-    answered = 100 * float(checked_right[given].mean()) if given.any() else None
+    answered, unknown = _percent(checked_right[given]), _percent(checked_right[~given])
     coverage = 100 * float(given.mean())
-    missed = "" if kept else f"no threshold kept {promise:.0%} right, this came nearest; "
-    said = "none is answered" if answered is None else f"{coverage:.1f} % are answered, {answered:.1f} % of them right"
-    basis = f"{missed}found on {len(first)} {what}; on {len(second)} others {said}"
+    wanted = "likelier right than wrong" if promise == PROMISE else f"at least {100 * promise:g} % likely right"
+    found = f"answers {wanted}" if kept else f"no answers were {wanted}, these came nearest"
+    said = [f"{coverage:.1f} % are answered"]
+    if answered is not None:
+        said.append(f"{answered:.1f} % of them right")
+    if unknown is not None:
+        said.append(f"of those left unknown {unknown:.1f} % would have been")
+    basis = f"{found}; found on {len(first)} {what}; on {len(second)} others {', '.join(said)}"
     raw_sure, raw_right = _top(logits[second], labels[second])
     return Calibration(
         confidence=Confidence(temperature, threshold, basis),
@@ -86,6 +100,7 @@ def calibrate(
         ece_after=expected_calibration_error(checked_sure, checked_right),
         coverage=coverage,
         answered_top1=answered,
+        unknown_top1=unknown,
         images=len(second),
     )
 
@@ -122,28 +137,49 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
 
 
 def choose_threshold(sure: NDArray[np.float64], right: NDArray[np.bool_], promise: float) -> tuple[float, bool]:
-    """The smallest probability to answer from, and whether it keeps the promise on these answers.
+    """The probability to answer from, and whether answers from there on are worth giving.
+
+    Where a wrong answer costs `promise` and a right one is worth the rest of 1, giving those above the threshold pays
+    most; each of them is then at least as likely right as promised. Measured so, it needs no bins.
 
     Args:
         sure: probability of each image's first guess, `[N]`.
         right: whether it is right, `[N]`.
-        promise: share of the answers given that are to be right.
+        promise: how likely right an answer has to be to be given.
     """
+    if promise == 0:
+        return 0.0, True
     order = np.argsort(-sure, kind="stable")
     sorted_sure = sure[order]
-    share = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    worth = np.cumsum(right[order] - promise)
     # Images of equal probability are answered all or none: only the last of them is a place to stop.
     place = np.append(sorted_sure[:-1] > sorted_sure[1:], True)
     place[: FEWEST_ANSWERS - 1] = False
     places = np.flatnonzero(place)
     if len(places) == 0:
-        return float(sorted_sure[-1]), bool(share[-1] >= promise)
-    keeping = places[share[places] >= promise]
-    chosen = keeping[-1] if len(keeping) else places[share[places].argmax()]
+        return float(sorted_sure[-1]), bool(worth[-1] >= 0)
+    best = places[worth[places] == worth[places].max()][-1]
+    kept = bool(worth[best] >= 0)
+    if not kept:
+        best = places[(worth[places] / (places + 1)).argmax()]
     lowest = float(np.quantile(sure[right], 1 - KEPT)) if right.any() else 0.0
     # Rounded down, so that the image it was taken from is answered still.
-    threshold = np.floor(max(float(sorted_sure[chosen]), lowest) * 1e4) / 1e4
-    return float(threshold), len(keeping) > 0
+    threshold = np.floor(max(float(sorted_sure[best]), lowest) * 1e4) / 1e4
+    return float(threshold), kept
+
+
+def check_promise(promise: float) -> None:
+    """Refuse what is no promise, before anything long is begun.
+
+    Raises:
+        DataError: it is not from 0 to below 1.
+    """
+    if not 0 <= promise < 1:
+        raise DataError(f"a promise is how likely right an answer has to be, from 0 to below 1, not {promise:g}")
+
+
+def _percent(right: NDArray[np.bool_]) -> float | None:
+    return 100 * float(right.mean()) if len(right) else None
 
 
 def _top(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -25,8 +25,9 @@ def require_executorch() -> None:
 def to_executorch(model: nn.Module, preprocessing: Preprocessing, *, precision: str = "fp32") -> Exported:
     """Translate a network to an ExecuTorch program; the model itself is not touched.
 
-    The program takes one image a call: its memory is planned when it is written, for the largest batch it might be
-    given, which a phone would pay for with every image.
+    The program takes one image a call. A free batch works, but costs: memory is planned for the largest (a V2 at 32
+    pixels with up to 16 images: 261 kB in place of 15), XNNPACK gets two pieces in place of one, and a single image
+    takes about twice as long.
 
     Args:
         model: normalized images float32 `[B, C, H, W]` to logits `[B, K]`.

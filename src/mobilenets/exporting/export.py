@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.artifact.container import DOCUMENT, Artifact, check_suffix, read_artifact, write_artifact
-from mobilenets.errors import BackendError, ExportError, RunError
-from mobilenets.exporting.confidence import Calibration, calibrate
+from mobilenets.artifact.container import Artifact, read_artifact, write_artifact
+from mobilenets.errors import BackendError, ExportError
+from mobilenets.exporting.confidence import PROMISE, Calibration, calibrate, check_promise
 from mobilenets.exporting.describe import Subject, describe, golden_pairs
 from mobilenets.exporting.exported import Exported
 from mobilenets.exporting.first_difference import first_difference
@@ -20,32 +18,14 @@ from mobilenets.exporting.parity import TOLERANCES, Parity, compare_answers, des
 from mobilenets.exporting.prepare import check_outputs
 from mobilenets.exporting.proof import Questions, made_questions, split_questions
 from mobilenets.exporting.subject import load_subject
-from mobilenets.exporting.translators import Translate, translator
+from mobilenets.exporting.target import Target
+from mobilenets.exporting.translators import translator
 from mobilenets.exporting.trial import opened
+from mobilenets.exporting.watcher import Unwatched, Watcher
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.runtime.backend import open_backend
 
 REJECTED = ".rejected"
-
-
-class Watcher(Protocol):
-    """Told what is going on."""
-
-    def message(self, text: str) -> None:
-        """Something worth one line."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` items of a longer piece of work."""
-
-
-class Unwatched:
-    """Ignores everything: the library's default."""
-
-    def message(self, text: str) -> None:
-        """Ignore it."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Ignore it."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +63,7 @@ def export(
     data: str | Path | None = None,
     precision: str = "fp32",
     limit: int | None = None,
+    promise: float = PROMISE,
     model: str | None = None,
     width_mult: float = 1.0,
     image_size: int | None = None,
@@ -103,6 +84,8 @@ def export(
         data: images whose test split is asked, as for training; None asks made images, and calibrates nothing.
         precision: `fp32`; `fp16` stores the weights in half the bytes, where the format can.
         limit: ask so many test images; None asks all of them.
+        promise: how likely right an answer has to be to be given, 0 to below 1; else it is "unknown". The probability
+            from which on it is goes into the file, where there is `data`.
         model: name of the network a weight file is of.
         width_mult: its width.
         image_size: its input size in pixels; None takes the file's own.
@@ -116,13 +99,14 @@ def export(
             That file then stands beside `out`, with `.rejected` in its name, and `out` is as it was; the message names
             the first layer that differs.
         RunError, WeightsError, ModelError: there is no such network, or `out` can't be written.
-        DataError: the images can't be used, or are of other classes.
+        DataError: the images can't be used, or are of other classes; or there is no such promise.
         ArtifactError: the name of `out` is of another format.
         MissingExtraError: the format's packages are not installed; the message names the extra.
     """
     watcher = watcher or Unwatched()
     target = Target(to, precision, Path(out), threads)
     target.check()
+    check_promise(promise)
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
     if data is None:
         questions = made_questions(subject)
@@ -131,31 +115,7 @@ def export(
             subject, data, limit=limit, skip_bad=skip_bad, data_root=data_root, progress=watcher.progress
         )
     proof = prove(subject, target, questions, watcher)
-    return deliver(subject, target, questions, proof, notes)
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where to, and as what: the format, its precision, the place, and threads for the runtime."""
-
-    to: str
-    precision: str
-    out: Path
-    threads: int | None = None
-
-    def check(self) -> Translate:
-        """Refuse what can't be, before anything long is begun; returns the translator.
-
-        Raises:
-            MobilenetsError: there is no such format or precision.
-            ArtifactError: the name of `out` is of another format.
-            RunError: nothing can be written there, or something else than an artifact would be overwritten.
-            MissingExtraError: the translator needs what is not installed.
-        """
-        translate = translator(self.to, self.precision)
-        check_suffix(self.out, self.to)
-        check_place(self.out, folder=self.to == "openvino")
-        return translate
+    return deliver(subject, target, questions, proof, notes, promise=promise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,12 +157,18 @@ def prove(subject: Subject, target: Target, questions: Questions, watcher: Watch
 
 
 def deliver(
-    subject: Subject, target: Target, questions: Questions, proof: Proof, notes: tuple[str, ...]
+    subject: Subject,
+    target: Target,
+    questions: Questions,
+    proof: Proof,
+    notes: tuple[str, ...],
+    *,
+    promise: float = PROMISE,
 ) -> ExportReport:
     """Write a file that passed, open it again, and check its golden pairs."""
     calibration = None
     if questions.labels is not None:
-        calibration = calibrate(proof.actual, questions.labels, "test images")
+        calibration = calibrate(proof.actual, questions.labels, "test images", promise=promise)
         if calibration is None:
             notes = (*notes, f"{questions.count} test images are too few to calibrate probabilities on")
     golden = golden_pairs(questions.batch(questions.golden), proof.actual[questions.golden], target.precision)
@@ -227,23 +193,6 @@ def deliver(
         calibration=calibration,
         notes=(*notes, *questions.notes),
     )
-
-
-def check_place(out: Path, *, folder: bool) -> None:
-    """Refuse a place that can't be written, or where something else would be overwritten.
-
-    Raises:
-        RunError: the message says what is there.
-    """
-    if out.is_dir() and not folder:
-        raise RunError(f"{out} is a folder: give the file's whole name")
-    if out.is_dir() and any(out.iterdir()) and not (out / DOCUMENT).is_file():
-        raise RunError(f"{out} holds other files, and OpenVINO's artifact is a folder of its own: choose a new one")
-    above = out if out.is_dir() else next(parent for parent in out.absolute().parents if parent.exists())
-    if not above.is_dir():
-        raise RunError(f"{out} can't be written: {above} is no folder")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise RunError(f"{out} can't be written: no permission to write into {above}; choose another place")
 
 
 def _rejected(subject: Subject, target: Target, questions: Questions, proof: Proof, watcher: Watcher) -> str:
@@ -285,12 +234,15 @@ def _reopened(artifact: Artifact, threads: int | None) -> float:
 
 def _provenance(questions: Questions, proof: Proof) -> dict[str, str]:
     golden = "made images" if questions.labels is None else questions.what
-    return {
+    told = {
         "golden_images": f"{len(questions.golden)} of {golden}",
         "checked_in": proof.backend,
         "checked_on": questions.what,
         "max_difference": f"{proof.parity.max_difference:.3g}",
     }
+    top1 = _top1(proof.actual, questions)
+    # `benchmark` reads these two for its picture of latency against accuracy.
+    return told if top1 is None else {**told, "top1": f"{top1:.4f}", "top1 basis": questions.what}
 
 
 def _top1(logits: NDArray[np.float32], questions: Questions) -> float | None:

@@ -49,7 +49,9 @@ class GraphWalk:
             if node.op == "placeholder":
                 self._known[node] = source
             elif node.op == "output":
-                return self._writer.plain("logits", self._value(node.args[0]))
+                logits = self._writer.plain("logits", self._value(node.args[0]))
+                # A vector is in order already; a flattened map, the end of a network cut short, is not.
+                return self._writer.stored("logits", logits, range(len(logits.dims)))
             elif node.op == "call_module":
                 self._module(node)
             elif node.op in ("call_function", "call_method"):
@@ -78,6 +80,8 @@ class GraphWalk:
             self._known[node] = writer.hard_sigmoid(name, wire)
         elif isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size in (1, (1, 1)):
             self._known[node] = writer.global_pool(name, wire)
+        elif isinstance(layer, nn.Flatten):
+            self._known[node] = _flatten(writer, name, wire, layer.start_dim, layer.end_dim)
         elif isinstance(layer, UNCHANGED):
             self._known[node] = wire
         elif isinstance(layer, nn.BatchNorm2d | LayerScale):

@@ -17,13 +17,15 @@ from mobilenets.preprocessing import Preprocessing
 if TYPE_CHECKING:
     from mobilenets.evaluation.evaluate import Predict
 
-TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 8e-2, "int8": 0.3}
+TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 8e-2, "int8": 0.3}
 """Largest difference of a logit, relative to the largest |logit| where that is above 1.
 
-Well above what the arithmetic costs where nothing is wrong (fp32 1e-6, fp16 1e-2), and below what a wrong layer does. 8
-bits are judged by their accuracy; their bound is for the same file on another processor, where one without 8-bit dot
-products rounds elsewhere.
+Well above what the arithmetic costs where nothing is wrong (fp32 1e-6 to 1e-5, fp16 1e-2), and below what a wrong layer
+does. 8 bits are judged by their accuracy; their bound is for the same file on another processor, where one without
+8-bit dot products rounds elsewhere.
 """
+ELSEWHERE = 1e-3
+"""The same at least for a file on another machine, whose runtime may multiply in a way that rounds more (Winograd)."""
 TOLERANCE = TOLERANCES["fp32"]
 BATCH = 64
 
@@ -53,8 +55,8 @@ class Parity:
 
 
 def allowed_difference(precision: str, logits: NDArray[np.float32]) -> float:
-    """Largest difference from these logits `[N, K]` that a file of `precision` may have."""
-    return TOLERANCES[precision] * max(1.0, float(np.abs(logits).max()))
+    """Largest difference from its logits `[N, K]` here that a file of `precision` may have on any machine."""
+    return max(TOLERANCES[precision], ELSEWHERE) * max(1.0, float(np.abs(logits).max()))
 
 
 def network_predict(model: nn.Module, preprocessing: Preprocessing) -> Predict:

@@ -54,10 +54,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Runtime:
-    """Where a runtime's parts are: the package it needs, the extra that brings it, our module with its `open_file`."""
+    """The package a runtime needs and the kinds of files it runs."""
 
     package: str
-    extra: str
     kinds: tuple[str, ...]
 
     @property
@@ -65,13 +64,15 @@ class _Runtime:
         return find_spec(self.package) is not None
 
 
-# In the order they are preferred for a kind of file when nothing else is said: the core install's own comes first.
+# In the order they are preferred for a kind of file when nothing else is said: the core install's own comes first. Of
+# the others each name is also that of the extra which brings it.
 _RUNTIMES: Final = {
-    "onnxruntime": _Runtime("onnxruntime", "core", ("onnx",)),
-    "openvino": _Runtime("openvino", "openvino", ("openvino", "onnx")),
-    "litert": _Runtime("ai_edge_litert", "litert-runtime", ("litert",)),
-    "executorch": _Runtime("executorch", "executorch", ("executorch",)),
+    "onnxruntime": _Runtime("onnxruntime", ("onnx",)),
+    "openvino": _Runtime("openvino", ("openvino", "onnx")),
+    "litert": _Runtime("ai_edge_litert", ("litert",)),
+    "executorch": _Runtime("executorch", ("executorch",)),
 }
+_CORE: Final = "onnxruntime"
 BACKENDS: Final = tuple(_RUNTIMES)
 
 
@@ -148,7 +149,7 @@ def _require(name: str, artifact: Artifact) -> None:
     if name not in able:
         raise BackendError(f"{artifact.path}: {name} does not run {kind} files; {' and '.join(able)} can")
     if not runtime.installed:
-        install = "mobilenets" if runtime.extra == "core" else f"mobilenets[{runtime.extra}]"
+        install = "mobilenets" if name == _CORE else f"mobilenets[{name}]"
         raise MissingExtraError(f"{artifact.path}: {name} is not installed: pip install '{install}'")
 
 

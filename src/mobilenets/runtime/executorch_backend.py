@@ -8,8 +8,9 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -20,11 +21,9 @@ from mobilenets.errors import BackendError, first_line
 from mobilenets.runtime.silence import silent_stderr
 from mobilenets.runtime.tensors import one_by_one, require_images, require_signature
 
-if TYPE_CHECKING:
-    from executorch.runtime import Method, Program
-
 _ELEMENTS: Final = {0: "uint8", 6: "float32"}  # PyTorch's ScalarType numbers
 _METHOD: Final = "forward"
+_BINDINGS: Final = "executorch.extension.pybindings"
 
 
 class _ThreadPool:
@@ -52,10 +51,9 @@ _POOL: Final = _ThreadPool()
 
 @dataclass
 class _Loaded:
-    """A method and what keeps it alive, with the generation of the pool it was loaded under."""
+    """A method of ExecuTorch's, with the generation of the pool it was loaded under."""
 
-    program: Program
-    method: Method
+    method: Any
     generation: int
 
 
@@ -89,10 +87,9 @@ class ExecuTorchBackend:
     def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         generation = _POOL.require(self.threads)
         if generation != self.loaded.generation:
-            self.loaded.program, self.loaded.method = _load(self.artifact)
-            self.loaded.generation = generation
+            self.loaded.method, self.loaded.generation = _load(self.artifact), generation
         try:
-            (logits,) = self.loaded.method.execute([torch.from_numpy(images)])
+            (logits,) = self.loaded.method.call([torch.from_numpy(images)])
         except RuntimeError as error:
             raise BackendError(f"{self.artifact.path}: ExecuTorch can't answer: {first_line(error)}") from error
         return np.array(logits.numpy(), dtype=np.float32)
@@ -106,32 +103,38 @@ def open_file(artifact: Artifact, threads: int, precision: str) -> ExecuTorchBac
         ArtifactError: the file is not what its description says.
     """
     generation = _POOL.require(threads)
-    program, method = _load(artifact)
-    signature = method.metadata
+    method = _load(artifact)
+    signature = method.method_meta()
     images = [signature.input_tensor_meta(index) for index in range(signature.num_inputs())]
     logits = [signature.output_tensor_meta(index) for index in range(signature.num_outputs())]
     inputs = [(_ELEMENTS.get(one.dtype(), f"type {one.dtype()}"), tuple(one.sizes())) for one in images]
     require_signature(artifact, inputs, [tuple(one.sizes()) for one in logits])
     most_images = images[0].sizes()[0]  # of a free dimension the shape says the most there may be
-    return ExecuTorchBackend(artifact, threads, precision, most_images, _Loaded(program, method, generation))
+    return ExecuTorchBackend(artifact, threads, precision, most_images, _Loaded(method, generation))
 
 
 @cache
 def _library() -> ModuleType:
-    """ExecuTorch's bindings. Importing them loads half of its exporter, whose dependencies have remarks to make."""
-    with silent_stderr(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from executorch.extension.pybindings import portable_lib
-    return cast(ModuleType, portable_lib)
+    """ExecuTorch's bindings.
+
+    The compiled module itself: the documented ones, `executorch.runtime` and `portable_lib`, only name its parts anew,
+    but load the exporter first, which takes ten times as long as everything else here.
+    """
+    try:
+        return import_module(f"{_BINDINGS}._C")
+    except ImportError:  # releases that call it otherwise, and Windows, where that module finds its libraries
+        with silent_stderr(), warnings.catch_warnings():  # the exporter's dependencies have remarks to make
+            warnings.simplefilter("ignore")
+            return import_module(f"{_BINDINGS}.portable_lib")
 
 
-def _load(artifact: Artifact) -> tuple[Program, Method]:
-    _library()
-    from executorch.runtime import Runtime
-
+def _load(artifact: Artifact) -> Any:
+    library = _library()
     try:
         with silent_stderr():
-            program = Runtime.get().load_program(artifact.model_path)
-            return program, program.load_method(_METHOD)
-    except (RuntimeError, KeyError) as error:
+            program = library._load_program(
+                str(artifact.model_path), program_verification=library.Verification.InternalConsistency
+            )
+            return program.load_method(_METHOD)
+    except RuntimeError as error:
         raise BackendError(f"{artifact.path}: ExecuTorch can't run it: {first_line(error)}") from error

@@ -134,20 +134,21 @@ def load_teacher(
         width_mult: its width, likewise.
         observer: told what is learnt from, and what was done to make it fit.
 
+    torch's global generator is left as it was.
+
     Raises:
-        RunError: the folder is no finished run.
+        RunError: the folder's network is damaged.
         WeightsError: the weights can't be had or read, are of another network, or answer other classes.
         ModelError: it takes images of other channels, or there is no such network.
     """
     folder = _run_folder(Path(teacher))
-    if folder is not None:
-        saved, path = load_network(folder), folder / WEIGHTS
-        sha256, asked = file_sha256(path), folder.resolve().name
-    else:
-        saved, report = _from_weights(teacher, classes, student, network, width_mult)
-        sha256, asked = report.sha256, report.path.name
-        for note in report.notes:
-            observer.message(f"note: {note}")
+    notes: tuple[str, ...] = ()
+    with torch.random.fork_rng(devices=[]):  # a network is built with weights drawn from it, then given its own
+        if folder is not None:
+            saved, sha256, asked = load_network(folder), file_sha256(folder / WEIGHTS), folder.resolve().name
+        else:
+            saved, report = _from_weights(teacher, classes, student, network, width_mult)
+            sha256, asked, notes = report.sha256, report.path.name, (*report.notes, *_assumptions(report))
     order = class_order(saved.classes, classes, asked)
     if saved.preprocessing.channels != student.channels:
         raise ModelError(
@@ -158,6 +159,8 @@ def load_teacher(
     name = f"{config.name} x{config.width_mult:g} {saved.preprocessing.image_size}px"
     resized = "" if saved.preprocessing.image_size == student.image_size else ", images resized for it"
     observer.message(f"learning from {asked} ({name}{resized})")
+    for note in notes:
+        observer.message(f"note: {note}")
     fitted = FittedTeacher(saved.model, saved.preprocessing, student, order)
     return Teacher(fitted, {"network": name, "sha256": sha256}, asked)
 
@@ -186,10 +189,12 @@ def class_order(taught: Sequence[str], wanted: Sequence[str], teacher: str) -> t
 
 
 def _run_folder(path: Path) -> Path | None:
-    """The run folder meant, by itself or by its weight file."""
-    if path.is_dir():
-        return path
-    return path.parent if path.name == WEIGHTS and (path.parent / DESCRIPTION).exists() else None
+    """The run folder meant, by itself or by its weight file; None where there is none, or it is no run's."""
+    folder = path.parent if path.name == WEIGHTS else path
+    try:
+        return folder if (folder / DESCRIPTION).exists() else None
+    except OSError:  # a name the system refuses: said where weights are read
+        return None
 
 
 def _from_weights(
@@ -201,8 +206,19 @@ def _from_weights(
     own = report.preprocessing or student
     if own.image_size != student.image_size:  # its early strides depend on the size it was made for
         model, report = create_from_weights(network, weights, {**arguments, "image_size": own.image_size})
-    fresh = next((note for note in report.notes if "left fresh" in note), None)
-    if fresh is not None:
-        raise WeightsError(f"{report.path} can't teach these images: {fresh}; train it on them and give the run folder")
-    # A file without names is taken at its word: it answers as many classes, in the images' order or in none.
+    if report.fresh_classifier:
+        raise WeightsError(
+            f"{report.path} can't teach these images: it does not answer {len(classes)} classes as they have; "
+            "train it on them and give the run folder"
+        )
     return SavedNetwork(model.eval(), report.classes or tuple(classes), own, {}), report
+
+
+def _assumptions(report: LoadedWeights) -> list[str]:
+    """What a weight file leaves open and is taken for granted."""
+    said = []
+    if report.classes is None:
+        said.append(f"{report.path.name} names no classes: its outputs are taken to be the images' classes, in order")
+    if report.preprocessing is None:
+        said.append(f"images for {report.path.name} are taken to be prepared as the student's")
+    return said

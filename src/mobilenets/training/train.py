@@ -8,7 +8,7 @@ from typing import Any
 
 from mobilenets.data.datasets import load_dataset, natural_image_size
 from mobilenets.data.location import outside
-from mobilenets.errors import TrainingInterruptedError
+from mobilenets.errors import ModelError, TrainingInterruptedError
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
@@ -70,6 +70,8 @@ def train(
     observer, out = observer or Silent(), outside(data, Path(out))
     recipe = replace(recipe, **changes) if isinstance(recipe, Recipe) else load_recipe(recipe, **changes)
     recipe = settle_recipe(recipe, has_teacher=teacher is not None)
+    if teacher is None and (teacher_model is not None or teacher_width_mult != 1.0):
+        raise ModelError("a teacher's model or width is given, but there is no teacher; give --teacher")
     chosen = choose_device(device)
     dataset = load_dataset(data, data_root=data_root)
     network: dict[str, Any] = {

@@ -73,6 +73,7 @@ def load_weights(weights: str | Path, request: Request, builders: Builders) -> t
         origin=imported.origin,
         preprocessing=_for_channels(imported.preprocessing, model.config.in_channels),
         classes=_classes(imported, model.config.num_classes),
+        fresh_classifier=not any(name.startswith(f"{CLASSIFIER}.") for name in tensors),
         notes=tuple(notes),
     )
     return model, report

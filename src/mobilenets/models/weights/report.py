@@ -19,6 +19,7 @@ class LoadedWeights:
         origin: whose they are: `torchvision`, `timm`, `TensorFlow Lite`, `run folder`.
         preprocessing: how images must be prepared for them, with the channels of the network; None when unknown.
         classes: names of the network's outputs, in order; None when unknown or when the classifier is a fresh one.
+        fresh_classifier: whether the classifier is a fresh one, the file's being for another number of classes.
         notes: what was done that the file alone does not show, a sentence each: a classifier left fresh, ...
     """
 
@@ -27,6 +28,7 @@ class LoadedWeights:
     origin: str
     preprocessing: Preprocessing | None
     classes: tuple[str, ...] | None
+    fresh_classifier: bool
     notes: tuple[str, ...]
 
 
