@@ -9,7 +9,14 @@ from described import CLASSES, colour_onnx, describe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mobilenets.artifact.container import DOCUMENT, SUFFIXES, check_suffix, read_artifact, write_artifact
+from mobilenets.artifact.container import (
+    DOCUMENT,
+    SUFFIXES,
+    check_suffix,
+    read_artifact,
+    read_payload,
+    write_artifact,
+)
 from mobilenets.errors import ArtifactError, RunError
 
 PAYLOADS = {
@@ -35,6 +42,18 @@ def test_what_is_written_is_read(tmp_path, kind):
     assert back.model_path.is_file()
     on_disk = [artifact.path] if artifact.path.is_file() else list(artifact.path.iterdir())
     assert back.file_bytes == sum(file.stat().st_size for file in on_disk)
+
+
+@pytest.mark.parametrize("kind", PAYLOADS)
+def test_the_payload_is_what_was_written(tmp_path, kind):
+    artifact = written(tmp_path, kind)
+    payload = read_payload(artifact)
+    assert list(payload.values()) == list(PAYLOADS[kind].values())
+    again = write_artifact(tmp_path / f"again{SUFFIXES[kind]}", payload, describe(kind))
+    assert again.description.digest == artifact.description.digest
+    artifact.model_path.unlink()
+    with pytest.raises(ArtifactError, match="can't be read"):
+        read_payload(artifact)
 
 
 @pytest.mark.parametrize("kind", PAYLOADS)

@@ -65,11 +65,14 @@ def test_exactly_the_drop_is_within_it() -> None:
     assert climb(ladder("a"), judge({"a": 9}), FLOAT, max_drop=1.0).chosen is not None
 
 
-def test_only_the_selection_half_decides() -> None:
-    def score(built: Built) -> Top1:
-        return Top1(selection=89.5, report=10.0, whole=50.0)
+def test_the_drop_must_be_within_on_the_deciding_half_and_on_all() -> None:
+    def scored(selection: float, whole: float):  # type: ignore[no-untyped-def]
+        return lambda built: Top1(selection, report=2 * whole - selection, whole=whole)
 
-    assert climb(ladder("a"), score, FLOAT, max_drop=1.0).chosen is not None
+    for selection, whole, taken in ((89.5, 88.5, True), (89.5, 87.5, False), (88.5, 88.5, False)):
+        climbed = climb(ladder("a"), scored(selection, whole), FLOAT, max_drop=1.0)
+        assert (climbed.chosen is not None) == taken
+        assert climbed.rungs[0].lost == pytest.approx(max(90 - selection, 89 - whole))
 
 
 def test_later_steps_are_not_even_made_when_an_earlier_one_is_enough() -> None:

@@ -151,7 +151,7 @@ def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch, float_
         "mobilenets.compression.litert_int8.find_spec",
         lambda name: None if name == "ai_edge_quantizer" else find_spec(name),
     )
-    with pytest.raises(MissingExtraError, match=r"ai_edge_quantizer: pip install 'mobilenets\[litert\]'"):
+    with pytest.raises(MissingExtraError, match=r"ai_edge_quantizer: pip install 'mobilenets\[export\]'"):
         to_litert_int8(float_file, [IMAGES])
 
 

@@ -36,7 +36,7 @@ def left_error(built: Built) -> float:
 
 
 def test_the_first_rung_is_taken_when_it_is_good_enough() -> None:
-    climbed = climb(litert_ladder(FLOAT, CALIBRATION), lambda built: Top1(99.5, 0, 0), PERFECT, max_drop=1.0)
+    climbed = climb(litert_ladder(FLOAT, CALIBRATION), lambda built: Top1(99.5, 99.5, 99.5), PERFECT, max_drop=1.0)
     assert [rung.name for rung in climbed.rungs] == ["int8"]
     assert climbed.chosen is not None
     assert climbed.chosen.file_bytes == climbed.rungs[0].file_bytes > 0

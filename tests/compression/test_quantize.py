@@ -206,7 +206,7 @@ def test_images_of_other_classes_are_refused(run_folder: Path, tmp_path: Path) -
         (tmp_path / "pets" / name).mkdir(parents=True)
         for number in range(4):
             Image.new("RGB", (16, 16), (60 * number, 0, 0)).save(tmp_path / "pets" / name / f"{number}.png")
-    with pytest.raises(DataError, match=r"has classes cat, dog, \.\.\. \(2\); the network answers 0, 1"):
+    with pytest.raises(DataError, match=r"has classes cat, dog \(2\); the network answers 0, 1"):
         quantize(run_folder, tmp_path / "pets", tmp_path / "a.onnx")
 
 

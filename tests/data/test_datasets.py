@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilenets.data.datasets import Dataset, ImageSplit, load_dataset, natural_image_size
+from mobilenets.data.datasets import Dataset, ImageSplit, check_classes, load_dataset, natural_image_size
 from mobilenets.data.location import outside
 from mobilenets.data.sources import ArraySource, FileSource
 from mobilenets.errors import BadImagesError, DataError
@@ -37,6 +37,16 @@ def test_digits() -> None:
         "20% of each class held out for testing, chosen with seed 0",
     )
     assert natural_image_size(data) == 32
+
+
+def test_a_networks_classes_must_be_the_datas() -> None:
+    digits = load_dataset("digits")
+    check_classes(digits, "digits", digits.classes)
+    with pytest.raises(DataError) as caught:
+        check_classes(digits, "digits", ("cat", "dog"), answered_by="pets.onnx")
+    assert str(caught.value).startswith("digits has classes 0, 1, 2, 3, 4, ... (10); pets.onnx answers cat, dog (2). ")
+    with pytest.raises(DataError, match="in the same order"):
+        check_classes(digits, "digits", digits.classes[::-1])
 
 
 def test_seed_and_fraction_choose_the_split() -> None:

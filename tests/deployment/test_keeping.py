@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 
 from mobilenets.artifact.container import read_artifact, write_artifact
-from mobilenets.artifact.description import Description, Settings
-from mobilenets.artifact.golden import GoldenPairs
-from mobilenets.deployment.keeping import keep, payload
+from mobilenets.artifact.description import Settings
+from mobilenets.deployment.keeping import keep
 from mobilenets.deployment.results import Way
-from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import open_backend
 
 MakeWay = Callable[..., Way]
@@ -58,12 +56,3 @@ def test_a_lower_precision_brings_its_own_golden_answers(
     assert after.tolerance > before.tolerance
     assert not np.array_equal(after.logits, before.logits)
     assert open_backend(artifact).precision == "bf16"
-
-
-def test_the_payload_is_what_was_written(tmp_path: Path) -> None:
-    golden = GoldenPairs(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 2), np.float32), tolerance=0.1)
-    description = Description("litert", "fp32", {}, ("a", "b"), Preprocessing(image_size=8), True, golden)
-    artifact = write_artifact(tmp_path / "a.tflite", {"a.tflite": b"weights"}, description)
-    assert payload(artifact) == {"a.tflite": b"weights"}
-    again = write_artifact(tmp_path / "b.tflite", payload(artifact), description)
-    assert again.description.digest == artifact.description.digest

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 pytest.importorskip("executorch")
@@ -16,6 +17,8 @@ from mobilenets.exporting.describe import Subject, describe, golden_pairs
 from mobilenets.exporting.executorch import to_executorch
 from mobilenets.exporting.exported import Exported
 from mobilenets.exporting.parity import check_parity, network_predict
+from mobilenets.models.blocks import InvertedResidual
+from mobilenets.models.layers import ConvNormActivation
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import open_backend
 
@@ -24,8 +27,13 @@ SMALL = Preprocessing(image_size=32)
 
 @pytest.fixture(scope="module")
 def squeezing(shaken: Callable[..., nn.Module]) -> tuple[nn.Module, Exported]:
-    """The one export of this file: with h-swish and gates it has all that may not be XNNPACK's."""
-    model = shaken("mobilenet_v3_small", num_classes=2)
+    """The one export of this file: with h-swish, a gate and a shortcut it has all that may not be XNNPACK's."""
+    torch.manual_seed(0)
+    stem = ConvNormActivation(3, 8, kernel=3, stride=2, activation=nn.Hardswish)
+    block = InvertedResidual(
+        8, 16, 8, kernel=3, stride=1, squeeze_channels=4, norm=nn.BatchNorm2d, activation=nn.Hardswish
+    )
+    model = shaken(nn.Sequential(stem, block, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)))
     return model, to_executorch(model, SMALL)
 
 
@@ -50,7 +58,7 @@ def test_all_is_xnnpacks_in_one_piece_but_the_pictures_type_and_order(squeezing:
     assert [delegate.id for delegate in plan.delegates] == ["XnnpackBackend"]
     assert {operator.name for operator in plan.operators} == {"aten::permute_copy", "dim_order_ops::_to_dim_order_copy"}
     calls = [type(instruction.instr_args).__name__ for chain in plan.chains for instruction in chain.instructions]
-    assert Counter(calls)["DelegateCall"] == 1
+    assert Counter(calls) == {"DelegateCall": 1, "KernelCall": 2}
 
 
 class Unexportable(nn.Module):
@@ -72,5 +80,5 @@ def test_no_other_precision(tiny: nn.Module) -> None:
 
 def test_without_executorch(tiny: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mobilenets.exporting.executorch.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'mobilenets\[executorch\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'mobilenets\[export,executorch\]'"):
         to_executorch(tiny, SMALL)

@@ -69,23 +69,11 @@ def squeezing() -> nn.Module:
     return Summing().eval()
 
 
-@pytest.mark.parametrize(
-    ("operator", "replacement", "skip", "layer"),
-    [
-        ("HardSwish", "Relu", 1, "second.2 (Hardswish)"),
-        ("ReduceMean", "ReduceMax", 0, "pool (AdaptiveAvgPool2d)"),
-    ],
-)
-def test_the_layer_that_was_broken_is_named(
-    squeezing: nn.Module, scans: Callable[..., Any], operator: str, replacement: str, skip: int, layer: str
-) -> None:
-    assert located(squeezing, breaking(operator, replacement, skip), scans(SMALL, 6)) == layer
-
-
-@pytest.mark.parametrize("kind", ["openvino", "litert"])  # ExecuTorch: the same way, at ten seconds a cut
-def test_a_wrong_weight_is_found_in_other_formats(squeezing: nn.Module, scans: Callable[..., Any], kind: str) -> None:
-    images = scans(SMALL, 2)
-    assert located(squeezing, breaking_weight("second.0", kind), images, kind) == "second.0 (Conv2d)"
+@pytest.mark.parametrize("layer", ["first.0 (Conv2d)", "second.0 (Conv2d)", "classifier (Linear)"])
+def test_a_wrong_weight_is_found_in_another_format(squeezing: nn.Module, scans: Callable[..., Any], layer: str) -> None:
+    # LiteRT, which translates in milliseconds; OpenVINO and ExecuTorch go the same way at seconds a cut.
+    translate = breaking_weight(layer.split()[0], "litert")
+    assert located(squeezing, translate, scans(SMALL, 2), "litert") == layer
 
 
 def test_a_sum_between_layers_is_named_after_the_layer_before_it(
@@ -96,7 +84,7 @@ def test_a_sum_between_layers_is_named_after_the_layer_before_it(
 
 
 def test_a_faithful_translator_has_no_first_difference(tiny: nn.Module, scans: Callable[..., Any]) -> None:
-    assert located(tiny, to_onnx, scans(SMALL, 4)) is None
+    assert located(tiny, translator("litert"), scans(SMALL, 4), "litert") is None
 
 
 def test_a_network_whose_way_depends_on_its_input_has_no_layers_to_name(scans: Callable[..., Any]) -> None:

@@ -204,5 +204,5 @@ def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch) -> Non
         "mobilenets.exporting.litert.find_spec",
         lambda name: None if name == "ai_edge_litert" else find_spec(name),
     )
-    with pytest.raises(MissingExtraError, match=r"mobilenets\[litert\]"):
+    with pytest.raises(MissingExtraError, match=r"mobilenets\[export\]"):
         to_litert(lively("mobilenet_v1"), IMAGENET)

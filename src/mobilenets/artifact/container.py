@@ -112,6 +112,23 @@ def read_artifact(path: Path) -> Artifact:
     return _verified(path, kind, text, [bare])
 
 
+def read_payload(artifact: Artifact) -> dict[str, bytes]:
+    """The format's own files of an artifact by name, without its description, as `write_artifact` takes them.
+
+    Raises:
+        ArtifactError: a file is gone, or damaged.
+    """
+    path, kind = artifact.path, artifact.description.kind
+    try:
+        if kind == "openvino":
+            return {name: (path / name).read_bytes() for name in OPENVINO_FILES}
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{error.filename}: can't be read ({error.strerror}); export it again") from error
+    split = _split_onnx if kind == "onnx" else _split_trailer
+    return {path.name: split(content, path)[1]}
+
+
 def check_suffix(path: Path, kind: str) -> None:
     """Refuse a name whose suffix promises another format.
 

@@ -130,17 +130,11 @@ def _network(options: EvaluateOptions) -> Answerer:
 
 def _images(options: EvaluateOptions, answerer: Answerer, live: Live) -> PreparedImages:
     """The split asked for, arranged for the network; what the user should know of it is told."""
-    from mobilenets.data.datasets import load_dataset
+    from mobilenets.data.datasets import check_classes, load_dataset
     from mobilenets.data.loader import prepare
-    from mobilenets.errors import DataError
 
     dataset = load_dataset(options.data, data_root=options.data_root)
-    if dataset.classes != answerer.classes:
-        raise DataError(
-            f"{options.data} has classes {', '.join(dataset.classes[:5])}, ... ({len(dataset.classes)}); "
-            f"{options.run} answers {', '.join(answerer.classes[:5])}, ... ({len(answerer.classes)}). "
-            "They must be the same"
-        )
+    check_classes(dataset, options.data, answerer.classes, answered_by=str(options.run))
     images = prepare(
         dataset.test if options.split == "test" else dataset.train,
         answerer.preprocessing,

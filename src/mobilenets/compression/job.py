@@ -61,8 +61,13 @@ class Job:
             golden = golden_pairs(images, backend.predict(images), precision)
         calibrated = calibrate(logits, self.judge.labels, f"test images of {self.dataset.name}", seed=self.seed)
         confidence = None if calibrated is None else calibrated.confidence
+        told = {
+            **extra,
+            "top1": f"{self.judge.top1(logits).whole:.4f}",
+            "top1 basis": f"{len(self.judge.labels):,} test images of {self.dataset.name}",
+        }
         description = describe(
-            self.subject, self.kind, precision, exported, golden, confidence=confidence, provenance=extra
+            self.subject, self.kind, precision, exported, golden, confidence=confidence, provenance=told
         )
         write_artifact(path, exported.payload, description)
         artifact = read_artifact(path)

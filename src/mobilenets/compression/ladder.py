@@ -73,7 +73,7 @@ def climb(
     on_step: Callable[[Step[Settings]], None] | None = None,
     on_rung: Callable[[Rung], None] | None = None,
 ) -> Climb:
-    """Climb until a rung loses at most `max_drop` points on the selection images.
+    """Climb until a rung loses at most `max_drop` points, on the selection images and on all.
 
     Args:
         ladder: what to try.
@@ -98,7 +98,7 @@ def climb(
         rungs.append(rung)
         if on_rung is not None:
             on_rung(rung)
-        if rung.drop.selection <= max_drop:
+        if rung.lost <= max_drop:
             return Climb(tuple(rungs), built)
         if rung.drop.selection < best_drop:
             best_settings, best_drop = settings, rung.drop.selection

@@ -64,7 +64,7 @@ def to_litert_int8(
     Raises:
         DataError: there are no images.
         QuantizationError: the quantizer refuses the file or the settings, or a name is none of the file's.
-        MissingExtraError: the extra `litert` is not installed.
+        MissingExtraError: the extra `export` is not installed.
     """
     require_quantizer()
     from mobilenets.compression.litert_statistics import collect_statistics, extreme_ranges
@@ -78,7 +78,7 @@ def quantized(float_tflite: bytes, ranges: Mapping[str, Range], settings: Int8Se
 
     Raises:
         QuantizationError: the quantizer refuses the file or the settings, or a name is none of the file's.
-        MissingExtraError: the extra `litert` is not installed.
+        MissingExtraError: the extra `export` is not installed.
     """
     require_quantizer()
     from ai_edge_quantizer.quantizer import Quantizer
@@ -102,10 +102,10 @@ def quantized(float_tflite: bytes, ranges: Mapping[str, Range], settings: Int8Se
 
 
 def require_quantizer() -> None:
-    """Raise MissingExtraError where the extra `litert` is not installed: before hours of work, not after."""
+    """Raise MissingExtraError where the extra `export` is not installed: before hours of work, not after."""
     missing = [name for name in ("ai_edge_litert", "ai_edge_quantizer") if find_spec(name) is None]
     if missing:
-        raise MissingExtraError(f"int8 LiteRT files need {' and '.join(missing)}: pip install 'mobilenets[litert]'")
+        raise MissingExtraError(f"int8 LiteRT files need {' and '.join(missing)}: pip install 'mobilenets[export]'")
 
 
 def _recipe(settings: Int8Settings) -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ def litert_ladder(
         progress: told of what takes long.
 
     Raises:
-        MissingExtraError: the extra `litert` is not installed.
+        MissingExtraError: the extra `export` is not installed.
     """
     require_quantizer()
     made = LitertLadder(float_exported.payload[FILE], calibration, tune, progress)

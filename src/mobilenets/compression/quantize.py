@@ -15,10 +15,9 @@ from mobilenets.compression.quantize_text import rung_line
 from mobilenets.compression.remarks import remarks
 from mobilenets.compression.results import QuantizationReport, Rung
 from mobilenets.compression.runtimes import measure_runtimes
-from mobilenets.data.datasets import load_dataset
+from mobilenets.data.datasets import check_classes, load_dataset
 from mobilenets.data.location import outside
 from mobilenets.errors import MobilenetsError
-from mobilenets.exporting.proof import check_classes
 from mobilenets.exporting.subject import load_subject
 from mobilenets.exporting.target import check_place
 from mobilenets.exporting.watcher import Unwatched, Watcher

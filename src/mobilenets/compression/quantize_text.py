@@ -17,11 +17,12 @@ CHOSEN_MARK = "★"
 
 def rung_line(rung: Rung, max_drop: float, *, first: bool) -> str:
     """What a rung did, as one line for the progress display."""
-    verdict = "within" if rung.drop.selection <= max_drop else "more than"
+    verdict = "within" if rung.lost <= max_drop else "more than"
     bought = "" if first else f", buys {rung.bought:.2f}" if rung.bought > 0 else ", buys nothing"
     return (
-        f"  {rung.name}: top-1 {rung.top1.selection:.2f} %, {lost(rung.drop.selection)} "
-        f"({verdict} {max_drop:g}){bought}; {megabytes(rung.file_bytes)} MB, {rung.seconds:.0f} s"
+        f"  {rung.name}: top-1 {rung.top1.selection:.2f} %, {lost(rung.drop.selection)}, on all images "
+        f"{lost(rung.drop.whole)} ({verdict} {max_drop:g}){bought}; "
+        f"{megabytes(rung.file_bytes)} MB, {rung.seconds:.0f} s"
     )
 
 

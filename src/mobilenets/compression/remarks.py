@@ -77,7 +77,7 @@ def _speed(rows: tuple[RuntimeRow, ...]) -> list[str]:
 
 
 def _fastest(report: QuantizationReport) -> list[str]:
-    able = [row for row in report.runtimes if row.drop.selection <= report.max_drop]
+    able = [row for row in report.runtimes if max(row.drop.selection, row.drop.whole) <= report.max_drop]
     if not able:
         return []
     row = min(able, key=lambda row: row.latency.median_ms)

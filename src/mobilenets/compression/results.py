@@ -11,9 +11,10 @@ Whoever writes another format (LiteRT) makes a `ladder.Ladder` of its own, which
 the same records.
 
 Which images decide. A ladder that picks the best of many rungs on the images it reports on flatters itself. So the
-evaluation split is cut into two stratified halves by a seed: the *selection* half decides which rung is taken, the
-*report* half is never looked at for that; `whole` is the entire split, to be compared with other tools. What is bounded
-is the drop, float minus int8 on the same images.
+evaluation split is cut into two stratified halves by a seed: the *selection* half decides what later rungs build on
+and which rung is taken; `whole` is the entire split, where the drop must be within the bound as well, since it is what
+others will measure. The *report* half so has a veto and no other say. What is bounded is the drop, float minus int8 on
+the same images.
 
 Accuracies and drops are percentages and points (0 to 100), sizes bytes, times seconds or milliseconds.
 """
@@ -62,7 +63,7 @@ class Rung:
         name: short and unique within its ladder, e.g. `accurate bias correction`.
         what: one sentence saying what is done and against which fault.
         top1: of the 8-bit file.
-        drop: points lost against float, likewise on each set of images; `drop.selection` decides.
+        drop: points lost against float, likewise on each set of images.
         bought: points of selection accuracy won over the best rung before it; 0 for the first.
         file_bytes: size of the file.
         float_layers: the layers kept in float, by name in the file.
@@ -79,6 +80,11 @@ class Rung:
     float_layers: tuple[str, ...]
     symmetric: bool
     seconds: float
+
+    @property
+    def lost(self) -> float:
+        """What is held against the drop allowed: that on the images that decide, or on all where it is greater."""
+        return max(self.drop.selection, self.drop.whole)
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,7 @@ class QuantizationReport:
     @property
     def best(self) -> Rung:
         """The chosen rung or, where there is none, the one that came nearest."""
-        return min(self.rungs, key=lambda rung: (rung.name != self.chosen, rung.drop.selection))
+        return min(self.rungs, key=lambda rung: (rung.name != self.chosen, rung.lost))
 
     def raise_if_refused(self) -> None:
         """Raise what the command line ends with where no rung was good enough.
@@ -163,5 +169,5 @@ class QuantizationReport:
         if self.refused:
             raise QuantizationError(
                 f"no 8-bit {self.network} within {self.max_drop:g} points of float: the best, {self.best.name}, lost "
-                f"{self.best.drop.selection:.2f}; kept the float file, {self.out}. Allow more with --max-drop"
+                f"{self.best.lost:.2f}; kept the float file, {self.out}. Allow more with --max-drop"
             )

@@ -27,7 +27,7 @@ from mobilenets.data.sources import ImageSource, ImageSplit, printable
 from mobilenets.data.splits import stratified_split
 from mobilenets.errors import BadImage, BadImagesError, DataError
 
-__all__ = ["Dataset", "ImageSource", "ImageSplit", "load_dataset", "natural_image_size"]
+__all__ = ["Dataset", "ImageSource", "ImageSplit", "check_classes", "load_dataset", "natural_image_size"]
 
 IMAGE_SIZES: Final = (32, 64, 96, 128, 160, 192, 224)
 """The input sizes in pixels offered when the user names none: CIFAR-10's, 64, and those the papers train at."""
@@ -94,6 +94,27 @@ def load_dataset(
     return _build(path.stem, find_layout(read_zip(path)), seed, test_fraction)
 
 
+def check_classes(
+    dataset: Dataset, data: str | Path, classes: tuple[str, ...], *, answered_by: str = "the network"
+) -> None:
+    """Refuse images of other classes than a network names: its answers would be scored against the wrong truth.
+
+    Args:
+        dataset: the images.
+        data: what the user called them.
+        classes: the network's, in the order of its outputs.
+        answered_by: what the user called the network.
+
+    Raises:
+        DataError: they differ; the message names some of both.
+    """
+    if dataset.classes != classes:
+        raise DataError(
+            f"{data} has classes {_some(dataset.classes)}; {answered_by} answers {_some(classes)}. They must be the "
+            "same, in the same order"
+        )
+
+
 def natural_image_size(dataset: Dataset) -> int:
     """Return the input size in pixels to train at when the user names none.
 
@@ -116,6 +137,10 @@ def natural_image_size(dataset: Dataset) -> int:
         raise BadImagesError(bad)
     median = float(np.median(sides))
     return max((size for size in IMAGE_SIZES if size <= median), default=IMAGE_SIZES[0])
+
+
+def _some(classes: tuple[str, ...]) -> str:
+    return f"{', '.join(classes[:5])}{', ...' * (len(classes) > 5)} ({len(classes)})"
 
 
 def _cifar10(root: Path) -> Layout:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from mobilenets.artifact.container import OPENVINO_FILES, SUFFIXES, Artifact, read_artifact, write_artifact
+from mobilenets.artifact.container import SUFFIXES, Artifact, read_artifact, read_payload, write_artifact
 from mobilenets.artifact.description import Settings
 from mobilenets.deployment.results import Way
 from mobilenets.errors import ArtifactError
@@ -44,22 +43,11 @@ def keep(way: Way, out: Path, provenance: dict[str, str]) -> Artifact:
         backend = open_backend(candidate, backend=way.backend, precision=way.precision, threads=way.threads)
         description = replace(description, golden=golden_pairs(images, backend.predict(images), way.precision))
     path = out / f"{STEM}{SUFFIXES[way.kind]}"
-    write_artifact(path, payload(candidate), description)
+    write_artifact(path, read_payload(candidate), description)
     artifact = read_artifact(path)
     artifact.description.golden.check(open_backend(artifact).predict, str(path))
     _remove_former(out, path)
     return artifact
-
-
-def payload(artifact: Artifact) -> dict[str, bytes]:
-    """The format's own files of an artifact, without its description."""
-    if artifact.description.kind == "openvino":
-        return {name: (artifact.path / name).read_bytes() for name in OPENVINO_FILES}
-    content = artifact.path.read_bytes()
-    if artifact.description.kind != "onnx":  # whose description is replaced when it is written
-        with zipfile.ZipFile(artifact.path) as trailer:
-            content = content[: min(member.header_offset for member in trailer.infolist())]
-    return {artifact.path.name: content}
 
 
 def _remove_former(out: Path, kept: Path) -> None:

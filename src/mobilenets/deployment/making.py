@@ -89,7 +89,7 @@ class Workshop:
                 best = report.best
                 reason = (
                     f"no rung is within {points(report.max_drop)}: the best, {best.name}, lost "
-                    f"{best.drop.selection:.2f} on the {report.selection_images} images that decide"
+                    f"{best.lost:.2f}"
                 )
                 return FileOutcome(name, kind, "int8", "refused", reason=reason)
             path = Path(report.out)

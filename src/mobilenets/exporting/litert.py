@@ -40,7 +40,7 @@ def to_litert(
 
     Raises:
         ExportError: the precision is unknown, or the network has a layer or a way LiteRT export can't write.
-        MissingExtraError: the extra `litert` is not installed.
+        MissingExtraError: the extra `export` is not installed.
     """
     require_litert()
     if precision not in PRECISIONS:
@@ -70,7 +70,7 @@ def to_litert(
 
 
 def require_litert() -> None:
-    """Raise MissingExtraError where the extra `litert` is not installed: before hours of work, not after."""
+    """Raise MissingExtraError where the extra `export` is not installed: before hours of work, not after."""
     missing = [name for name in ("ai_edge_litert", "flatbuffers") if find_spec(name) is None]
     if missing:
-        raise MissingExtraError(f"LiteRT export needs {' and '.join(missing)}: pip install 'mobilenets[litert]'")
+        raise MissingExtraError(f"LiteRT export needs {' and '.join(missing)}: pip install 'mobilenets[export]'")

@@ -21,10 +21,10 @@ from mobilenets.preprocessing import Preprocessing
 
 
 def require_openvino() -> None:
-    """Raise MissingExtraError where the extra `openvino` or `export` is not installed."""
+    """Raise MissingExtraError where the extra `export` is not installed."""
     require_exporter()
     if find_spec("openvino") is None:
-        raise MissingExtraError("exporting to openvino needs openvino: pip install 'mobilenets[export,openvino]'")
+        raise MissingExtraError("exporting to openvino needs openvino: pip install 'mobilenets[export]'")
 
 
 def to_openvino(model: nn.Module, preprocessing: Preprocessing, *, precision: str = "fp32") -> Exported:
@@ -38,7 +38,7 @@ def to_openvino(model: nn.Module, preprocessing: Preprocessing, *, precision: st
     Raises:
         ExportError: the network can't be written.
         MobilenetsError: there is no such precision.
-        MissingExtraError: the extra `openvino` or `export` is not installed.
+        MissingExtraError: the extra `export` is not installed.
     """
     require_openvino()
     if precision not in ("fp32", "fp16"):

@@ -33,7 +33,8 @@ def exportable(model: nn.Module, preprocessing: Preprocessing) -> nn.Sequential:
     except TraceError:
         # Its way depends on its input: such a network is exported as it is, and folded by the translator if at all.
         network = copy.deepcopy(model).eval()
-    network = network.cpu()
+    # Training leaves weights channels-last, which exporters keep by shape arithmetic around every pool.
+    network = network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for module in network.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]

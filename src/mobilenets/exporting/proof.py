@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.data.datasets import Dataset, load_dataset
+from mobilenets.data.datasets import check_classes, load_dataset
 from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.data.splits import stratified_split
 from mobilenets.errors import DataError
@@ -108,19 +108,6 @@ def split_questions(
         golden=choose_golden(prepared.labels),
         notes=(*dataset.notes, *left_out),
     )
-
-
-def check_classes(dataset: Dataset, data: str | Path, classes: tuple[str, ...]) -> None:
-    """Refuse images of other classes than a network names: its answers would be scored against the wrong truth.
-
-    Raises:
-        DataError: they differ; the message names some of both.
-    """
-    if dataset.classes != classes:
-        raise DataError(
-            f"{data} has classes {', '.join(dataset.classes[:5])}, ... ({len(dataset.classes)}); the network answers "
-            f"{', '.join(classes[:5])}, ... ({len(classes)}). They must be the same"
-        )
 
 
 def _limited(labels: NDArray[np.int64], limit: int) -> NDArray[np.int64]:

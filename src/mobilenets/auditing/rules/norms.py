@@ -23,8 +23,10 @@ def folded(case: Case) -> list[Claim]:
         if item.both and item.expected.norms and not item.found.norms and (item.found.bias or in_file)
     ]
     norms = [item for item in items if item.difference.attribute == "norms"]
-    # Attention is counted whole, its own norms among it: folded, it has fewer parameters and does the same work.
+    # Attention is counted whole: with its norms folded it has other parameters and does the same work.
     items += [item for item in case.items("attention") if item.both and _same_work(item)]
+    # A layer scale is folded like a norm, and then nothing tells that there was one.
+    items += [item for item in case.items("layer_scale") if item.both and item.expected.layer_scale]
     if not norms:
         return []
     return [
@@ -43,7 +45,7 @@ def folded(case: Case) -> list[Claim]:
 
 def _same_work(item: Item) -> bool:
     one, other = item.expected.attention, item.found.attention
-    return one is not None and other is not None and one.macs == other.macs and other.parameters < one.parameters
+    return one is not None and other is not None and one.macs == other.macs
 
 
 def norms(case: Case) -> list[Claim]:
