@@ -7,7 +7,6 @@ With `--check` nothing is written and the exit code says whether all is up to da
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -16,12 +15,12 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+from device_tables import devices_kept, devices_ladders, devices_summary, devices_ways
+from loading import RESULTS, load
 from mobilenets.report.tables import markdown_table, read_json
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = ("README.md", "docs/guide.md", "docs/auditing.md", "docs/devices.md", "docs/lab_log.md")
 BLOCK = re.compile(r"(?P<start><!-- figures: (?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 OUTPUT = re.compile(
@@ -111,108 +110,40 @@ def audit_mutants() -> str:
     )
 
 
-def devices_summary() -> str:
-    """Float and 8-bit accuracy and the file kept, one row a network."""
-    lines = [
-        "| network | float top-1 | int8 ONNX | int8 LiteRT | MB, float to int8 ONNX | kept here | one image "
-        "| PyTorch eager takes |",
-        "| :-- | --: | --: | --: | --: | :-- | --: | --: |",
-    ]
-    for data in ("imagenet", "cifar10"):
-        for name, row in load(f"devices_{data}")["networks"].items():
-            kept = next(way for way in row["ways"] if way["label"] == row["kept"])
-            sizes = {one["name"]: one["file_bytes"] / 1e6 for one in row["files"]}
-            eager = next(one["ratio"] for one in row["advantages"] if "PyTorch" in one["peer"])
-            lines.append(
-                f"| {name}, {row['data'].rpartition(' of ')[2]} | {row['float_top1']:.1f} % "
-                f"| {_quantized(row, 'onnx')} | {_quantized(row, 'litert')} "
-                f"| {sizes['float.onnx']:.1f} to {sizes['int8.onnx']:.1f} | {_way(kept)} "
-                f"| {kept['latency']['median_ms']:.2f} ms | {_times(eager)} |"
-            )
-    return "\n".join(lines) + "\n"
-
-
-def _quantized(row: Any, kind: str) -> str:
-    """Accuracy of the 8-bit file in its own runtime and the rung it was found on, or that it was refused."""
-    ladder = next(one for one in row["ladders"] if one["kind"] == kind)
-    if ladder["chosen"] is None:
-        return "refused"
-    rung = ladder["rungs"][-1]
-    return f"{rung['top1']['whole']:.1f} % ({rung['name']})"
-
-
-def _way(way: Any) -> str:
-    threads = "1 thread" if way["threads"] == 1 else f"{way['threads']} threads"
-    return f"{way['kind']} {way['stored']} in {way['backend']}, {way['precision']}, {threads}"
-
-
-def _times(ratio: Any) -> str:
-    return f"{ratio['ratio']:.1f}x ({ratio['low']:.1f}–{ratio['high']:.1f})"
-
-
-def devices_advantages() -> str:
-    """The kept file beside PyTorch eager and the runtimes run by hand."""
-    lines = ["| network | peer | time over that of the kept file (95 %) |", "| :-- | :-- | --: |"]
-    for data in ("imagenet", "cifar10"):
-        for name, row in load(f"devices_{data}")["networks"].items():
-            lines += [
-                f"| {name}, {row['data'].rpartition(' of ')[2]} | {one['peer']} | {_times(one['ratio'])} |"
-                for one in row["advantages"]
-            ]
-    return "\n".join(lines) + "\n"
-
-
-def devices_ways(data: str) -> str:
-    """Every way to run every file, the fastest first."""
-    parts = []
-    for name, row in load(f"devices_{data}")["networks"].items():
-        lines = [
-            f"{name}, {row['data']}; PyTorch: {row['float_top1']:.2f} %.\n",
-            "| file | runtime | arithmetic | threads | MB | top-1 | one image, ms (p95) | peak MiB | verdict |",
-            "| :-- | :-- | :-- | --: | --: | --: | --: | --: | :-- |",
-        ]
-        lines += [
-            f"| {way['kind']} {way['stored']} | {way['backend']} | {way['precision']} | {way['threads']} "
-            f"| {way['file_bytes'] / 1e6:.2f} | {way['top1']:.2f} | {way['latency']['median_ms']:.3g} "
-            f"({way['latency']['p95_ms']:.3g}) | {way['peak_memory_mb']:.0f} | {way['verdict']} |"
-            for way in row["ways"]
-        ]
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
-
-
-def devices_ladders() -> str:
-    """Each rung tried and the points it lost: on the images that decide, on the others, on all."""
-    lines = [
-        "| network | format | rung | lost, deciding half | other half | all | won | verdict |",
-        "| :-- | :-- | :-- | --: | --: | --: | --: | :-- |",
-    ]
-    for data in ("imagenet", "cifar10"):
-        for name, row in load(f"devices_{data}")["networks"].items():
-            for ladder in row["ladders"]:
-                for rung in ladder["rungs"]:
-                    drop = rung["drop"]
-                    lines.append(
-                        f"| {name}, {row['data'].rpartition(' of ')[2]} | {ladder['kind']} | {rung['name']} "
-                        f"| {drop['selection']:.2f} | {drop['report']:.2f} | {drop['whole']:.2f} "
-                        f"| {rung['bought']:.2f} | {'taken' if rung['name'] == ladder['chosen'] else 'not enough'} |"
-                    )
-    return "\n".join(lines) + "\n"
-
-
 def core_install() -> str:
     """Size of the core install, and how fast one picture is answered."""
     result = load("core_install")
-    return f"{json.dumps(result)}\n"
+    seconds = result["seconds"]
+    return (
+        f"`pip install .` in a new environment brings {result['size_mb']:.0f} MB ({result['with_pip_mb']:.0f} MB with "
+        f"the environment's own pip and setuptools), and `mobilenets predict` answers one 224-pixel picture by "
+        f"MobileNetV2 in {seconds['mobilenets predict']['median']:.2f} s from the shell (Python doing nothing takes "
+        f"{seconds['python -c pass']['median']:.2f} s).\n"
+    )
+
+
+def distillation() -> str:
+    """Whether a teacher helped."""
+    result = load("distillation")
+    means, difference = result["mean_top1"], result["difference"]
+    verdict = "it helps" if result["helps"] else "so small a run does not show that it helps"
+    return (
+        f"{result['regime']}. By labels alone {means['labels only']['mean']:.1f} %, with a teacher of "
+        f"{result['teacher']['top1']:.1f} % ({result['teacher']['network']}) {means['with teacher']['mean']:.1f} %: "
+        f"{difference['difference']:+.1f} points ({difference['low']:.2f} to {difference['high']:.2f}, p = "
+        f"{difference['p_value']:.3f}), {verdict}. Training and scoring take "
+        f"{result['time_ratio']:.2f} times the processor time.\n"
+    )
 
 
 FIGURES: dict[str, Callable[[], str]] = {
     "devices_summary": devices_summary,
-    "devices_advantages": devices_advantages,
+    "devices_kept": devices_kept,
     "devices_imagenet": lambda: devices_ways("imagenet"),
     "devices_cifar10": lambda: devices_ways("cifar10"),
     "devices_ladders": devices_ladders,
     "core_install": core_install,
+    "distillation": distillation,
     "cifar10": lambda: comparison("cifar10"),
     "digits": lambda: comparison("digits"),
     "training_speed": training_speed,
@@ -221,11 +152,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     "tflite_agreement": tflite_agreement,
     "audit_mutants": audit_mutants,
 }
-
-
-def load(name: str) -> Any:
-    """One result."""
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 @cache

@@ -42,3 +42,38 @@ def test_the_word_on_distillation_is_what_its_figures_say() -> None:
     assert difference["difference"] == pytest.approx(gap)
     assert difference["low"] <= gap <= difference["high"]
     assert result["helps"] == (difference["low"] > 0)
+
+
+DEVICES = [("imagenet", "mobilenet_v2")] + [
+    ("cifar10", name) for name in ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large")
+]
+
+
+@pytest.mark.parametrize(("data", "network"), DEVICES)
+def test_files_for_devices_keep_their_accuracy_and_the_fastest_of_them_is_kept(data: str, network: str) -> None:
+    row = load(f"devices_{data}")["networks"][network]
+    for ladder in row["ladders"]:
+        assert ladder["chosen"] == ladder["rungs"][-1]["name"]
+        assert ladder["rungs"][-1]["drop"]["whole"] <= row["max_drop"] == 1.0
+    assert row["holds"]
+    kept = next(way for way in row["ways"] if way["label"] == row["kept"])
+    assert kept["drop"] <= row["max_drop"]
+    for way in row["ways"]:
+        assert way["drop"] == pytest.approx(row["float_top1"] - way["top1"])
+        if way["drop"] <= row["max_drop"] and way["label"] not in row["tied"]:
+            assert way["latency"]["median_ms"] >= kept["latency"]["median_ms"]
+
+
+def test_deploying_v2_at_224_reaches_its_aims() -> None:
+    """At least 6 times as fast as PyTorch eager, and never slower than either runtime run by hand."""
+    row = load("devices_imagenet")["networks"]["mobilenet_v2"]
+    lows = {one["peer"]: one["ratio"]["low"] for one in row["advantages"]}
+    assert lows.pop("PyTorch eager") >= 6
+    assert set(lows) == {"ONNX Runtime by hand", "OpenVINO by hand"}
+    assert min(lows.values()) >= 1
+
+
+def test_the_core_install_is_small_and_answers_at_once() -> None:
+    result = load("core_install")
+    assert result["size_mb"] < 200
+    assert result["seconds"]["mobilenets predict"]["median"] < 0.6

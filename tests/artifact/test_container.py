@@ -175,6 +175,12 @@ def test_parts_of_two_exports_do_not_go_together(tmp_path):
         read_artifact(first.path)
 
 
+@pytest.mark.parametrize("name", [".", "/", ".."])
+def test_a_place_is_no_name(name):
+    with pytest.raises(ArtifactError, match=r"give a name ending in \.onnx$"):
+        check_suffix(Path(name), "onnx")
+
+
 def test_a_wrong_suffix_is_refused(tmp_path):
     artifact = written(tmp_path, "litert")
     renamed = artifact.path.rename(tmp_path / "net.pte")

@@ -94,7 +94,7 @@ def test_a_quiet_machine_gives_no_warning(make_report):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"environment": {"cores": "2", "load at start": "1.9"}}, "other programs wanted 1.9 of 2 cores"),
+        ({"environment": {"cores": "2", "load at start": "1.9"}}, "other programs kept 1.9 of 2 cores busy"),
         ({"environment": {"cores": "2", "governor": "powersave"}}, "governor powersave"),
         ({"noise": (Ratio("a (twin)", "a", 1, 1.2, 1.1, 1.3, True),)}, "one and the same file differed by 20 %"),
     ],

@@ -1,10 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from described import write_onnx
 
 from mobilenets.artifact.container import read_artifact
 from mobilenets.benchmarking.candidate import Candidate, distinct_names, label, network_words
-from mobilenets.benchmarking.candidates import Wanted, find_candidates, find_peers
+from mobilenets.benchmarking.candidates import Wanted, distinctly_labelled, find_candidates, find_peers
 from mobilenets.errors import BackendError, MobilenetsError
 from mobilenets.machine import usable_cores
 from mobilenets.runtime.backend import choices
@@ -66,6 +68,28 @@ def test_a_strangers_file_is_a_peer_by_its_suffix(tmp_path, artifact):
     (peer,) = find_peers([str(path)], [artifact], (1,))
     assert (peer.source, peer.backend, peer.label) == ("file", "litert", "theirs.tflite, LiteRT by hand, 1 thread")
     assert peer.file_bytes == 32
+
+
+def test_files_of_one_name_are_told_apart_also_from_peers(tmp_path):
+    mine = write_onnx(tmp_path / "mine" / "model.onnx")
+    theirs = tmp_path / "theirs" / "model.onnx"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"no artifact")
+    against = ["onnxruntime", str(theirs), str(mine.path), f"{theirs.parent}/./model.onnx"]
+    found = find_candidates([mine], Wanted(("onnxruntime",), threads=(1,)), against)
+    found += find_peers(against, [mine], (1,))
+    assert [one.label for one in found] == [
+        "mine/model.onnx, ONNX Runtime fp32, 1 thread",
+        "mine/model.onnx, ONNX Runtime by hand, 1 thread",
+        "theirs/model.onnx, ONNX Runtime by hand, 1 thread",
+        "mine/model.onnx, ONNX Runtime fp32, 1 thread (peer)",
+    ]
+
+
+def test_what_is_labelled_alike_all_the_same_is_numbered(artifact):
+    (one,) = find_candidates([artifact], Wanted(("onnxruntime",), threads=(1,)))
+    labels = [each.label for each in distinctly_labelled([one, one, replace(one, label="other"), one])]
+    assert labels == [one.label, f"{one.label} (2)", "other", f"{one.label} (3)"]
 
 
 def test_a_peer_that_is_none_is_refused(artifact, tmp_path):

@@ -9,7 +9,9 @@ import time
 
 import numpy as np
 import pytest
+from described import colour_logits, describe, write_onnx
 
+from mobilenets.artifact.golden import GoldenPairs
 from mobilenets.benchmarking.affinity import spread
 from mobilenets.benchmarking.candidate import Candidate
 from mobilenets.benchmarking.process import Worker
@@ -45,8 +47,9 @@ def test_answers_are_lines_of_json(onnx_file):
     requests = io.StringIO('{"batch": 1, "seconds": 0.01}\n{"batch": 3, "seconds": 0.0}\n')
     answers = io.StringIO()
     serve(candidate(onnx_file), requests, answers)
-    ready, first, second = map(json.loads, answers.getvalue().splitlines())
+    ready, checked, first, second = map(json.loads, answers.getvalue().splitlines())
     assert ready["precision"] == "fp32"
+    assert checked == {"checked": True}
     assert ready["peak_bytes"] > 20 * 2**20
     assert len(first["nanoseconds"]) > 1
     assert len(second["nanoseconds"]) == 1
@@ -69,6 +72,23 @@ def test_a_process_that_cannot_start_says_why_in_one_line(tmp_path, onnx_file):
     assert "\n" not in str(caught.value)
     with pytest.raises(BackendError, match="litert"):
         Worker(candidate(onnx_file, backend="litert"))
+
+
+def test_a_file_that_answers_wrongly_is_not_timed(tmp_path):
+    images = describe().golden.images
+    wrong = write_onnx(tmp_path / "wrong.onnx", golden=GoldenPairs(images, colour_logits(images) + 1, 1e-3))
+    with pytest.raises(
+        BackendError, match=r"wrong.onnx in onnxruntime fp32: its golden pairs no longer hold"
+    ) as caught:
+        Worker(candidate(wrong.path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_module_where_the_user_stands_is_not_taken_for_pythons_own(tmp_path, onnx_file, monkeypatch):
+    (tmp_path / "queue.py").write_text("raise RuntimeError('not this one')")
+    monkeypatch.chdir(tmp_path)
+    with Worker(candidate(onnx_file)) as worker:
+        assert worker.turn(1, 0.0)
 
 
 def test_a_process_that_dies_is_noticed(onnx_file):

@@ -10,6 +10,7 @@ from described import write_onnx
 from PIL import Image
 
 from core_install import core_only
+from mobilenets.errors import DataError
 
 QUICK = ("--backends", "onnxruntime", "--threads", "1", "--seconds", "0", "--starts", "1", "--batch-sizes", "1")
 
@@ -50,6 +51,7 @@ def test_a_peer_that_can_not_be_measured_loses_no_other_figure(call, onnx_file, 
     (tmp_path / "theirs.onnx").write_bytes(b"no model")
     done = call("benchmark", str(onnx_file), *QUICK, "--against", "theirs.onnx")
     assert done.returncode == 1, done.stderr
+    assert done.stderr.endswith("--out DIR keeps these figures as JSON and a picture\n")
     assert "fastest is model.onnx, ONNX Runtime fp32, 1 thread" in done.stdout
     assert "failed: theirs.onnx, ONNX Runtime by hand, 1 thread: " in done.stdout.replace("\n", " ")
 
@@ -59,6 +61,7 @@ def test_tables_and_picture(call, onnx_file, tmp_path):
     assert done.returncode == 0, done.stderr
     for words in ("batch 1", "Cold start", "by hand", "fastest is model.onnx, ONNX Runtime fp32, 1 thread"):
         assert words in done.stdout
+    assert "--out DIR" not in done.stderr
     assert (tmp_path / "measured" / "benchmark.png").stat().st_size > 5_000
 
 
@@ -73,6 +76,8 @@ def test_tables_and_picture(call, onnx_file, tmp_path):
         (("FILE", "--seconds", "-1"), "a benchmark needs finite seconds"),
         (("FILE", "--thread", "1"), "Unrecognized"),
         (("FILE", "--plot", "b.jpg"), "b.jpg: the picture is a PNG: give b.png"),
+        (("FILE", "--plot", "."), ".: the picture is a file: give benchmark.png"),
+        (("FILE", "--plot", ".."), "..: the picture is a file: give ../benchmark.png"),
         (("FILE", "--out", "FILE"), "model.onnx: "),
         (("FILE", "--plot", "FILE/b.png"), "model.onnx: "),
     ],
@@ -91,7 +96,9 @@ def test_data_of_other_classes_is_refused_before_measuring(call, onnx_file):
     assert "digits has other classes" in done.stderr
 
 
-def test_accuracy_is_that_of_the_file_on_the_test_images(call, onnx_file, tmp_path):
+@pytest.fixture
+def colours(tmp_path):
+    """A file of three classes, and beside it `photos` of them."""
     classes = tmp_path / "classes.onnx"
     write_onnx(classes, classes=("blue", "green", "red"))
     for name, colour in (("red", (250, 9, 9)), ("green", (9, 250, 9)), ("blue", (9, 9, 250))):
@@ -100,9 +107,69 @@ def test_accuracy_is_that_of_the_file_on_the_test_images(call, onnx_file, tmp_pa
             Image.new("RGB", (8, 8), tuple(value - number for value in colour)).save(
                 tmp_path / "photos" / name / f"{number}.png"
             )
-    done = call("benchmark", str(classes), *QUICK, "--data", "photos", "--json")
+    return classes
+
+
+def never(*arguments, **options):
+    raise AssertionError("measured")
+
+
+def test_accuracy_is_that_of_the_file_on_the_test_images(call, colours):
+    done = call("benchmark", str(colours), *QUICK, "--data", "photos", "--json")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["rows"]
     # The file's first answer is the strength of red, which here stands for blue: only green is right.
     assert row["top1"] == pytest.approx(100 / 3)
     assert row["top1_basis"].endswith(" test images of photos")
+
+
+def test_images_that_can_not_be_read_are_told_before_measuring(call, colours, tmp_path, monkeypatch):
+    for path in (tmp_path / "photos" / "red").iterdir():
+        if path.name != "0.png":
+            path.write_bytes(path.read_bytes()[:20])
+    with monkeypatch.context() as patch:
+        patch.setattr("mobilenets.benchmarking.benchmark.benchmark", never)
+        done = call("benchmark", str(colours), *QUICK, "--data", "photos")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "leave them out with --skip-bad" in done.stderr
+
+
+def test_unreadable_images_are_left_out_on_request(call, colours, tmp_path):
+    (tmp_path / "photos").rename(tmp_path / "test")
+    (tmp_path / "split" / "train").mkdir(parents=True)
+    for name in ("red", "green", "blue"):
+        (tmp_path / "split" / "train" / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / "split" / "train" / name / "0.png")
+    (tmp_path / "test").rename(tmp_path / "split" / "test")
+    (tmp_path / "split" / "test" / "red" / "3.png").write_bytes(b"no picture")
+    done = call("benchmark", str(colours), *QUICK, "--data", "split", "--skip-bad", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"][0]["top1_basis"] == "29 test images of split"
+    assert "left out: " in done.stderr
+    assert "3.png" in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["scipy.special", "sklearn.metrics"])
+def test_what_scoring_needs_is_told_before_measuring(call, colours, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    for name in ("evaluate", "metrics"):
+        monkeypatch.delitem(sys.modules, f"mobilenets.evaluation.{name}", raising=False)
+    monkeypatch.setattr("mobilenets.benchmarking.benchmark.benchmark", never)
+    done = call("benchmark", str(colours), *QUICK, "--data", "photos")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "mobilenets: scoring needs scikit-learn and scipy: pip install scikit-learn scipy\n"
+
+
+def test_a_scoring_that_fails_loses_no_figure(call, colours, tmp_path, monkeypatch):
+    def fails(*arguments, **options):
+        kept = json.loads((tmp_path / "measured" / "benchmark.json").read_text())
+        assert kept["rows"][0]["measurements"]
+        raise DataError("the images are gone")
+
+    monkeypatch.setattr("mobilenets.evaluation.evaluate.evaluate", fails)
+    done = call("benchmark", str(colours), *QUICK, "--data", "photos", "--out", "measured", "--json")
+    assert done.returncode == 1, done.stderr
+    report = json.loads(done.stdout)
+    assert len(report["rows"]) == 1
+    assert [one["reason"] for one in report["failures"]] == ["not scored: the images are gone"]
+    assert json.loads((tmp_path / "measured" / "benchmark.json").read_text()) == report

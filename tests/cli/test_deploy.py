@@ -12,6 +12,8 @@ import torch
 
 from mobilenets.artifact.container import read_artifact
 from mobilenets.cli.deploy import main
+from mobilenets.data.datasets import load_dataset
+from mobilenets.deployment.deploy import _call
 from mobilenets.errors import MobilenetsError
 from mobilenets.training.train import train
 
@@ -69,3 +71,9 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(MobilenetsError, match="give a folder"):
         main(["no-such-run", "--data", "digits", "--out", str(tmp_path / "out")])
+
+
+def test_the_call_names_data_in_memory() -> None:
+    words = "mobilenets.deploy('runs/digits', 'digits', 'out', max_drop=1)"
+    assert _call("runs/digits", load_dataset("digits"), "out", 1.0) == words
+    assert _call("runs/digits", "digits", "out", 1.0) == words

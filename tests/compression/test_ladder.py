@@ -65,6 +65,12 @@ def test_exactly_the_drop_is_within_it() -> None:
     assert climb(ladder("a"), judge({"a": 9}), FLOAT, max_drop=1.0).chosen is not None
 
 
+def test_an_error_of_rounding_does_not_decide() -> None:
+    reference, scored = Top1(90.3, 90.3, 90.3), Top1(89.3 - 1e-13, 89.3, 89.3)
+    assert reference.selection - scored.selection > 1.0
+    assert climb(ladder("a"), lambda built: scored, reference, max_drop=1.0).chosen is not None
+
+
 def test_the_drop_must_be_within_on_the_deciding_half_and_on_all() -> None:
     def scored(selection: float, whole: float):  # type: ignore[no-untyped-def]
         return lambda built: Top1(selection, report=2 * whole - selection, whole=whole)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ pytest.importorskip("ai_edge_quantizer", reason="the extra litert is not install
 from litert_files import answers, decoded, expected, google, lively, noise, photographs
 
 from mobilenets import create_from_weights
-from mobilenets.compression.litert_int8 import Int8Settings, quantized, to_litert_int8
+from mobilenets.compression.litert_int8 import Int8Settings, quantized
 from mobilenets.compression.litert_statistics import (
     collect_statistics,
     extreme_ranges,
@@ -34,9 +35,13 @@ def float_file() -> bytes:
     return to_litert(lively("mobilenet_v3_small"), PREPROCESSING, for_int8=True).payload[FILE]
 
 
+def int8(file: bytes, images: NDArray[np.uint8], **settings: Any) -> bytes:
+    return quantized(file, extreme_ranges(collect_statistics(file, [images])), Int8Settings(**settings))
+
+
 @pytest.fixture(scope="module")
 def int8_file(float_file: bytes) -> bytes:
-    return to_litert_int8(float_file, [IMAGES])
+    return int8(float_file, IMAGES)
 
 
 def correlation(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
@@ -54,17 +59,11 @@ def test_everything_but_the_boundaries_is_int8(int8_file: bytes, tmp_path: Path)
     assert Counter(computed) == {"INT8": len(computed) - 3, "FLOAT32": 3}  # cast, centred, logits
 
 
-def test_weights_have_a_scale_for_each_channel_or_one_if_asked(
-    float_file: bytes, int8_file: bytes, tmp_path: Path
-) -> None:
-    def scales(file: bytes) -> dict[str, int]:
-        tensors = decoded(file, tmp_path).tensors
-        return {each.name: len(each.quantization.scales) for each in tensors if each.name.endswith("/weight")}
-
-    by_channel, by_tensor = scales(int8_file), scales(to_litert_int8(float_file, [IMAGES], per_channel=False))
-    assert by_channel["stem.conv/weight"] == 8
-    assert min(by_channel.values()) > 1
-    assert set(by_tensor.values()) == {1}
+def test_weights_have_a_scale_for_each_channel(int8_file: bytes, tmp_path: Path) -> None:
+    tensors = decoded(int8_file, tmp_path).tensors
+    scales = {each.name: len(each.quantization.scales) for each in tensors if each.name.endswith("/weight")}
+    assert scales["stem.conv/weight"] == 8
+    assert min(scales.values()) > 1
 
 
 def test_the_answers_stay_near(float_file: bytes, int8_file: bytes) -> None:
@@ -79,17 +78,10 @@ def test_any_number_of_images_gives_the_same_answers(int8_file: bytes) -> None:
 
 def test_layers_kept_in_float_are(float_file: bytes, tmp_path: Path) -> None:
     kept = ("blocks.1.expand.conv", "logits")
-    read = decoded(to_litert_int8(float_file, [IMAGES], keep_float=kept), tmp_path)
+    read = decoded(int8(float_file, IMAGES, keep_float=kept), tmp_path)
     types = {tensor.name: tensor.dtype for tensor in read.tensors}
     assert (types["blocks.1.expand.conv/weight"], types["classifier/weight"]) == ("FLOAT32", "FLOAT32")
     assert types["blocks.1.project.conv/weight"] == "INT8"
-
-
-def test_sixteen_bits_between_the_layers_are_nearer(float_file: bytes, int8_file: bytes) -> None:
-    logits = answers(float_file, IMAGES[:2])
-    fine = answers(to_litert_int8(float_file, [IMAGES], activation_bits=16), IMAGES[:2])
-    coarse = answers(int8_file, IMAGES[:2])
-    assert np.abs(fine - logits).mean() < np.abs(coarse - logits).mean()
 
 
 def test_statistics_are_those_of_the_network(float_file: bytes) -> None:
@@ -124,16 +116,9 @@ def test_ways_to_scale_weights(float_file: bytes, weights: str) -> None:
     assert correlation(answers(file, IMAGES), answers(float_file, IMAGES)) > 0.97
 
 
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"keep_float": ("nothing",)}, "no operator nothing"),
-        ({"activation_bits": 7}, "8 or 16 bits, not 7"),
-    ],
-)
-def test_bad_settings_are_refused(float_file: bytes, options: dict[str, object], named: str) -> None:
-    with pytest.raises(QuantizationError, match=named):
-        to_litert_int8(float_file, [IMAGES[:1]], **options)
+def test_a_layer_that_is_not_there_is_refused(float_file: bytes) -> None:
+    with pytest.raises(QuantizationError, match="no operator nothing"):
+        int8(float_file, IMAGES[:1], keep_float=("nothing",))
 
 
 def test_an_unknown_way_for_weights_is_refused(float_file: bytes) -> None:
@@ -143,7 +128,7 @@ def test_an_unknown_way_for_weights_is_refused(float_file: bytes) -> None:
 
 def test_no_images_is_an_error(float_file: bytes) -> None:
     with pytest.raises(DataError, match="at least one"):
-        to_litert_int8(float_file, [])
+        collect_statistics(float_file, [])
 
 
 def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch, float_file: bytes) -> None:
@@ -152,7 +137,7 @@ def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch, float_
         lambda name: None if name == "ai_edge_quantizer" else find_spec(name),
     )
     with pytest.raises(MissingExtraError, match=r"ai_edge_quantizer: pip install 'mobilenets\[export\]'"):
-        to_litert_int8(float_file, [IMAGES])
+        quantized(float_file, {}, Int8Settings())
 
 
 def test_googles_v1_in_int8_still_names_photographs() -> None:
@@ -161,7 +146,7 @@ def test_googles_v1_in_int8_still_names_photographs() -> None:
     preprocessing = Preprocessing(128)
     images = photographs("imagenet-samples.zip", preprocessing, 48)
     logits = expected(model.eval(), preprocessing, images[24:])
-    file = to_litert_int8(to_litert(model, preprocessing, for_int8=True).payload[FILE], [images[:24]])
+    file = int8(to_litert(model, preprocessing, for_int8=True).payload[FILE], images[:24])
     actual = answers(file, images[24:])
     assert (actual.argmax(1) == logits.argmax(1)).mean() >= 0.7
     assert correlation(actual, logits) > 0.98

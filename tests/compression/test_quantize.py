@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +16,10 @@ from rich.console import Console
 from mobilenets.artifact.container import read_artifact
 from mobilenets.compression.nncf_ptq import PtqSettings
 from mobilenets.compression.onnx_ladder import OnnxLadder
-from mobilenets.compression.quantize import quantize
+from mobilenets.compression.quantize import _without_earlier, quantize
 from mobilenets.compression.quantize_text import conclusion, lost, quantization_record, rung_table, runtime_table
 from mobilenets.compression.results import QuantizationReport
+from mobilenets.data.datasets import load_dataset
 from mobilenets.errors import ArtifactError, DataError, MissingExtraError, MobilenetsError, QuantizationError, RunError
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.runtime.backend import open_backend
@@ -117,19 +119,31 @@ def test_the_text_shows_every_rung_and_runtime(rescued: QuantizationReport) -> N
     assert json.loads(json.dumps(quantization_record(rescued)))["refused"] is False
 
 
-def test_no_rung_is_good_enough(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_rung_is_good_enough(
+    kept: tuple[QuantizationReport, Watching], run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mobilenets.compression import onnx_ladder
 
     monkeypatch.setattr(onnx_ladder, "PTQ_STEPS", onnx_ladder.PTQ_STEPS[:1])
     monkeypatch.setattr(onnx_ladder, "float_layer_steps", lambda ranked: iter(()))
     monkeypatch.setattr("mobilenets.compression.judging.Judge.top1", _worse_each_time())
     out = tmp_path / "digits.onnx"
+    shutil.copy(kept[0].out, out)  # of an earlier, looser call
     report = quantize(run_folder, "digits", out, max_drop=0.5, finetune=False, max_images=60, **FEW)
     assert report.refused
     assert not out.exists()
+    assert any(remark.startswith(f"removed {out}, which an earlier call had written") for remark in report.remarks)
     assert read_artifact(tmp_path / "digits-float32.onnx").description.precision == "fp32"
     with pytest.raises(QuantizationError, match=r"within 0.5 points of float: the best, plain, lost 10\.00; kept"):
         report.raise_if_refused()
+
+
+def test_a_file_of_others_is_left_where_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "mine.onnx"
+    assert _without_earlier(out) == ()
+    out.write_bytes(b"not ours")
+    assert _without_earlier(out) == ()
+    assert out.read_bytes() == b"not ours"
 
 
 def _worse_each_time():  # type: ignore[no-untyped-def]
@@ -190,6 +204,9 @@ def test_places_and_formats_are_checked_first(tmp_path: Path) -> None:
         quantize("nowhere", "digits", tmp_path / "a.onnx", to="openvino")
     with pytest.raises(ArtifactError, match=r"litert files end in .tflite"):
         quantize("nowhere", "digits", tmp_path / "a.onnx", to="litert")
+    for option in ({"tensorrt": True}, {"runtime": "openvino"}):
+        with pytest.raises(MobilenetsError, match=r"--tensorrt and --runtime are for \.onnx files, not a\.tflite"):
+            quantize("nowhere", "digits", tmp_path / "a.tflite", **option)  # type: ignore[arg-type]
     with pytest.raises(MobilenetsError, match="onnxruntime or openvino, not tvm"):
         quantize("nowhere", "digits", tmp_path / "a.onnx", runtime="tvm")
     (tmp_path / "folder.onnx").mkdir()
@@ -208,6 +225,8 @@ def test_images_of_other_classes_are_refused(run_folder: Path, tmp_path: Path) -
             Image.new("RGB", (16, 16), (60 * number, 0, 0)).save(tmp_path / "pets" / name / f"{number}.png")
     with pytest.raises(DataError, match=r"has classes cat, dog \(2\); the network answers 0, 1"):
         quantize(run_folder, tmp_path / "pets", tmp_path / "a.onnx")
+    with pytest.raises(DataError, match=r"^pets has classes cat, dog \(2\)"):
+        quantize(run_folder, load_dataset(tmp_path / "pets"), tmp_path / "a.onnx")
 
 
 def test_without_nncf_the_extra_is_named(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

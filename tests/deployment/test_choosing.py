@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mobilenets.compression.results import within
 from mobilenets.deployment.choosing import TIE, choose
-from mobilenets.deployment.results import Way, within
+from mobilenets.deployment.results import Way
 
 MakeWay = Callable[..., Way]
 

@@ -142,6 +142,9 @@ def test_places_that_can_not_be_written(tmp_path: Path) -> None:
         check_place(tmp_path / "file" / "model.onnx", folder=False)
     with pytest.raises(RunError, match="holds other files"):
         check_place(tmp_path, folder=True)
+    for nameless in (".", "/", ".."):
+        with pytest.raises(RunError, match="is no name"):
+            check_place(Path(nameless), folder=True)
     check_place(tmp_path / "new" / "deep" / "model.onnx", folder=False)
     (tmp_path / "empty").mkdir()
     check_place(tmp_path / "empty", folder=True)

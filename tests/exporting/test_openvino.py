@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,6 +45,26 @@ def test_half_the_bytes_and_openvinos_own_tool_runs_it(
     done = subprocess.run([*tool, *arguments], capture_output=True, text=True, cwd=tmp_path, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Throughput:" in done.stdout
+
+
+def test_nothing_is_reported_to_google(tmp_path: Path) -> None:
+    """Merely importing OpenVINO does so otherwise, and leaves its user's number in ~/intel."""
+    program = (
+        "import sys\nfrom torch import nn\n"
+        "from mobilenets.exporting.openvino import to_openvino\n"
+        "from mobilenets.preprocessing import Preprocessing\n"
+        "model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()\n"
+        "to_openvino(model, Preprocessing(image_size=8))\n"
+        "assert 'openvino' in sys.modules\n"
+        "assert not sys.modules['openvino_telemetry']\n"
+    )
+    # Its telemetry is off by itself where it sees a continuous integration.
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    environment |= {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "intel").exists()
 
 
 def test_no_other_precision(tiny: nn.Module) -> None:

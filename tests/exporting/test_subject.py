@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,3 +79,13 @@ def test_a_network_in_memory_is_taken_as_it_is() -> None:
     assert subject.model is model
     assert np.array_equal(subject.classes, ("a", "b"))
     assert subject.provenance == {"seed": "1"}
+    with pytest.raises(RunError, match="are for a weight file"):
+        load_subject(saved, image_size=32)
+
+
+@pytest.mark.parametrize("asked", [{"width_mult": 0.5}, {"image_size": 128}])
+def test_a_run_folder_says_its_own_width_and_size(run: Path, asked: dict[str, Any]) -> None:
+    with pytest.raises(
+        RunError, match="--width-mult and --image-size are for a weight file; a run folder says its own"
+    ):
+        load_subject(run, **asked)

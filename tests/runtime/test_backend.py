@@ -1,5 +1,6 @@
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,59 @@ def test_a_runtime_that_is_not_installed_names_its_extra(tmp_path, monkeypatch, 
 def test_an_8_bit_file_is_computed_in_8_bits_everywhere(tmp_path):
     artifact = write_onnx(tmp_path / "net.onnx", precision="int8")
     assert {choice.precision for choice in choices(artifact)} == {"int8"}
+
+
+def test_weights_stored_in_fp16_are_computed_in_fp32(tmp_path):
+    artifact = write_onnx(tmp_path / "net.onnx", precision="fp16")
+    assert choices(artifact)[0] == Choice("onnxruntime", "fp32")
+    assert open_backend(artifact, backend="onnxruntime").precision == "fp32"
+    litert = write_artifact(tmp_path / "net.tflite", {"file": b"x"}, describe("litert", precision="fp16"))
+    assert {choice.precision for choice in choices(litert)} <= {"fp32"}
+
+
+def test_openvino_computes_weights_stored_in_fp16_in_fp16_where_it_can(tmp_path):
+    pytest.importorskip("openvino")
+    from mobilenets.runtime.openvino_backend import float_precisions
+
+    opened = open_backend(write_onnx(tmp_path / "net.onnx", precision="fp16"), backend="openvino")
+    assert opened.precision == ("fp16" if "fp16" in float_precisions() else "fp32")
+
+
+class Full:
+    """A runtime whose memory is full."""
+
+    def __init__(self, inputs=()):
+        self.inputs = inputs
+
+    def get_inputs(self):
+        return self.inputs
+
+    def run(self, *_):
+        raise RuntimeError("bad allocation\nmore of it")
+
+    def infer(self, *_, **__):
+        raise RuntimeError("Exception from src/somewhere\nbad allocation")
+
+
+def test_a_batch_too_large_for_onnx_runtime(artifact):
+    backend = open_backend(artifact, threads=1)
+    full = replace(backend, session=Full(backend.session.get_inputs()))
+    with pytest.raises(
+        BackendError,
+        match=r"net.onnx: ONNX Runtime can't answer 5 images at once: bad allocation; try a smaller batch$",
+    ):
+        full.predict(IMAGES)
+    with pytest.raises(BackendError, match=r"can't answer an image: bad allocation$"):
+        full.predict(IMAGES[:1])
+
+
+def test_a_batch_too_large_for_openvino(artifact):
+    pytest.importorskip("openvino")
+    full = replace(open_backend(artifact, backend="openvino", threads=1), requests={5: Full()})
+    with pytest.raises(
+        BackendError, match=r"net.onnx: OpenVINO can't answer 5 images at once: bad allocation; try a smaller batch$"
+    ):
+        full.predict(IMAGES)
 
 
 def test_the_files_own_settings_are_followed_where_nothing_else_is_asked(tmp_path):

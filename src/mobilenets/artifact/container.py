@@ -133,12 +133,14 @@ def check_suffix(path: Path, kind: str) -> None:
     """Refuse a name whose suffix promises another format.
 
     Raises:
-        ArtifactError: it does; the message says which suffix the format has.
+        ArtifactError: it does, or there is no name; the message says which suffix the format has.
     """
     wanted = SUFFIXES[kind]
     if kind == "openvino":
         if path.suffix.lower() in (*filter(None, SUFFIXES.values()), ".xml", ".bin"):
             raise ArtifactError(f"{path}: OpenVINO's artifact is a folder: give a name without {path.suffix}")
+    elif path.name in ("", ".."):
+        raise ArtifactError(f"{path}: {kind} is one file: give a name ending in {wanted}")
     elif path.suffix.lower() != wanted:
         raise ArtifactError(f"{path}: {kind} files end in {wanted}: give {path.with_suffix(wanted).name}")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.benchmarking.candidate import Candidate
-from mobilenets.benchmarking.candidates import Wanted, find_candidates, find_peers
+from mobilenets.benchmarking.candidates import Wanted, distinctly_labelled, find_candidates, find_peers
 from mobilenets.benchmarking.caveats import find_warnings
 from mobilenets.benchmarking.environment import environment
 from mobilenets.benchmarking.noise import ratios, relative_difference
@@ -94,7 +94,9 @@ def benchmark(
         raise MobilenetsError("there is nothing to measure: name at least one artifact")
     opened = [read_artifact(path) for path in dict.fromkeys(map(Path, artifacts))]
     wanted = Wanted(tuple(backends), tuple(precisions), tuple(threads))
-    candidates = find_candidates(opened, wanted) + find_peers(against, opened, wanted.thread_counts)
+    candidates = distinctly_labelled(
+        find_candidates(opened, wanted, against) + find_peers(against, opened, wanted.thread_counts)
+    )
     created = datetime.now().astimezone().isoformat(timespec="seconds")
     about = environment()  # first: the load is to be that of others
     tell: Progress = progress or (lambda what, done, total: None)
@@ -172,9 +174,15 @@ def _known_accuracies(report: BenchmarkReport, artifacts: Sequence[Artifact]) ->
         said = artifact.description.provenance
         if "top1" in said:
             accuracy = Accuracy(float(said["top1"]), said.get("top1 basis", ""))
-            known[str(artifact.path), artifact.description.precision] = accuracy
+            known[str(artifact.path), _arithmetic(artifact)] = accuracy
     own = (row for row in report.rows if row.source == "artifact")
     return {row.label: known[key] for row in own if (key := (row.path, row.precision)) in known}
+
+
+def _arithmetic(artifact: Artifact) -> str:
+    """What its own runtime computes it in; weights stored as fp16 are widened when they are loaded."""
+    stored = artifact.description.precision
+    return "fp32" if stored == "fp16" else stored
 
 
 def _row(candidate: Candidate, start: Started, measurements: tuple[Measurement, ...]) -> BenchmarkRow:

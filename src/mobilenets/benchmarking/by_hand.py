@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.errors import BackendError, MissingExtraError, first_line
+from mobilenets.runtime.discretion import load_openvino
 
 Call = Callable[[], object]
 
@@ -27,10 +28,17 @@ _QUANTIZED = (b"DequantizeLinear", b"FakeQuantize")  # operators of 8-bit ONNX a
 
 @dataclass(frozen=True)
 class Opened:
-    """A file ready to be asked, and the arithmetic its runtime chose."""
+    """A file ready to be asked.
+
+    Attributes:
+        prepare: gives the call that answers so many images.
+        precision: the arithmetic its runtime chose.
+        check: makes sure that the answers are right, where that is known; raises a `MobilenetsError` otherwise.
+    """
 
     prepare: Callable[[int], Call]
     precision: str
+    check: Call = lambda: None
 
 
 def open_by_hand(path: Path, backend: str, threads: int | None) -> Opened:
@@ -80,8 +88,7 @@ _ONNX_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(flo
 
 
 def _open_openvino(path: Path, threads: int | None) -> Opened:
-    import openvino
-
+    openvino = load_openvino()
     core = openvino.Core()
     model = core.read_model(path)
     (given,) = _only_input(model.inputs, path)

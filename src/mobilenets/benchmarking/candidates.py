@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,8 +45,10 @@ class Wanted:
         return tuple(dict.fromkeys(self.threads or (1, usable_cores())))
 
 
-def find_candidates(artifacts: Sequence[Artifact], wanted: Wanted) -> tuple[Candidate, ...]:
-    """List every way to run the artifacts that is wanted and installed.
+def find_candidates(
+    artifacts: Sequence[Artifact], wanted: Wanted, against: Sequence[str] = ()
+) -> tuple[Candidate, ...]:
+    """List every way to run the artifacts that is wanted and installed; named apart from peers' files too.
 
     Raises:
         BackendError: a backend or precision that none of the artifacts runs in; the message lists those there are.
@@ -54,9 +56,10 @@ def find_candidates(artifacts: Sequence[Artifact], wanted: Wanted) -> tuple[Cand
     """
     _require_backends(artifacts, wanted.backends)
     found = []
-    names = distinct_names([artifact.path for artifact in artifacts])
+    names = _names(artifacts, against)
     offered: set[str] = set()
-    for name, artifact in zip(names, artifacts, strict=True):
+    for artifact in artifacts:
+        name = names[artifact.path]
         able = [one for one in choices(artifact) if not wanted.backends or one.backend in wanted.backends]
         offered |= {one.precision for one in able}
         chosen = [one for one in able if not wanted.precisions or one.precision in wanted.precisions]
@@ -71,7 +74,7 @@ def find_candidates(artifacts: Sequence[Artifact], wanted: Wanted) -> tuple[Cand
 
 
 def find_peers(
-    against: Iterable[str], artifacts: Sequence[Artifact], thread_counts: Sequence[int]
+    against: Sequence[str], artifacts: Sequence[Artifact], thread_counts: Sequence[int]
 ) -> tuple[Candidate, ...]:
     """List what the artifacts are compared against.
 
@@ -86,14 +89,34 @@ def find_peers(
         MissingExtraError: the peer's runtime is not installed.
     """
     makers: list[Callable[[int], Candidate]] = []
-    for name in dict.fromkeys(against):
-        if name == "pytorch":
+    names = _names(artifacts, against)
+    for peer in dict.fromkeys(name if name in PEERS else Path(name) for name in against):
+        if isinstance(peer, Path):
+            makers.append(_peer_file(peer, names[peer]))
+        elif peer == "pytorch":
             makers += _pytorch_peers(artifacts)
-        elif name in PEERS:
-            makers += _peers_by_hand(name, artifacts)
         else:
-            makers.append(_peer_file(Path(name)))
+            makers += _peers_by_hand(peer, artifacts, names)
     return tuple(make(threads) for make in makers for threads in thread_counts)
+
+
+def distinctly_labelled(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """Number those whose label another has already: rows, ratios and processes are found by it."""
+    found: dict[str, Candidate] = {}
+    for one in candidates:
+        name, number = one.label, 1
+        while name in found:
+            number += 1
+            name = f"{one.label} ({number})"
+        found[name] = replace(one, label=name)
+    return tuple(found.values())
+
+
+def _names(artifacts: Sequence[Artifact], against: Sequence[str]) -> dict[Path, str]:
+    """A name of its own for every file, the artifacts' and the peers'."""
+    peers = (Path(name) for name in against if name not in PEERS)
+    paths = list(dict.fromkeys([*(artifact.path for artifact in artifacts), *peers]))
+    return dict(zip(paths, distinct_names(paths), strict=True))
 
 
 def _candidate(artifact: Artifact, name: str, choice: Choice, threads: int, *, peer: bool = False) -> Candidate:
@@ -131,21 +154,22 @@ def _pytorch_peers(artifacts: Sequence[Artifact]) -> list[Callable[[int], Candid
     return [maker(arguments, artifact) for arguments, artifact in networks.items()]
 
 
-def _peers_by_hand(backend: str, artifacts: Sequence[Artifact]) -> list[Callable[[int], Candidate]]:
+def _peers_by_hand(
+    backend: str, artifacts: Sequence[Artifact], names: Mapping[Path, str]
+) -> list[Callable[[int], Candidate]]:
     kinds = {"onnxruntime": ("onnx",), "openvino": ("onnx", "openvino")}[backend]
     able = [artifact for artifact in artifacts if artifact.description.kind in kinds]
     if not able:
         raise BackendError(
             f"--against {backend} needs an artifact it reads ({' or '.join(kinds)}) among those measured"
         )
-    names = distinct_names([artifact.path for artifact in able])
     return [
-        _by_hand(artifact.model_path, name, backend, network_words(artifact.description.network))
-        for name, artifact in zip(names, able, strict=True)
+        _by_hand(artifact.model_path, names[artifact.path], backend, network_words(artifact.description.network))
+        for artifact in able
     ]
 
 
-def _peer_file(path: Path) -> Callable[[int], Candidate]:
+def _peer_file(path: Path, name: str) -> Callable[[int], Candidate]:
     try:
         artifact = read_artifact(path)
     except ArtifactError as error:
@@ -155,12 +179,12 @@ def _peer_file(path: Path) -> Callable[[int], Candidate]:
                 f"--against {path}: a peer is {', '.join(PEERS)}, an artifact, or a file of the kinds "
                 f"{', '.join(RUNTIME_OF_SUFFIX)} ({error})"
             ) from error
-        return _by_hand(path, path.name, backend, "")
+        return _by_hand(path, name, backend, "")
     able = choices(artifact)
     if not able:
         open_backend(artifact)  # says which extra is missing
         raise BackendError(f"--against {path}: nothing installed here runs it")
-    return lambda threads: _candidate(artifact, path.name, able[0], threads, peer=True)
+    return lambda threads: _candidate(artifact, name, able[0], threads, peer=True)
 
 
 def _by_hand(path: Path, name: str, backend: str, network: str) -> Callable[[int], Candidate]:

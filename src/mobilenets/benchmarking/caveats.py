@@ -23,8 +23,10 @@ def find_warnings(report: BenchmarkReport) -> tuple[str, ...]:
 def _machine(report: BenchmarkReport) -> Iterator[str]:
     cores = int(report.environment.get("cores", usable_cores()))
     load = float(report.environment.get("load at start", 0.0))
-    if load > 0.5 * cores:
-        yield f"other programs wanted {load:.1f} of {cores} cores when this began: times are too long, ratios doubtful"
+    if load > 0.25 * cores:
+        yield (
+            f"other programs kept {load:.1f} of {cores} cores busy when this began: times are too long, ratios doubtful"
+        )
     governor = report.environment.get("governor", "")
     if governor in _SLOW_GOVERNORS:
         yield f"the processor's clock follows the governor {governor}: 'performance' gives steadier times"

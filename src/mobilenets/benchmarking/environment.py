@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -27,6 +28,7 @@ UNITS = (
     "bf16",
 )
 _CPUINFO = Path("/proc/cpuinfo")
+_STAT = Path("/proc/stat")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _GIB = 1024**3
 
@@ -40,7 +42,7 @@ def environment() -> dict[str, str]:
         "cores": str(usable_cores()),
         "memory": "" if (memory := physical_memory()) is None else f"{memory / _GIB:.1f} GiB",
         "governor": _text(_GOVERNOR).strip(),
-        "load at start": "" if (load := load_average()) is None else f"{load:.2f}",
+        "load at start": "" if (load := busy_cores()) is None else f"{load:.2f}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         **{package: _version(package) for package in PACKAGES},
@@ -59,12 +61,27 @@ def processor() -> tuple[str, tuple[str, ...]]:
     return name, tuple(unit for unit in UNITS if unit in flags)
 
 
-def load_average() -> float | None:
-    """Programs that wanted a core during the last minute, on average; None where the system does not tell."""
-    try:
-        return os.getloadavg()[0]
-    except (AttributeError, OSError):  # Windows has none
+def busy_cores(seconds: float = 0.5) -> float | None:
+    """Cores other programs keep busy while this one waits so long; None where the system does not tell.
+
+    Not the load average: for minutes it counts what this very program did before, such as training or quantizing.
+    """
+    before = _processor_times()
+    time.sleep(seconds)
+    after = _processor_times()
+    if before is None or after is None or after[1] <= before[1]:
         return None
+    return (os.cpu_count() or 1) * (after[0] - before[0]) / (after[1] - before[1])
+
+
+def _processor_times() -> tuple[int, int] | None:
+    """Ticks all cores were busy since the system started, and all ticks (Linux, proc(5): /proc/stat)."""
+    line = _text(_STAT).partition("\n")[0].split()
+    if len(line) < 6 or line[0] != "cpu":
+        return None
+    ticks = [int(field) for field in line[1:9]]  # what follows, time of guests, is in the first two already
+    idle = ticks[3] + ticks[4]
+    return sum(ticks) - idle, sum(ticks)
 
 
 def _version(package: str) -> str:

@@ -30,7 +30,8 @@ class Worker:
         precision: the arithmetic it computes in.
 
     Raises:
-        BackendError: it did not start, with its own last line; the label of the candidate is not repeated in it.
+        BackendError: it did not start or answers wrongly, with its own last line; the label of the candidate is not
+            repeated in it.
     """
 
     def __init__(self, candidate: Candidate, *, timeout: float = TIMEOUT_SECONDS) -> None:
@@ -42,7 +43,8 @@ class Worker:
         )
         start = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", WORKER, candidate.to_json()],
+            # -P: a queue.py where the user happens to be must not stand in for Python's own.
+            [sys.executable, "-P", "-m", WORKER, candidate.to_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
@@ -50,10 +52,11 @@ class Worker:
         )
         try:
             ready = self._answer()
+            self.cold_start_ms = (time.perf_counter() - start) * 1e3
+            self._answer()  # that its golden pairs hold
         except BaseException:  # Ctrl-C too: no process may be left behind
             self.close()
             raise
-        self.cold_start_ms = (time.perf_counter() - start) * 1e3
         self.peak_memory_mb = float(ready["peak_bytes"]) / _MIB
         self.precision = str(ready["precision"])
 

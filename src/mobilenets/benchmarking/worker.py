@@ -12,7 +12,8 @@ against the ghost of the one before. So a turn is
 
 Nothing else than a process can be limited to as many cores as it has threads, either, or tell its own peak memory.
 
-Protocol: after its first answer the process prints `{"peak_bytes": ..., "precision": ...}`. Then for every line
+Protocol: after its first answer the process prints `{"peak_bytes": ..., "precision": ...}`. Then it asks an artifact
+its golden pairs, since times of wrong answers are worth nothing, and prints `{"checked": true}`. Then for every line
 `{"batch": B, "seconds": S}` it prints `{"nanoseconds": [...]}`. It ends when its input does. What goes wrong ends it
 with one line on its standard error.
 """
@@ -82,7 +83,12 @@ def _open_artifact(candidate: Candidate) -> Opened:
         opened = first if batch == 1 else backend()
         return partial(opened.predict, np.resize(golden, (batch, *golden.shape[1:])))
 
-    return Opened(prepare, first.precision)
+    def check() -> float:
+        from mobilenets.runtime.classifier import check_golden  # here: the cold start needs none of it
+
+        return check_golden(artifact, first)
+
+    return Opened(prepare, first.precision, check)
 
 
 def take_turn(call: Call, seconds: float, *, lead_in: bool) -> list[int]:
@@ -113,11 +119,13 @@ def wait_until_idle() -> float:
 
 
 def serve(candidate: Candidate, requests: TextIO, answers: TextIO) -> None:
-    """Open the candidate, answer one image, then take turns until `requests` ends."""
+    """Open the candidate, answer one image, check its answers, then take turns until `requests` ends."""
     opened = open_candidate(candidate)
     calls = {1: opened.prepare(1)}
     calls[1]()
     _say(answers, {"peak_bytes": peak_resident_bytes(), "precision": opened.precision})
+    opened.check()
+    _say(answers, {"checked": True})
     gc.collect()
     gc.disable()  # when it runs is chance
     slowest = 0.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from mobilenets.benchmarking.results import BenchmarkReport
     from mobilenets.cli.live import Live
     from mobilenets.data.datasets import Dataset
+    from mobilenets.data.loader import PreparedImages
+    from mobilenets.preprocessing import Preprocessing
 
 ABOUT = """Latency, throughput, memory and cold start of exported files, in every runtime and precision.
 
@@ -53,6 +56,8 @@ class BenchmarkOptions:
     """Fresh processes of each candidate, for cold start and peak memory."""
     data: str | None = None
     """Images to score each candidate on (their test split), for the picture; classes must be the files'."""
+    skip_bad: bool = False
+    """Leave unreadable images out, and say so, instead of refusing."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
     out: Path | None = None
@@ -63,8 +68,16 @@ class BenchmarkOptions:
     """Print the result as JSON."""
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """What the files are scored on: the data set, and its test images as each kind of file takes them."""
+
+    dataset: Dataset
+    images: Mapping[Preprocessing, PreparedImages]
+
+
 def main(argv: Sequence[str]) -> int:
-    """Run the verb; 1 when an artifact could not be measured."""
+    """Run the verb; 1 when an artifact could not be measured or scored."""
     options = parse(BenchmarkOptions, argv, "benchmark", ABOUT)
     from rich.console import Console
 
@@ -73,8 +86,8 @@ def main(argv: Sequence[str]) -> int:
     from mobilenets.cli.live import Live
 
     _require_places(options)  # now, not after minutes of measuring
-    dataset = _dataset(options)
     with Live(Console(stderr=True)) as live:
+        scoring = _scoring(options, live)
         report = benchmark(
             options.artifacts,
             against=options.against,
@@ -86,13 +99,17 @@ def main(argv: Sequence[str]) -> int:
             starts=options.starts,
             progress=live.progress,
         )
-        if dataset is not None:
-            report = _scored(report, dataset, live)
-        _write(report, options, live)
+        _write(report, options)
+        if scoring is not None:
+            report = _scored(report, scoring, live)
+            _write(report, options)
+        _draw(report, options, live)
     if options.json:
         print(report.to_json())
     else:
         Console().print(benchmark_text(report))
+        if options.out is None and options.plot is None:
+            print("--out DIR keeps these figures as JSON and a picture", file=sys.stderr)
     return 1 if report.failures else 0
 
 
@@ -103,28 +120,34 @@ def _require_places(options: BenchmarkOptions) -> None:
     if options.out is not None:
         make_folder(options.out)
     if options.plot is not None:
+        if not options.plot.name or options.plot.is_dir():
+            raise RunError(f"{options.plot}: the picture is a file: give {options.plot / PICTURE_FILE}")
         if options.plot.suffix.lower() != ".png":
             raise RunError(f"{options.plot}: the picture is a PNG: give {options.plot.with_suffix('.png')}")
         _require_matplotlib()
         make_folder(options.plot.parent)
 
 
-def _write(report: BenchmarkReport, options: BenchmarkOptions, live: Live) -> None:
+def _write(report: BenchmarkReport, options: BenchmarkOptions) -> None:
     from mobilenets.files import write_text_atomically
 
     if options.out is not None:
         write_text_atomically(options.out / JSON_FILE, report.to_json() + "\n")
+
+
+def _draw(report: BenchmarkReport, options: BenchmarkOptions, live: Live) -> None:
+    if options.out is not None:
         try:
             _require_matplotlib()
         except MissingExtraError as error:
             live.message(f"{options.out / PICTURE_FILE} is not drawn: {error}")
         else:
-            _draw(report, options.out / PICTURE_FILE)
+            _draw_at(report, options.out / PICTURE_FILE)
     if options.plot is not None:
-        _draw(report, options.plot)
+        _draw_at(report, options.plot)
 
 
-def _draw(report: BenchmarkReport, path: Path) -> None:
+def _draw_at(report: BenchmarkReport, path: Path) -> None:
     from mobilenets.report.benchmark_plot import benchmark_png
 
     benchmark_png(report, path)
@@ -139,45 +162,73 @@ def _require_matplotlib() -> None:
         raise MissingExtraError("the picture needs matplotlib: pip install 'mobilenets[train]'") from error
 
 
-def _dataset(options: BenchmarkOptions) -> Dataset | None:
-    """The images to score on, checked against every artifact before anything is measured."""
+def _scoring(options: BenchmarkOptions, live: Live) -> Scoring | None:
+    """The images to score on, read and checked against every artifact before anything is measured."""
+    from importlib import import_module
+
     from mobilenets.artifact.container import read_artifact
     from mobilenets.errors import DataError
 
     if options.data is None:
         return None
+    try:
+        import_module("mobilenets.evaluation.evaluate")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("scoring needs scikit-learn and scipy: pip install scikit-learn scipy") from error
     from mobilenets.data.datasets import load_dataset
+    from mobilenets.data.loader import default_memory_limit, prepare
 
     dataset = load_dataset(options.data, data_root=options.data_root)
+    kinds: dict[Preprocessing, None] = {}
     for path in options.artifacts:
-        if read_artifact(path).description.classes != dataset.classes:
+        described = read_artifact(path).description
+        kinds[described.preprocessing] = None
+        if described.classes != dataset.classes:
             raise DataError(
                 f"{options.data} has other classes than {path}: an accuracy would mean nothing; leave --data out"
             )
-    return dataset
+    images = {
+        kind: prepare(
+            dataset.test,
+            kind,
+            skip_bad=options.skip_bad,
+            progress=lambda done, total: live.progress("reading images", done, total),
+            memory_limit=default_memory_limit() // len(kinds),
+        )
+        for kind in kinds
+    }
+    for name, reason in {image.name: image.reason for one in images.values() for image in one.skipped}.items():
+        live.message(f"left out: {name}: {reason}")
+    return Scoring(dataset, images)
 
 
-def _scored(report: BenchmarkReport, dataset: Dataset, live: Live) -> BenchmarkReport:
+def _scored(report: BenchmarkReport, scoring: Scoring, live: Live) -> BenchmarkReport:
     """The report with each artifact's accuracy in each runtime and precision, whatever its threads."""
     from mobilenets.artifact.container import read_artifact
-    from mobilenets.benchmarking.results import Accuracy
-    from mobilenets.data.loader import prepare
+    from mobilenets.benchmarking.results import Accuracy, Failure
+    from mobilenets.errors import MobilenetsError
     from mobilenets.evaluation.evaluate import evaluate
     from mobilenets.runtime.backend import open_backend
 
     found: dict[tuple[str, str, str], Accuracy] = {}
     labels: dict[str, tuple[str, str, str]] = {}
+    lost: dict[tuple[str, str, str], Failure] = {}
     for row in report.rows:
         key = (row.path, row.backend, row.precision)
         if row.source != "artifact" or row.peer:  # a peer may have other classes
             continue
         labels[row.label] = key
-        if key in found:
+        if key in found or key in lost:
             continue
-        artifact = read_artifact(Path(row.path))
         live.message(f"scoring {row.label}")
-        images = prepare(dataset.test, artifact.description.preprocessing)
-        backend = open_backend(artifact, backend=row.backend, precision=row.precision)
-        scored = evaluate(backend.predict, images.batches(SCORING_BATCH), dataset.classes)
-        found[key] = Accuracy(scored.metrics.top1, f"{len(images):,} test images of {dataset.name}")
-    return report.with_accuracies({label: found[key] for label, key in labels.items()})
+        try:
+            artifact = read_artifact(Path(row.path))
+            images = scoring.images[artifact.description.preprocessing]
+            backend = open_backend(artifact, backend=row.backend, precision=row.precision)
+            scored = evaluate(backend.predict, images.batches(SCORING_BATCH), scoring.dataset.classes)
+        except MobilenetsError as error:  # loses no figure that was measured
+            lost[key] = Failure(row.label, f"not scored: {error}")
+            continue
+        found[key] = Accuracy(scored.metrics.top1, f"{len(images):,} test images of {scoring.dataset.name}")
+    report = report.with_accuracies({label: found[key] for label, key in labels.items() if key in found})
+    return replace(report, failures=(*report.failures, *lost.values()))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from mobilenets.cli.options import UsageError, parse
+from mobilenets.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from mobilenets.cli.live import Live
@@ -67,13 +69,15 @@ class Answerer:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(EvaluateOptions, argv, "evaluate", ABOUT)
+    if artifact := _is_artifact(options.run):
+        _require_scoring()
     from rich.console import Console
 
     from mobilenets.cli.live import Live
     from mobilenets.evaluation.evaluate import evaluate
     from mobilenets.report.tables import metrics_table
 
-    answerer = _artifact(options) if _is_artifact(options.run) else _network(options)
+    answerer = _artifact(options) if artifact else _network(options)
     with Live(Console(stderr=True)) as live:
         images = _images(options, answerer, live)
         scored = evaluate(
@@ -87,6 +91,14 @@ def main(argv: Sequence[str]) -> int:
     else:
         Console().print(metrics_table(scored.metrics))
     return 0
+
+
+def _require_scoring() -> None:
+    """What scoring an artifact needs beyond the core install; the extra that has them would bring PyTorch, too."""
+    if any(find_spec(name) is None for name in ("pydantic", "scipy", "sklearn")):
+        raise MissingExtraError(
+            "scoring needs pydantic, scikit-learn and scipy: pip install pydantic scikit-learn scipy"
+        )
 
 
 def _is_artifact(path: Path) -> bool:

@@ -17,7 +17,7 @@ from mobilenets.errors import BadImagesError, MissingExtraError, MobilenetsError
 VERBS = {
     "compare": "train networks on your images, measure them alike, say which to choose",
     "train": "train one network into a run folder",
-    "evaluate": "score a trained network on images",
+    "evaluate": "score a trained network or an exported file on images",
     "summary": "layers, parameters, multiply-adds and memory of a network",
     "export": "write a trained network as one proven file: ONNX, OpenVINO, LiteRT, ExecuTorch",
     "quantize": "8-bit files that keep the accuracy, or a refusal",

@@ -15,9 +15,11 @@ WIDTH_OF_A_FILE = 120  # columns: a file or a CI log has room for every column
 
 ABOUT = """Quantize a trained network to 8 bits within a given drop of top-1, by the first way that keeps it.
 
-Tried in turn: plain, bias correction, other ranges, asymmetric activations, sensitive layers in float, fine-tuning. One
-half of the test images decides, the other shows the drop honestly. Exits 1 when no way is good enough; the float file
-is then written beside FILE instead.
+Tried in turn for .onnx: plain, bias correction, other ranges, asymmetric activations, no rounding before h-swish, a
+scale for each channel of depthwise inputs, sensitive layers in float, fine-tuning. For .tflite: plain, percentile
+ranges, least-error ranges, clipped weights, sensitive layers in float, fine-tuning; no bias correction. One half of the
+test images decides, the other shows the drop honestly. Exits 1 when no way is good enough; the float file is then
+written beside FILE instead, and what an earlier call left as FILE is removed.
 
 Example:
   mobilenets quantize runs/digits --data digits --max-drop 1.0 --out digits-int8.onnx
@@ -51,11 +53,11 @@ class QuantizeOptions:
     finetune: bool = True
     """Whether training the network a little more may be the last way tried."""
     tensorrt: bool = False
-    """Only ways TensorRT takes: symmetric int8 throughout."""
+    """Only ways TensorRT takes: symmetric int8 throughout; for .onnx files."""
     runtime: Literal["onnxruntime", "openvino"] = "onnxruntime"
     """Whose integer kernels an ONNX file with h-swish is written for; both run it."""
     threads: int | None = None
-    """Threads of the runtimes; without it, every core this process may use."""
+    """Threads of the runtimes that judge; without it, every core this process may use. Times are of one thread."""
     seed: int = 0
     """Draws the calibration images and cuts the test images in halves."""
     skip_bad: bool = False

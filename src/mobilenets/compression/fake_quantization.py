@@ -179,8 +179,7 @@ def fake_quantized(
 
 
 def _layers_named(model: nn.Module, names: Collection[str]) -> set[str]:
-    layers = [name for name, module in model.named_modules() if isinstance(module, _LAYERS)]
-    found = set()
+    layers, found = [name for name, module in model.named_modules() if isinstance(module, _LAYERS)], set()
     for name in names:
         inside = {layer for layer in layers if layer == name or layer.startswith(f"{name}.")}
         if not inside:
@@ -195,8 +194,7 @@ def _module(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:
 
 def _round_layer(traced: fx.GraphModule, node: fx.Node, layer: nn.Conv2d | nn.Linear, bits: int | None) -> None:
     """Put a `RoundedLayer` in a layer's place, together with the batch norm that alone uses its result."""
-    norm = None
-    users = list(node.users)
+    norm, users = None, list(node.users)
     following = _module(traced, users[0]) if len(users) == 1 else None
     if isinstance(following, nn.BatchNorm2d):
         norm = following
@@ -240,10 +238,7 @@ def _is_value(node: fx.Node) -> bool:
 
 
 def _behind_reshaping(read: fx.Node, reader: fx.Node) -> tuple[fx.Node, fx.Node]:
-    """Where a value that `reader` reads was computed, behind reshaping (it changes no number); and who reads it there.
-
-    So a value read in two shapes is rounded once.
-    """
+    """Where what `reader` reads was computed, before reshaping, and who reads it there: two shapes are rounded once."""
     while _reshapes(read):
         read, reader = read.all_input_nodes[0], read
     return read, reader

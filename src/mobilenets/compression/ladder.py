@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Generic, TypeVar
 
-from mobilenets.compression.results import Rung, Top1
+from mobilenets.compression.results import Rung, Top1, within
 from mobilenets.errors import QuantizationError
 from mobilenets.exporting.exported import Exported
 
@@ -98,7 +98,7 @@ def climb(
         rungs.append(rung)
         if on_rung is not None:
             on_rung(rung)
-        if rung.lost <= max_drop:
+        if within(rung.lost, max_drop):
             return Climb(tuple(rungs), built)
         if rung.drop.selection < best_drop:
             best_settings, best_drop = settings, rung.drop.selection

@@ -1,28 +1,26 @@
 """A float LiteRT file in 8 bits, through AI Edge Quantizer with ranges of our own.
 
-Weights become int8, a scale for each output channel; values int8 (or int16) with a scale and a zero point for each
-tensor. The input stays uint8 pictures, the output float32 logits, and so does the one addition that centres the pixels.
+Weights become int8, a scale for each output channel; values int8 with a scale and a zero point for each tensor.
+The input stays uint8 pictures, the output float32 logits, and so does the one addition that centres the pixels.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mobilenets.errors import MissingExtraError, QuantizationError, first_line
 from mobilenets.exporting.quiet import quiet
 
 CENTRED: Final = "images/centred"
 """The file's own name for pixels with their mean taken off; float32 in every file."""
-WEIGHT_METHODS: Final = {"min-max": "min_max_uniform_quantize", "least error": "MSE", "octav": "OCTAV"}
-"""How a channel's weights find their scale: by their largest, or by the clipping with the least squared error."""
-ACTIVATION_BITS: Final = (8, 16)
+WEIGHT_METHODS: Final = {"min-max": "min_max_uniform_quantize", "octav": "OCTAV"}
+"""How a channel's weights find their scale: by their largest, or by OCTAV's clipping with the least squared error."""
 
 Range = tuple[float, float]
 
@@ -33,44 +31,11 @@ class Int8Settings:
 
     Attributes:
         keep_float: names of operators (of their output tensors) that stay in float32.
-        per_channel: a scale for each output channel of the weights, else one for the tensor.
-        activation_bits: 8, or 16 for values between the layers; weights have 8 either way.
         weights: how weights find their scale, one of `WEIGHT_METHODS`.
     """
 
     keep_float: tuple[str, ...] = ()
-    per_channel: bool = True
-    activation_bits: int = 8
     weights: str = "min-max"
-
-
-def to_litert_int8(
-    float_tflite: bytes,
-    calibration: Iterable[NDArray[np.uint8]],
-    *,
-    keep_float: Sequence[str] = (),
-    per_channel: bool = True,
-    activation_bits: int = 8,
-) -> bytes:
-    """Quantize a float file that `to_litert` made, with ranges from the least to the largest value seen.
-
-    Args:
-        float_tflite: the file, float32.
-        calibration: batches of training images, uint8 `[B, H, W, C]`, prepared as for evaluation.
-        keep_float: operators that stay in float32, by name.
-        per_channel: a scale for each output channel of the weights.
-        activation_bits: 8 or 16.
-
-    Raises:
-        DataError: there are no images.
-        QuantizationError: the quantizer refuses the file or the settings, or a name is none of the file's.
-        MissingExtraError: the extra `export` is not installed.
-    """
-    require_quantizer()
-    from mobilenets.compression.litert_statistics import collect_statistics, extreme_ranges
-
-    ranges = extreme_ranges(collect_statistics(float_tflite, calibration))
-    return quantized(float_tflite, ranges, Int8Settings(tuple(keep_float), per_channel, activation_bits))
 
 
 def quantized(float_tflite: bytes, ranges: Mapping[str, Range], settings: Int8Settings) -> bytes:
@@ -115,15 +80,12 @@ def _recipe(settings: Int8Settings) -> list[dict[str, Any]]:
 
     if settings.weights not in WEIGHT_METHODS:
         raise QuantizationError(f"there is no way {settings.weights!r} for weights: choose {', '.join(WEIGHT_METHODS)}")
-    if settings.activation_bits not in ACTIVATION_BITS:
-        raise QuantizationError(f"values have 8 or 16 bits, not {settings.activation_bits}")
     recipe = RecipeManager()
-    granularity = QuantGranularity.CHANNELWISE if settings.per_channel else QuantGranularity.TENSORWISE
+    algorithm = AlgorithmName(WEIGHT_METHODS[settings.weights])
     layers = (TFLOperationName.CONV_2D, TFLOperationName.DEPTHWISE_CONV_2D, TFLOperationName.FULLY_CONNECTED)
-    recipe.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, settings.activation_bits, 8)
+    recipe.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, 8, 8)
     for layer in layers:
-        algorithm = AlgorithmName(WEIGHT_METHODS[settings.weights])
-        recipe.add_static_config(".*", layer, settings.activation_bits, 8, granularity, algorithm)
+        recipe.add_static_config(".*", layer, 8, 8, QuantGranularity.CHANNELWISE, algorithm)
     for boundary in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
         recipe.add_quantization_config(".*", boundary, algorithm_key=AlgorithmName.NO_QUANTIZE)
     for name in (CENTRED, *settings.keep_float):

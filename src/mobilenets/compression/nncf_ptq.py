@@ -77,12 +77,6 @@ def require_nncf() -> None:
         raise MissingExtraError("quantizing needs nncf: pip install 'mobilenets[export]'")
 
 
-def nncf_version() -> str:
-    """Version of the installed NNCF, for provenance."""
-    with quiet():
-        return str(_nncf().__version__)
-
-
 def quantize_file(file: ModelProto, calibration: CalibrationImages, settings: PtqSettings) -> Built:
     """Quantize a float ONNX file; the file itself is not touched.
 

@@ -30,7 +30,6 @@ class Pairs:
         quantize: QuantizeLinear nodes.
         dequantize: DequantizeLinear nodes; more than the former, since weights are stored quantized.
         symmetric: every zero point is 0 and every value int8, and no activation has a scale a channel.
-        opset: of the file.
     """
 
     layers: int
@@ -38,12 +37,6 @@ class Pairs:
     quantize: int
     dequantize: int
     symmetric: bool
-    opset: int
-
-    @property
-    def fits_tensorrt(self) -> bool:
-        """Whether TensorRT's rules for explicit quantization hold: symmetric int8, per-tensor activations, opset 13."""
-        return self.symmetric and self.quantize > 0 and self.opset >= 13
 
 
 def count_pairs(file: ModelProto) -> Pairs:
@@ -57,8 +50,7 @@ def count_pairs(file: ModelProto) -> Pairs:
     zeros = [constants.get(node.input[2]) for node in (*quantizers, *dequantizers) if len(node.input) > 2]
     symmetric = all(zero is not None and zero.dtype == np.int8 and not zero.any() for zero in zeros)
     per_tensor = all(constants[node.input[1]].size == 1 for node in quantizers)
-    opset = next(entry.version for entry in file.opset_import if entry.domain in ("", "ai.onnx"))
-    return Pairs(len(nodes), sum(fed), len(quantizers), len(dequantizers), symmetric and per_tensor, opset)
+    return Pairs(len(nodes), sum(fed), len(quantizers), len(dequantizers), symmetric and per_tensor)
 
 
 def layer_nodes(file: ModelProto) -> dict[str, str]:

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mobilenets.artifact.container import SUFFIXES, check_suffix
+from mobilenets.artifact.container import SUFFIXES, check_suffix, read_artifact
 from mobilenets.compression.calibration import DEFAULT_IMAGES
 from mobilenets.compression.job import Job, prepare_job
 from mobilenets.compression.ladder import Climb, climb
@@ -15,9 +15,9 @@ from mobilenets.compression.quantize_text import rung_line
 from mobilenets.compression.remarks import remarks
 from mobilenets.compression.results import QuantizationReport, Rung
 from mobilenets.compression.runtimes import measure_runtimes
-from mobilenets.data.datasets import check_classes, load_dataset
+from mobilenets.data.datasets import Dataset, check_classes, load_dataset
 from mobilenets.data.location import outside
-from mobilenets.errors import MobilenetsError
+from mobilenets.errors import ArtifactError, MobilenetsError, RunError
 from mobilenets.exporting.subject import load_subject
 from mobilenets.exporting.target import check_place
 from mobilenets.exporting.watcher import Unwatched, Watcher
@@ -30,7 +30,7 @@ RUNTIMES = ("onnxruntime", "openvino")
 
 def quantize(
     run: Path | str | SavedNetwork,
-    data: str | Path,
+    data: str | Path | Dataset,
     out: Path | str,
     *,
     max_drop: float = 1.0,
@@ -53,11 +53,16 @@ def quantize(
 
     Ranges are found on training images, rungs are judged on one half of the test split; the report also gives the drop
     on the other half, which decided nothing. Where no rung is good enough, no 8-bit file is written but the float one,
-    beside `out`, and `report.refused` says so; `report.raise_if_refused()` makes it an exception.
+    beside `out`, and `report.refused` says so; `report.raise_if_refused()` makes it an exception. An 8-bit file that an
+    earlier call left at `out` is then removed, lest it be taken for the new one.
+
+    Rungs of ONNX: plain, bias correction, other ranges, asymmetric activations, no rounding before h-swish, a scale for
+    each channel of depthwise inputs, sensitive layers in float, fine-tuning. Of LiteRT: plain, percentile ranges,
+    least-error ranges, clipped weights, sensitive layers in float, fine-tuning; no bias correction.
 
     Args:
         run: a run folder, a loaded network, or with `model` a weight file or `imagenet`.
-        data: images as for training, of the network's classes; both splits are used.
+        data: images as for training, or a data set in memory, of the network's classes; both splits are used.
         out: the file to write.
         max_drop: points of top-1 it may lose against the float file of the same format.
         to: `onnx` or `litert`; None takes the one the suffix of `out` names.
@@ -67,10 +72,10 @@ def quantize(
         calibration_images: training images to find ranges on.
         max_images: judge on so many test images at most, evenly over the classes; None for all.
         finetune: whether training the network a little more may be the last rung.
-        tensorrt: only ways TensorRT takes: symmetric int8 throughout.
+        tensorrt: only ways TensorRT takes: symmetric int8 throughout. For ONNX files.
         runtime: `onnxruntime` or `openvino`: an ONNX file with h-swish is written for the integer kernels of one. Both
             run it, but ONNX Runtime is twice as fast with a pair in front of each h-swish, OpenVINO somewhat slower.
-        threads: for latency and judging; None for every usable core.
+        threads: for judging; None for every usable core. Times are of one thread.
         seed: of every choice.
         skip_bad: leave unreadable images out, and say so, instead of refusing.
         data_root: where downloads are kept.
@@ -82,11 +87,11 @@ def quantize(
         QuantizationError: the quantizer can't quantize this network at all.
         ArtifactError: the name of `out` is of another format.
         MissingExtraError: the quantizer is not installed.
-        MobilenetsError: `max_drop` is negative or no number, or there is no such format.
+        MobilenetsError: `max_drop` is negative or no number, there is no such format, or it has no such option.
     """
     watcher = watcher or Unwatched()
     out = outside(data, Path(out))
-    kind = _checked(out, to, max_drop, runtime)
+    kind = _checked(out, to, max_drop, runtime, tensorrt)
     require_quantizer(kind)
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
     dataset = load_dataset(data, data_root=data_root)
@@ -124,7 +129,7 @@ def quantize(
     )
 
 
-def _checked(out: Path, to: str | None, max_drop: float, runtime: str) -> str:
+def _checked(out: Path, to: str | None, max_drop: float, runtime: str, tensorrt: bool) -> str:
     """Refuse what can't be before anything long begins; returns the format."""
     if not 0 <= max_drop < math.inf:
         raise MobilenetsError(f"max_drop is points of top-1, 0 or more, not {max_drop}; 1.0 allows one point")
@@ -136,8 +141,23 @@ def _checked(out: Path, to: str | None, max_drop: float, runtime: str) -> str:
         wanted = f"there is no 8-bit {to}" if to else f"{out}: its suffix names no format"
         raise MobilenetsError(f"{wanted}; give {' or '.join(by_suffix)}, or --to {' or '.join(KINDS)}")
     check_suffix(out, kind)
+    if kind != "onnx" and (tensorrt or runtime != RUNTIMES[0]):
+        raise MobilenetsError(f"--tensorrt and --runtime are for .onnx files, not {out.name}")
     check_place(out, folder=False)
     return kind
+
+
+def _without_earlier(out: Path) -> tuple[str, ...]:
+    """Remove the file an earlier, looser call left: a script would take it for this call's. Others' files stay."""
+    try:
+        read_artifact(out)
+    except ArtifactError:
+        return ()
+    try:
+        out.unlink()
+    except OSError as error:
+        raise RunError(f"{out}, of an earlier call, can't be removed: {error.strerror or error}") from error
+    return (f"removed {out}, which an earlier call had written: it is not the file asked for now",)
 
 
 def _deliver(
@@ -145,10 +165,11 @@ def _deliver(
 ) -> QuantizationReport:
     chosen = climbed.rungs[-1] if climbed.chosen is not None else None
     known = {"float": job.float_top1}
-    with TemporaryDirectory(prefix="mobilenets-") as folder:
+    with TemporaryDirectory(prefix="mobilenets-", ignore_cleanup_errors=True) as folder:  # Windows keeps files mapped
         if climbed.chosen is None or chosen is None:
-            out = out.with_name(f"{out.stem}-float32{out.suffix}")
+            refused, out = out, out.with_name(f"{out.stem}-float32{out.suffix}")
             files = {"float": job.write(out, job.float_exported, "fp32", {})}
+            notes = (*_without_earlier(refused), *notes)
         else:
             beside = Path(folder) / f"float{out.suffix}"
             summary = job.calibration.summary

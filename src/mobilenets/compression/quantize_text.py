@@ -9,15 +9,15 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from mobilenets.compression.results import QuantizationReport, Rung
-from mobilenets.evaluation.wording import three_digits
+from mobilenets.compression.results import QuantizationReport, Rung, within
+from mobilenets.evaluation.wording import megabytes
 
 CHOSEN_MARK = "★"
 
 
 def rung_line(rung: Rung, max_drop: float, *, first: bool) -> str:
     """What a rung did, as one line for the progress display."""
-    verdict = "within" if rung.lost <= max_drop else "more than"
+    verdict = "within" if within(rung.lost, max_drop) else "more than"
     bought = "" if first else f", buys {rung.bought:.2f}" if rung.bought > 0 else ", buys nothing"
     return (
         f"  {rung.name}: top-1 {rung.top1.selection:.2f} %, {lost(rung.drop.selection)}, on all images "
@@ -57,8 +57,8 @@ def rung_table(report: QuantizationReport) -> Table:
 
 
 def runtime_table(report: QuantizationReport) -> Table:
-    """Every way to run the files here: accuracy, latency of one image, size."""
-    table = Table(box=box.SIMPLE_HEAD, title="On this machine, one image at a time")
+    """Every way to run the files here: accuracy, latency of one image on one thread, size."""
+    table = Table(box=box.SIMPLE_HEAD, title="On this machine, one image at a time, one thread")
     for heading in ("File", "Runtime", "Precision"):
         table.add_column(heading, no_wrap=True)
     for heading in ("Top-1 %\nall", "Drop\nall", "Median\nms", "p95\nms", "Size\nMB"):
@@ -92,19 +92,14 @@ def conclusion(report: QuantizationReport) -> list[str]:
 
 def quantization_record(report: QuantizationReport) -> dict[str, Any]:
     """The report as JSON can hold it."""
-    record: dict[str, Any] = _finite({**asdict(report), "refused": report.refused})
+    record: dict[str, Any] = finite({**asdict(report), "refused": report.refused})
     return record
 
 
-def megabytes(count: int) -> str:
-    """Bytes in MB, a million of them, with three digits."""
-    return three_digits(count / 1e6)
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no numbers that are none."""
+def finite(value: Any) -> Any:
+    """What JSON can hold: it knows no numbers that are none, which become null, and no tuples."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

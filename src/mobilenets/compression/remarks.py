@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mobilenets.compression.ladder import Built
-from mobilenets.compression.results import QuantizationReport, RuntimeRow
+from mobilenets.compression.results import QuantizationReport, RuntimeRow, within
+from mobilenets.evaluation.results import Latency
 
 NEARLY = 1.03
-"""Times within 3 % of each other are called the same: less is noise on most machines."""
+"""Times within 3 % of each other are called the same, like those that differ by less than they scatter: it is noise."""
 
 
 def remarks(
@@ -46,7 +47,7 @@ def _doubts(report: QuantizationReport, majority: float) -> list[str]:
             f"only {report.selection_images} images decide, one of them is {image:.2f} points: "
             f"a drop of {report.max_drop:g} is hardly measured; give more test images"
         )
-    if not report.refused and report.best.drop.report > report.max_drop:
+    if not report.refused and not within(report.best.drop.report, report.max_drop):
         said.append(
             f"on the {report.report_images} images that did not decide it loses {report.best.drop.report:.2f} points, "
             f"more than {report.max_drop:g}: what was promised may not hold elsewhere"
@@ -66,25 +67,38 @@ def _speed(rows: tuple[RuntimeRow, ...]) -> list[str]:
     for row in rows:
         if row.file != "int8" or row.backend not in floats:
             continue
-        ratio = row.latency.median_ms / floats[row.backend].latency.median_ms
-        if ratio > NEARLY:
-            said.append(f"int8 is {ratio:.1f} times SLOWER than float32 in {row.backend} on this machine")
-        elif ratio < 1 / NEARLY:
-            said.append(f"int8 is {1 / ratio:.1f} times faster than float32 in {row.backend} on this machine")
+        where = f"in {row.backend} on one thread of this machine"
+        in_float = floats[row.backend].latency
+        ratio = row.latency.median_ms / in_float.median_ms
+        if _same(row.latency, in_float):
+            said.append(f"int8 is as fast as float32 {where}")
+        elif ratio > 1:
+            said.append(f"int8 is {ratio:.2f} times SLOWER than float32 {where}")
         else:
-            said.append(f"int8 is as fast as float32 in {row.backend} on this machine")
+            said.append(f"int8 is {1 / ratio:.2f} times faster than float32 {where}")
     return said
 
 
+def _same(first: Latency, second: Latency) -> bool:
+    """Whether two times can't be told apart: less than 3 % between them, or less than either scatters."""
+    low, high = sorted((first.median_ms, second.median_ms))
+    return high <= NEARLY * low or high - low < max(first.iqr_ms, second.iqr_ms)
+
+
 def _fastest(report: QuantizationReport) -> list[str]:
-    able = [row for row in report.runtimes if max(row.drop.selection, row.drop.whole) <= report.max_drop]
+    able = [row for row in report.runtimes if within(max(row.drop.selection, row.drop.whole), report.max_drop)]
     if not able:
         return []
     row = min(able, key=lambda row: row.latency.median_ms)
+    same = [_way(other) for other in able if other is not row and _same(other.latency, row.latency)]
     return [
-        f"fastest here within {report.max_drop:g} points: the {row.file} file in {row.backend} in {row.precision}, "
-        f"{row.latency.median_ms:.2f} ms"
+        f"fastest here within {report.max_drop:g} points: {_way(row)}, {row.latency.median_ms:.2f} ms on one thread"
+        f"{'; as fast: ' * bool(same)}{', '.join(same)}"
     ]
+
+
+def _way(row: RuntimeRow) -> str:
+    return f"the {row.file} file in {row.backend} in {row.precision}"
 
 
 def _tensorrt(chosen: Built) -> str:

@@ -27,6 +27,11 @@ from mobilenets.errors import QuantizationError
 from mobilenets.evaluation.results import Latency
 
 
+def within(drop: float, max_drop: float) -> bool:
+    """Whether a drop is allowed; differences of percentages carry errors of rounding, which must not decide."""
+    return drop <= max_drop + 1e-9
+
+
 @dataclass(frozen=True)
 class Top1:
     """Top-1 in percent on the half that decides, on the half that does not, and on both together."""
@@ -89,7 +94,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class RuntimeRow:
-    """One way to run one file on this machine, batch 1, measured in alternation with the others.
+    """One way to run one file on this machine, batch 1, one thread, measured in alternation with the others.
 
     Attributes:
         file: `float` or `int8`.
@@ -98,7 +103,7 @@ class RuntimeRow:
         file_bytes: size on disk, description included.
         top1: its accuracy, in this runtime.
         drop: points lost against the float file in ONNX Runtime.
-        latency: of one image.
+        latency: of one image on one thread.
     """
 
     file: str

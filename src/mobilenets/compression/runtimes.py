@@ -1,4 +1,8 @@
-"""Both files in every runtime that is installed: accuracy and latency, measured alike."""
+"""Both files in every runtime that is installed: accuracy and latency, measured alike.
+
+Scored on as many threads as asked for, timed on one: all take turns within this process, where idle threads, which go
+on spinning for a while after an answer, would disturb the next one's turn (see `benchmarking.worker`).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from mobilenets.runtime.backend import Backend, choices, open_backend
 
 ROUNDS = 50
 SECONDS = 3.0
+TIMING_THREADS = 1
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def measure_runtimes(
         files: `float` and, where there is one, `int8`.
         judge: scores them.
         known: accuracy of each file in its default runtime, which needs not be measured again.
-        threads: of each runtime; None for every usable core.
+        threads: of each runtime while it is scored; None for every usable core. Times are of one thread.
         progress: told how far it is.
     """
     ways = [way for file, artifact in files.items() for way in _ways(file, artifact, judge, known, threads, progress)]
@@ -72,11 +77,12 @@ def _ways(
 ) -> list[_Way]:
     ways = []
     for number, choice in enumerate(choices(artifact)):
-        backend = open_backend(artifact, backend=choice.backend, precision=choice.precision, threads=threads)
-        top1 = (
-            known[file] if number == 0 else judge.top1(judge.logits(backend.predict, _named(progress, backend, file)))
-        )
-        ways.append(_Way(file, artifact, backend, top1))
+        top1 = known[file]
+        if number > 0:
+            scored = open_backend(artifact, backend=choice.backend, precision=choice.precision, threads=threads)
+            top1 = judge.top1(judge.logits(scored.predict, _named(progress, scored, file)))
+        timed = open_backend(artifact, backend=choice.backend, precision=choice.precision, threads=TIMING_THREADS)
+        ways.append(_Way(file, artifact, timed, top1))
     return ways
 
 

@@ -95,13 +95,13 @@ def load_dataset(
 
 
 def check_classes(
-    dataset: Dataset, data: str | Path, classes: tuple[str, ...], *, answered_by: str = "the network"
+    dataset: Dataset, data: str | Path | Dataset, classes: tuple[str, ...], *, answered_by: str = "the network"
 ) -> None:
     """Refuse images of other classes than a network names: its answers would be scored against the wrong truth.
 
     Args:
         dataset: the images.
-        data: what the user called them.
+        data: what the user called them; a data set in memory goes by its name.
         classes: the network's, in the order of its outputs.
         answered_by: what the user called the network.
 
@@ -109,8 +109,9 @@ def check_classes(
         DataError: they differ; the message names some of both.
     """
     if dataset.classes != classes:
+        called = data.name if isinstance(data, Dataset) else data
         raise DataError(
-            f"{data} has classes {_some(dataset.classes)}; {answered_by} answers {_some(classes)}. They must be the "
+            f"{called} has classes {_some(dataset.classes)}; {answered_by} answers {_some(classes)}. They must be the "
             "same, in the same order"
         )
 

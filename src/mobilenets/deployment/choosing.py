@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mobilenets.artifact.description import PRECISIONS
-from mobilenets.deployment.results import Decision, Way, within
+from mobilenets.compression.results import within
+from mobilenets.deployment.results import Decision, Way
 from mobilenets.evaluation.wording import three_digits
 
 TIE = 1.10

@@ -22,6 +22,7 @@ from mobilenets.benchmarking.benchmark import Settings
 from mobilenets.benchmarking.candidate import network_words
 from mobilenets.benchmarking.candidates import PEERS
 from mobilenets.compression.calibration import DEFAULT_IMAGES
+from mobilenets.data.datasets import Dataset
 from mobilenets.data.location import outside
 from mobilenets.deployment.contest import Rules, hold_contest
 from mobilenets.deployment.keeping import keep
@@ -40,7 +41,7 @@ CANDIDATES = "candidates"
 
 def deploy(
     run: Path | str | SavedNetwork,
-    data: str | Path,
+    data: str | Path | Dataset,
     out: Path | str,
     *,
     max_drop: float = 1.0,
@@ -65,7 +66,8 @@ def deploy(
 
     Args:
         run: a run folder, a loaded network, or with `model` a weight file or `imagenet`.
-        data: images as for training, of the network's classes; the test split is scored, training images calibrate.
+        data: images as for training, or a data set in memory, of the network's classes; the test split is scored,
+            training images calibrate.
         out: the folder to write into; what an earlier deployment left there is replaced.
         max_drop: points of top-1 the kept way may lose against the network in PyTorch.
         targets: formats to make; those not installed are listed, and the others made all the same.
@@ -105,7 +107,12 @@ def deploy(
         raise RunError(f"{folder} is a file: give a folder")
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
     questions = split_questions(
-        subject, data, limit=limit, skip_bad=skip_bad, data_root=data_root, progress=watcher.progress
+        subject,
+        data,
+        limit=limit,
+        skip_bad=skip_bad,
+        data_root=data_root,
+        progress=watcher.progress,
     )
     own = network_predict(subject.model, subject.preprocessing)
     reference = _top1(questions, questions.ask(own, "asking the network in PyTorch", watcher.progress))
@@ -123,7 +130,7 @@ def deploy(
     artifact = keep(kept, folder, {"deployed": basis})
     report = DeploymentReport(
         created=created,
-        command=command or f"mobilenets.deploy({str(run)!r}, {str(data)!r}, {str(out)!r}, max_drop={max_drop:g})",
+        command=command or _call(run, data, out, max_drop),
         network=network_words(artifact.description.network),
         data=questions.what,
         max_drop=max_drop,
@@ -158,6 +165,13 @@ def _check(
     Settings(seconds=seconds)
     if any(count < 1 for count in threads):
         raise MobilenetsError(f"numbers of threads start at 1, not {min(threads)}")
+
+
+def _call(run: Path | str | SavedNetwork, data: str | Path | Dataset, out: Path | str, max_drop: float) -> str:
+    """The call as the report shows it; what was given in memory goes by its name."""
+    network = "memory" if isinstance(run, SavedNetwork) else str(run)
+    images = data.name if isinstance(data, Dataset) else str(data)
+    return f"mobilenets.deploy({network!r}, {images!r}, {str(out)!r}, max_drop={max_drop:g})"
 
 
 def _top1(questions: Questions, logits: NDArray[np.float32]) -> float:

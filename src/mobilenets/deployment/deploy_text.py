@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mobilenets.benchmarking.benchmark_text import FASTEST_MARK
-from mobilenets.deployment.results import DeploymentReport, within
-from mobilenets.deployment.words import advantage_sentence, headline, megabytes, shell_commands
-from mobilenets.evaluation.wording import three_digits
+from mobilenets.compression.results import within
+from mobilenets.deployment.results import DeploymentReport
+from mobilenets.deployment.words import advantage_sentence, headline, shell_commands
+from mobilenets.evaluation.wording import megabytes, three_digits
 
 
 def deploy_text(report: DeploymentReport) -> RenderableType:

@@ -87,10 +87,7 @@ class Workshop:
                 Path(report.out).unlink(missing_ok=True)
                 (self.folder / name).unlink(missing_ok=True)  # of an earlier run
                 best = report.best
-                reason = (
-                    f"no rung is within {points(report.max_drop)}: the best, {best.name}, lost "
-                    f"{best.lost:.2f}"
-                )
+                reason = f"no rung is within {points(report.max_drop)}: the best, {best.name}, lost {best.lost:.2f}"
                 return FileOutcome(name, kind, "int8", "refused", reason=reason)
             path = Path(report.out)
             return _made(kind, "int8", name, path, read_artifact(path).file_bytes)

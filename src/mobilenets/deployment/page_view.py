@@ -6,21 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mobilenets.benchmarking.results import BenchmarkRow
-from mobilenets.compression.results import QuantizationReport
+from mobilenets.compression.results import QuantizationReport, within
 from mobilenets.deployment.choosing import points
 from mobilenets.deployment.measuring import BATCH
-from mobilenets.deployment.results import DeploymentReport, FileOutcome, Way, within
+from mobilenets.deployment.results import DeploymentReport, FileOutcome, Way
 from mobilenets.deployment.words import (
     advantage_sentence,
     drop_words,
     headline,
-    megabytes,
     python_lines,
     settings_words,
     shell_commands,
 )
 from mobilenets.evaluation.results import Latency
-from mobilenets.evaluation.wording import three_digits
+from mobilenets.evaluation.wording import megabytes, three_digits
 from mobilenets.report.deployment_page import Cell, DeploymentView, FileView, LadderView, WayView
 
 COLUMNS = (

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mobilenets.compression.quantize_text import finite
 from mobilenets.deployment.page_view import page_view
 from mobilenets.deployment.results import DeploymentReport
 from mobilenets.files import write_text_atomically
@@ -31,16 +31,8 @@ def write_report(report: DeploymentReport, folder: Path) -> None:
 
 def deployment_record(report: DeploymentReport) -> dict[str, Any]:
     """The report as JSON can hold it, with each way's verdict; numbers that are none become null."""
-    record: dict[str, Any] = _finite(asdict(report))
-    record["kept"] = _finite(asdict(report.kept))
+    record: dict[str, Any] = finite(asdict(report))
+    record["kept"] = finite(asdict(report.kept))
     for way, shown in zip(report.ways, record["ways"], strict=True):
         shown["verdict"] = report.verdict(way)
     return record
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mobilenets.benchmarking.results import BenchmarkReport, Ratio
-from mobilenets.compression.results import QuantizationReport
+from mobilenets.compression.results import QuantizationReport, within
 from mobilenets.evaluation.results import Latency
 
 Status = Literal["made", "missing", "failed", "refused"]
@@ -155,8 +155,3 @@ class DeploymentReport:
         if way.label in self.decision.tied:
             return "as fast, as far as can be told"
         return f"holds, {way.latency.median_ms / kept.latency.median_ms:.2f}× the time"
-
-
-def within(drop: float, max_drop: float) -> bool:
-    """Whether a drop is allowed; differences of percentages carry errors of rounding, which must not decide."""
-    return drop <= max_drop + 1e-9

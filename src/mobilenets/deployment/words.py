@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mobilenets.benchmarking.candidate import RUNTIME_WORDS, thread_words
 from mobilenets.deployment.results import Advantage, DeploymentReport
-from mobilenets.evaluation.wording import three_digits
 
 _INSTALL = {
     "onnxruntime": "pip install mobilenets",
@@ -61,8 +60,3 @@ def drop_words(drop: float) -> str:
     if abs(drop) < 0.005:
         return "exactly PyTorch's" if drop == 0 else "PyTorch's"
     return f"{abs(drop):.2f} points {'below' if drop > 0 else 'above'} PyTorch"
-
-
-def megabytes(file_bytes: int) -> str:
-    """Bytes in MB of a million bytes."""
-    return three_digits(file_bytes / 1e6)

@@ -20,3 +20,8 @@ def p_value(probability: float) -> str:
     if probability < 0.001:
         return "p < 0.001"
     return f"p = {probability:.{3 if probability < 0.1 else 2}f}"
+
+
+def megabytes(size: int) -> str:
+    """Write bytes as MB (10^6 bytes)."""
+    return three_digits(size / 1e6)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.artifact.container import Artifact, read_artifact, write_artifact
+from mobilenets.artifact.container import Artifact, write_artifact
 from mobilenets.errors import BackendError, ExportError
 from mobilenets.exporting.confidence import PROMISE, Calibration, calibrate, check_promise
 from mobilenets.exporting.describe import Subject, describe, golden_pairs
@@ -20,10 +20,9 @@ from mobilenets.exporting.proof import Questions, made_questions, split_question
 from mobilenets.exporting.subject import load_subject
 from mobilenets.exporting.target import Target
 from mobilenets.exporting.translators import translator
-from mobilenets.exporting.trial import opened
+from mobilenets.exporting.trial import opened, write_proven
 from mobilenets.exporting.watcher import Unwatched, Watcher
 from mobilenets.models.saved import SavedNetwork
-from mobilenets.runtime.backend import open_backend
 
 REJECTED = ".rejected"
 
@@ -39,7 +38,7 @@ class ExportReport:
         parity: how near its logits are to the network's.
         network_top1: the network's accuracy on those images in percent; None for made images.
         file_top1: the file's.
-        golden_difference: largest difference of a golden answer when the written file was opened again.
+        golden_difference: largest difference of a golden answer when the file, as written, was opened again.
         calibration: what calibrating its probabilities brought; None without data or with too little.
         notes: what the user should know, a sentence each.
     """
@@ -75,7 +74,8 @@ def export(
     """Write a trained network as one artifact, and prove that it answers as the network does.
 
     The file is asked real images before it is written: its logits have to lie within a bound of the network's, set by
-    the precision (`exporting.parity.TOLERANCES`). Then it is written, opened again, and its golden pairs are checked.
+    the precision (`exporting.parity.TOLERANCES`). Then it is written beside `out`, opened again, and its golden pairs
+    are checked; only then it is written to `out`.
 
     Args:
         run: a run folder, a loaded network, or with `model` a weight file or `imagenet`.
@@ -165,7 +165,7 @@ def deliver(
     *,
     promise: float = PROMISE,
 ) -> ExportReport:
-    """Write a file that passed, open it again, and check its golden pairs."""
+    """Write a file that passed, once the same beside it has been opened again and given its golden answers."""
     calibration = None
     if questions.labels is not None:
         calibration = calibrate(proof.actual, questions.labels, "test images", promise=promise)
@@ -181,7 +181,7 @@ def deliver(
         confidence=None if calibration is None else calibration.confidence,
         provenance=_provenance(questions, proof),
     )
-    artifact = write_artifact(target.out, proof.exported.payload, description)
+    artifact, golden_difference = write_proven(target.out, proof.exported.payload, description, target.threads)
     return ExportReport(
         artifact=artifact,
         backend=proof.backend,
@@ -189,7 +189,7 @@ def deliver(
         parity=proof.parity,
         network_top1=_top1(proof.expected, questions),
         file_top1=_top1(proof.actual, questions),
-        golden_difference=_reopened(artifact, target.threads),
+        golden_difference=golden_difference,
         calibration=calibration,
         notes=(*notes, *questions.notes),
     )
@@ -224,12 +224,6 @@ def _rejected(subject: Subject, target: Target, questions: Questions, proof: Pro
             else f"the first layer to differ is {found.layer}, by {found.parity.max_difference:.2g}"
         )
     return f"{failure}; {where}. Don't use {place}; {target.out} is as it was"
-
-
-def _reopened(artifact: Artifact, threads: int | None) -> float:
-    """Largest difference of a golden answer of the file as it stands on disk."""
-    read = read_artifact(artifact.path)
-    return read.description.golden.check(open_backend(read, threads=threads).predict, str(artifact.path))
 
 
 def _provenance(questions: Questions, proof: Proof) -> dict[str, str]:

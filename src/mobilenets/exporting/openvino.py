@@ -18,6 +18,7 @@ from mobilenets.exporting.exported import Exported
 from mobilenets.exporting.onnx import require_exporter, to_onnx
 from mobilenets.exporting.quiet import silent
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.runtime.discretion import load_openvino
 
 
 def require_openvino() -> None:
@@ -44,8 +45,7 @@ def to_openvino(model: nn.Module, preprocessing: Preprocessing, *, precision: st
     if precision not in ("fp32", "fp16"):
         raise MobilenetsError(f"openvino is exported as fp32 or fp16, not {precision}")
     (onnx,) = to_onnx(model, preprocessing).payload.values()
-    import openvino
-
+    openvino = load_openvino()
     with tempfile.TemporaryDirectory(prefix="mobilenets-") as name, silent():
         folder = Path(name)
         (folder / "model.onnx").write_bytes(onnx)

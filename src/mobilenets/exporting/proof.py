@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.data.datasets import check_classes, load_dataset
+from mobilenets.data.datasets import Dataset, check_classes, load_dataset
 from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.data.splits import stratified_split
 from mobilenets.errors import DataError
@@ -68,7 +68,7 @@ def made_questions(subject: Subject) -> Questions:
 
 def split_questions(
     subject: Subject,
-    data: str | Path,
+    data: str | Path | Dataset,
     *,
     limit: int | None,
     skip_bad: bool,

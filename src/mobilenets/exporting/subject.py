@@ -32,10 +32,12 @@ def load_subject(
         image_size: side in pixels to export a weight file's network for; None takes the file's own, else 224.
 
     Raises:
-        RunError: it is no run folder; the message says how a weight file is given.
+        RunError: it is no run folder, the message says how a weight file is given; or `width_mult` or `image_size` is
+            given for what says its own.
         WeightsError, ModelError: the weight file can't be read, or is of another network.
     """
     if isinstance(run, SavedNetwork):
+        _refuse_sizes(width_mult, image_size)
         return Subject(run.model, run.classes, run.preprocessing, run.provenance), ()
     if model is not None:
         return _from_weights(run, model, width_mult, image_size)
@@ -44,7 +46,14 @@ def load_subject(
     if run == IMAGENET or path.is_file():
         raise RunError(f"{run} is no run folder; if it is a weight file, name its network: --model mobilenet_v2")
     saved = load_network(path)
+    _refuse_sizes(width_mult, image_size)
     return Subject(saved.model, saved.classes, saved.preprocessing, saved.provenance), ()
+
+
+def _refuse_sizes(width_mult: float, image_size: int | None) -> None:
+    """Better than to export another network than was asked for."""
+    if width_mult != 1.0 or image_size is not None:
+        raise RunError("--width-mult and --image-size are for a weight file; a run folder says its own")
 
 
 def _refuse_artifact(path: Path) -> None:

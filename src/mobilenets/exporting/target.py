@@ -36,11 +36,13 @@ class Target:
 
 
 def check_place(out: Path, *, folder: bool) -> None:
-    """Refuse a place that can't be written, or where something else would be overwritten.
+    """Refuse a place without a name of its own, that can't be written, or where something else would be overwritten.
 
     Raises:
         RunError: the message says what is there.
     """
+    if folder and out.name in ("", ".."):
+        raise RunError(f"{out} is no name: OpenVINO's artifact is a folder of its own: give its name, e.g. model")
     if out.is_dir() and not folder:
         raise RunError(f"{out} is a folder: give the file's whole name")
     if out.is_dir() and any(out.iterdir()) and not (out / DOCUMENT).is_file():

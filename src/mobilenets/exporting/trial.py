@@ -1,18 +1,20 @@
-"""Asking a translated network before it is anybody's file."""
+"""Asking a translated network, and the file it is written as, before that is anybody's."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from mobilenets.artifact.container import SUFFIXES, Artifact
+from mobilenets.artifact.container import SUFFIXES, Artifact, read_artifact, write_artifact
 from mobilenets.artifact.description import Description
 from mobilenets.artifact.golden import GoldenPairs
+from mobilenets.errors import RunError
 from mobilenets.exporting.exported import Exported
+from mobilenets.files import make_folder
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import Backend, open_backend
 
@@ -41,7 +43,7 @@ def opened(
         BackendError: its runtime can't open it.
         MissingExtraError: its runtime is not installed.
     """
-    with tempfile.TemporaryDirectory(prefix="mobilenets-") as folder:
+    with tempfile.TemporaryDirectory(prefix="mobilenets-", ignore_cleanup_errors=True) as folder:
         path = Path(folder)
         for name, content in exported.payload.items():
             (path / name).write_bytes(content)
@@ -50,6 +52,38 @@ def opened(
             path = (path / only).rename(path / f"model{SUFFIXES[kind]}")
         description = _provisional(exported, kind, precision, preprocessing, classes)
         yield open_backend(Artifact(path, description), threads=threads)
+
+
+def write_proven(
+    path: Path, payload: Mapping[str, bytes], description: Description, threads: int | None = None
+) -> tuple[Artifact, float]:
+    """Write an artifact once the same, written beside `path` and opened again, has given its golden answers.
+
+    Args:
+        path: the file, or OpenVINO's folder; on any failure what is there is as it was, but a folder that can't be
+            written whole may be left with old files and new ones, which is refused when read.
+        payload: the format's own files by name, as `write_artifact` takes them.
+        description: with the golden answers.
+        threads: for the runtime; None as `open_backend` has it.
+
+    Returns:
+        The artifact, and the largest difference of a golden answer.
+
+    Raises:
+        ArtifactError: it does not give its golden answers.
+        BackendError: its runtime can't open it.
+        RunError: it can't be written.
+    """
+    make_folder(path.parent)
+    try:
+        beside = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise RunError(f"{path}: can't be written ({error.strerror or error}); what was there is unharmed") from error
+    with beside as folder:
+        written = read_artifact(write_artifact(Path(folder) / path.name, payload, description).path)
+        difference = description.golden.check(open_backend(written, threads=threads).predict, str(path))
+    write_artifact(path, payload, description)
+    return read_artifact(path), difference
 
 
 def _provisional(

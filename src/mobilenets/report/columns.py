@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mobilenets.evaluation.results import Comparison, Interval, NetworkRow
-from mobilenets.evaluation.wording import three_digits
+from mobilenets.evaluation.wording import megabytes, three_digits
 from mobilenets.report.wording import (
     MISSING,
     interval_range,
     latency_tail,
-    megabytes,
     millions,
     runtime_name,
     runtimes,

@@ -18,11 +18,6 @@ def millions(count: int) -> str:
     return f"{count / 1e6:,.2f}" if count >= 100_000 else f"{count / 1e6:.3f}"
 
 
-def megabytes(size: int) -> str:
-    """Write bytes as MB (10^6 bytes)."""
-    return three_digits(size / 1e6)
-
-
 def interval_range(interval: Interval) -> str:
     """Write an interval's ends, in percent: `96.1–98.4`."""
     return f"{interval.low:.1f}–{interval.high:.1f}"

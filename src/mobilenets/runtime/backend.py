@@ -79,8 +79,8 @@ BACKENDS: Final = tuple(_RUNTIMES)
 def choices(artifact: Artifact) -> tuple[Choice, ...]:
     """Every way to run a file with what is installed here, the default backend's first.
 
-    An 8-bit file is computed in 8 bits wherever it runs. Of the others, OpenVINO also computes in bf16 and fp16 where
-    this processor does.
+    An 8-bit file is computed in 8 bits wherever it runs, the others in fp32, also where their weights are stored in
+    fp16; OpenVINO also computes them in bf16 and fp16 where this processor does.
     """
     return tuple(
         Choice(name, precision)
@@ -103,7 +103,7 @@ def open_backend(
             so many, else every core this process may run on. A fixed number always, since the runtimes' own choices
             ignore the limits of containers.
         precision: arithmetic to compute in, one that `choices` lists; None takes that of the settings if they are
-            followed, else the file's own.
+            followed, else the file's own where the backend computes in it, else fp32.
 
     Raises:
         BackendError: no such backend, it does not run such files or not in this precision, fewer than 1 thread, or
@@ -169,4 +169,5 @@ def _precisions(name: str, artifact: Artifact) -> tuple[str, ...]:
         from mobilenets.runtime.openvino_backend import float_precisions  # imports OpenVINO
 
         return float_precisions()
-    return (own,)
+    # Weights stored in fp16 are widened by the file itself, with a Cast or DEQUANTIZE, before anything is computed.
+    return ("fp32",) if own == "fp16" else (own,)

@@ -17,7 +17,7 @@ from mobilenets.runtime.tensors import one_by_one, require_images, require_signa
 
 @dataclass(frozen=True)
 class LiteRtBackend:
-    """A .tflite file in LiteRT's interpreter. `precision` is the file's own: LiteRT computes what is written there."""
+    """A .tflite file in LiteRT's interpreter, which computes what is written there: `precision` is that arithmetic."""
 
     artifact: Artifact
     threads: int

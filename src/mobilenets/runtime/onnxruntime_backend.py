@@ -12,19 +12,19 @@ from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
-from mobilenets.runtime.tensors import one_by_one, require_images, require_signature
+from mobilenets.runtime.tensors import one_by_one, require_images, require_signature, unanswered
 
 # ONNX Runtime's exceptions share no base of their own.
-_LOAD_FAILURES = (
+_FAILURES = (
     *(failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf),
-    *(failures.NoSuchFile, failures.NotImplemented, failures.RuntimeException, RuntimeError),
+    *(failures.NoSuchFile, failures.NotImplemented, failures.RuntimeException, RuntimeError, MemoryError),
 )
 _FATAL_ONLY = 4  # what goes wrong reaches us as an exception; its copy on stderr is noise
 
 
 @dataclass(frozen=True)
 class OnnxRuntimeBackend:
-    """An ONNX file in ONNX Runtime. `precision` is the file's own: ONNX Runtime computes what is written there."""
+    """An ONNX file in ONNX Runtime. `precision` is of its arithmetic: ONNX Runtime computes what is written there."""
 
     artifact: Artifact
     threads: int
@@ -37,12 +37,16 @@ class OnnxRuntimeBackend:
 
         Raises:
             DataError: images of another type or size than the file takes.
+            BackendError: ONNX Runtime can't compute so many images.
         """
         images = require_images(images, self.artifact)
         return self._answer(images) if self.artifact.description.dynamic_batch else one_by_one(images, self._answer)
 
     def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = self.session.run(None, {self.session.get_inputs()[0].name: images})[0]
+        try:
+            logits: NDArray[np.float32] = self.session.run(None, {self.session.get_inputs()[0].name: images})[0]
+        except _FAILURES as error:
+            raise unanswered(self.artifact, "ONNX Runtime", len(images), first_line(error)) from error
         return logits
 
 
@@ -59,7 +63,7 @@ def open_file(artifact: Artifact, threads: int, precision: str) -> OnnxRuntimeBa
     options.log_severity_level = _FATAL_ONLY
     try:
         session = onnxruntime.InferenceSession(artifact.model_path, options, providers=["CPUExecutionProvider"])
-    except _LOAD_FAILURES as error:
+    except _FAILURES as error:
         reason = first_line(error).rpartition(" : ")[2]
         raise BackendError(f"{artifact.path}: ONNX Runtime can't run it: {reason}") from error
     inputs = [(one.type, _sizes(one.shape)) for one in session.get_inputs()]

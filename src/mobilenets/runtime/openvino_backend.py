@@ -7,14 +7,15 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
+from mobilenets.runtime.discretion import load_openvino
 from mobilenets.runtime.silence import silent_stderr
-from mobilenets.runtime.tensors import one_by_one, require_images, require_signature
+from mobilenets.runtime.tensors import one_by_one, require_images, require_signature, unanswered
 
+openvino = load_openvino()
 _DEVICE = "CPU"
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 # A file compiled for one batch size answers some 5 % faster than one compiled for any. Each costs about half a second
@@ -40,13 +41,17 @@ class OpenVinoBackend:
 
         Raises:
             DataError: images of another type or size than the file takes.
-            BackendError: OpenVINO can't compile the file for so many images.
+            BackendError: OpenVINO can't compile the file for so many images, or not compute them.
         """
         images = require_images(images, self.artifact)
         return self._answer(images) if self.artifact.description.dynamic_batch else one_by_one(images, self._answer)
 
     def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answered = self._request(len(images)).infer([images], share_inputs=True, share_outputs=True)
+        request = self._request(len(images))
+        try:
+            answered = request.infer([images], share_inputs=True, share_outputs=True)
+        except (RuntimeError, MemoryError) as error:
+            raise unanswered(self.artifact, "OpenVINO", len(images), _reason(error)) from error
         # A copy: the next call writes into the same memory.
         return np.array(answered[0], dtype=np.float32)
 
@@ -100,18 +105,18 @@ def float_precisions() -> tuple[str, ...]:
 
 
 @cache
-def _core() -> openvino.Core:
+def _core() -> Any:
     """One for the process: making it looks for the plugins on disk."""
     return openvino.Core()
 
 
-def _sizes(shape: openvino.PartialShape) -> tuple[int | None, ...]:
+def _sizes(shape: Any) -> tuple[int | None, ...]:
     if shape.rank.is_dynamic:
         return ()
     return tuple(size.get_length() if size.is_static else None for size in shape)
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(error: Exception) -> str:
     """OpenVINO's messages begin with where in its sources they come from; what happened comes last."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else first_line(error)

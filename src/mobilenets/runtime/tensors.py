@@ -1,4 +1,4 @@
-"""What the backends share: which images a file takes, and asking a file that takes one image at a time."""
+"""What the backends share: which images a file takes, asking one image at a time, and the error where that fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact
-from mobilenets.errors import ArtifactError, DataError
+from mobilenets.errors import ArtifactError, BackendError, DataError
 
 _UINT8: Final = ("uint8", "u8", "tensor(uint8)")  # as LiteRT and ExecuTorch, OpenVINO, and ONNX Runtime call it
 
@@ -37,6 +37,15 @@ def one_by_one(
 ) -> NDArray[np.float32]:
     """Ask a file that takes `[1, H, W, C]` each image in turn: logits `[B, K]`."""
     return np.concatenate([answer(images[index : index + 1]) for index in range(len(images))])
+
+
+def unanswered(artifact: Artifact, runtime: str, count: int, reason: str) -> BackendError:
+    """The error of a runtime that failed at so many images, for want of memory as a rule."""
+    if count == 1:
+        return BackendError(f"{artifact.path}: {runtime} can't answer an image: {reason}")
+    return BackendError(
+        f"{artifact.path}: {runtime} can't answer {count:,} images at once: {reason}; try a smaller batch"
+    )
 
 
 def require_signature(artifact: Artifact, inputs: Sequence[tuple[str, Shape]], outputs: Sequence[Shape]) -> None:

@@ -1,0 +1,14 @@
+"""Reading the results the tables are made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def load(name: str) -> Any:
+    """One result."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
