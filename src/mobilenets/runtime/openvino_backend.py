@@ -31,8 +31,8 @@ class OpenVinoBackend:
     artifact: Artifact
     threads: int
     precision: str
-    core: openvino.Core
-    model: openvino.Model
+    core: Any
+    model: Any
     requests: dict[int, Any] = field(default_factory=dict)
     name: str = "openvino"
 
