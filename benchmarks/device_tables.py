@@ -7,12 +7,15 @@ from typing import Any
 from loading import load
 
 
+IMAGES = {"imagenet": "ImageNet samples", "cifar10": "CIFAR-10 (JPEG)"}
+
+
 def devices_networks() -> list[tuple[str, Any]]:
     """Every network of the two device benchmarks with what it was scored on, ImageNet's first."""
     networks = []
     for data in ("imagenet", "cifar10"):
-        for name, row in load(f"devices_{data}")["networks"].items():
-            networks.append((f"{name}, {row['data'].rpartition(' of ')[2]}", row))
+        for row in load(f"devices_{data}")["networks"].values():
+            networks.append((f"{row['network'].rpartition(' ')[0]}, {IMAGES[data]}", row))
     return networks
 
 
