@@ -6,7 +6,6 @@ from typing import Any
 
 from loading import load
 
-
 IMAGES = {"imagenet": "ImageNet samples", "cifar10": "CIFAR-10 (JPEG)"}
 
 
@@ -15,7 +14,7 @@ def devices_networks() -> list[tuple[str, Any]]:
     networks = []
     for data in ("imagenet", "cifar10"):
         for row in load(f"devices_{data}")["networks"].values():
-            networks.append((f"{row['network'].rpartition(' ')[0]}, {IMAGES[data]}", row))
+            networks.append((f"{' '.join(row['network'].split()[:2])}, {IMAGES[data]}", row))
     return networks
 
 

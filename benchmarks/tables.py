@@ -128,7 +128,8 @@ def distillation() -> str:
     means, difference = result["mean_top1"], result["difference"]
     verdict = "it helps" if result["helps"] else "so small a run does not show that it helps"
     return (
-        f"{result['regime'].replace('cifar10', 'CIFAR-10 (JPEG)')}. By labels alone {means['labels only']['mean']:.1f} %, with a teacher of "
+        f"{result['regime'].replace('cifar10', 'CIFAR-10 (JPEG)')}. By labels alone "
+        f"{means['labels only']['mean']:.1f} %, with a teacher of "
         f"{result['teacher']['top1']:.1f} % ({result['teacher']['network']}) {means['with teacher']['mean']:.1f} %: "
         f"{difference['difference']:+.1f} points ({difference['low']:.2f} to {difference['high']:.2f}, p = "
         f"{difference['p_value']:.3f}), {verdict}. Training and scoring take "
