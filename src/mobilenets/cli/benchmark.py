@@ -25,7 +25,7 @@ ABOUT = """Latency, throughput, memory and cold start of exported files, in ever
 Every candidate runs in a process of its own, on as many cores as it has threads, and all take turns; differences that
 the machine's noise could have made are said to be none.
 
-Examples:
+Example:
   mobilenets benchmark model.onnx model-int8.onnx --against pytorch --out measured
   mobilenets benchmark model.onnx --backends openvino --threads 2 --batch-sizes 1 --json
 """
