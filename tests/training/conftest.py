@@ -44,6 +44,7 @@ def start_training(few_digits: PreparedImages) -> StartTraining:
             experiment=Experiment(model.config.to_dict(), recipe.to_dict(), {"digest": "digits"}),
             device=torch.device("cpu"),
             observer=observer or Silent(),
+            classes=10,
         )
 
     return start

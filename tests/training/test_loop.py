@@ -148,7 +148,9 @@ def test_statistics_of_images_sorted_by_class_are_measured_on_mixed_batches(
     model = create_model("mobilenet_v3_small", num_classes=10, width_mult=0.25, image_size=8)
     recipe, cpu = replace(QUICK, epochs=1, batch_size=50), torch.device("cpu")
     said = Said()
-    Training(model, images, recipe, tmp_path, experiment=Experiment({}, {}, {}), device=cpu, observer=said).fit()
+    Training(
+        model, images, recipe, tmp_path, experiment=Experiment({}, {}, {}), device=cpu, observer=said, classes=10
+    ).fit()
     assert any("batch norm re-estimated" in line for line in said.lines)
     measured_on = streams[-1]
     assert sorted(np.concatenate(measured_on).tolist()) == list(range(210))

@@ -170,6 +170,7 @@ def _train(
             experiment=Experiment(saved.model.config.to_dict(), recipe.to_dict(), {}),
             device=device,
             observer=observer,
+            classes=len(saved.classes),
             objective=Distillation(teacher, TEMPERATURE, TEACHER_SHARE),
         )
         # One epoch of fewer steps than asked for would be more than `max_steps` of many epochs.

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mobilenets.data.training_images import WHOLE, Share
 from mobilenets.errors import RecipeError
 
 
@@ -33,15 +34,17 @@ class Augment:
         if self.crop_padding < 0:
             raise RecipeError(f"crop_padding must be 0 or more pixels, not {self.crop_padding}")
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, generator: torch.Generator, share: Share = WHOLE) -> Tensor:
         """Augment uint8 images `[B, H, W, C]` into as many of the same size.
 
-        The same generator state gives the same result. Generator and images must be on the same device.
+        The same generator state gives the same result. Generator and images must be on the same device. The draws are
+        those of the whole batch of which these images are a `share`, so that its parts come out as the whole does.
         """
         if not self.flip and not self.crop_padding:
             return images
         batch, height, width, channels = images.shape
-        top, left, mirrored = self.draw(batch, generator)
+        part = slice(share.index * batch, (share.index + 1) * batch)
+        top, left, mirrored = (drawn[part] for drawn in self.draw(batch * share.count, generator))
         padding = self.crop_padding
         padded = F.pad(images, (0, 0, padding, padding, padding, padding))
         rows = top[:, None] + torch.arange(height, device=images.device)

@@ -16,16 +16,15 @@ from typing import Generic, TypeVar, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from mobilenets.data.augment import Augment
-from mobilenets.data.loader import PreparedImages
+from mobilenets.data.training_images import TrainingBatch, TrainingImages
 from mobilenets.errors import NonFiniteLossError, RunError, TrainingInterruptedError
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_text_atomically
-from mobilenets.models.normalizer import Normalizer
 from mobilenets.training.allocator import keep_freed_memory
 from mobilenets.training.ema import build_ema
+from mobilenets.training.inputs import DROPOUT, NORM, ORDER, BatchInputs, Place
 from mobilenets.training.interrupt import stop_on_interrupt
 from mobilenets.training.metric_log import MetricLog
 from mobilenets.training.norm_statistics import FORGOTTEN, reestimate, share_of_start
@@ -40,7 +39,6 @@ from mobilenets.training.state import Experiment, Progress, SavedState, derived_
 Network = TypeVar("Network", bound=nn.Module)
 
 RECIPE = "recipe.toml"
-ORDER, AUGMENT, DROPOUT, NORM = range(4)  # what a derived seed is for
 
 
 class Training(Generic[Network]):
@@ -49,13 +47,14 @@ class Training(Generic[Network]):
     def __init__(
         self,
         model: Network,
-        images: PreparedImages,
+        images: TrainingImages,
         recipe: Recipe,
         run: Path,
         *,
         experiment: Experiment,
         device: torch.device,
         observer: Observer,
+        classes: int,
         objective: Objective | None = None,
     ) -> None:
         self.model = model.to(device)
@@ -66,8 +65,7 @@ class Training(Generic[Network]):
         self.device = device
         self.observer = observer
         self.objective = objective or CrossEntropy(recipe.label_smoothing)
-        self.augment = Augment(flip=recipe.flip, crop_padding=recipe.crop_padding)
-        self.normalize = Normalizer(images.preprocessing).to(device)
+        self.inputs = BatchInputs(recipe, images.preprocessing, classes, device)
         self.optimizer = build_optimizer(self.model, recipe)
         self.ema = build_ema(self.model, recipe.ema_decay) if recipe.ema_decay is not None else None
         # A small data set is one batch. Left-over images wait for another epoch's order: a last batch of one image
@@ -114,11 +112,9 @@ class Training(Generic[Network]):
     def _step(self, images: NDArray[np.uint8], labels: NDArray[np.int64], plan: ComputePlan) -> None:
         """One batch [B, H, W, C]: augment, forward, backward, update, account."""
         progress = self.progress
-        place = (progress.epoch, progress.step)
-        generator = torch.Generator().manual_seed(derived_seed(self.recipe.seed, *place, AUGMENT))
-        torch.manual_seed(derived_seed(self.recipe.seed, *place, DROPOUT))
-        inputs = self._inputs(self.augment(torch.from_numpy(images), generator), plan)
-        targets = torch.from_numpy(labels).to(self.device)
+        place = Place(progress.epoch, progress.step)
+        inputs, targets = self.inputs(images, labels, place, plan.layout)
+        torch.manual_seed(place.seed(self.recipe, DROPOUT))
         set_learning_rate(self.optimizer, self._learning_rate())
 
         self.optimizer.zero_grad(set_to_none=True)
@@ -143,17 +139,10 @@ class Training(Generic[Network]):
         self._clock = now
         self.observer.step(self._report())
 
-    def _remaining_batches(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    def _remaining_batches(self) -> Iterator[TrainingBatch]:
         """The epoch's batches from the current step on, in an order that depends on seed and epoch only."""
-        generator = torch.Generator().manual_seed(derived_seed(self.recipe.seed, self.progress.epoch, ORDER))
-        order = torch.randperm(len(self.images), generator=generator).numpy()
-        starts = range(self.progress.step * self.batch_size, self.steps * self.batch_size, self.batch_size)
-        yield from self.images.stream(order[start : start + self.batch_size] for start in starts)
-
-    def _inputs(self, images: Tensor, plan: ComputePlan) -> Tensor:
-        """uint8 [B, H, W, C] -> normalised [B, C, H, W] on the device, in the plan's layout."""
-        normalized: Tensor = self.normalize(images.to(self.device, non_blocking=True))
-        return normalized.contiguous(memory_format=plan.layout)
+        seed = derived_seed(self.recipe.seed, self.progress.epoch, ORDER)
+        return self.images.epoch(seed, self.batch_size, first=self.progress.step)
 
     def _settle_norm(self, model: nn.Module, plan: ComputePlan) -> None:
         """Measure batch norm's statistics anew where training was too short for them."""
@@ -162,10 +151,10 @@ class Training(Generic[Network]):
             self.observer.message(f"batch norm re-estimated: {left:.0%} of its start was left after so few steps")
             # Mixed, since images lie sorted by class, and parted evenly: a batch of one class or of a few images
             # would be normalised by statistics unlike the others' and weigh as much.
-            generator = torch.Generator().manual_seed(derived_seed(self.recipe.seed, self.recipe.epochs, NORM))
-            order = torch.randperm(len(self.images), generator=generator).numpy()
-            batches = self.images.stream(np.array_split(order, -(-len(order) // self.batch_size)))
-            reestimate(model, (self._inputs(torch.from_numpy(images), plan) for images, _ in batches))
+            seed = derived_seed(self.recipe.seed, self.recipe.epochs, NORM)
+            parts = -(-len(self.images) // self.batch_size)
+            batches = self.images.epoch(seed, len(self.images) // parts)
+            reestimate(model, (self.inputs.plain(torch.from_numpy(images), plan.layout) for images, _ in batches))
 
     def _learning_rate(self) -> float:
         return learning_rate_at(self.progress.epoch * self.steps + self.progress.step, self.steps, self.recipe)
@@ -173,7 +162,7 @@ class Training(Generic[Network]):
     def _begin(self) -> ComputePlan:
         """Choose how to compute, on a real batch; the network is not changed by it."""
         images, labels = next(self._remaining_batches())
-        inputs = self.normalize(torch.from_numpy(images).to(self.device))
+        inputs = self.inputs.plain(torch.from_numpy(images), torch.contiguous_format)
         targets = torch.from_numpy(labels).to(self.device)
         if len(allowed_plans(self.recipe, self.device)) > 1:
             self.observer.message("finding the fastest way to compute here")

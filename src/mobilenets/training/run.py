@@ -148,6 +148,7 @@ def train_and_score(
                 experiment=experiment,
                 device=device,
                 observer=observer,
+                classes=len(splits.dataset.classes),
                 objective=None if teacher is None else teacher.objective(recipe, device),
             )
             trained = training.fit(resume=resume)
