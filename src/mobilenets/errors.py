@@ -33,9 +33,15 @@ def first_line(error: BaseException) -> str:
 
 
 class MobilenetsError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package.
+
+    Attributes:
+        exit_code: what the command line returns.
+        told: whether another process of the same training says it already.
+    """
 
     exit_code = 2
+    told = False
 
 
 class ModelError(MobilenetsError, ValueError):
@@ -127,6 +133,15 @@ class NonFiniteLossError(TrainingError):
 
 
 class TrainingInterruptedError(TrainingError):
-    """Training was stopped on request and its state saved; the message says how to resume."""
+    """Training was stopped on request and its state saved; the message says how to resume.
+
+    The exit code is the one shells give a process that the `signal` ended: 130 for Ctrl-C, 143 for SIGTERM.
+    """
 
     exit_code = 130
+
+    def __init__(self, message: str, *, signal: int = 0) -> None:
+        super().__init__(message)
+        self.signal = signal
+        if signal:
+            self.exit_code = 128 + signal

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from mobilenets.errors import RunError
+
+_LEFTOVER: Final = re.compile(r"\.(?P<stem>[^-]+)-[a-z0-9_]{8}(\.\w+)?")
+"""How `mkstemp` names the neighbours below."""
 
 
 def make_folder(path: Path) -> None:
@@ -22,11 +27,19 @@ def make_folder(path: Path) -> None:
         raise RunError(f"{path}: can't be made a folder ({error.strerror}); choose another place") from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[Path], object], *, before: Callable[[], object] | None = None
+) -> None:
     """Let `write` fill a temporary neighbour of `path`, then move it into place in one step.
 
     The neighbour keeps the suffix of `path`, since some writers choose their format by it. On any failure the
-    neighbour is removed and `path` is as it was; missing folders are made.
+    neighbour is removed and `path` is as it was; missing folders are made. The content is on the disk, not only in the
+    system's memory, before it takes the old one's place: a power cut leaves one of the two.
+
+    Args:
+        path: the file.
+        write: fills the neighbour.
+        before: called when that is whole, before it takes its place.
 
     Raises:
         RunError: the folder or file can't be written, e.g. a full disk.
@@ -42,6 +55,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             umask = os.umask(0)
             os.umask(umask)
             temporary.chmod(0o666 & ~umask)
+            _to_disk(temporary)
+            if before is not None:
+                before()
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -57,3 +73,25 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
 def write_text_atomically(path: Path, text: str) -> None:
     """Write `text` as UTF-8 with its own line ends to `path`, whole or not at all; see `write_atomically`."""
     write_bytes_atomically(path, text.encode())
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the neighbours that a process killed while writing left in `folder`; nobody else may be writing there.
+
+    Raises:
+        RunError: one can't be removed.
+    """
+    try:
+        for path in folder.iterdir():
+            if path.is_file() and _LEFTOVER.fullmatch(path.name):
+                path.unlink()
+    except OSError as error:
+        raise RunError(f"{folder}: can't be tidied ({error.strerror or error}); check its permissions") from error
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

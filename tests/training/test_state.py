@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mobilenets.errors import RunError
 from mobilenets.training.state import (
+    PREVIOUS,
     STATE,
     Experiment,
     Progress,
@@ -36,15 +37,15 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert torch.equal(loaded.model["weight"], state.model["weight"])
 
 
-def test_nothing_but_the_state_is_left_in_the_folder(tmp_path: Path) -> None:
+def test_nothing_but_the_two_newest_states_is_left_in_the_folder(tmp_path: Path) -> None:
     saved(tmp_path)
     saved(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [STATE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [PREVIOUS, STATE]
 
 
 def test_the_file_is_loadable_with_weights_only(tmp_path: Path) -> None:
     saved(tmp_path)
-    assert torch.load(tmp_path / STATE, weights_only=True)["format"] == 1
+    assert torch.load(tmp_path / STATE, weights_only=True)["format"] == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"rubbish", None])

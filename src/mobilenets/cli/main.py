@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(argv)
     except MobilenetsError as error:
+        if error.told:
+            return error.exit_code
         print(f"mobilenets: {error}", file=sys.stderr)
         for image in error.rest if isinstance(error, BadImagesError) else ():
             print(f"  {image.name}: {image.reason}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,12 +17,14 @@ from mobilenets.training.recipe import Recipe, load_recipe
 
 ABOUT = """Train one network on your images into a run folder, and score it on the test images.
 
-Ctrl-C saves the run; the same command with --resume goes on where it stopped, to the same weights.
+Ctrl-C or SIGTERM saves the run; the same command with --resume goes on where it stopped, to the same weights, after
+being killed too. Started by torchrun, several processes or machines train together.
 
 Example:
   mobilenets train mobilenet_v3_small --data digits --recipe quick --out runs/digits
   mobilenets train mobilenet_v2 --weights imagenet --data photos --image-size 224 --out runs/photos
   mobilenets train mobilenet_v3_small --teacher runs/large --data photos --out runs/small
+  torchrun --nproc-per-node 2 --max-restarts 3 -m mobilenets train mobilenet_v2 --data photos --out runs/photos
 """
 
 
@@ -47,7 +50,11 @@ class TrainOptions:
     teacher_width_mult: float = 1.0
     """Its width multiplier."""
     resume: bool = False
-    """Continue a run that was stopped."""
+    """Continue a run that was stopped or killed."""
+    force: bool = False
+    """With --resume, go on even where recipe, images or network are not those the run was begun with."""
+    save_seconds: float = 60.0
+    """How often the state is saved: what being killed may cost."""
     width_mult: float = 1.0
     """Width multiplier."""
     image_size: int | None = None
@@ -87,6 +94,8 @@ def main(argv: Sequence[str]) -> int:
             teacher_model=options.teacher_model,
             teacher_width_mult=options.teacher_width_mult,
             resume=options.resume,
+            force=options.force,
+            save_seconds=options.save_seconds,
             width_mult=options.width_mult,
             image_size=options.image_size,
             dropout=options.dropout,
@@ -95,6 +104,8 @@ def main(argv: Sequence[str]) -> int:
             device=options.device,
             observer=live,
         )
+    if os.environ.get("RANK", "0") != "0":
+        return 0  # of several processes training together, the first reports
     if options.json:
         print(json.dumps(asdict(run)))
     else:

@@ -72,4 +72,5 @@ class Stage:
                 observer=self.observer,
             )
         except TrainingInterruptedError as stopped:
-            raise TrainingInterruptedError(f"{stopped}; the same command again goes on from there") from stopped
+            again = f"{stopped}; the same command again goes on from there"
+            raise TrainingInterruptedError(again, signal=stopped.signal) from stopped

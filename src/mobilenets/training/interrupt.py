@@ -12,13 +12,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether somebody asked to stop."""
+    """Whether somebody asked to stop, and by which signal (0 where nobody did)."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self.signal = 0
 
     def __bool__(self) -> bool:
-        return self.requested
+        return self.signal != 0
 
 
 @contextmanager
@@ -34,9 +34,9 @@ def stop_on_interrupt(acknowledge: Callable[[], None]) -> Iterator[StopRequest]:
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if request.requested:
+        if request:
             raise KeyboardInterrupt
-        request.requested = True
+        request.signal = number
         acknowledge()
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}

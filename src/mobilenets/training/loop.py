@@ -19,22 +19,34 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mobilenets.data.training_images import TrainingBatch, TrainingImages
-from mobilenets.errors import NonFiniteLossError, RunError, TrainingInterruptedError
-from mobilenets.evaluation.results import EpochPoint
+from mobilenets.errors import (
+    BadImagesError,
+    DataError,
+    NonFiniteLossError,
+    TrainingError,
+    TrainingInterruptedError,
+)
 from mobilenets.files import write_text_atomically
+from mobilenets.training.accounting import epoch_point, step_report, where_of
+from mobilenets.training.accumulation import Accumulation
 from mobilenets.training.allocator import keep_freed_memory
+from mobilenets.training.checkpoints import SAVE_SECONDS, Checkpoints, Trained
 from mobilenets.training.ema import build_ema
+from mobilenets.training.failed_batch import save_failed_batch
 from mobilenets.training.inputs import DROPOUT, NORM, ORDER, BatchInputs, Place
-from mobilenets.training.interrupt import stop_on_interrupt
+from mobilenets.training.interrupt import StopRequest, stop_on_interrupt
 from mobilenets.training.metric_log import MetricLog
 from mobilenets.training.norm_statistics import FORGOTTEN, reestimate, share_of_start
 from mobilenets.training.objectives import CrossEntropy, Objective, verb_of
-from mobilenets.training.observer import Observer, StepReport
+from mobilenets.training.observer import Observer
 from mobilenets.training.optimizer import build_optimizer, set_learning_rate
+from mobilenets.training.parts import remember_parts, remembered_parts
 from mobilenets.training.plan import ComputePlan, allowed_plans, choose_plan
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.schedule import learning_rate_at
-from mobilenets.training.state import Experiment, Progress, SavedState, derived_seed, load_state, save_state
+from mobilenets.training.state import Experiment, Progress, derived_seed
+from mobilenets.training.synced_norm import sync_norms, unsync_norms
+from mobilenets.training.team import SOLO, Team
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -42,7 +54,21 @@ RECIPE = "recipe.toml"
 
 
 class Training(Generic[Network]):
-    """A network in training on prepared images, into a run folder."""
+    """A network in training on prepared images, into a run folder.
+
+    Args:
+        model: the network; trained in place.
+        images: what it is trained on.
+        recipe: how.
+        run: the run folder, which nobody else writes.
+        experiment: what makes it the same run when it is resumed.
+        device: where to compute.
+        observer: told of progress; in a team, the leader's.
+        classes: how many the network answers.
+        objective: what a step minimises; None takes cross-entropy.
+        team: the processes that train it together.
+        save_seconds: at most so much time passes between two saved states, plus a step.
+    """
 
     def __init__(
         self,
@@ -56,6 +82,8 @@ class Training(Generic[Network]):
         observer: Observer,
         classes: int,
         objective: Objective | None = None,
+        team: Team = SOLO,
+        save_seconds: float = SAVE_SECONDS,
     ) -> None:
         self.model = model.to(device)
         self.images = images
@@ -65,86 +93,128 @@ class Training(Generic[Network]):
         self.device = device
         self.observer = observer
         self.objective = objective or CrossEntropy(recipe.label_smoothing)
+        self.team = team
+        self.checkpoints = Checkpoints(run, experiment, device, team, save_seconds)
         self.inputs = BatchInputs(recipe, images.preprocessing, classes, device)
         self.optimizer = build_optimizer(self.model, recipe)
         self.ema = build_ema(self.model, recipe.ema_decay) if recipe.ema_decay is not None else None
         # A small data set is one batch. Left-over images wait for another epoch's order: a last batch of one image
         # would give batch norm nothing to normalise over.
-        self.batch_size = min(recipe.batch_size, len(images))
+        self.batch_size = min(recipe.batch_size, len(images) // team.count * team.count)
+        team.check_batch(self.batch_size)
         self.steps = len(images) // self.batch_size
         self.progress = Progress()
+        self.parts = 1
         self._clock = 0.0
 
-    def fit(self, *, resume: bool = False) -> Network:
+    def fit(self, *, resume: bool = False, force: bool = False) -> Network:
         """Train to the recipe's last epoch and return the network to use (the averaged one where there is one).
 
+        Args:
+            resume: go on from the state in the run folder.
+            force: go on even if it is that of another experiment.
+
         Raises:
-            NonFiniteLossError: naming the step.
-            TrainingInterruptedError: on Ctrl-C; the state is saved.
-            RunError: `resume` where nothing, or something else, was begun.
+            NonFiniteLossError: naming the step; the batch is saved.
+            TrainingInterruptedError: on Ctrl-C or SIGTERM; the state is saved.
+            RunError: `resume` where nothing, or something else, was begun; or the folder can't be written.
+            DataError: images that can't be read any more; the state is saved.
         """
         if self.device.type == "cpu":
             keep_freed_memory()
-        plan = self._restore() if resume else self._begin()
-        write_text_atomically(self.run / RECIPE, self.recipe.to_toml())
-        self._save(plan)
-        progress = self.progress
+        plan = self._restore(force) if resume else self._begin()
+        if self.recipe.sync_norm and self.team.count > 1:
+            sync_norms(self.model, self.device)
+        self.compute = Accumulation(
+            self.team.wrap(self.model, self.device),
+            self.objective,
+            plan,
+            self.device,
+            parts=self.parts,
+            on_halving=self._halved,
+        )
+        if self.team.leads:
+            write_text_atomically(self.run / RECIPE, self.recipe.to_toml())
+        self._save()
         self.model.train()
-        with MetricLog(self.run, progress.epoch) as log, stop_on_interrupt(self._acknowledge) as stop:
-            while progress.epoch < self.recipe.epochs:
-                self._clock = time.perf_counter()
-                for images, labels in self._remaining_batches():
-                    self._step(images, labels, plan)
-                    if stop:
-                        break
-                if progress.step == self.steps:
-                    point = self._epoch_point()
-                    log.add(point)
-                    progress.next_epoch()
-                    self._save(plan)
-                    self.observer.epoch(point, self.recipe.epochs)
-                if stop:
-                    self._stop(plan)
+        with stop_on_interrupt(self._acknowledge) as stop:
+            if self.team.leads:
+                with MetricLog(self.run, self.progress.epoch) as log:
+                    self._epochs(stop, log)
+            else:
+                self._epochs(stop, None)
+        unsync_norms(self.model)
         result = self.model if self.ema is None else cast(Network, self.ema.module)
-        self._settle_norm(result, plan)
+        if self.team.leads:
+            self._settle_norm(result)
         return result.eval()
 
-    def _step(self, images: NDArray[np.uint8], labels: NDArray[np.int64], plan: ComputePlan) -> None:
-        """One batch [B, H, W, C]: augment, forward, backward, update, account."""
+    def _epochs(self, stop: StopRequest, log: MetricLog | None) -> None:
         progress = self.progress
-        place = Place(progress.epoch, progress.step)
-        inputs, targets = self.inputs(images, labels, place, plan.layout)
-        torch.manual_seed(place.seed(self.recipe, DROPOUT))
+        while progress.epoch < self.recipe.epochs:
+            self._clock = time.perf_counter()
+            stopping = self._steps(stop)
+            if progress.step == self.steps:
+                point = epoch_point(progress, self.steps, self.recipe)
+                if log is not None:
+                    log.add(point)
+                progress.next_epoch()
+                self._save()
+                self.observer.epoch(point, self.recipe.epochs)
+            if stopping:
+                self._stop(stop)
+
+    def _steps(self, stop: StopRequest) -> bool:
+        """The rest of an epoch, or as much of it as there is until somebody asks to stop; whether somebody did."""
+        try:
+            for images, labels in self._remaining_batches():
+                if self._step(images, labels, stop):
+                    return True
+                if self.checkpoints.due:
+                    self._save()
+        except BadImagesError as error:
+            self._save()
+            where = where_of(self.progress, self.steps)
+            raise DataError(f"{error}. Saved before {where}: --resume goes on once they are back") from error
+        return False
+
+    def _step(self, images: NDArray[np.uint8], labels: NDArray[np.int64], stop: StopRequest) -> bool:
+        """One batch [B, H, W, C]: augment, forward, backward, update, account; whether a member was asked to stop."""
+        progress = self.progress
+        place = Place(progress.epoch, progress.step, self.team.share)
+        inputs, targets = self.inputs(images, labels, place, self.compute.plan.layout)
         set_learning_rate(self.optimizer, self._learning_rate())
 
-        self.optimizer.zero_grad(set_to_none=True)
-        with plan.autocast(self.device):
-            loss, logits = self.objective(self.model, inputs, targets)
-        value = loss.item()
-        if not math.isfinite(value):
-            self._refuse(value)
-        loss.backward()  # type: ignore[no-untyped-call]
+        truth = torch.from_numpy(labels).to(self.device)
+        mine = self.compute.gradients(inputs, targets, truth, place.seed(self.recipe, DROPOUT))
+        loss, correct, count, stopping = self.team.sum(
+            [mine.loss * mine.images, mine.correct, mine.images, float(bool(stop))], self.device
+        )
+        if not math.isfinite(loss):
+            self._refuse(images, labels, loss / count)
         if self.recipe.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad_norm)
         self.optimizer.step()
-        if self.ema is not None:
+        if self.ema is not None and self.team.leads:
             self.ema.update_parameters(self.model)
 
         progress.step += 1
-        progress.images += len(labels)
-        progress.loss_sum += value * len(labels)
-        progress.correct += int((logits.argmax(dim=1) == targets).sum())
+        progress.images += int(count)
+        progress.loss_sum += loss
+        progress.correct += int(correct)
         now = time.perf_counter()  # from the end of the step before: waiting for images counts
         progress.seconds += now - self._clock
         self._clock = now
-        self.observer.step(self._report())
+        self.observer.step(step_report(progress, self.steps, self.recipe, verb_of(self.objective)))
+        # In a team all stop at the same step; alone, a request that came during the step need not wait for the next.
+        return stopping > 0 or (self.team.count == 1 and bool(stop))
 
     def _remaining_batches(self) -> Iterator[TrainingBatch]:
         """The epoch's batches from the current step on, in an order that depends on seed and epoch only."""
         seed = derived_seed(self.recipe.seed, self.progress.epoch, ORDER)
-        return self.images.epoch(seed, self.batch_size, first=self.progress.step)
+        return self.images.epoch(seed, self.batch_size, first=self.progress.step, share=self.team.share)
 
-    def _settle_norm(self, model: nn.Module, plan: ComputePlan) -> None:
+    def _settle_norm(self, model: nn.Module) -> None:
         """Measure batch norm's statistics anew where training was too short for them."""
         left = share_of_start(model, self.recipe.epochs * self.steps)
         if left > FORGOTTEN:
@@ -152,94 +222,81 @@ class Training(Generic[Network]):
             # Mixed, since images lie sorted by class, and parted evenly: a batch of one class or of a few images
             # would be normalised by statistics unlike the others' and weigh as much.
             seed = derived_seed(self.recipe.seed, self.recipe.epochs, NORM)
-            parts = -(-len(self.images) // self.batch_size)
-            batches = self.images.epoch(seed, len(self.images) // parts)
-            reestimate(model, (self.inputs.plain(torch.from_numpy(images), plan.layout) for images, _ in batches))
+            parts = -(-len(self.images) // self.batch_size) * self.compute.parts
+            batches = self.images.epoch(seed, max(1, len(self.images) // parts))
+            layout = self.compute.plan.layout
+            reestimate(model, (self.inputs.plain(torch.from_numpy(images), layout) for images, _ in batches))
 
     def _learning_rate(self) -> float:
         return learning_rate_at(self.progress.epoch * self.steps + self.progress.step, self.steps, self.recipe)
 
     def _begin(self) -> ComputePlan:
         """Choose how to compute, on a real batch; the network is not changed by it."""
+        self.parts = remembered_parts(self.run)
+        plan = self.team.led(self._choose_plan)
+        self.model.to(memory_format=plan.layout)
+        return plan
+
+    def _choose_plan(self) -> ComputePlan:
         images, labels = next(self._remaining_batches())
         inputs = self.inputs.plain(torch.from_numpy(images), torch.contiguous_format)
         targets = torch.from_numpy(labels).to(self.device)
         if len(allowed_plans(self.recipe, self.device)) > 1:
             self.observer.message("finding the fastest way to compute here")
-        plan, how = choose_plan(self.model, inputs, targets, self.recipe, self.objective)
-        self.observer.message(f"{verb_of(self.objective)} on {self.device.type} in {plan} ({how})")
-        self.model.to(memory_format=plan.layout)
+        fitting = -(-len(inputs) // self.parts)
+        plan, how = choose_plan(self.model, inputs[:fitting], targets[:fitting], self.recipe, self.objective)
+        together = f" in {self.team.count} processes" if self.team.count > 1 else ""
+        self.observer.message(f"{verb_of(self.objective)} on {self.device.type}{together} in {plan} ({how})")
         return plan
 
-    def _restore(self) -> ComputePlan:
-        """Take up weights, optimizer, averages, position and compute plan of the saved state."""
-        state = load_state(self.run, self.device)
-        differences = state.experiment.differences(self.experiment)
-        if differences:
-            raise RunError(f"{self.run} is another experiment: {'; '.join(differences)}. Choose another folder")
-        plan = ComputePlan(state.plan["precision"], state.plan["memory_format"])
-        self.model.to(memory_format=plan.layout)
-        self.model.load_state_dict(state.model)
-        self.optimizer.load_state_dict(state.optimizer)
-        if self.ema is not None and state.ema is not None:
-            self.ema.load_state_dict(state.ema)
-        self.progress = state.progress
-        where = f"epoch {state.progress.epoch}, step {state.progress.step}"
-        self.observer.message(f"resumed after {where}, on {self.device.type} in {plan}")
-        if state.plan["device"] != self.device.type:
-            self.observer.message(f"begun on {state.plan['device']}: the weights will differ a little from its own")
-        return plan
+    def _restore(self, force: bool) -> ComputePlan:
+        restored = self.checkpoints.restore(self._trained(), force=force, observer=self.observer)
+        self.parts = max(restored.parts, remembered_parts(self.run))
+        self.progress = restored.progress
+        self.progress.step = min(self.progress.step, self.steps)  # more only where a difference was forced
+        return restored.plan
 
-    def _save(self, plan: ComputePlan) -> None:
-        state = SavedState(
-            experiment=self.experiment,
-            plan={**asdict(plan), "device": self.device.type},
-            progress=self.progress,
-            model=self.model.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            ema=self.ema.state_dict() if self.ema is not None else None,
-        )
-        save_state(self.run, state)
+    def _trained(self) -> Trained:
+        return Trained(self.model, self.optimizer, self.ema)
 
-    def _stop(self, plan: ComputePlan) -> None:
-        self._save(plan)
+    def _save(self) -> None:
+        self.checkpoints.save(self._trained(), self.compute.plan, self.compute.parts, self.progress)
+
+    def _stop(self, stop: StopRequest) -> None:
+        self._save()
         where = f"epoch {self.progress.epoch + 1}, step {self.progress.step} of {self.steps}"
         if self.progress.epoch == self.recipe.epochs:
             where = "training's end, before scoring"
-        raise TrainingInterruptedError(f"stopped at {where}; {self.run} is saved")
+        raise TrainingInterruptedError(f"stopped at {where}; {self.run} is saved", signal=stop.signal)
 
     def _acknowledge(self) -> None:
         self.observer.message("stopping after this step; again to stop at once and lose it")
 
-    def _refuse(self, loss: float) -> None:
-        where = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1} of {self.steps}"
+    def _halved(self, parts: int) -> None:
+        """Memory ran out. In a team the others are at another place by now: note it for the restart, and give up."""
+        batch = self.batch_size // self.team.count
+        fewer = f"{-(-batch // parts)} images at a time, their gradients added up to the recipe's {self.batch_size}"
+        if self.team.count > 1:
+            remember_parts(self.run, parts)
+            raise TrainingError(f"out of memory in process {self.team.rank}; a restart goes on with {fewer}")
+        self.observer.message(f"out of memory: going on with {fewer}")
+
+    def _refuse(self, images: NDArray[np.uint8], labels: NDArray[np.int64], loss: float) -> None:
+        """Stop at a loss that is no number, with the batch kept; the state saved last is from before it."""
+        where = where_of(self.progress, self.steps)
+        batch = self.team.gather((images, labels))
+        kept = ""
+        if self.team.leads:
+            content = {
+                "images": torch.from_numpy(np.concatenate([one for one, _ in batch])),
+                "labels": torch.from_numpy(np.concatenate([truth for _, truth in batch])),
+                "model": self.model.state_dict(),
+                **asdict(self.progress),
+                "learning_rate": self._learning_rate(),
+            }
+            kept = f"; its batch is in {save_failed_batch(self.run, content).name}"
         raise NonFiniteLossError(
-            f"the loss is {loss} in {where} of {self.run}; try a lower learning_rate "
-            f"(now {self._learning_rate():.2g}), clip_grad_norm 1 or precision float32"
-        )
-
-    def _epoch_point(self) -> EpochPoint:
-        progress = self.progress
-        return EpochPoint(
-            epoch=progress.epoch + 1,
-            loss=progress.loss_sum / progress.images,
-            top1=100 * progress.correct / progress.images,
-            learning_rate=learning_rate_at((progress.epoch + 1) * self.steps - 1, self.steps, self.recipe),
-            seconds=progress.seconds,
-            images_per_second=progress.images / progress.seconds,
-        )
-
-    def _report(self) -> StepReport:
-        progress = self.progress
-        steps_left = (self.recipe.epochs - progress.epoch) * self.steps - progress.step
-        return StepReport(
-            epoch=progress.epoch + 1,
-            epochs=self.recipe.epochs,
-            step=progress.step,
-            steps=self.steps,
-            loss=progress.loss_sum / progress.images,
-            top1=100 * progress.correct / progress.images,
-            images_per_second=progress.images / progress.seconds,
-            seconds_left=steps_left * progress.seconds / progress.step,
-            verb=verb_of(self.objective),
+            f"the loss is {loss} in {where} of {self.run}{kept}; try a lower learning_rate (now "
+            f"{self._learning_rate():.2g}), clip_grad_norm 1 or precision float32, in another folder or by "
+            "--resume --force from the state saved before"
         )

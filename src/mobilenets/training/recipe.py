@@ -60,6 +60,8 @@ class Recipe:
     """Flip half of the training images left to right."""
     crop_padding: int = 4
     """Pad training images by so many pixels and crop back at a random place; 0 leaves them."""
+    sync_norm: bool = False
+    """Batch norm over the images of all processes, where several train together."""
     seed: int = 0
     """Seed of weights, order, augmentation and dropout."""
     precision: Precision = "auto"

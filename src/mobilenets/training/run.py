@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -25,13 +26,16 @@ from mobilenets.models.normalizer import Normalizer
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, save_network, versions
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.training.checkpoints import SAVE_SECONDS, check_same
 from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
 from mobilenets.training.observer import Observer
 from mobilenets.training.recipe import Recipe
+from mobilenets.training.run_lock import LOCK, only_writer
 from mobilenets.training.start import Start
-from mobilenets.training.state import STATE, Experiment, load_state
+from mobilenets.training.state import STATE, Experiment, has_state, load_state
 from mobilenets.training.teacher import Teacher, settle_recipe
+from mobilenets.training.team import SOLO, Team
 
 SCORES = "scores.json"
 PREDICTIONS = "predictions.npz"
@@ -110,26 +114,24 @@ def train_and_score(
     observer: Observer,
     start: Start | None = None,
     teacher: Teacher | None = None,
+    force: bool = False,
+    team: Team = SOLO,
+    save_seconds: float = SAVE_SECONDS,
 ) -> SeedRun:
     """Train `network` (arguments of `create_model`) into the folder `run`, score it, and return what came of it.
 
     With `start` its network is trained, which has weights already, and `network` is not looked at. With `teacher` it is
-    distilled.
+    distilled. With `force` a run is continued even if it is that of another experiment.
 
     A finished run is not trained again: with `resume` its scores are read. torch's global generator is left as it was.
 
     Raises:
-        RunError: the folder holds a run and `resume` is off, or holds a run of another experiment.
+        RunError: the folder holds a run and `resume` is off, or holds a run of another experiment, or is in use.
         RecipeError: the recipe has fields of distillation, and there is no teacher.
     """
     recipe = settle_recipe(recipe, has_teacher=teacher is not None)
-    if (run / STATE).exists() and not resume:
-        raise RunError(f"{run} holds a run already; continue it with --resume or choose another folder")
-    if resume and not (run / STATE).exists():
-        raise RunError(f"nothing to resume: {run / STATE} does not exist; leave out --resume to start")
-    if (run / WEIGHTS).exists() and not resume:
-        raise RunError(f"{run} holds a trained network but no {STATE} to continue it by; choose another folder")
-    with torch.random.fork_rng(devices=[]):
+    with ExitStack() as held, torch.random.fork_rng(devices=[]):
+        resume = team.led(lambda: _take(run, resume, held, team, observer))
         torch.manual_seed(recipe.seed)  # the weights a network starts with come from the global generator
         model = create_model(**network) if start is None else start.model
         begun_with = {} if start is None else dict(start.record)
@@ -139,7 +141,7 @@ def train_and_score(
             _identity(splits),
             {} if teacher is None else dict(teacher.identity),
         )
-        if not _finished(run, recipe, experiment):
+        if not team.led(lambda: _finished(run, recipe, experiment, force)):
             training = Training(
                 model,
                 splits.train,
@@ -150,11 +152,36 @@ def train_and_score(
                 observer=observer,
                 classes=len(splits.dataset.classes),
                 objective=None if teacher is None else teacher.objective(recipe, device),
+                team=team,
+                save_seconds=save_seconds,
             )
-            trained = training.fit(resume=resume)
-            _save(run, trained, splits, {**begun_with, **({} if teacher is None else teacher.record)})
-            _score(run, trained, splits, device, observer)
-    return read_run(run, recipe.seed)
+            trained = training.fit(resume=resume, force=force)
+            record = {**begun_with, **({} if teacher is None else teacher.record)}
+            team.led(lambda: _save_and_score(run, trained, splits, record, device, observer))
+        return team.led(lambda: read_run(run, recipe.seed))
+
+
+def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observer) -> bool:
+    """Hold the run folder until `held` is closed; return whether there is a state to go on from."""
+    if team.restarts and has_state(run):
+        resume = True  # torchrun starts all anew by the command that began it
+    if resume and not (has_state(run) or (run / LOCK).exists()):
+        raise RunError(f"nothing to resume: {run / STATE} does not exist; leave out --resume to start")
+    held.enter_context(only_writer(run))
+    if has_state(run) and not resume:
+        raise RunError(f"{run} holds a run already; continue it with --resume or choose another folder")
+    if (run / WEIGHTS).exists() and not has_state(run):
+        raise RunError(f"{run} holds a trained network but no {STATE} to continue it by; choose another folder")
+    if resume and not has_state(run):
+        observer.message(f"{run} was stopped before its first state: begun anew")
+    return has_state(run)
+
+
+def _save_and_score(
+    run: Path, trained: MobileNet, splits: Splits, record: dict[str, str], device: torch.device, observer: Observer
+) -> None:
+    _save(run, trained, splits, record)
+    _score(run, trained, splits, device, observer)
 
 
 def read_run(run: Path, seed: int) -> SeedRun:
@@ -207,12 +234,13 @@ def torch_predict(
     return predict
 
 
-def _finished(run: Path, recipe: Recipe, experiment: Experiment) -> bool:
+def _finished(run: Path, recipe: Recipe, experiment: Experiment, force: bool) -> bool:
     """Whether everything a run leaves is there; one that lacks only its scores trains nothing and is scored."""
-    if not (run / STATE).exists():
+    if not has_state(run):
         return False
-    if differences := load_state(run, torch.device("cpu")).experiment.differences(experiment):
-        raise RunError(f"{run} is another experiment: {'; '.join(differences)}. Choose another folder")
+    state = load_state(run, torch.device("cpu"))
+    if check_same(run, state.experiment, experiment, force=force) is not None:
+        return False
     whole = all((run / name).exists() for name in (SCORES, PREDICTIONS, WEIGHTS, DESCRIPTION))
     return whole and len(read_curve(run)) == recipe.epochs
 

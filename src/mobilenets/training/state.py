@@ -7,8 +7,10 @@ no generator's state has to be kept: weights, optimizer, averages and the positi
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,13 @@ import numpy as np
 import torch
 
 from mobilenets.errors import RunError, first_line
-from mobilenets.files import write_bytes_atomically
+from mobilenets.files import write_atomically
 from mobilenets.models.config import OptionValue
 from mobilenets.models.registry import default_options, list_models
 
 STATE = "state.pt"
-FORMAT = 1
+PREVIOUS = "state.previous.pt"
+FORMAT = 2
 
 
 @dataclass
@@ -74,18 +77,25 @@ def _defaults(network: dict[str, Any]) -> dict[str, OptionValue]:
 
 @dataclass
 class SavedState:
-    """The content of `state.pt`."""
+    """The content of `state.pt`; `warning` says where it is not the newest that was written."""
 
     experiment: Experiment
-    plan: dict[str, str]
+    plan: dict[str, Any]
     progress: Progress
     model: dict[str, Any]
     optimizer: dict[str, Any]
     ema: dict[str, Any] | None = field(default=None)
+    warning: str | None = None
 
 
 def save_state(run: Path, state: SavedState) -> None:
-    """Write the state; the one before stays until the new one is whole."""
+    """Write the state, verified, and keep the one before as `state.previous.pt`.
+
+    Whenever the process is killed, `state.pt` is a whole state: the old one or the new.
+
+    Raises:
+        RunError: it can't be written, or does not read back as it was written; the states there are unharmed.
+    """
     content = {
         "format": FORMAT,
         "experiment": asdict(state.experiment),
@@ -98,29 +108,84 @@ def save_state(run: Path, state: SavedState) -> None:
     # By way of memory: torch reports a full disk as an internal error of its writer, Python as what it is.
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_bytes_atomically(run / STATE, buffer.getvalue())
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(buffer.getbuffer())
+        if (fault := fault_of(temporary)) is not None:
+            raise OSError(f"what was written does not read back: {fault}; the disk may be failing")
+
+    write_atomically(run / STATE, write, before=lambda: _keep_previous(run))
 
 
 def load_state(run: Path, device: torch.device) -> SavedState:
-    """Read the state a run left; tensors only, nothing in the file is executed.
+    """Read the newest whole state a run left; tensors only, nothing in the file is executed.
+
+    Where the newest is damaged the one before is read, and `warning` says so.
 
     Raises:
-        RunError: it is missing, damaged, or of another format.
+        RunError: there is none, none is whole, or it is of another format.
     """
-    path = run / STATE
+    if not (run / STATE).exists() and not (run / PREVIOUS).exists():
+        raise RunError(f"nothing to resume: {run / STATE} does not exist; leave out --resume to start")
     try:
-        if path.exists() and not zipfile.is_zipfile(path):  # torch would take it for its old format and guess
-            raise RunError(f"{path} is damaged; start the run anew in another folder")
+        return _read_state(run / STATE, device)
+    except _DamagedError as damaged:
+        try:
+            state = _read_state(run / PREVIOUS, device)
+        except _DamagedError:
+            raise RunError(f"{damaged}; start the run anew in another folder") from damaged
+        state.warning = f"{damaged}; going on from the state before it"
+        return state
+
+
+def has_state(run: Path) -> bool:
+    """Whether a run folder holds a state, whole or not."""
+    return (run / STATE).exists() or (run / PREVIOUS).exists()
+
+
+def fault_of(path: Path) -> str | None:
+    """What is wrong with a file of torch's as a zip: None where every byte is as its checksums say.
+
+    torch itself loads weights with flipped bits without a word: it does not look at the checksums it writes.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+        return first_line(error)
+    return None if damaged is None else f"the checksum of {damaged} is wrong"
+
+
+class _DamagedError(Exception):
+    """A state that is not whole."""
+
+
+def _read_state(path: Path, device: torch.device) -> SavedState:
+    try:
+        if (fault := fault_of(path)) is not None:
+            raise _DamagedError(f"{path} is damaged ({fault})")
         content = torch.load(path, map_location=device, weights_only=True)
         if content.pop("format") != FORMAT:
             raise RunError(f"{path} was written by another version of mobilenets; start the run anew")
         experiment = Experiment(**content.pop("experiment"))
         progress = Progress(**content.pop("progress"))
         return SavedState(experiment=experiment, progress=progress, **content)
-    except FileNotFoundError as error:
-        raise RunError(f"nothing to resume: {path} does not exist; leave out --resume to start") from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, LookupError, TypeError, AttributeError) as error:
-        raise RunError(f"{path} is damaged ({first_line(error)}); start the run anew in another folder") from error
+        raise _DamagedError(f"{path} is damaged ({first_line(error)})") from error
+
+
+def _keep_previous(run: Path) -> None:
+    """Give the state a second name, from which the new one does not take it."""
+    state, second = run / STATE, run / f".{Path(PREVIOUS).stem}-{'0' * 8}.pt"
+    if not state.exists():
+        return
+    second.unlink(missing_ok=True)
+    try:
+        os.link(state, second)
+    except OSError:  # a file system without links: for a moment only the previous state is there, and is found
+        state.replace(run / PREVIOUS)
+        return
+    second.replace(run / PREVIOUS)
 
 
 def derived_seed(seed: int, *place: int) -> int:

@@ -8,16 +8,19 @@ from typing import Any
 
 from mobilenets.data.datasets import load_dataset, natural_image_size
 from mobilenets.data.location import outside
-from mobilenets.errors import ModelError, TrainingInterruptedError
+from mobilenets.errors import ModelError, RunError, TrainingInterruptedError
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.training.checkpoints import SAVE_SECONDS
 from mobilenets.training.device import choose_device
 from mobilenets.training.observer import Observer, Silent
 from mobilenets.training.recipe import Recipe, load_recipe
 from mobilenets.training.run import prepare_splits, train_and_score
 from mobilenets.training.start import start_from_weights
+from mobilenets.training.state import has_state
 from mobilenets.training.teacher import load_teacher, settle_recipe
+from mobilenets.training.team import join_team, local_device
 
 
 def train(
@@ -31,6 +34,8 @@ def train(
     teacher_model: str | None = None,
     teacher_width_mult: float = 1.0,
     resume: bool = False,
+    force: bool = False,
+    save_seconds: float = SAVE_SECONDS,
     width_mult: float = 1.0,
     image_size: int | None = None,
     dropout: float | None = None,
@@ -55,6 +60,8 @@ def train(
         teacher_model: the network of a teacher that is a weight file; None takes `model`. A run folder says it itself.
         teacher_width_mult: its width, likewise.
         resume: continue a run that was stopped, to the weights it would have had.
+        force: with `resume`, go on even where recipe, images or network are not those the run was begun with.
+        save_seconds: how often the state is saved, which is what being killed may cost.
         width_mult: width multiplier.
         image_size: input size in pixels; None takes the images' natural size.
         dropout: rate before the classifier; None takes the paper's.
@@ -67,42 +74,58 @@ def train(
     Raises:
         MobilenetsError: bad input, each its own kind; a run that was begun stays.
     """
-    observer, out = observer or Silent(), outside(data, Path(out))
+    out = outside(data, Path(out))
     recipe = replace(recipe, **changes) if isinstance(recipe, Recipe) else load_recipe(recipe, **changes)
     recipe = settle_recipe(recipe, has_teacher=teacher is not None)
     if teacher is None and (teacher_model is not None or teacher_width_mult != 1.0):
         raise ModelError("a teacher's model or width is given, but there is no teacher; give --teacher")
-    chosen = choose_device(device)
-    dataset = load_dataset(data, data_root=data_root)
-    network: dict[str, Any] = {
-        "name": model,
-        "num_classes": len(dataset.classes),
-        "width_mult": width_mult,
-        "image_size": natural_image_size(dataset) if image_size is None else image_size,
-        "dropout": dropout,
-    }
-    start = None
-    if weights is not None:
-        start = start_from_weights(
-            network, weights, dataset.classes, recipe.seed, out, resume=resume, observer=observer
-        )
-        preprocessing = start.preprocessing
-    else:
-        preprocessing = Preprocessing(image_size=create_model(**network).config.image_size)
-    coach = None
-    if teacher is not None:
-        coach = load_teacher(
-            teacher,
-            dataset.classes,
-            preprocessing,
-            network=teacher_model or model,
-            width_mult=teacher_width_mult,
-            observer=observer,
-        )
-    splits = prepare_splits(dataset, preprocessing, skip_bad=skip_bad, observer=observer)
-    try:
-        return train_and_score(
-            network, splits, recipe, out, resume=resume, device=chosen, observer=observer, start=start, teacher=coach
-        )
-    except TrainingInterruptedError as stopped:
-        raise TrainingInterruptedError(f"{stopped}; the same with --resume goes on from there") from stopped
+    if save_seconds < 0:
+        raise RunError(f"save_seconds is {save_seconds:g}; it must be at least 0")
+    chosen = local_device(choose_device(device))
+    with join_team(chosen) as team:
+        teller = observer or Silent() if team.leads else Silent()
+        dataset = load_dataset(data, data_root=data_root)
+        network: dict[str, Any] = {
+            "name": model,
+            "num_classes": len(dataset.classes),
+            "width_mult": width_mult,
+            "image_size": natural_image_size(dataset) if image_size is None else image_size,
+            "dropout": dropout,
+        }
+        start = None
+        if weights is not None:
+            start = start_from_weights(
+                network, weights, dataset.classes, recipe.seed, out, resume=resume and has_state(out), observer=teller
+            )
+            preprocessing = start.preprocessing
+        else:
+            preprocessing = Preprocessing(image_size=create_model(**network).config.image_size)
+        coach = None
+        if teacher is not None:
+            coach = load_teacher(
+                teacher,
+                dataset.classes,
+                preprocessing,
+                network=teacher_model or model,
+                width_mult=teacher_width_mult,
+                observer=teller,
+            )
+        splits = prepare_splits(dataset, preprocessing, skip_bad=skip_bad, observer=teller)
+        try:
+            return train_and_score(
+                network,
+                splits,
+                recipe,
+                out,
+                resume=resume,
+                device=chosen,
+                observer=teller,
+                start=start,
+                teacher=coach,
+                force=force,
+                team=team,
+                save_seconds=save_seconds,
+            )
+        except TrainingInterruptedError as stopped:
+            again = f"{stopped}; the same with --resume goes on from there"
+            raise TrainingInterruptedError(again, signal=stopped.signal) from stopped

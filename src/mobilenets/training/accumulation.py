@@ -1,0 +1,123 @@
+"""Forward and backward over one batch, in as few parts as the memory allows.
+
+When a batch does not fit, it is halved, and the parts' gradients are added up: the step stays that of the recipe's
+batch. Batch norm alone sees the parts, as it can't know what it has not been shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mobilenets.errors import TrainingError
+from mobilenets.training.objectives import Objective
+from mobilenets.training.plan import ComputePlan
+
+# How PyTorch's allocators say it: CUDA's, the CPU's in two versions, and MPS'.
+_OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "could not create a memory")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A batch computed: its images' mean loss, how many of them were answered rightly, and how many they are."""
+
+    loss: float
+    correct: int
+    images: int
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+
+
+class Accumulation:
+    """Computes gradients of batches, remembering in how many parts they fit.
+
+    Args:
+        network: what is called: the model, or the model in a team.
+        objective: what a step minimises.
+        plan: how to compute.
+        device: where.
+        parts: into how many parts a batch is cut to begin with.
+        on_halving: told the number of parts when memory ran out; it may raise to give up.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        plan: ComputePlan,
+        device: torch.device,
+        *,
+        parts: int,
+        on_halving: Callable[[int], None],
+    ) -> None:
+        self.network = network
+        self.objective = objective
+        self.plan = plan
+        self.device = device
+        self.parts = parts
+        self._on_halving = on_halving
+
+    def gradients(self, inputs: Tensor, targets: Tensor, labels: Tensor, seed: int) -> Outcome:
+        """Leave the gradient of the batch's mean loss in the parameters.
+
+        Args:
+            inputs: [B, C, H, W].
+            targets: class indices [B] or shares of classes [B, K].
+            labels: class indices [B], to count right answers by.
+            seed: of dropout.
+
+        Raises:
+            TrainingError: not even one image fits.
+        """
+        while True:
+            self.network.zero_grad(set_to_none=True)
+            torch.manual_seed(seed)
+            try:
+                return self._accumulated(inputs, targets, labels)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.parts >= len(inputs):
+                    raise TrainingError(
+                        "out of memory with one image at a time; try a smaller --image-size or --width-mult"
+                    ) from error
+            # Outside of the handler: the error's frames hold what the failed attempt computed.
+            self.network.zero_grad(set_to_none=True)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.parts = min(2 * self.parts, len(inputs))
+            self._on_halving(self.parts)
+
+    def _accumulated(self, inputs: Tensor, targets: Tensor, labels: Tensor) -> Outcome:
+        total, correct = 0.0, 0
+        cut = (torch.tensor_split(tensor, self.parts) for tensor in (inputs, targets, labels))
+        pieces = list(zip(*cut, strict=True))
+        for context, (images, wanted, truth) in zip(self._contexts(len(pieces)), pieces, strict=True):
+            with context:
+                with self.plan.autocast(self.device):
+                    loss, logits = self.objective(self.network, images, wanted)
+                share = len(images) / len(inputs)
+                # One part is not scaled: the result is bit for bit what it was without parts.
+                (loss if len(pieces) == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+            total += loss.item() * share
+            correct += int((logits.argmax(dim=1) == truth).sum())
+        return Outcome(total, correct, len(inputs))
+
+    def _contexts(self, count: int) -> Iterator[AbstractContextManager[None]]:
+        """In a team gradients are exchanged once, with the last part."""
+        for number in range(count):
+            if isinstance(self.network, DistributedDataParallel) and number < count - 1:
+                yield self.network.no_sync()
+            else:
+                yield nullcontext()

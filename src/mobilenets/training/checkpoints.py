@@ -1,0 +1,151 @@
+"""When a run's state is written, and what going on from it takes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from mobilenets.errors import RunError, first_line
+from mobilenets.training.observer import Observer
+from mobilenets.training.plan import ComputePlan
+from mobilenets.training.state import Experiment, Progress, SavedState, load_state, save_state
+from mobilenets.training.team import Team
+
+SAVE_SECONDS = 60.0
+"""Between two saved states, unless a run is told otherwise: what being killed may cost."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All that changes in training: what a state is made of and put back into."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: AveragedModel | None
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Where a run was: how it computed, in how many parts a batch, and its position."""
+
+    plan: ComputePlan
+    parts: int
+    progress: Progress
+
+
+class Checkpoints:
+    """The states of one run, written by the leader of its team.
+
+    Args:
+        run: the run folder.
+        experiment: what the run is.
+        device: what it computes on.
+        team: the processes that train together.
+        seconds: at most so much time passes between two states, plus a step.
+    """
+
+    def __init__(self, run: Path, experiment: Experiment, device: torch.device, team: Team, seconds: float) -> None:
+        self.run = run
+        self.experiment = experiment
+        self.device = device
+        self.team = team
+        self.seconds = seconds
+        self._saved_at = time.monotonic()
+        self._took = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for the next state: as often as told, but never for more than a twentieth of the time."""
+        return self.team.leads and time.monotonic() - self._saved_at >= max(self.seconds, 20 * self._took)
+
+    def save(self, trained: Trained, plan: ComputePlan, parts: int, progress: Progress) -> None:
+        """Write the state.
+
+        Raises:
+            RunError: it can't be written; the states there are unharmed.
+        """
+        if not self.team.leads:
+            return
+        start = time.monotonic()
+        state = SavedState(
+            experiment=self.experiment,
+            plan={**asdict(plan), "device": self.device.type, "parts": parts},
+            progress=progress,
+            model=trained.model.state_dict(),
+            optimizer=trained.optimizer.state_dict(),
+            ema=trained.ema.state_dict() if trained.ema is not None else None,
+        )
+        save_state(self.run, state)
+        self._saved_at = time.monotonic()
+        self._took = self._saved_at - start
+
+    def restore(self, trained: Trained, *, force: bool, observer: Observer) -> Restored:
+        """Put the newest whole state back.
+
+        Args:
+            trained: what it is put into.
+            force: do so even if it is that of another experiment.
+            observer: told where the run goes on.
+
+        Raises:
+            RunError: there is none, or it is of another experiment, or does not fit.
+        """
+        state = self.team.led(lambda: self._load(force, observer))
+        plan = ComputePlan(state.plan["precision"], state.plan["memory_format"])
+        trained.model.to(memory_format=plan.layout)
+        try:
+            _put_back(state, trained)
+        except (RuntimeError, ValueError, KeyError) as error:
+            why = f"{self.run}: its state does not fit this network and recipe ({first_line(error)})"
+            raise RunError(f"{why}; train in another folder, or start --weights from this one") from error
+        where = f"epoch {state.progress.epoch}, step {state.progress.step}"
+        observer.message(f"resumed after {where}, on {self.device.type} in {plan}")
+        if state.plan["device"] != self.device.type:
+            observer.message(f"begun on {state.plan['device']}: the weights will differ a little from its own")
+        return Restored(plan, state.plan["parts"], state.progress)
+
+    def _load(self, force: bool, observer: Observer) -> SavedState:
+        state = load_state(self.run, torch.device("cpu"))
+        if state.warning is not None:
+            observer.message(f"warning: {state.warning}")
+        if (forced := check_same(self.run, state.experiment, self.experiment, force=force)) is not None:
+            observer.message(forced)
+        return state
+
+
+def check_same(run: Path, begun: Experiment, now: Experiment, *, force: bool) -> str | None:
+    """Refuse to go on with something else than was begun, or with `force` say what differs; None where nothing does.
+
+    Raises:
+        RunError: they differ; the message names the differences.
+    """
+    differences = begun.differences(now)
+    if not differences:
+        return None
+    named = "; ".join(differences)
+    if not force:
+        raise RunError(
+            f"{run} is another experiment: {named}. Choose another folder, or --resume --force to go on all the same"
+        )
+    return f"warning: going on with another experiment, as forced: {named}"
+
+
+def _put_back(state: SavedState, trained: Trained) -> None:
+    trained.model.load_state_dict(state.model)
+    groups: list[dict[str, Any]] = [dict(group) for group in trained.optimizer.param_groups]
+    trained.optimizer.load_state_dict(state.optimizer)
+    for group, own in zip(trained.optimizer.param_groups, groups, strict=True):
+        group.update({name: value for name, value in own.items() if name != "params"})  # the recipe's, if forced
+    if trained.ema is not None:
+        trained.ema.load_state_dict(state.ema if state.ema is not None else _fresh(trained.model))
+
+
+def _fresh(model: nn.Module) -> dict[str, Any]:
+    """An average that begins now: a forced change of recipe may ask for one that was not kept before."""
+    return {"n_averaged": torch.tensor(0), **{f"module.{name}": value for name, value in model.state_dict().items()}}

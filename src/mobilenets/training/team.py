@@ -1,0 +1,150 @@
+"""Several processes training one network: torchrun starts them, `DistributedDataParallel` joins their gradients.
+
+A team of one is the ordinary case and costs nothing. In a larger one the member with rank 0 leads: it alone reads and
+writes the run folder, chooses and reports, and the others are told. Each takes an equal share of every batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, TypeVar, cast
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mobilenets.data.training_images import Share
+from mobilenets.errors import MobilenetsError, RecipeError, TrainingError, first_line
+
+Result = TypeVar("Result")
+
+# A member that dies is noticed at once, by its closed connection. This is for one that hangs, and has to be longer than
+# the leader's reading of a whole data set while the others wait.
+_PATIENCE: Final = timedelta(hours=6)
+_LOST: Final = ("connection", "broken pipe", "peer", "timed out", "socket", "nccl")
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of one training, seen by one of them.
+
+    Attributes:
+        rank: its number, from 0.
+        count: how many they are.
+        restarts: how often torchrun has started all of them anew, after one was lost.
+    """
+
+    rank: int = 0
+    count: int = 1
+    restarts: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and reports."""
+        return self.rank == 0
+
+    @property
+    def share(self) -> Share:
+        """Its part of every batch."""
+        return Share(self.rank, self.count)
+
+    def check_batch(self, batch_size: int) -> None:
+        """Refuse a batch that can't be parted equally: its gradient would not be that of the whole.
+
+        Raises:
+            RecipeError: it can't.
+        """
+        if batch_size % self.count:
+            fitting = max(self.count, round(batch_size / self.count) * self.count)
+            raise RecipeError(
+                f"a batch of {batch_size} images can't be shared equally by {self.count} processes; "
+                f"try --batch-size {fitting}"
+            )
+
+    def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """The network to call in training: in a team, its gradients are the mean over all members."""
+        if self.count == 1:
+            return model
+        place = [device.index] if device.type == "cuda" else None
+        return cast(nn.Module, DistributedDataParallel(model, device_ids=place))
+
+    def sum(self, values: list[float], device: torch.device) -> list[float]:
+        """Add up each value over all members."""
+        if self.count == 1:
+            return values
+        total = torch.tensor(values, dtype=torch.float64, device=device if device.type == "cuda" else "cpu")
+        distributed.all_reduce(total)
+        return cast(list[float], total.tolist())
+
+    def led(self, act: Callable[[], Result]) -> Result:
+        """Let the leader act and tell all what came of it; what it refuses, all refuse.
+
+        Raises:
+            MobilenetsError: the leader's.
+        """
+        if self.count == 1:
+            return act()
+        told: list[Any] = [None, None]
+        if self.leads:
+            try:
+                told[0] = act()
+            except MobilenetsError as error:
+                told[1] = error
+        distributed.broadcast_object_list(told)
+        if told[1] is not None:
+            told[1].told = not self.leads
+            raise told[1]
+        return cast(Result, told[0])
+
+    def gather(self, value: Result) -> list[Result]:
+        """Every member's value, in order of rank, to the leader; nothing to the others."""
+        if self.count == 1:
+            return [value]
+        found: list[Any] | None = [None] * self.count if self.leads else None
+        distributed.gather_object(value, found)
+        return found or []
+
+
+SOLO: Final = Team()
+
+
+@contextmanager
+def join_team(device: torch.device) -> Iterator[Team]:
+    """Join the processes torchrun started beside this one, if any, for the time of the block.
+
+    Raises:
+        TrainingError: another of them was lost.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1 or "RANK" not in os.environ:
+        yield Team(restarts=_restarts())
+        return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    try:
+        distributed.init_process_group(backend, timeout=_PATIENCE)
+        yield Team(distributed.get_rank(), distributed.get_world_size(), _restarts())
+    except (distributed.DistError, RuntimeError) as error:
+        # Without one member the others' calls fail, in words that depend on which call it was.
+        if not any(word in str(error).lower() for word in _LOST):
+            raise
+        raise TrainingError(f"another process of this training was lost ({first_line(error)})") from error
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def local_device(device: torch.device) -> torch.device:
+    """The processor of this member: of several GPUs, the one of its place on this machine."""
+    if device == torch.device("cuda") and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
