@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from mobilenets.training.state import (
     Progress,
     SavedState,
     derived_seed,
+    has_state,
     load_state,
     save_state,
 )
@@ -86,3 +89,89 @@ def test_derived_seeds_are_torchs_kind_and_differ_by_place(seed: int, place: lis
     assert 0 <= derived < 2**63
     assert derived == derived_seed(seed, *place, 0)
     assert derived != derived_seed(seed, *place, 1)
+
+
+def flip_a_bit(path: Path) -> None:
+    """In the middle of the largest tensor: torch itself would load it without a word."""
+    content = bytearray(path.read_bytes())
+    place = content.index(torch.arange(3.0).numpy().tobytes())
+    content[place + 5] ^= 1
+    with path.open("wb") as file:
+        file.write(content)
+
+
+def test_a_single_wrong_bit_is_found_and_the_state_before_is_taken(tmp_path: Path) -> None:
+    saved(tmp_path)
+    newest = saved(tmp_path)
+    newest.progress.step = 7
+    save_state(tmp_path, newest)
+    assert load_state(tmp_path, CPU).progress.step == 7
+    flip_a_bit(tmp_path / STATE)
+    assert torch.load(tmp_path / STATE, weights_only=True)["progress"]["step"] == 7
+    state = load_state(tmp_path, CPU)
+    assert state.progress.step == 1
+    assert state.warning is not None
+    assert "the checksum of" in state.warning
+    assert "going on from the state before it" in state.warning
+
+
+def test_without_a_newest_state_the_one_before_is_taken(tmp_path: Path) -> None:
+    saved(tmp_path)
+    saved(tmp_path)
+    (tmp_path / STATE).unlink()
+    assert has_state(tmp_path)
+    assert load_state(tmp_path, CPU).progress.epoch == 2
+
+
+def test_two_damaged_states_are_one_line(tmp_path: Path) -> None:
+    saved(tmp_path)
+    saved(tmp_path)
+    for name in (STATE, PREVIOUS):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(RunError, match=r"state\.pt is damaged .*; start the run anew in another folder"):
+        load_state(tmp_path, CPU)
+
+
+def test_a_disk_that_forgets_what_is_written_is_noticed_before_the_old_state_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path)
+    before = (tmp_path / STATE).read_bytes()
+    real = Path.write_bytes
+
+    def forgetful(self: Path, content: bytes) -> int:
+        written = real(self, content)
+        if "state" in self.name:
+            flip_a_bit(self)
+        return written
+
+    monkeypatch.setattr(Path, "write_bytes", forgetful)
+    with pytest.raises(RunError, match="does not read back"):
+        saved(tmp_path)
+    assert (tmp_path / STATE).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [STATE]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_state_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path)
+    before = (tmp_path / STATE).read_bytes()
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        saved(tmp_path)
+    assert (tmp_path / STATE).read_bytes() == before
+
+
+def test_where_files_can_have_one_name_only_there_still_is_a_spare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*paths: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    saved(tmp_path)
+    saved(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [PREVIOUS, STATE]

@@ -54,7 +54,7 @@ class TrainOptions:
     force: bool = False
     """With --resume, go on even where recipe, images or network are not those the run was begun with."""
     save_seconds: float = 60.0
-    """How often the state is saved: what being killed may cost."""
+    """How often the state is saved: what being killed may cost. 0 saves after every step."""
     width_mult: float = 1.0
     """Width multiplier."""
     image_size: int | None = None

@@ -47,7 +47,7 @@ class Checkpoints:
         experiment: what the run is.
         device: what it computes on.
         team: the processes that train together.
-        seconds: at most so much time passes between two states, plus a step.
+        seconds: at most so much time passes between two states, plus a step; 0 for one after every step.
     """
 
     def __init__(self, run: Path, experiment: Experiment, device: torch.device, team: Team, seconds: float) -> None:
@@ -61,8 +61,12 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the next state: as often as told, but never for more than a twentieth of the time."""
-        return self.team.leads and time.monotonic() - self._saved_at >= max(self.seconds, 20 * self._took)
+        """Whether it is time for the next state: as often as told, yet writing takes a twentieth of the time at most.
+
+        Told 0 seconds, it always is.
+        """
+        wait = max(self.seconds, 20 * self._took) if self.seconds else 0.0
+        return self.team.leads and time.monotonic() - self._saved_at >= wait
 
     def save(self, trained: Trained, plan: ComputePlan, parts: int, progress: Progress) -> None:
         """Write the state.

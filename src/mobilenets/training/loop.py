@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
@@ -291,7 +290,9 @@ class Training(Generic[Network]):
                 "images": torch.from_numpy(np.concatenate([one for one, _ in batch])),
                 "labels": torch.from_numpy(np.concatenate([truth for _, truth in batch])),
                 "model": self.model.state_dict(),
-                **asdict(self.progress),
+                "epoch": self.progress.epoch,
+                "step": self.progress.step,
+                "loss": loss,
                 "learning_rate": self._learning_rate(),
             }
             kept = f"; its batch is in {save_failed_batch(self.run, content).name}"

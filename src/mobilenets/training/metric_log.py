@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +29,8 @@ class MetricLog:
         self._path = run / METRICS
         kept = read_curve(run)[:epochs_done]
         write_text_atomically(self._path, "".join(_line(point) for point in kept))
-        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=epochs_done + 1)
+        with _writing(run):
+            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=epochs_done + 1)
 
     def __enter__(self) -> MetricLog:
         return self
@@ -35,14 +38,24 @@ class MetricLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._board.close()
+        if error is not None:
+            with suppress(OSError):  # a full disk has been said by then
+                self._board.close()
+            return
+        with _writing(self._path.parent):
+            self._board.close()
 
     def add(self, point: EpochPoint) -> None:
-        """Append one epoch to both logs."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(_line(point))
-        for name in ("loss", "top1", "learning_rate", "images_per_second"):
-            self._board.add_scalar(f"train/{name}", getattr(point, name), point.epoch)
+        """Append one epoch to both logs.
+
+        Raises:
+            RunError: they can't be written.
+        """
+        with _writing(self._path.parent):
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(_line(point))
+            for name in ("loss", "top1", "learning_rate", "images_per_second"):
+                self._board.add_scalar(f"train/{name}", getattr(point, name), point.epoch)
 
 
 def read_curve(run: Path) -> tuple[EpochPoint, ...]:
@@ -63,6 +76,17 @@ def read_curve(run: Path) -> tuple[EpochPoint, ...]:
             if number < len(lines):
                 raise RunError(f"{path}, line {number} is damaged: {error}") from error
     return tuple(points)
+
+
+@contextmanager
+def _writing(run: Path) -> Iterator[None]:
+    """A failed write of a log, whichever library's, as one line."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{run}: its logs can't be written ({error.strerror or error}); its state is unharmed"
+        ) from error
 
 
 def _line(point: EpochPoint) -> str:

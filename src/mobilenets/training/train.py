@@ -61,7 +61,7 @@ def train(
         teacher_width_mult: its width, likewise.
         resume: continue a run that was stopped, to the weights it would have had.
         force: with `resume`, go on even where recipe, images or network are not those the run was begun with.
-        save_seconds: how often the state is saved, which is what being killed may cost.
+        save_seconds: how often the state is saved, which is what being killed may cost; 0 for after every step.
         width_mult: width multiplier.
         image_size: input size in pixels; None takes the images' natural size.
         dropout: rate before the classifier; None takes the paper's.
