@@ -1,9 +1,9 @@
 """How much faster two processes train than one: `python benchmarks/scaling.py`.
 
 Regime: CIFAR's size (32x32), a batch of 128 over all processes, float32, channels-last, width 0.5, made images in
-memory, the ordinary loop with everything it does. Each way runs in processes of its own under torchrun, in turn, 3 rounds; the
-first 4 steps are not counted, the median of the next 12 is. One thread a process, and one process with two threads
-beside them, as that is what two processes have to beat on one machine.
+memory, the ordinary loop with everything it does. Each way runs in processes of its own under torchrun, in turn, 3
+rounds; the first 4 steps are not counted, the median of the next 12 is. One thread a process, and one process with two
+threads beside them, as that is what two processes have to beat on one machine.
 """
 
 from __future__ import annotations

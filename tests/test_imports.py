@@ -35,6 +35,7 @@ ARROWS: dict[str, set[str]] = {
     "exporting": {"artifact", "data", "evaluation", "models", "runtime"},
     "compression": {"artifact", "benchmarking", "data", "evaluation", "exporting", "models", "runtime", "training"},
     "benchmarking": {"artifact", "evaluation.results", "evaluation.wording", "models", "runtime"},
+    "checkup": {"data", "report"},
     "report": {"auditing", "benchmarking", "evaluation"},
     "comparison": {
         "auditing",
@@ -63,6 +64,7 @@ ARROWS: dict[str, set[str]] = {
         "artifact",
         "auditing",
         "benchmarking",
+        "checkup",
         "comparison",
         "compression",
         "data",
@@ -180,6 +182,7 @@ def test_the_public_names_are_these_and_all_there() -> None:
         "create_from_weights",
         "create_model",
         "deploy",
+        "doctor",
         "evaluate",
         "export",
         "export_onnx",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mobilenets.auditing.audit import audit
     from mobilenets.auditing.count import count
     from mobilenets.benchmarking.benchmark import benchmark
+    from mobilenets.checkup.doctor import doctor
     from mobilenets.comparison.compare import compare
     from mobilenets.compression.quantize import quantize
     from mobilenets.data.datasets import load_dataset
@@ -49,6 +50,7 @@ __all__ = [
     "create_from_weights",
     "create_model",
     "deploy",
+    "doctor",
     "evaluate",
     "export",
     "export_onnx",
@@ -75,6 +77,7 @@ _HOMES = {
     "create_from_weights": "models.registry",
     "create_model": "models.registry",
     "deploy": "deployment.deploy",
+    "doctor": "checkup.doctor",
     "evaluate": "evaluation.evaluate",
     "export": "exporting.export",
     "export_onnx": "exporting.onnx",

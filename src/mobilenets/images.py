@@ -7,6 +7,7 @@ import re
 import struct
 import warnings
 import zlib
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -42,8 +43,30 @@ _DECODER_FAULTS: Final = (
 _NOT_THIS_FORMAT: Final = (SyntaxError, IndexError, TypeError, struct.error)  # the list `Image.open` goes by
 _DEEP_MODES: Final = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _PILLOW_REMARKS: Final = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)  # as `warnings.filters` stores it
+_ORIENTATION: Final = 274
 _TIFF_BITS: Final = 258
 _TIFF_PHOTOMETRIC: Final = 262
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a picture's file says of it.
+
+    Attributes:
+        format: `JPEG`, `PNG`, ...
+        mode: Pillow's name of how pixels are stored: `RGB`, `L` (grey), `CMYK`, `I;16`, `RGBA`, `P` (palette), ...
+        width: in pixels as stored, before EXIF turns the picture.
+        height: likewise.
+        orientation: EXIF's, 1 where the picture is stored upright.
+        animated: whether it has several frames.
+    """
+
+    format: str
+    mode: str
+    width: int
+    height: int
+    orientation: int
+    animated: bool
 
 
 class _UnreadableError(Exception):
@@ -71,6 +94,24 @@ def open_image(source: Path | BinaryIO, *, name: str | None = None) -> Image.Ima
             with source.open("rb") as file:
                 return _decode(file)
         return _decode(source)
+    except (_UnreadableError, OSError) as error:
+        raise _bad_image(source, name, error) from error
+
+
+def inspect_image(source: BinaryIO, *, name: str) -> tuple[Header, Image.Image]:
+    """Decode a picture as `open_image` does, and tell what its file says of it.
+
+    Raises:
+        BadImagesError: see `open_image`.
+    """
+    try:
+        image = _identify(source)
+        orientation = 1
+        with contextlib.suppress(*_DECODER_FAULTS):
+            orientation = int(image.getexif().get(_ORIENTATION, 1))
+        animated = bool(getattr(image, "is_animated", False))
+        header = Header(str(image.format), image.mode, image.width, image.height, orientation, animated)
+        return header, _decode(source)
     except (_UnreadableError, OSError) as error:
         raise _bad_image(source, name, error) from error
 

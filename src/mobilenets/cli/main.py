@@ -17,6 +17,7 @@ from mobilenets.errors import BadImagesError, MissingExtraError, MobilenetsError
 VERBS = {
     "compare": "train networks on your images, measure them alike, say which to choose",
     "train": "train one network into a run folder",
+    "doctor": "what is wrong with your images, before anything is trained on them",
     "evaluate": "score a trained network or an exported file on images",
     "summary": "layers, parameters, multiply-adds and memory of a network",
     "export": "write a trained network as one proven file: ONNX, OpenVINO, LiteRT, ExecuTorch",

@@ -63,6 +63,8 @@ class TrainOptions:
     """Dropout before the classifier; without it, the paper's."""
     skip_bad: bool = False
     """Leave unreadable images out, and count them, instead of refusing."""
+    exclude: Path | None = None
+    """List of images to leave out, as `doctor --fix` writes it."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
     device: str | None = None
@@ -100,6 +102,7 @@ def main(argv: Sequence[str]) -> int:
             image_size=options.image_size,
             dropout=options.dropout,
             skip_bad=options.skip_bad,
+            exclude=options.exclude,
             data_root=options.data_root,
             device=options.device,
             observer=live,

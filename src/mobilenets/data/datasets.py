@@ -6,13 +6,15 @@ import contextlib
 import difflib
 import hashlib
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from mobilenets.data.archives import read_zip
+from mobilenets.data.exclusion import read_exclusions
 from mobilenets.data.folders import read_folder
 from mobilenets.data.layout import Layout, find_layout, is_junk
 from mobilenets.data.packaged import (
@@ -59,7 +61,12 @@ class Dataset:
 
 
 def load_dataset(
-    data: str | Path | Dataset, *, seed: int = 0, test_fraction: float = 0.2, data_root: Path | None = None
+    data: str | Path | Dataset,
+    *,
+    seed: int = 0,
+    test_fraction: float = 0.2,
+    data_root: Path | None = None,
+    exclude: str | Path | None = None,
 ) -> Dataset:
     """Find labelled images; none is decoded yet.
 
@@ -71,10 +78,16 @@ def load_dataset(
         seed: chooses the held-out images where the data comes unsplit.
         test_fraction: share of each class held out, where the data comes unsplit.
         data_root: where downloads are kept; by default `$MOBILENETS_DATA`, else the user's cache folder.
+        exclude: a list of images to leave out of training and scoring, as `doctor --fix` writes it.
 
     Raises:
         DataError: anything that keeps the data from being used; the message names the folder or file.
     """
+    dataset = _load(data, seed, test_fraction, data_root)
+    return dataset if exclude is None else _without(dataset, read_exclusions(exclude), exclude)
+
+
+def _load(data: str | Path | Dataset, seed: int, test_fraction: float, data_root: Path | None) -> Dataset:
     if isinstance(data, Dataset):
         return data
     if data == "digits":
@@ -83,7 +96,7 @@ def load_dataset(
         return _build("digits", layout, seed, test_fraction)
     if data == "cifar10":
         return _build("cifar10", _cifar10(data_root or default_data_root()), seed, test_fraction)
-    path = _existing(data)
+    path = find_data(data)
     if path.is_dir():
         local = find_cifar10(path)
         if local is not None:
@@ -158,6 +171,27 @@ def _build(name: str, layout: Layout, seed: int, test_fraction: float) -> Datase
     return Dataset(printable(name), layout.classes, train, test, notes, _digest(layout.classes, train, test))
 
 
+def _without(dataset: Dataset, excluded: Mapping[str, str], listed_in: str | Path) -> Dataset:
+    """The data set less some of its images, in the split it had with them."""
+    there = {source.name for split in (dataset.train, dataset.test) for source in split.sources}
+    if missing := [name for name in excluded if name not in there]:
+        more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        raise DataError(
+            f"{listed_in} lists {missing[0]}{more}, not among the images of {dataset.name}: "
+            "it was made for other images; run 'mobilenets doctor --fix' again"
+        )
+    splits = []
+    for what, split in (("train on", dataset.train), ("test on", dataset.test)):
+        kept = split.take(np.flatnonzero([source.name not in excluded for source in split.sources]))
+        if len(empty := np.setdiff1d(split.labels, kept.labels)):
+            name = dataset.classes[int(empty[0])]
+            raise DataError(f"without the images in {listed_in}, class {name} has none to {what}: add good ones to it")
+        splits.append(kept)
+    note = f"{len(excluded):,} image{'s' * (len(excluded) != 1)} left out, as {Path(listed_in).name} lists them"
+    digest = _digest(dataset.classes, *splits)
+    return replace(dataset, train=splits[0], test=splits[1], notes=(*dataset.notes, note), digest=digest)
+
+
 def _digest(classes: tuple[str, ...], train: ImageSplit, test: ImageSplit) -> str:
     # Zero bytes part the fields and empty names the lists: no file name holds a zero byte or is empty.
     digest = hashlib.sha256("\0".join((*classes, "")).encode("utf-8", "surrogateescape"))
@@ -168,7 +202,12 @@ def _digest(classes: tuple[str, ...], train: ImageSplit, test: ImageSplit) -> st
     return digest.hexdigest()
 
 
-def _existing(data: str | Path) -> Path:
+def find_data(data: str | Path) -> Path:
+    """Return the path a user named, which is there.
+
+    Raises:
+        DataError: it is not; the message suggests what may have been meant.
+    """
     if not str(data).strip():
         raise DataError(f"no data named: {_WANTED}")
     try:

@@ -106,8 +106,7 @@ def find_layout(tree: ImageTree) -> Layout:
     """
     notes = [f"{_count(len(tree.ignored), 'file')} without an image's extension left out"] if tree.ignored else []
     given = tree
-    while (only := _wrapping_folder(tree)) is not None:
-        tree = tree.child(only)
+    tree = unwrapped(tree)
     if tree is not given:
         notes.append(f"read from {tree.root}, the only folder in {given.root}")
     if not tree.files:
@@ -120,6 +119,26 @@ def find_layout(tree: ImageTree) -> Layout:
     if any(_is_split(tree, name) for name in found.values()) or (found["train"] and scored):
         return _with_parts(tree, found, notes)
     return _plain(tree, notes)
+
+
+def unwrapped(tree: ImageTree) -> ImageTree:
+    """Descend through folders that merely wrap the data set."""
+    while (only := _wrapping_folder(tree)) is not None:
+        tree = tree.child(only)
+    return tree
+
+
+def parts_of(tree: ImageTree) -> tuple[str, str] | None:
+    """The folders of training and of scored images, as `find_layout` takes them; None where it would split itself.
+
+    Raises:
+        DataError: one of the two is missing.
+    """
+    found = {names[0]: _find(tree, names) for names in (_TRAIN, _TEST, _VAL)}
+    scored = found["test"] or found["val"]
+    if not (any(_is_split(tree, name) for name in found.values()) or (found["train"] and scored)):
+        return None
+    return _train_part(tree, found), _scored_part(tree, found, [])
 
 
 def _count(count: int, noun: str) -> str:
@@ -153,12 +172,7 @@ def _plain(tree: ImageTree, notes: list[str]) -> Layout:
 
 
 def _with_parts(tree: ImageTree, found: dict[str, str | None], notes: list[str]) -> Layout:
-    train_name = found["train"]
-    if train_name is None:
-        scored = found["test"] or found["val"]
-        raise DataError(
-            f"{tree.root} has {scored}/ but no train/: add it, or give {tree.root}/{scored} to have it split"
-        )
+    train_name = _train_part(tree, found)
     test_name = _scored_part(tree, found, notes)
     others = [name for name in tree.children() if name not in found.values()]
     if others or tree.loose():
@@ -176,6 +190,15 @@ def _with_parts(tree: ImageTree, found: dict[str, str | None], notes: list[str])
             "give both the same class folders"
         )
     return Layout(classes, _read_part(train, classes, notes), _read_part(test, classes, notes), tuple(notes))
+
+
+def _train_part(tree: ImageTree, found: dict[str, str | None]) -> str:
+    if found["train"] is None:
+        scored = found["test"] or found["val"]
+        raise DataError(
+            f"{tree.root} has {scored}/ but no train/: add it, or give {tree.root}/{scored} to have it split"
+        )
+    return found["train"]
 
 
 def _scored_part(tree: ImageTree, found: dict[str, str | None], notes: list[str]) -> str:

@@ -40,6 +40,7 @@ def train(
     image_size: int | None = None,
     dropout: float | None = None,
     skip_bad: bool = False,
+    exclude: str | Path | None = None,
     data_root: Path | None = None,
     device: str | None = None,
     observer: Observer | None = None,
@@ -66,6 +67,7 @@ def train(
         image_size: input size in pixels; None takes the images' natural size.
         dropout: rate before the classifier; None takes the paper's.
         skip_bad: leave unreadable images out instead of refusing.
+        exclude: a list of images to leave out, as `doctor --fix` writes it.
         data_root: where `cifar10` is looked for and downloaded to.
         device: `cpu`, `cuda` or `mps` instead of the best present.
         observer: told of progress.
@@ -84,7 +86,7 @@ def train(
     chosen = local_device(choose_device(device))
     with join_team(chosen) as team:
         teller = observer or Silent() if team.leads else Silent()
-        dataset = load_dataset(data, data_root=data_root)
+        dataset = load_dataset(data, data_root=data_root, exclude=exclude)
         network: dict[str, Any] = {
             "name": model,
             "num_classes": len(dataset.classes),

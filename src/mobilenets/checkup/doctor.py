@@ -1,0 +1,86 @@
+"""`doctor`: look at every image before training, and say what would go wrong.
+
+OUT/doctor.html   the findings with their images, for people
+OUT/doctor.json   the same for programs
+OUT/exclude.txt   with `fix`: what `train --exclude` is to leave out
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from mobilenets.checkup.duplicates import exact_groups, near_pairs
+from mobilenets.checkup.examination import examine
+from mobilenets.checkup.inventory import Inventory, take_inventory
+from mobilenets.checkup.judgement import Case, class_counts, of_classes, of_duplicates, of_files, of_pictures
+from mobilenets.checkup.prescription import prescribe
+from mobilenets.checkup.presenting import to_json, view_of
+from mobilenets.checkup.results import SEVERITIES, Checkup
+from mobilenets.data.datasets import Dataset
+from mobilenets.data.exclusion import write_exclusions
+from mobilenets.data.location import outside
+from mobilenets.files import write_text_atomically
+from mobilenets.report.doctor_page import write_doctor_page
+
+PAGE: Final = "doctor.html"
+RECORD: Final = "doctor.json"
+EXCLUSIONS: Final = "exclude.txt"
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is, and how much there is."""
+
+
+def doctor(
+    data: str | Path | Dataset,
+    out: str | Path | None = None,
+    *,
+    fix: bool = False,
+    data_root: Path | None = None,
+    progress: Progress | None = None,
+) -> Checkup:
+    """Look at every image of a data set.
+
+    Args:
+        data: what `load_dataset` takes; folders that it would refuse are looked at too.
+        out: folder for the page, the record and the list; None writes none of them.
+        fix: write the list of images to leave out; the images are never touched.
+        data_root: where `cifar10` is looked for and downloaded to.
+        progress: told how far it is.
+
+    Raises:
+        DataError: there is no such data, or no image in it.
+        RunError: `out` can't be written, or lies within the images.
+    """
+    start = time.monotonic()
+    folder = None if out is None else outside(data, Path(out))
+    inventory = take_inventory(data, data_root=data_root)
+    case = _examined(inventory, progress)
+    findings = [finding for check in (of_files, of_classes, of_duplicates, of_pictures) for finding in check(case)]
+    checkup = Checkup(
+        data=inventory.name,
+        splits=inventory.splits,
+        classes=class_counts(inventory),
+        images=len(inventory.entries),
+        findings=tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))),
+        excluded=tuple(prescribe(case).items()),
+        seconds=time.monotonic() - start,
+    )
+    if folder is not None:
+        write_text_atomically(folder / RECORD, to_json(checkup))
+        write_doctor_page(view_of(checkup, inventory), folder / PAGE)
+        if fix:
+            about = f"{len(checkup.excluded):,} of {checkup.images:,} images of {checkup.data}: name, tab, reason"
+            write_exclusions(folder / EXCLUSIONS, dict(checkup.excluded), about)
+    return checkup
+
+
+def _examined(inventory: Inventory, progress: Progress | None) -> Case:
+    def tell(what: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda done, total: progress(what, done, total)
+
+    examination = examine(inventory.entries, tell("looking at images"))
+    same = exact_groups(examination.facts)
+    return Case(inventory, examination, same, near_pairs(examination.facts, tell("comparing images")))

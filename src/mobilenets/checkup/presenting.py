@@ -1,0 +1,121 @@
+"""A checkup as JSON, as lines of text, and as what its page shows."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Final
+
+from PIL import Image
+
+from mobilenets.checkup.inventory import Entry, Inventory
+from mobilenets.checkup.results import SEVERITIES, Checkup, Example, Finding
+from mobilenets.errors import BadImagesError
+from mobilenets.report.doctor_page import ClassBar, DoctorView, FindingView, Picture, PictureGroup
+
+SHOWN: Final = 12
+"""Examples of a finding on the page; the record has all."""
+GROUPED: Final = 4
+"""Images of one example."""
+THUMBNAIL: Final = 112
+LISTED: Final = 3
+"""Examples of a finding in the terminal."""
+
+
+def to_json(checkup: Checkup) -> str:
+    """All of it, for programs."""
+    return json.dumps(asdict(checkup), indent=1, ensure_ascii=False) + "\n"
+
+
+def text_lines(checkup: Checkup) -> Iterator[str]:
+    """What the terminal shows: a line a finding, with a few names below."""
+    yield f"{checkup.data}: {checkup.images:,} images, {len(checkup.classes)} classes, {_splits(checkup)}"
+    for finding in checkup.findings:
+        yield f"{finding.severity + ':':<9}{headline(finding)}"
+        for example in finding.examples[:LISTED]:
+            yield f"           {_example_line(example)}"
+        if finding.count > LISTED and finding.examples:
+            yield f"           and {finding.count - LISTED:,} more"
+        yield f"         -> {finding.advice}"
+    if not checkup.findings:
+        yield "nothing found that speaks against training"
+
+
+def view_of(checkup: Checkup, inventory: Inventory) -> DoctorView:
+    """What the page shows; images are decoded once more for their thumbnails."""
+    entries = {entry.name: entry for entry in inventory.entries}
+    most = max((max(count.images) for count in checkup.classes), default=1) or 1
+    return DoctorView(
+        title=f"Checkup of {checkup.data}",
+        lead=f"{checkup.images:,} images, {len(checkup.classes)} classes, {_splits(checkup)}; "
+        f"looked at in {checkup.seconds:.0f} s",
+        verdict=verdict(checkup),
+        sound=not checkup.count("error"),
+        findings=tuple(_finding_view(finding, entries) for finding in checkup.findings),
+        splits=checkup.splits,
+        classes=tuple(
+            ClassBar(count.name, tuple((images, 100 * images / most) for images in count.images))
+            for count in checkup.classes
+        ),
+        excluded=len(checkup.excluded),
+    )
+
+
+def headline(finding: Finding) -> str:
+    """A finding in a line."""
+    return f"{finding.title}: {finding.count:,}" if finding.examples else finding.title
+
+
+def verdict(checkup: Checkup) -> str:
+    """The upshot in one sentence."""
+    counts = [(checkup.count(severity), severity) for severity in SEVERITIES]
+    said = [f"{count} {severity}{'s' * (count != 1)}" for count, severity in counts if count]
+    if not said:
+        return "Nothing found that speaks against training."
+    return f"{', '.join(said)}." + ("" if counts[0][0] else " Nothing that has to be mended.")
+
+
+def _splits(checkup: Checkup) -> str:
+    totals = [sum(count.images[number] for count in checkup.classes) for number in range(len(checkup.splits))]
+    if checkup.splits == ("all",):
+        return "not split"
+    return ", ".join(f"{total:,} to {split}" for split, total in zip(checkup.splits, totals, strict=True))
+
+
+def _example_line(example: Example) -> str:
+    shown = " = ".join(example.images[:GROUPED]) + (" = ..." if len(example.images) > GROUPED else "")
+    return f"{shown}: {example.remark}" if example.remark else shown
+
+
+def _finding_view(finding: Finding, entries: dict[str, Entry]) -> FindingView:
+    groups = [_picture_group(example, entries) for example in finding.examples[:SHOWN]]
+    return FindingView(
+        severity=finding.severity,
+        title=headline(finding),
+        advice=finding.advice,
+        groups=tuple(groups),
+        more=max(0, len(finding.examples) - SHOWN),
+    )
+
+
+def _picture_group(example: Example, entries: dict[str, Entry]) -> PictureGroup:
+    names = example.images[:GROUPED]
+    pictures = [Picture(name, _thumbnail(entries[name]) if name in entries else "") for name in names]
+    return PictureGroup(tuple(pictures), example.remark, len(example.images) - len(names))
+
+
+def _thumbnail(entry: Entry) -> str:
+    """A small picture as a data address; nothing where there is none to show."""
+    try:
+        image = entry.source.open()
+    except BadImagesError:
+        return ""
+    scale = THUMBNAIL / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    resample = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST
+    buffer = io.BytesIO()
+    image.resize(size, resample, reducing_gap=2 if scale < 1 else None).save(buffer, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,66 @@
+"""`mobilenets doctor`: what is wrong with a folder of images, before anything is trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from mobilenets.cli.options import parse
+
+ABOUT = """Look at every image before training: unreadable, doubled, leaked into the test split, mislabelled, uneven.
+
+Your images are never touched. --fix lists those to leave out, and train --exclude reads the list. The exit code is 1
+when there is an error.
+
+Example:
+  mobilenets doctor photos --fix --out checkup
+    error:   pictures in both the training and the test split: 2
+               test/cat/1.jpg = train/cat/7.jpg: cat (train and test)
+             -> remove one of each: the test would ask what training has told
+
+  mobilenets train mobilenet_v3_small --data photos --exclude checkup/exclude.txt --out runs/photos
+"""
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """Options of `doctor`."""
+
+    data: tyro.conf.Positional[str]
+    """digits, cifar10, or a folder or zip of images."""
+    out: Path | None = None
+    """Folder for doctor.html, doctor.json and exclude.txt; without it, doctor-DATA here."""
+    fix: bool = False
+    """Write exclude.txt, the images to leave out of training."""
+    data_root: Path | None = None
+    """Where cifar10 is looked for and downloaded to."""
+    json: bool = False
+    """Print all that was found as JSON on standard output."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    options = parse(DoctorOptions, argv, "doctor", ABOUT)
+    from rich.console import Console
+
+    from mobilenets.checkup.doctor import EXCLUSIONS, PAGE, doctor
+    from mobilenets.checkup.presenting import text_lines, to_json
+    from mobilenets.cli.live import Live
+
+    out = options.out or Path(f"doctor-{Path(options.data).resolve().stem}")
+    with Live(Console(stderr=True)) as live:
+        checkup = doctor(options.data, out, fix=options.fix, data_root=options.data_root, progress=live.progress)
+    if options.json:
+        print(to_json(checkup), end="")
+    else:
+        for line in text_lines(checkup):
+            print(line)
+        print(f"page: {out / PAGE}")
+        if options.fix:
+            print(f"images to leave out: {len(checkup.excluded):,}, listed in {out / EXCLUSIONS}")
+        elif checkup.excluded:
+            print(f"images better left out: {len(checkup.excluded):,}; --fix lists them for train --exclude")
+    return 1 if checkup.count("error") else 0
