@@ -137,6 +137,41 @@ def distillation() -> str:
     )
 
 
+def doctor() -> str:
+    """How long looking at 60,000 images takes, and what is found in them."""
+    result = load("doctor")
+    found = result["findings"]
+    return (
+        f"CIFAR-10 (JPEG), {result['images']:,} images in a zip, takes {result['seconds']['median']:.0f} s on 2 cores "
+        f"({result['seconds']['min']:.0f} to {result['seconds']['max']:.0f}). Of its 10,000 test images "
+        f"{result['test_images_alike_to_training']:,} look like one of the training images; pairs within a split: "
+        f"{found['alike']:,}; pairs in two classes: {found.get('alike-two-classes', 0):,}.\n"
+    )
+
+
+def kills() -> str:
+    """How many trainings were killed, and how many of them ended where they should."""
+    result = load("kills")
+    alone, team = result["alone"], result["torchrun"]
+    moments = ", ".join(f"{count} {moment}" for moment, count in alone["moments"].items())
+    return (
+        f"{alone['kills']} processes of {alone['runs']} trainings were killed at random moments ({moments}), and "
+        f"{team['kills']} of {team['runs']} trainings by two processes under torchrun: {alone['identical']} of "
+        f"{alone['runs']} and {team['identical']} of {team['runs']} ended bit for bit where one left alone did.\n"
+    )
+
+
+def scaling() -> str:
+    """Images a second by one and two processes."""
+    result = load("scaling")
+    ways = next(iter(result["images_per_second"].values()))
+    lines = [f"| network, width 0.5, 32 px | {' | '.join(ways)} | efficiency |", "| :-- |" + " --: |" * (len(ways) + 1)]
+    for network, speeds in result["images_per_second"].items():
+        cells = [f"{one['median']:.0f} ({one['min']:.0f}–{one['max']:.0f})" for one in speeds.values()]
+        lines.append(f"| {network} | {' | '.join(cells)} | {100 * result['efficiency'][network]:.0f} % |")
+    return "\n".join(lines) + "\n"
+
+
 FIGURES: dict[str, Callable[[], str]] = {
     "devices_summary": devices_summary,
     "devices_kept": devices_kept,
@@ -145,6 +180,9 @@ FIGURES: dict[str, Callable[[], str]] = {
     "devices_ladders": devices_ladders,
     "core_install": core_install,
     "distillation": distillation,
+    "doctor": doctor,
+    "kills": kills,
+    "scaling": scaling,
     "cifar10": lambda: comparison("cifar10"),
     "digits": lambda: comparison("digits"),
     "training_speed": training_speed,
