@@ -96,6 +96,7 @@ TORCH_FREE = [
     "mobilenets.benchmarking.worker",
     "mobilenets.runtime.backend",
     "mobilenets.runtime.classifier",
+    "mobilenets.runtime.many",
     "mobilenets.runtime.streaming",
 ]
 
@@ -170,6 +171,7 @@ def test_the_public_names_are_these_and_all_there() -> None:
     assert sorted(mobilenets.__all__) == [
         "Bounds",
         "Classifier",
+        "ManySummary",
         "MobilenetsError",
         "Prediction",
         "Preprocessing",
@@ -191,6 +193,7 @@ def test_the_public_names_are_these_and_all_there() -> None:
         "load_network",
         "load_recipe",
         "predict_files",
+        "predict_many",
         "quantize",
         "train",
     ]

@@ -52,6 +52,7 @@ EXTRAS = {
     "onnx": "export",
     "onnxscript": "export",
     "openvino": "openvino",
+    "ray": "cluster",
     "tflite": "train",
 }
 
