@@ -1,11 +1,11 @@
 """The folder that answers to very many images are written to, part by part, so that a killed job can go on.
 
-| file            | holds                                                                                         |
-| --------------- | --------------------------------------------------------------------------------------------- |
-| `manifest.json` | what is asked of which images: the same job has the same                                      |
-| `part-N.jsonl`  | the answers of part N (or `.csv`), whole as soon as it is there                               |
-| `parts.jsonl`   | a line a finished part: digest of its files, how many were answered, its bad files            |
-| `bad.jsonl`     | all bad files with the reasons, once all is done                                              |
+| file             | holds                                                                              |
+| ---------------- | ---------------------------------------------------------------------------------- |
+| `manifest.json`  | what is asked of which images: the same job has the same                           |
+| `part-N.jsonl`   | the answers of part N (or `.csv`), whole as soon as it is there                    |
+| `finished.jsonl` | a line a finished part: digest of its files, how many were answered, its bad files |
+| `bad.jsonl`      | all bad files with the reasons, once all is done                                   |
 
 No PyTorch here.
 """
@@ -29,7 +29,7 @@ from mobilenets.files import make_folder, write_atomically, write_bytes_atomical
 BAD: Final = "bad.jsonl"
 _LOCK: Final = ".lock"
 _MANIFEST: Final = "manifest.json"
-_PARTS: Final = "finished.jsonl"
+_FINISHED: Final = "finished.jsonl"
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,12 @@ class AnswerFolder:
         """
         write_bytes_atomically(self.part_path(part.part), answers)
         try:
-            with (self.path / _PARTS).open("a", encoding="utf-8") as journal:
+            with (self.path / _FINISHED).open("a", encoding="utf-8") as journal:
                 journal.write(_line(vars(part)))
                 journal.flush()
                 os.fsync(journal.fileno())
         except OSError as error:
-            raise RunError(f"{self.path / _PARTS}: can't be written ({error.strerror or error})") from error
+            raise RunError(f"{self.path / _FINISHED}: can't be written ({error.strerror or error})") from error
         self._count(part)
 
     def conclude(self) -> None:
@@ -101,7 +101,7 @@ class AnswerFolder:
             RunError: it can't be written.
         """
         write_atomically(self.path / BAD, self._write_bad)
-        write_atomically(self.path / _PARTS, self._write_sorted)
+        write_atomically(self.path / _FINISHED, self._write_sorted)
 
     def restore(self) -> None:
         """Read which parts are finished; notes of parts whose answers are gone or torn are left out.
@@ -109,7 +109,7 @@ class AnswerFolder:
         Raises:
             RunError: the notes can't be read.
         """
-        journal = self.path / _PARTS
+        journal = self.path / _FINISHED
         if not journal.exists():
             return
         _cut_torn_line(journal)
@@ -125,7 +125,7 @@ class AnswerFolder:
 
     def _in_order(self) -> Iterator[FinishedPart]:
         """The finished parts by number; of the notes only their places are in memory."""
-        journal = self.path / _PARTS
+        journal = self.path / _FINISHED
         if not journal.exists():
             return
         places = {part.part: place for place, part in _notes(journal)}  # a part noted twice: the later holds

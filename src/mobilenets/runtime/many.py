@@ -211,7 +211,7 @@ def _collect(answers: Iterator[Answers], folder: AnswerFolder, loading: Loading,
 def _finish(chunks: list[Answers], folder: AnswerFolder, loading: Loading) -> None:
     chunks.sort(key=lambda chunk: chunk.place)
     text = b"".join(chunk.text for chunk in chunks)
-    if text and loading.form == "csv":
+    if loading.form == "csv":
         text = csv_head(loading.top).encode() + text
     bad = [pair for chunk in chunks for pair in json.loads(chunk.bad)]
     answered = sum(chunk.answered for chunk in chunks)

@@ -27,6 +27,7 @@ _QUIET: Final = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what workers and their masters say would go to stdout, among the answers
 }
 _OBJECT_STORE: Final = 256 * 2**20  # bytes; the file, lists of names and answers pass through it, no pictures
 _REACH_SECONDS: Final = 10.0
@@ -59,7 +60,8 @@ def ray_session(address: str | None, scratch_of: Path) -> Iterator[Any]:
                 raise ClusterError(f"this process has joined Ray already; leave out the address {address}")
             yield ray
             return
-        scratch = _scratch(scratch_of)
+        scratch = scratch_folder(scratch_of)
+        shutil.rmtree(scratch, ignore_errors=True)
         try:
             with silent_stderr():  # on which it says how quiet it was told to be
                 _start(ray, scratch) if address is None else _join(ray, address)
@@ -84,12 +86,10 @@ def _import_ray() -> Any:
     return ray
 
 
-def _scratch(job: Path) -> Path:
-    """A temporary folder of the job's own. Its name is short: sockets, whose paths may have 107 bytes, lie in it."""
+def scratch_folder(job: Path) -> Path:
+    """A job's temporary folder. Its name is short: sockets, whose paths may have 107 bytes, lie in it."""
     base = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
-    scratch = base / f"mobilenets-{blake2b(os.fsencode(job.absolute()), digest_size=8).hexdigest()}"
-    shutil.rmtree(scratch, ignore_errors=True)
-    return scratch
+    return base / f"mobilenets-{blake2b(os.fsencode(job.absolute()), digest_size=8).hexdigest()}"
 
 
 def _start(ray: Any, scratch: Path) -> None:
