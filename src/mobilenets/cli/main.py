@@ -48,6 +48,7 @@ EXTRAS = {
     "ai_edge_litert": "litert",
     "ai_edge_quantizer": "export",
     "executorch": "executorch",
+    "filelock": "cluster",
     "nncf": "export",
     "onnx": "export",
     "onnxscript": "export",

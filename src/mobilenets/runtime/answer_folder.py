@@ -21,13 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
-
 from mobilenets.errors import RunError
-from mobilenets.files import make_folder, write_atomically, write_bytes_atomically, write_text_atomically
+from mobilenets.files import write_atomically, write_bytes_atomically, write_text_atomically
+from mobilenets.folder_lock import only_writer
 
 BAD: Final = "bad.jsonl"
-_LOCK: Final = ".lock"
 _MANIFEST: Final = "manifest.json"
 _FINISHED: Final = "finished.jsonl"
 
@@ -157,24 +155,11 @@ def open_answer_folder(path: Path, manifest: Mapping[str, Any], suffix: str) -> 
         RunError: another process has it, another job is in it (the message names the difference), something else is in
             it, or it can't be written.
     """
-    make_folder(path)
-    lock = FileLock(path / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(f"{path} is in use by another process; wait for its end, or choose another folder") from error
-    except (OSError, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RunError(f"{path}: can't be locked ({reason}); choose another place") from error
-    try:
+    with only_writer(path):
         _check_manifest(path, manifest)
-        for leftover in path.glob(".*-????????.*"):  # what `write_atomically` had begun when it was killed
-            leftover.unlink()
         folder = AnswerFolder(path, suffix)
         folder.restore()
         yield folder
-    finally:
-        lock.release()
 
 
 def _check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
