@@ -43,6 +43,17 @@ def test_nobody_listens(tmp_path: Path, form: str) -> None:
     assert str(caught.value).startswith(f"{address}: ")
 
 
+@needs_ray
+def test_something_else_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mobilenets.runtime.ray_session._HEALTH_SECONDS", 0.5)
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        one.listen()
+        address = f"127.0.0.1:{one.getsockname()[1]}"
+        with pytest.raises(ClusterError, match="what listens there is no Ray"), ray_session(address, tmp_path):
+            pass
+
+
 def test_jobs_have_temporary_folders_of_their_own_with_short_names(tmp_path: Path) -> None:
     assert scratch_folder(tmp_path / "a") != scratch_folder(tmp_path / "b")
     assert len(str(scratch_folder(tmp_path / ("long" * 50)))) < 50

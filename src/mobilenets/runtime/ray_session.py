@@ -9,6 +9,8 @@ import logging
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -31,6 +33,7 @@ _QUIET: Final = {
 }
 _OBJECT_STORE: Final = 256 * 2**20  # bytes; the file, lists of names and answers pass through it, no pictures
 _REACH_SECONDS: Final = 10.0
+_HEALTH_SECONDS: Final = 30.0
 _CLIENT_PORT: Final = 10001
 
 
@@ -132,6 +135,20 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(f"{address}: an address is auto, HOST:PORT or ray://HOST:PORT")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SECONDS).close()
+        if not address.startswith("ray://"):  # Ray's client asks for itself, and gives up after half a minute
+            _ask_health(address)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ClusterError(f"{address}: no Ray cluster answers ({reason})") from error
+
+
+def _ask_health(address: str) -> None:
+    """In a process of its own: in this one Ray would wait, deaf to Ctrl-C, for something else that listens there."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_HEALTH_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"{address}: what listens there is no Ray, or not well") from error
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it is not well"])[-1].partition(". ")[0]
+        raise ClusterError(f"{address}: the cluster can't be joined: {said}")
