@@ -10,9 +10,11 @@ answers are written, whole; what is not yet finished when the process ends is an
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -140,7 +142,8 @@ def predict_many(
         before = len(folder.finished)
         listing = Listing(given, Path.cwd(), part_size, batch_size, dict(folder.finished))
         count = _count_workers(ray, workers, threads, local=address is None)
-        _collect(_answers(ray, listing, loading, count), folder, loading, report)
+        answers = _answers_of_client if (address or "").startswith("ray://") else _answers
+        _collect(answers(ray, read_files(loading.path), listing, loading, count), folder, loading, report)
         folder.conclude()
     if not folder.finished:
         raise DataError(f"no images in {', '.join(map(printable, given))}")
@@ -161,12 +164,14 @@ def _count_workers(ray: Any, asked: int | None, threads: int, *, local: bool) ->
     return cores // threads if asked is None else asked
 
 
-def _answers(ray: Any, listing: Listing, loading: Loading, workers: int) -> Iterator[Answers]:
+def _answers(
+    ray: Any, content: Mapping[str, bytes], listing: Listing, loading: Loading, workers: int
+) -> Iterator[Answers]:
     """Have Ray Data list, answer and return, in whatever order chunks are done, few of them in memory at a time.
 
     A chunk whose worker dies Ray gives to another, until for half an hour none has got on.
     """
-    files = ray.put(read_files(loading.path))  # held until the end: a worker that is started again asks for it
+    files = ray.put(content)  # held until the end: a worker that is started again asks for it
     # The list of files is made by a worker as the others need it, so that no process ever has all of it.
     chunks = ray.data.from_items([{"listing": 0}]).map_batches(
         list_chunks, fn_kwargs={"listing": listing}, batch_format="pyarrow", num_cpus=0
@@ -185,6 +190,29 @@ def _answers(ray: Any, listing: Listing, loading: Loading, workers: int) -> Iter
         for table in answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from from_table(Answers, table)
     except (ray.exceptions.RayError, ray.data.exceptions.ExecutionTimeoutError) as error:
+        raise ClusterError(f"Ray's workers can't go on: {first_line(error)}; what is finished is kept") from error
+
+
+class _Conductor:
+    """An actor that conducts the work within the cluster, for a process outside that is only a client of it."""
+
+    def __init__(self, content: Mapping[str, bytes], listing: Listing, loading: Loading, workers: int) -> None:
+        self._answers = _answers(import_module("ray"), content, listing, loading, workers)
+
+    def some(self) -> list[Answers]:
+        """The next answers; none are left when there are none."""
+        return list(islice(self._answers, 1))
+
+
+def _answers_of_client(
+    ray: Any, content: Mapping[str, bytes], listing: Listing, loading: Loading, workers: int
+) -> Iterator[Answers]:
+    """The same as `_answers`, which Ray's client can't do by itself."""
+    try:
+        conductor = ray.remote(num_cpus=0)(_Conductor).remote(content, listing, loading, workers)
+        while some := ray.get(conductor.some.remote()):
+            yield from some
+    except ray.exceptions.RayError as error:
         raise ClusterError(f"Ray's workers can't go on: {first_line(error)}; what is finished is kept") from error
 
 
