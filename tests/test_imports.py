@@ -14,13 +14,14 @@ import pytest
 import mobilenets
 
 SOURCE = Path(mobilenets.__file__).parent
-EVERYWHERE = {"errors", "files", "images", "machine", "preprocessing"}
+EVERYWHERE = {"errors", "files", "folder_lock", "images", "machine", "preprocessing"}
 
 # Room -> rooms it may import, beside itself and EVERYWHERE. `evaluation.results` holds plain records, and is listed
 # apart so that rooms which only fill or show records do not depend on how they are computed.
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
+    "folder_lock": set(),
     "images": set(),
     "machine": set(),
     "preprocessing": set(),
@@ -96,6 +97,7 @@ TORCH_FREE = [
     "mobilenets.benchmarking.worker",
     "mobilenets.runtime.backend",
     "mobilenets.runtime.classifier",
+    "mobilenets.runtime.many",
     "mobilenets.runtime.streaming",
 ]
 
@@ -170,6 +172,7 @@ def test_the_public_names_are_these_and_all_there() -> None:
     assert sorted(mobilenets.__all__) == [
         "Bounds",
         "Classifier",
+        "ManySummary",
         "MobilenetsError",
         "Prediction",
         "Preprocessing",
@@ -191,6 +194,7 @@ def test_the_public_names_are_these_and_all_there() -> None:
         "load_network",
         "load_recipe",
         "predict_files",
+        "predict_many",
         "quantize",
         "train",
     ]

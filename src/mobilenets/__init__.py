@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mobilenets.models.saved import load_network
     from mobilenets.preprocessing import Preprocessing
     from mobilenets.runtime.classifier import Classifier, Prediction
+    from mobilenets.runtime.many import ManySummary, predict_many
     from mobilenets.runtime.streaming import predict_files
     from mobilenets.training.recipe import Recipe, load_recipe
     from mobilenets.training.train import train
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Bounds",
     "Classifier",
+    "ManySummary",
     "MobilenetsError",
     "Prediction",
     "Preprocessing",
@@ -59,6 +61,7 @@ __all__ = [
     "load_network",
     "load_recipe",
     "predict_files",
+    "predict_many",
     "quantize",
     "train",
 ]
@@ -66,6 +69,7 @@ __all__ = [
 _HOMES = {
     "Bounds": "evaluation.results",
     "Classifier": "runtime.classifier",
+    "ManySummary": "runtime.many",
     "MobilenetsError": "errors",
     "Prediction": "runtime.classifier",
     "Preprocessing": "preprocessing",
@@ -86,6 +90,7 @@ _HOMES = {
     "load_network": "models.saved",
     "load_recipe": "training.recipe",
     "predict_files": "runtime.streaming",
+    "predict_many": "runtime.many",
     "quantize": "compression.quantize",
     "train": "training.train",
 }

@@ -13,6 +13,7 @@
     ├── ExportError               an exported file that does not answer as the network did
     ├── QuantizationError         no 8-bit network keeps the accuracy asked for
     ├── DeviceError               a device that is not there
+    ├── ClusterError              a cluster that can't be reached, or whose workers can't go on
     ├── MissingExtraError         a feature whose optional dependencies are not installed
     └── TrainingError             training that can't go on
         ├── NonFiniteLossError        a loss that is not a number
@@ -116,6 +117,10 @@ class QuantizationError(MobilenetsError):
 
 class DeviceError(MobilenetsError):
     """A device asked for that is not there; the message lists those that are."""
+
+
+class ClusterError(MobilenetsError):
+    """A cluster that can't be reached or has too little, or workers of it that can't go on."""
 
 
 class MissingExtraError(MobilenetsError, ImportError):

@@ -11,7 +11,7 @@ from typing import Final
 
 from mobilenets.errors import RunError
 
-_LEFTOVER: Final = re.compile(r"\.(?P<stem>[^-]+)-[a-z0-9_]{8}(\.\w+)?")
+_LEFTOVER: Final = re.compile(r"\.(?P<stem>.+)-[a-z0-9_]{8}(\.\w+)?")
 """How `mkstemp` names the neighbours below."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 MISSING = (
     *("torch", "torchvision", "safetensors", "sklearn", "scipy", "matplotlib", "jinja2", "pydantic", "tensorboard"),
     *("onnx", "onnxscript", "flatbuffers", "tflite", "nncf", "openvino", "ai_edge_litert", "executorch"),
+    *("ray", "pyarrow"),
 )
 
 _HIDE = f"""

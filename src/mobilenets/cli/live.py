@@ -46,11 +46,14 @@ class Live:
         self._clear()
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Show `done` of `total` and the time left at the speed so far."""
+    def progress(self, what: str, done: int, total: int | None) -> None:
+        """Show `done` of `total` and the time left at the speed so far; None where nobody knows the total yet."""
         if what != self._what:
             self._started = time.monotonic()
         spent = time.monotonic() - self._started
+        if total is None:
+            self._show(what, 0, 1, f"{done:,} so far")
+            return
         left = f", {duration(spent / done * (total - done))} left" if 0 < done < total and spent > 1 else ""
         self._show(what, done, total, f"{done:,} of {total:,}{left}")
         if done >= total:

@@ -48,10 +48,12 @@ EXTRAS = {
     "ai_edge_litert": "litert",
     "ai_edge_quantizer": "export",
     "executorch": "executorch",
+    "filelock": "cluster",
     "nncf": "export",
     "onnx": "export",
     "onnxscript": "export",
     "openvino": "openvino",
+    "ray": "cluster",
     "tflite": "train",
 }
 

@@ -8,11 +8,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Optional
-
-import tyro
 
 from mobilenets.cli.options import parse
+from mobilenets.cli.predict_options import PredictOptions
 from mobilenets.errors import BadImage, DataError
 from mobilenets.runtime.classifier import Classifier, Prediction
 from mobilenets.runtime.prediction_text import WRITERS, bad_lines
@@ -28,59 +26,12 @@ Example:
      5.2%  █                     poppy
 
   mobilenets predict flowers.onnx photos/ --format csv > answers.csv
+  mobilenets predict flowers.onnx photos/ --engine ray --out answers
 """
 
 
-class Files(tuple[Path, ...]):
-    """Files and folders as they were given."""
-
-    __slots__ = ()
-
-
-# To check a default against `tuple[Path, ...]` or `str | None` tyro imports typeguard, and asyncio with it, which takes
-# a tenth of the time one image does. A class of our own and typing's older spelling need no such help.
-_Files = Annotated[
-    Files,
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs="*",
-        metavar="FILE|FOLDER",
-        instance_from_str=lambda arguments: Files(map(Path, arguments)),
-        is_instance=lambda value: isinstance(value, Files),
-        str_from_instance=lambda value: [str(path) for path in value],
-    ),
-]
-_Text = Optional[str]  # noqa: UP045
-_Integer = Optional[int]  # noqa: UP045
-_Number = Optional[float]  # noqa: UP045
-
 _QUIET_SECONDS = 2.0
 _LOG_SECONDS = 30.0  # between two lines of a log file
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """Options of `predict`."""
-
-    artifact: tyro.conf.Positional[Path]
-    """Exported file, or OpenVINO's folder."""
-    files: tyro.conf.Positional[_Files]
-    """Images, and folders of images."""
-    top: int = 5
-    """How many classes an answer lists."""
-    format: Literal["table", "csv", "jsonl"] = "table"
-    """How answers are written."""
-    json: bool = False
-    """The same as --format jsonl: one JSON object a line."""
-    batch_size: int = 16
-    """Images the network is asked at once."""
-    backend: _Text = None
-    """onnxruntime, openvino, litert or executorch; without it, the file's default."""
-    precision: _Text = None
-    """fp32, bf16, fp16 or int8, as far as file and processor have it."""
-    threads: _Integer = None
-    """Threads one answer may use; without it, every core."""
-    threshold: _Number = None
-    """Below this probability the answer is "unknown"; without it, the file's own. 0 always answers."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -88,6 +39,13 @@ def main(argv: Sequence[str]) -> int:
     options = parse(PredictOptions, argv, "predict", ABOUT)
     if not options.files:
         raise DataError("no image to classify: name files or folders after the exported file")
+    if options.engine == "ray":
+        from mobilenets.cli.predict_many import predict_in_parts
+
+        return predict_in_parts(options)
+    for name in ("out", "address", "workers"):
+        if getattr(options, name) is not None:
+            raise DataError(f"--{name} goes with --engine ray")
     classifier = Classifier(
         options.artifact,
         backend=options.backend,
@@ -100,7 +58,9 @@ def main(argv: Sequence[str]) -> int:
     records = predict_files(classifier, options.files, batch_size=options.batch_size, top=options.top)
     bad: list[BadImage] = []
     answered = _Count()
-    WRITERS["jsonl" if options.json else options.format](_good(_reported(records), bad, answered), sys.stdout)
+    WRITERS["jsonl" if options.json else options.format or "table"](
+        _good(_reported(records), bad, answered), sys.stdout
+    )
     return _conclude(answered.number, bad, options.files)
 
 

@@ -36,13 +36,22 @@ def write_table(answers: Iterable[Prediction], out: TextIO) -> None:
 
 def write_csv(answers: Iterable[Prediction], out: TextIO) -> None:
     """A line an image: file, label, probability, then the likeliest classes in pairs of columns."""
+    answers = iter(answers)
+    for first in answers:
+        out.write(csv_head(len(first.top)))
+        write_csv_rows(chain([first], answers), out)
+
+
+def csv_head(top: int) -> str:
+    """The first line of such a table, for answers that list `top` classes."""
+    pairs = chain.from_iterable((f"class_{rank + 1}", f"probability_{rank + 1}") for rank in range(top))
+    return ",".join(["file", "label", "probability", *pairs]) + "\n"
+
+
+def write_csv_rows(answers: Iterable[Prediction], out: TextIO) -> None:
+    """Such a table without its first line."""
     table = csv.writer(out, lineterminator="\n")
-    for number, answer in enumerate(answers):
-        if number == 0:
-            pairs = chain.from_iterable(
-                (f"class_{rank + 1}", f"probability_{rank + 1}") for rank in range(len(answer.top))
-            )
-            table.writerow(["file", "label", "probability", *pairs])
+    for answer in answers:
         listed = chain.from_iterable((name, f"{share:.6f}") for name, share in answer.top)
         table.writerow([answer.name, answer.label, f"{answer.probability:.6f}", *listed])
 

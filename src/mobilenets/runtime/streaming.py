@@ -46,13 +46,14 @@ def predict_files(
     for name, value in (("batch_size", batch_size), ("top", top)):
         if value < 1:
             raise DataError(f"{name} is {value}; it must be at least 1")
-    return _predicted(classifier, find_images(Path(path) for path in paths), batch_size, top)
+    return predict_found(classifier, find_images(Path(path) for path in paths), batch_size, top, usable_cores())
 
 
-def _predicted(
-    classifier: Classifier, found: Iterator[Path | BadImage], batch_size: int, top: int
+def predict_found(
+    classifier: Classifier, found: Iterator[Path | BadImage], batch_size: int, top: int, decoders: int
 ) -> Iterator[Prediction | BadImage]:
-    prepared = _prepared(classifier, found, batch_size * _BATCHES_AHEAD)
+    """Recognise what `find_images` found, or a piece of it, as `predict_files` does, decoding in `decoders` threads."""
+    prepared = _prepared(classifier, found, batch_size * _BATCHES_AHEAD, decoders)
     with closing(prepared):
         while batch := list(islice(prepared, batch_size)):
             yield from _answered(classifier, batch, top)
@@ -68,7 +69,9 @@ def _answered(classifier: Classifier, batch: list[Prepared], top: int) -> Iterat
         yield item if isinstance(item, BadImage) else next(answers)
 
 
-def _prepared(classifier: Classifier, found: Iterator[Path | BadImage], ahead: int) -> Generator[Prepared]:
+def _prepared(
+    classifier: Classifier, found: Iterator[Path | BadImage], ahead: int, decoders: int
+) -> Generator[Prepared]:
     """Decode in threads, `ahead` images before the one handed out, in the order found."""
 
     def prepare(item: Path | BadImage) -> Prepared:
@@ -80,7 +83,7 @@ def _prepared(classifier: Classifier, found: Iterator[Path | BadImage], ahead: i
         except BadImagesError as error:
             return error.bad[0]
 
-    pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
     try:
         waiting: deque[Future[Prepared]] = deque(pool.submit(prepare, item) for item in islice(found, ahead))
         while waiting:

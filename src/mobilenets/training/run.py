@@ -21,6 +21,7 @@ from mobilenets.errors import BadImage, BadImagesError, RunError
 from mobilenets.evaluation.evaluate import Evaluation, Predict, evaluate
 from mobilenets.evaluation.results import Metrics, SeedRun
 from mobilenets.files import write_text_atomically
+from mobilenets.folder_lock import LOCK, only_writer
 from mobilenets.models.network import MobileNet
 from mobilenets.models.normalizer import Normalizer
 from mobilenets.models.registry import create_model
@@ -31,7 +32,6 @@ from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
 from mobilenets.training.observer import Observer
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.run_lock import LOCK, only_writer
 from mobilenets.training.start import Start
 from mobilenets.training.state import STATE, Experiment, has_state, load_state
 from mobilenets.training.teacher import Teacher, settle_recipe

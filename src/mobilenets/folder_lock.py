@@ -1,4 +1,4 @@
-"""One process at a time writes a run folder."""
+"""One process at a time writes a run folder, or one of answers."""
 
 from __future__ import annotations
 
