@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mobilenets.errors import RunError
-from mobilenets.evaluation.ledger import LEDGER, readings, record_reading
+from mobilenets.evaluation.ledger import LEDGER, readings, record_for, record_reading
 
 
 def test_readings_are_kept_in_order_and_the_earlier_ones_are_told(tmp_path: Path) -> None:
@@ -49,3 +49,12 @@ def test_what_can_not_be_recorded_is_not_read(tmp_path: Path) -> None:
         record_reading(tmp_path, "train", 360, "d")
     with pytest.raises(RunError, match="would go unrecorded"):
         record_reading(tmp_path / "missing", "train", 360, "d")
+
+
+def test_only_run_folders_have_a_ledger(tmp_path: Path) -> None:
+    for other in (tmp_path, "imagenet", object()):
+        record_for(other, "export", 360, "d")
+    assert readings(tmp_path) == ()
+    (tmp_path / "model.json").touch()
+    record_for(str(tmp_path), "export", 360, "d")
+    assert [one.command for one in readings(tmp_path)] == ["export"]

@@ -17,6 +17,7 @@ from mobilenets.errors import RunError
 from mobilenets.evaluation.results import Reading
 
 LEDGER = "test_reads.jsonl"
+_DESCRIPTION = "model.json"  # what makes a folder a run; its own module loads PyTorch
 _READING = TypeAdapter(Reading)
 
 
@@ -47,6 +48,16 @@ def record_reading(run: Path, command: str, images: int, digest: str, *, repeats
             "unrecorded; make the folder writable, or score a copy of it"
         ) from error
     return tuple(reading for reading in before if reading.digest == digest)
+
+
+def record_for(run: object, command: str, images: int, digest: str) -> None:
+    """Record a reading where the network is that of a run folder; one in memory or of a weight file has no ledger.
+
+    Raises:
+        RunError: as `record_reading`.
+    """
+    if isinstance(run, str | Path) and (Path(run) / _DESCRIPTION).is_file():
+        record_reading(Path(run), command, images, digest)
 
 
 def readings(run: Path) -> tuple[Reading, ...]:

@@ -156,8 +156,8 @@ def train_unseen(
     """Train `network` (arguments of `create_model`) into the folder `run`, with the test images unseen.
 
     It is scored on the training and the validation images. With `start` its network is trained, which has weights
-    already, and `network` is not looked at. With `teacher` it is distilled. With `force` a run is continued even if it is
-    that of another experiment.
+    already, and `network` is not looked at. With `teacher` it is distilled. With `force` a run is continued even if it
+    is that of another experiment.
 
     A finished run is not trained again. torch's global generator is left as it was.
 
