@@ -43,6 +43,8 @@ class EvaluateOptions:
     """Images, as for train; their classes must be the network's."""
     split: Literal["test", "validation", "train"] = "test"
     """Which images, none of them augmented; those of validation are found again as training left them out."""
+    exclude: Path | None = None
+    """File that lists images to leave out, as given for training: the validation images are cut from the others."""
     skip_bad: bool = False
     """Leave unreadable images out, and count them, instead of refusing."""
     data_root: Path | None = None
@@ -152,7 +154,7 @@ def _images(options: EvaluateOptions, answerer: Answerer, live: Live) -> Prepare
     from mobilenets.data.loader import prepare
     from mobilenets.data.validation import cut_again
 
-    loaded = load_dataset(options.data, data_root=options.data_root)
+    loaded = load_dataset(options.data, data_root=options.data_root, exclude=options.exclude)
     check_classes(loaded, options.data, answerer.classes, answered_by=str(options.run))
     dataset, unknown = cut_again(loaded, answerer.provenance)
     split = {"test": dataset.test, "validation": dataset.validation, "train": dataset.train}[options.split]
