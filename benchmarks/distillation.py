@@ -28,7 +28,8 @@ from mobilenets.evaluation.significance import paired_test, top1_interval
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.observer import Silent
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.run import PREDICTIONS, Splits, prepare_splits, torch_predict, train_and_score
+from mobilenets.training.run import prepare_splits, train_and_score
+from mobilenets.training.scoring import PREDICTIONS, Splits, torch_predict
 from mobilenets.training.teacher import Teacher, load_teacher
 
 WAYS = ("labels only", "with teacher")

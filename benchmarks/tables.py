@@ -18,7 +18,9 @@ from pathlib import Path
 
 from device_tables import devices_kept, devices_ladders, devices_summary, devices_ways
 from loading import RESULTS, load
+from mobilenets.evaluation.results import Comparison
 from mobilenets.report.tables import markdown_table, read_json
+from mobilenets.report.wording import split_sentence
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "docs/guide.md", "docs/auditing.md", "docs/devices.md", "docs/lab_log.md")
@@ -37,10 +39,16 @@ def comparison(name: str) -> str:
     return (
         f"{markdown_table(result)}\n"
         f"What the tool says: {result.choice.reason}\n\n"
-        f"{result.data.train_images:,} training and {result.data.test_images:,} test images, "
+        f"{split_sentence(result)}\n\n"
+        f"{result.data.train_images:,} training{_validation(result)} and {result.data.test_images:,} test images, "
         f"{result.recipe['epochs']} epochs, {minutes:.0f} minutes of training in all on "
         f"{result.environment['cores']} cores.\n"
     )
+
+
+def _validation(result: Comparison) -> str:
+    count = result.data.validation_images
+    return f", {count:,} validation" if count else ""
 
 
 def training_speed() -> str:

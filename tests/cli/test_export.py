@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mobilenets.cli.export import main
+from mobilenets.evaluation.ledger import readings
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.preprocessing import Preprocessing
@@ -37,6 +38,7 @@ def test_the_command_exports_and_the_file_is_scored_like_the_run(call: Run, trai
         scored = call("evaluate", target, "--data", "digits", "--json")
         assert scored.returncode == 0, scored.stderr
         assert json.loads(scored.stdout)["top1"] == pytest.approx(record["file_top1"])
+    assert [one.command for one in readings(trained)] == ["export", "evaluate"]
 
 
 @pytest.mark.parametrize(

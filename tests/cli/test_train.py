@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from .conftest import COMMAND, Run
@@ -24,6 +25,8 @@ def test_a_folder_of_photos_becomes_a_run_folder_that_can_be_evaluated(
     done = run(*TRAIN, "--epochs", "5", "--out", "run")
     assert done.returncode == 0, done.stderr
     assert "run folder: run" in done.stdout
+    assert "images, read once), validation " in done.stdout
+    assert "  validation " in done.stderr
     assert "epoch   5/5" in done.stderr
     names = {entry.name for entry in (tmp_path / "run").iterdir()}
     assert names >= {"model.safetensors", "model.json", "recipe.toml", "metrics.jsonl", "state.pt", "tensorboard"}
@@ -37,6 +40,19 @@ def test_a_folder_of_photos_becomes_a_run_folder_that_can_be_evaluated(
     assert metrics["confusion"] == trained["confusion"]
     assert metrics["top1"] == trained["top1"] > 50
     assert "Recall" in call("evaluate", "run", "--data", "photos", "--split", "train").stdout
+
+    assert "read for this run before (train, " in scored.stderr
+    assert "this is reading 2, see run/test_reads.jsonl" in scored.stderr
+    judged = call("evaluate", "run", "--data", "photos", "--split", "validation", "--json")
+    saved = json.loads((tmp_path / "run" / "scores.json").read_text())["validation"]
+    assert json.loads(judged.stdout)["confusion"] == saved["confusion"]
+    assert "before" not in judged.stderr
+    assert (tmp_path / "run" / "test_reads.jsonl").read_text().count("\n") == 2
+    Image.new("RGB", (16, 16)).save(photos / "warm" / "more.png")
+    other = call("evaluate", "run", "--data", "photos", "--split", "validation")
+    assert other.returncode == 2
+    assert "photos has no validation images for run: photos is not, or no longer, what the network" in other.stderr
+    (photos / "warm" / "more.png").unlink()
 
     wrong = call("evaluate", "run", "--data", "digits")
     assert wrong.returncode == 2

@@ -10,16 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mobilenets.comparison import compare as comparing
 from mobilenets.comparison import measure, stage
+from mobilenets.comparison.candidates import Candidate
 from mobilenets.comparison.compare import compare
-from mobilenets.comparison.measure import RUNTIMES
-from mobilenets.errors import MobilenetsError, NonFiniteLossError, RunError, TrainingError
+from mobilenets.comparison.measure import RUNTIMES, Cost
+from mobilenets.data.datasets import Dataset, load_dataset
+from mobilenets.data.sources import ImageSplit
+from mobilenets.errors import DataError, MobilenetsError, NonFiniteLossError, RunError, TrainingError
 from mobilenets.evaluation.evaluate import Predictions
-from mobilenets.evaluation.results import Bounds, Comparison, SeedRun
+from mobilenets.evaluation.results import Bounds, Comparison, Latency
 from mobilenets.models.registry import create_model
 from mobilenets.report.tables import read_json
-from mobilenets.training.observer import Silent
+from mobilenets.training.observer import Observer, Silent
 from mobilenets.training.recipe import Recipe
+from mobilenets.training.scoring import Splits
+from mobilenets.training.sealed import SealedImages
 
 RECIPE = Recipe(
     epochs=2,
@@ -42,8 +48,14 @@ class Listener(Silent):
 
 
 def run(out: Path, listener: Listener | None = None, **changes: object) -> Comparison:
-    arguments: dict[str, object] = {"models": MODELS, "width_mult": (0.25,), "image_size": (8,), "seeds": 2}
-    return compare("digits", out, observer=listener, **{"recipe": RECIPE, **arguments, **changes})  # type: ignore[arg-type]
+    arguments: dict[str, object] = {
+        "data": "digits",
+        "models": MODELS,
+        "width_mult": (0.25,),
+        "image_size": (8,),
+        "seeds": 2,
+    }
+    return compare(out=out, observer=listener, **{"recipe": RECIPE, **arguments, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,6 +89,9 @@ def test_a_row_a_network_with_every_figure(result: Comparison) -> None:
         assert row.seconds_per_epoch > 0
         assert row.test_top1.basis == "2 seeds"
         assert row.test_top1.low <= row.test_top1.mean <= row.test_top1.high
+        assert row.validation_top1 is not None
+        assert row.validation_top1.basis == "2 seeds"
+        assert all(len(one.test_readings) == 1 for one in row.runs)
         assert [one.seed for one in row.runs] == [0, 1]
         assert all(len(one.curve) == 2 for one in row.runs)
         assert all(one.plan == "cpu, float32, channels_last" for one in row.runs)
@@ -87,11 +102,19 @@ def test_the_rows_figures_are_the_runs_own(result: Comparison) -> None:
         scores = [100 * Predictions.load(Path(one.folder) / "predictions.npz").correct.mean() for one in row.runs]
         assert row.test_top1.mean == pytest.approx(np.mean(scores))
         assert [one.test.top1 for one in row.runs] == pytest.approx(scores)
+        judged = [
+            100 * Predictions.load(Path(one.folder) / "predictions-validation.npz").correct.mean() for one in row.runs
+        ]
+        assert row.deciding_top1.mean == pytest.approx(np.mean(judged))
+        assert [one.validation and one.validation.top1 for one in row.runs] == pytest.approx(judged)
+    assert result.data.validation_images == 143
+    assert "143 validation images" in result.choice.reason or result.choice.label is None
 
 
 def test_the_one_pair_is_tested(result: Comparison) -> None:
     (pair,) = result.pairs
-    gap = result.rows[0].test_top1.mean - result.rows[1].test_top1.mean
+    gap = result.rows[0].deciding_top1.mean - result.rows[1].deciding_top1.mean
+    assert "143 validation images" in pair.method
     assert pair.difference == pytest.approx(gap)
     assert pair.low <= pair.difference <= pair.high
 
@@ -104,6 +127,8 @@ def test_files_for_people_and_programs(result: Comparison, out: Path) -> None:
     assert all(row.label in page.replace("<wbr>", "") for row in result.rows)
     assert result.choice.label is not None
     assert result.choice.reason
+    assert "The choice went by 143 validation images, not by the 359 test images" in page
+    assert "read once for each network trained" in page
 
 
 def test_the_same_call_again_trains_nothing_and_bounds_may_change(result: Comparison, out: Path) -> None:
@@ -112,6 +137,7 @@ def test_the_same_call_again_trains_nothing_and_bounds_may_change(result: Compar
     again = run(out, bounds=Bounds(max_params=1))
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert [row.test_top1 for row in again.rows] == [row.test_top1 for row in result.rows]
+    assert [row.runs for row in again.rows] == [row.runs for row in result.rows], "test images read again"
     assert again.choice.label is None
     assert "Loosen the parameters" in again.choice.reason
 
@@ -139,18 +165,70 @@ def test_another_recipe_in_the_same_folder_is_refused(result: Comparison, out: P
 def test_a_network_that_diverges_is_left_out_and_said_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = stage.train_and_score
+    real = stage.train_unseen
 
-    def train(network: dict[str, Any], *arguments: Any, **options: Any) -> SeedRun:
+    def train(network: dict[str, Any], *arguments: Any, **options: Any) -> None:
         if network["name"] == "mobilenet_v2":
             raise NonFiniteLossError("the loss is nan")
-        return real(network, *arguments, **options)
+        real(network, *arguments, **options)
 
-    monkeypatch.setattr(stage, "train_and_score", train)
+    monkeypatch.setattr(stage, "train_unseen", train)
     result = run(tmp_path, seeds=1)
     assert [row.model for row in result.rows] == ["mobilenet_v3_small"]
     assert result.notes == ("mobilenet_v2 x0.25 is left out: the loss is nan",)
     assert "the loss is nan" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def few_digits() -> Dataset:
+    """A fifth of the digits: what is asked of them does not need well trained networks."""
+    data = load_dataset("digits")
+    return replace(data, train=data.train.take(np.arange(0, 1400, 5)), test=data.test.take(np.arange(0, 350, 5)))
+
+
+def fixed_costs(
+    trained: dict[Candidate, Path], splits: dict[int, Splits], observer: Observer
+) -> tuple[dict[Candidate, Cost], tuple[str, ...]]:
+    """Costs that are the same at every measurement, so that only answers can make a difference to the choice."""
+    latency = {runtime: Latency(1.0, 1.1, 0.1, 9) for runtime in RUNTIMES}
+    return {one: Cost(1_000 + number, 10, 100, 50.0, latency) for number, one in enumerate(trained)}, ()
+
+
+def test_other_test_labels_give_the_same_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparing, "measure", fixed_costs)
+    data = few_digits()
+    labels = np.random.default_rng(0).permutation(data.test.labels)
+    wrong = replace(data, test=ImageSplit(data.test.sources, labels))
+    ours, theirs = (run(tmp_path / name, data=one, seeds=1) for name, one in (("ours", data), ("theirs", wrong)))
+    assert (ours.choice, ours.pairs) == (theirs.choice, theirs.pairs)
+    assert [row.validation_top1 for row in ours.rows] == [row.validation_top1 for row in theirs.rows]
+    assert [row.test_top1 for row in ours.rows] != [row.test_top1 for row in theirs.rows]
+
+
+def test_test_images_are_read_after_the_choice_and_those_of_every_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    opened, chosen = SealedImages.open, comparing.choose
+
+    def open_sealed(self: SealedImages, run: Path, command: str, **options: bool) -> Any:
+        events.append(f"read by {command}")
+        return opened(self, run, command, **options)
+
+    def choose(*arguments: Any) -> Any:
+        events.append("choose")
+        return chosen(*arguments)
+
+    monkeypatch.setattr(comparing, "measure", fixed_costs)
+    monkeypatch.setattr(comparing, "choose", choose)
+    monkeypatch.setattr(SealedImages, "open", open_sealed)
+    run(tmp_path, data=few_digits(), seeds=1)
+    assert events == ["choose", "read by compare", "read by compare"]
+
+
+def test_without_validation_images_nothing_is_compared(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no validation images to compare networks by \(validation_fraction is 0\)"):
+        run(tmp_path, recipe=replace(RECIPE, validation_fraction=0.0))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_where_no_network_comes_through_the_reason_is_said(tmp_path: Path) -> None:

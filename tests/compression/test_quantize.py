@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ from mobilenets.compression.onnx_ladder import OnnxLadder
 from mobilenets.compression.quantize import _without_earlier, quantize
 from mobilenets.compression.quantize_text import conclusion, lost, quantization_record, rung_table, runtime_table
 from mobilenets.compression.results import QuantizationReport
-from mobilenets.data.datasets import load_dataset
+from mobilenets.data.datasets import Dataset, load_dataset
+from mobilenets.data.validation import cut_validation, validation_record
 from mobilenets.errors import ArtifactError, DataError, MissingExtraError, MobilenetsError, QuantizationError, RunError
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.runtime.backend import open_backend
@@ -38,6 +40,23 @@ def _brief_measuring() -> Iterator[None]:
         patch.setattr("mobilenets.compression.runtimes.ROUNDS", 3)
         patch.setattr("mobilenets.compression.runtimes.SECONDS", 0.2)
         yield
+
+
+def test_the_validation_images_of_a_run_neither_calibrate_nor_tune(
+    trained: SavedNetwork, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = cut_validation(digits, 0.3)
+    record = {"data_digest": digits.digest, **validation_record(cut)}
+    given: list[Dataset] = []
+
+    def stop(subject: object, dataset: Dataset, *others: object) -> None:
+        given.append(dataset)
+        raise QuantizationError("far enough")
+
+    monkeypatch.setattr("mobilenets.compression.quantize.prepare_job", stop)
+    with pytest.raises(QuantizationError, match="far enough"):
+        quantize(replace(trained, provenance={**trained.provenance, **record}), digits, tmp_path / "a.onnx", **FEW)
+    assert [one.name for one in given[0].train.sources] == [one.name for one in cut.train.sources]
 
 
 class Watching:

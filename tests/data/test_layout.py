@@ -66,7 +66,21 @@ def test_both_test_and_val(make_folder: MakeFolder) -> None:
     found = layout(make_folder(parts() | {"val/cat": 5, "val/dog": 5}))
     assert found.test is not None
     assert len(found.test) == 4
-    assert found.notes == ("val/ is unused: test/ is scored",)
+    assert found.validation is not None
+    assert found.validation.labels.tolist() == [0] * 5 + [1] * 5
+    assert found.notes == ("val/ holds the validation images, test/ is scored at the end",)
+
+
+def test_unlabelled_validation_images_are_unused(make_folder: MakeFolder) -> None:
+    found = layout(make_folder(parts() | {"val": 3}))
+    assert found.validation is None
+    assert found.notes == ("val/ is unused, for its images have no class folders: test/ is scored",)
+
+
+def test_validation_images_of_other_classes_are_refused(make_folder: MakeFolder) -> None:
+    assert "train/ and val/ of pets have different classes (only in train/: cat; only in val/: emu)" in refusal(
+        make_folder(parts() | {"val/emu": 2, "val/dog": 2})
+    )
 
 
 def test_unlabelled_test_images_beside_val(make_folder: MakeFolder) -> None:

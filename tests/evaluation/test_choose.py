@@ -3,29 +3,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilenets.errors import MobilenetsError
-from mobilenets.evaluation.choose import choose, fits, nearest_miss
-from mobilenets.evaluation.results import Bounds, Interval, Latency, Metrics, NetworkRow, PairedTest, SeedRun
+from mobilenets.evaluation.choose import Contender, choose, fits, nearest_miss
+from mobilenets.evaluation.results import Bounds, Interval, Latency, PairedTest
 
 
-def row(label, top1, latency, parameters=1_000_000, macs=10_000_000, tested=360):
-    metrics = Metrics(tested, 0.1, top1, 100.0, 1.0, (), ())
-    return NetworkRow(
+def row(label, top1, latency, parameters=1_000_000, macs=10_000_000, images=360):
+    return Contender(
         label=label,
-        model=label,
-        width_mult=1.0,
-        image_size=32,
+        top1=Interval(top1, top1, top1, "2 seeds"),
+        images=images,
         parameters=parameters,
         macs=macs,
-        file_bytes=4 * parameters,
-        train_top1=Interval(top1, top1, top1, "2 seeds"),
-        test_top1=Interval(top1, top1, top1, "2 seeds"),
-        test_top5=100.0,
-        ece=1.0,
-        seconds_per_epoch=1.0,
         latency={"onnxruntime": Latency(latency, latency, 0.0, 50), "pytorch": Latency(10.0, 10.0, 0.0, 50)},
-        peak_memory_mb=60.0,
-        runs=(SeedRun(0, "run", metrics, metrics, 1.0, ()),),
-        mistakes=(),
     )
 
 
@@ -49,7 +38,7 @@ def test_the_best_is_worth_its_cost_when_the_images_say_so():
     choice = choose(ROWS, PAIRS, Bounds())
     assert choice.label == "large"
     assert choice.reason == (
-        "large scores best of the 3 networks (99.2 %, 1.26 ms); "
+        "large scores best of the 3 networks (99.2 % of 360 validation images, 1.26 ms); "
         "of the faster ones middle (0.48 ms) comes nearest, 1.4 points behind (p = 0.012)."
     )
 
@@ -59,7 +48,7 @@ def test_a_cheaper_network_that_can_not_be_told_apart_is_taken():
     assert choice.label == "small"
     assert choice.reason == (
         "small is the fastest (0.312 ms) of the 2 networks within 0.5 ms; "
-        "middle (0.48 ms) scores 0.3 points more, which 360 test images can't tell apart (p = 0.61)."
+        "middle (0.48 ms) scores 0.3 points more, which 360 validation images can't tell apart (p = 0.61)."
     )
 
 
@@ -87,16 +76,22 @@ def test_networks_that_were_not_tested_count_as_different():
 
 
 def test_the_only_one():
-    assert choose((SMALL,), (), Bounds()).reason == "small is the only network compared (97.5 %, 0.312 ms)."
+    assert (
+        choose((SMALL,), (), Bounds()).reason
+        == "small is the only network compared (97.5 % of 360 validation images, 0.312 ms)."
+    )
     only = choose(ROWS, PAIRS, Bounds(min_top1=99.0))
     assert only.label == "large"
-    assert only.reason == "large is the only one of 3 networks at 99 % or better (99.2 %, 1.26 ms)."
+    assert (
+        only.reason
+        == "large is the only one of 3 networks at 99 % or better (99.2 % of 360 validation images, 1.26 ms)."
+    )
 
 
 def test_best_and_fastest():
     rows = (row("old", 90.0, 0.4), row("new", 95.0, 0.2))
     assert choose(rows, (pair("old", "new", differs=True),), Bounds()).reason == (
-        "new scores best of the 2 networks and is also the fastest (95.0 %, 0.2 ms)."
+        "new scores best of the 2 networks and is also the fastest (95.0 % of 360 validation images, 0.2 ms)."
     )
 
 
@@ -107,7 +102,7 @@ def test_none_fits_says_which_one_bound_to_loosen():
     # Accuracy 98 -> 97.8 is 0.2 % of the bound, latency 0.5 -> 1.26 would be 152 %.
     assert choice.reason == (
         "None of the 3 networks is within 0.5 ms and at 98 % or better. "
-        "Loosen the accuracy to 97.8 % to get middle (97.8 %, 0.48 ms, 2,200,000 parameters)."
+        "Loosen the accuracy to 97.8 % to get middle (97.8 % of 360 validation images, 0.48 ms, 2,200,000 parameters)."
     )
 
 
@@ -117,7 +112,7 @@ def test_none_fits_says_when_one_bound_is_not_enough():
     assert choice.reason == (
         "The only network compared is not within 1 ms and within 3,000,000 parameters. "
         "Loosen the latency to 1.26 ms and the parameters to 4,200,000 "
-        "to get large (99.2 %, 1.26 ms, 4,200,000 parameters); no single bound is enough."
+        "to get large (99.2 % of 360 validation images, 1.26 ms, 4,200,000 parameters); no single bound is enough."
     )
 
 
@@ -151,11 +146,11 @@ def test_the_choice_keeps_the_bounds_and_no_alike_network_is_cheaper(rows, bound
     if choice.label is None:
         return
     chosen = next(r for r in rows if r.label == choice.label)
-    best = max(r.test_top1.mean for r in within)
+    best = max(r.top1.mean for r in within)
     assert chosen in within
     alike = {p.second for p in pairs if p.first == chosen.label and not p.differs}
     alike |= {p.first for p in pairs if p.second == chosen.label and not p.differs}
-    tops = {r.label for r in within if r.test_top1.mean == best}
+    tops = {r.label for r in within if r.top1.mean == best}
     assert chosen.label in tops or alike & tops
 
 
@@ -172,7 +167,7 @@ def test_the_loosened_bounds_admit_the_named_network_and_nothing_else_changes(ro
         broken = [
             bounds.max_latency_ms is not None and r.latency["onnxruntime"].median_ms > bounds.max_latency_ms,
             bounds.max_params is not None and r.parameters > bounds.max_params,
-            bounds.min_top1 is not None and r.test_top1.mean < bounds.min_top1,
+            bounds.min_top1 is not None and r.top1.mean < bounds.min_top1,
         ]
         assert sum(broken) >= len(miss.loosened)
 

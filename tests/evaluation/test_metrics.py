@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,10 +8,20 @@ from hypothesis.extra import numpy as hnp
 from scipy.special import log_softmax
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support, top_k_accuracy_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+    precision_score,
+    recall_score,
+    top_k_accuracy_score,
+)
 
 from mobilenets.errors import DataError
 from mobilenets.evaluation.metrics import compute_metrics, expected_calibration_error, true_class_ranks
+from mobilenets.evaluation.results import ClassScore, Metrics
 
 DIGITS = tuple("0123456789")
 
@@ -114,3 +126,30 @@ def test_classes_without_images_or_calls_score_zero():
 def test_bad_input(labels, shape, message):
     with pytest.raises(DataError, match=message):
         compute_metrics(np.array(labels, dtype=np.int64), np.zeros(shape), ("a", "b"))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6))
+def test_macro_averages_and_f1_are_scikit_learns_over_the_classes_that_have_images(seed, classes):
+    rng = np.random.default_rng(seed)
+    weights = rng.dirichlet(np.full(classes, 0.4))  # uneven, some classes without images
+    labels = rng.choice(classes, size=40, p=weights)
+    logs = np.log(rng.dirichlet(np.ones(classes), size=40))
+    metrics = compute_metrics(labels, logs, [str(index) for index in range(classes)])
+    called, present = logs.argmax(axis=1), np.unique(labels)
+    options = {"labels": present, "average": "macro", "zero_division": 0}
+    assert metrics.macro_recall == pytest.approx(100 * recall_score(labels, called, **options))
+    assert metrics.macro_precision == pytest.approx(100 * precision_score(labels, called, **options))
+    assert metrics.macro_f1 == pytest.approx(100 * f1_score(labels, called, **options))
+    with warnings.catch_warnings():  # it remarks on classes that are called and have no images
+        warnings.simplefilter("ignore", UserWarning)
+        assert metrics.macro_recall == pytest.approx(100 * balanced_accuracy_score(labels, called))
+    every = f1_score(labels, called, labels=np.arange(classes), average=None, zero_division=0)
+    assert [score.f1 for score in metrics.classes] == pytest.approx(100 * every)
+
+
+def test_what_files_of_earlier_versions_lack_is_worked_out():
+    old = Metrics(9, 0.1, 90.0, 99.0, 1.0, (ClassScore("a", 5, 80.0, 60.0), ClassScore("b", 0, 0.0, 0.0)), ())
+    assert old.classes[0].f1 == pytest.approx(2 * 80 * 60 / 140)
+    assert old.classes[1].f1 == 0.0
+    assert (old.macro_recall, old.macro_precision, old.macro_f1) == (80.0, 60.0, old.classes[0].f1)
+    assert Metrics(9, 0.1, 90.0, 99.0, 1.0, (), ()).macro_recall == 0.0

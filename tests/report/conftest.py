@@ -30,6 +30,7 @@ from mobilenets.evaluation.results import (
     Mistake,
     NetworkRow,
     PairedTest,
+    Reading,
     SeedRun,
 )
 
@@ -51,6 +52,8 @@ class Scans:
 
     train: Floats
     train_labels: npt.NDArray[np.int64]
+    validation: Floats
+    validation_labels: npt.NDArray[np.int64]
     test: Floats
     test_labels: npt.NDArray[np.int64]
 
@@ -61,7 +64,10 @@ def scans() -> Scans:
     train, test, train_labels, test_labels = train_test_split(
         digits.data, digits.target, test_size=360, random_state=0, stratify=digits.target
     )
-    return Scans(train, train_labels, test, test_labels)
+    train, validation, train_labels, validation_labels = train_test_split(
+        train, train_labels, test_size=144, random_state=0, stratify=train_labels
+    )
+    return Scans(train, train_labels, validation, validation_labels, test, test_labels)
 
 
 def metrics(probabilities: Floats, labels: npt.NDArray[np.int64], names: tuple[str, ...]) -> Metrics:
@@ -69,7 +75,7 @@ def metrics(probabilities: Floats, labels: npt.NDArray[np.int64], names: tuple[s
     confusion = confusion_matrix(labels, called, labels=range(len(names)))
     right = np.diag(confusion)
     scores = tuple(
-        ClassScore(name, int(confusion[i].sum()), *(100.0 * right[i] / np.maximum(sums[i], 1) for sums in totals))
+        ClassScore(name, int(confusion[i].sum()), *(float(100 * right[i] / np.maximum(sums[i], 1)) for sums in totals))
         for totals in [(confusion.sum(axis=1), confusion.sum(axis=0))]
         for i, name in enumerate(names)
     )
@@ -98,20 +104,28 @@ def relabelled(labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.in
 
 
 @cache
-def learned(pixels_used: int, seed: int, classes: int) -> tuple[Floats, Floats, tuple[EpochPoint, ...]]:
-    """Train on the first `pixels_used` pixels (fewer: worse) in six steps; return both probabilities and the curve."""
+def learned(pixels_used: int, seed: int, classes: int) -> tuple[dict[str, Floats], tuple[EpochPoint, ...]]:
+    """Train on the first `pixels_used` pixels (fewer: worse) in six steps; return all answers, the curve."""
     data = scans()
-    labels = relabelled(data.train_labels, classes)
+    labels, truth = (relabelled(part, classes) for part in (data.train_labels, data.validation_labels))
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
     curve = []
     for epoch in range(1, 7):
         order = np.random.default_rng([seed, epoch]).permutation(len(data.train))[: 200 * epoch]
         model = GaussianNB(var_smoothing=0.1).fit(data.train[order, :pixels_used], labels[order])
-        seen, test = np.zeros((len(data.train), classes)), np.zeros((len(data.test), classes))
-        seen[:, model.classes_] = model.predict_proba(data.train[:, :pixels_used])
-        test[:, model.classes_] = model.predict_proba(data.test[:, :pixels_used])
-        loss, top1 = log_loss(labels, seen, labels=range(classes)), 100.0 * np.mean(seen.argmax(1) == labels)
-        curve.append(EpochPoint(epoch, float(loss), float(top1), 1e-3 / epoch, 4.0, 360.0))
-    return seen, test, tuple(curve)
+        found = {name: np.zeros((len(pixels), classes)) for name, pixels in parts.items()}
+        for name, pixels in parts.items():
+            found[name][:, model.classes_] = model.predict_proba(pixels[:, :pixels_used])
+        loss, judged = (
+            float(log_loss(right, found[name], labels=range(classes)))
+            for name, right in (("train", labels), ("validation", truth))
+        )
+        top1, judged_top1 = (
+            float(100.0 * np.mean(found[name].argmax(1) == right))
+            for name, right in (("train", labels), ("validation", truth))
+        )
+        curve.append(EpochPoint(epoch, loss, top1, 1e-3 / epoch, 4.0, 360.0, judged, judged_top1))
+    return found, tuple(curve)
 
 
 def mistakes(probabilities: Floats, names: tuple[str, ...], most: int = 8) -> tuple[Mistake, ...]:
@@ -129,22 +143,26 @@ def mistakes(probabilities: Floats, names: tuple[str, ...], most: int = 8) -> tu
 
 def network_row(index: int, label: str, names: tuple[str, ...], seeds: int) -> NetworkRow:
     data = scans()
-    train_labels = relabelled(data.train_labels, len(names))
-    test_labels = relabelled(data.test_labels, len(names))
+    labels = {
+        "train": relabelled(data.train_labels, len(names)),
+        "validation": relabelled(data.validation_labels, len(names)),
+        "test": relabelled(data.test_labels, len(names)),
+    }
     used = 64 - 4 * index
     results = [learned(used, seed, len(names)) for seed in range(seeds)]
     runs = tuple(
         SeedRun(
             seed=seed,
             folder=f"runs/{label.replace(' ', '-')}-seed{seed}",
-            train=metrics(seen, train_labels, names),
-            test=metrics(test, test_labels, names),
             seconds_per_epoch=4.0 + index,
             curve=curve,
+            test_readings=(Reading("2026-01-02T03:04:00+00:00", "compare", 360, "d"),),
+            **{part: metrics(found[part], labels[part], names) for part in labels},
         )
-        for seed, (seen, test, curve) in enumerate(results)
+        for seed, (found, curve) in enumerate(results)
     )
     tests, trains = np.array([run.test.top1 for run in runs]), np.array([run.train.top1 for run in runs])
+    judged = float(np.mean([run.validation.top1 for run in runs if run.validation]))
     half = 1.96 * float(np.sqrt(tests.mean() * (100.0 - tests.mean()) / 360.0))
     basis = "360 test images, 1 seed" if seeds == 1 else f"{seeds} seeds"
     cost = 0.45 + 0.17 * index
@@ -169,12 +187,15 @@ def network_row(index: int, label: str, names: tuple[str, ...], seeds: int) -> N
         },
         peak_memory_mb=62.0 + 3.5 * index,
         runs=runs,
-        mistakes=mistakes(results[0][1], names),
+        mistakes=mistakes(results[0][0]["test"], names),
+        validation_top1=Interval(
+            judged, judged - 1.5 * half, min(judged + 1.5 * half, 100.0), basis.replace("360 test", "144 validation")
+        ),
     )
 
 
 def paired(first: NetworkRow, second: NetworkRow) -> PairedTest:
-    difference = first.test_top1.mean - second.test_top1.mean
+    difference = first.deciding_top1.mean - second.deciding_top1.mean
     probability = float(min(1.0, 2.0 ** -abs(difference) * 0.6))
     return PairedTest(
         first=first.label,
@@ -203,7 +224,7 @@ def make(
     return Comparison(
         created="2026-01-02 03:04 UTC",
         command="mobilenets compare --data digits --models mobilenet_v1,mobilenet_v2 --epochs 6 --out demo-report",
-        data=DataSummary("digits", names, 1437, 360),
+        data=DataSummary("digits", names, 1293, 360, validation_images=144),
         recipe={"optimizer": "adamw", "learning_rate": 1e-3, "epochs": 6, "flip": False, "label_smoothing": 0.0},
         environment={"python": "3.11.9", "torch": "2.14.1", "machine": "x86_64, 2 cores", "device": "cpu"},
         rows=rows,

@@ -10,8 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilenets.evaluation import wording as numbers
-from mobilenets.evaluation.choose import choose
-from mobilenets.evaluation.results import Bounds, Comparison, Latency, PairedTest
+from mobilenets.evaluation.choose import Contender, choose
+from mobilenets.evaluation.results import (
+    Bounds,
+    ClassScore,
+    Comparison,
+    Interval,
+    Latency,
+    Metrics,
+    PairedTest,
+    Reading,
+)
 from mobilenets.report import wording
 
 
@@ -37,8 +46,10 @@ def test_p_value(probability: float, written: str) -> None:
 
 
 def test_the_reason_of_a_choice_writes_p_as_the_page_does(comparison: Comparison) -> None:
-    dear, cheap = comparison.rows[0], comparison.rows[-1]
-    cheap = replace(cheap, test_top1=replace(cheap.test_top1, mean=dear.test_top1.mean - 1.0))
+    dear, cheap = (
+        Contender(row.label, Interval(top1, top1, top1, ""), 144, row.parameters, row.macs, row.latency)
+        for row, top1 in ((comparison.rows[0], 97.0), (comparison.rows[-1], 96.0))
+    )
     test = PairedTest(dear.label, cheap.label, 1.0, -1.0, 3.0, 0.5, 1.0, False, "McNemar")
     assert "p = 1.00" in choose((dear, cheap), (test,), Bounds()).reason
     assert "p = 1.00" in wording.pair_sentence(test).replace(wording.NBSP, " ")
@@ -68,7 +79,7 @@ def test_bound_phrases_name_what_was_set_and_nothing_else() -> None:
     assert [phrase.replace(wording.NBSP, " ") for phrase in phrases] == [
         "latency at most 5 ms",
         "at most 2,000,000 parameters",
-        "test accuracy at least 90.5 %",
+        "accuracy at least 90.5 %",
     ]
     assert wording.bound_phrases(Bounds(min_top1=0.0)) != ()
 
@@ -95,3 +106,53 @@ def test_shortened_text_fits_and_short_text_is_kept(text: str, length: int) -> N
 @pytest.mark.parametrize(("count", "words"), [(1, "1 class"), (2, "2 classes"), (1437, "1,437 classes")])
 def test_plural(count: int, words: str) -> None:
     assert wording.plural(count, "class") == words
+
+
+def again(comparison: Comparison, *readings: Reading) -> Comparison:
+    """The comparison with its first run read so."""
+    row = comparison.rows[0]
+    runs = (replace(row.runs[0], test_readings=readings), *row.runs[1:])
+    return replace(comparison, rows=(replace(row, runs=runs), *comparison.rows[1:]))
+
+
+def test_the_split_sentence_says_what_was_chosen_by_and_when_test_images_were_read(comparison: Comparison) -> None:
+    assert wording.split_sentence(comparison) == (
+        "The choice went by 144 validation images, not by the 360 test images; these were read once for each network "
+        "trained: 2026-01-02 03:04:00 UTC."
+    )
+    first, second = (Reading(f"2026-01-0{day}T03:04:00+00:00", "compare", 360) for day in (1, 2))
+    assert "read more than once (1 of 3 runs, up to 2 times): 2026-01-01 03:04:00 UTC to 2026-01-02" in (
+        wording.split_sentence(again(comparison, first, second))
+    )
+    # A reading that was stopped left nothing to choose by, and its repetition is no second one.
+    assert "read once for each" in wording.split_sentence(again(comparison, first, replace(second, repeats=True)))
+
+
+def test_a_comparison_from_before_validation_images_says_so(comparison: Comparison) -> None:
+    rows = tuple(replace(row, validation_top1=None) for row in comparison.rows)
+    old = replace(comparison, rows=rows, data=replace(comparison.data, validation_images=0))
+    assert "the choice went by the test images, which flatters it" in wording.split_sentence(old)
+    assert wording.deciding_split(old) == "test"
+
+
+def scored(*classes: tuple[str, int, float]) -> Metrics:
+    return Metrics(
+        count=sum(count for _, count, _ in classes),
+        loss=0.1,
+        top1=80.0,
+        top5=100.0,
+        ece=1.0,
+        classes=tuple(ClassScore(name, count, recall, 50.0) for name, count, recall in classes),
+        confusion=(),
+    )
+
+
+def test_class_lines_name_the_worst_and_the_macro_averages_of_unequal_classes() -> None:
+    assert wording.class_lines(scored(("a", 10, 90.0), ("b", 12, 70.0), ("c", 12, 80.0))) == (
+        "least recognised: b 70.0 %",
+    )
+    macro, worst = wording.class_lines(scored(("a", 100, 90.0), ("b", 10, 30.0), ("none", 0, 0.0), ("c", 90, 75.0)))
+    assert macro.startswith("macro recall 65.00 %, precision 50.00 %, F1 ")
+    assert macro.endswith("(classes have 10 to 100 images, each weighs the same)")
+    assert worst == "least recognised: b 30.0 %, c 75.0 %"
+    assert wording.class_lines(scored(("a", 10, 80.0), ("b", 10, 80.0))) == ()

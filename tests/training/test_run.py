@@ -13,7 +13,8 @@ from mobilenets.errors import BadImagesError, RunError
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.observer import Silent
-from mobilenets.training.run import SCORES, prepare_splits, read_run, torch_predict
+from mobilenets.training.run import prepare_splits, read_run
+from mobilenets.training.scoring import SCORES, torch_predict
 
 
 class Listener(Silent):

@@ -14,6 +14,8 @@ WIDTH_OF_A_FILE = 160  # columns: a file or a CI log has room for every column
 
 ABOUT = """Train networks on the same images by one recipe, measure them alike, and say which to choose.
 
+The choice goes by validation images, cut from the training images; the test images are read once, after it.
+
 The same command again continues a comparison that was stopped, and takes up added networks or seeds.
 
 Example:
@@ -46,7 +48,7 @@ class CompareOptions:
     max_params: int | None = None
     """Bound on parameters."""
     min_top1: float | None = None
-    """Bound on test accuracy in percent."""
+    """Bound on accuracy in percent, on the validation images."""
     skip_bad: bool = False
     """Leave unreadable images out, and count them, instead of refusing."""
     data_root: Path | None = None
@@ -66,6 +68,7 @@ def main(argv: Sequence[str]) -> int:
     from mobilenets.comparison.compare import compare
     from mobilenets.evaluation.results import Bounds
     from mobilenets.report.tables import comparison_table, to_json, verdict_lines
+    from mobilenets.report.wording import split_sentence
 
     out = options.out or Path(f"comparison-{Path(options.data).stem or 'data'}")
     with Live(Console(stderr=True)) as live:
@@ -93,5 +96,6 @@ def main(argv: Sequence[str]) -> int:
         console.print(f"Choose: {result.choice.label or 'none'}. {result.choice.reason}", markup=False, highlight=False)
         for line in verdict_lines(result):
             console.print(f"  {line}", markup=False, highlight=False)
+        console.print(split_sentence(result), markup=False, highlight=False)
         console.print(f"Report: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
     return 1 if result.notes else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from mobilenets.cli.options import UsageError, parse
-from mobilenets.errors import MissingExtraError
+from mobilenets.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
     from mobilenets.cli.live import Live
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 ABOUT = """Score a trained network, or a file exported from one, on images: top-1, top-5, every class, calibration.
 
-An exported file is asked in its runtime, as it will be on a device.
+Choose by --split validation; a run folder remembers each time that its test images were read. An exported file is
+asked in its runtime, as it will be on a device.
 
 Example:
-  mobilenets evaluate runs/digits --data digits
+  mobilenets evaluate runs/digits --data digits --split validation
   mobilenets evaluate digits.onnx --data digits --backend openvino --threads 1
 """
 BATCH = 250
+DESCRIPTION = "model.json"  # what makes a folder a run; its own module loads PyTorch
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,10 @@ class EvaluateOptions:
     """Run folder, as `mobilenets train` leaves it, or an artifact, as `mobilenets export` writes it."""
     data: str = "digits"
     """Images, as for train; their classes must be the network's."""
-    split: Literal["test", "train"] = "test"
-    """Which images; training images are scored as they are, without augmentation."""
+    split: Literal["test", "validation", "train"] = "test"
+    """Which images, none of them augmented; those of validation are found again as training left them out."""
+    exclude: Path | None = None
+    """File that lists images to leave out, as given for training: the validation images are cut from the others."""
     skip_bad: bool = False
     """Leave unreadable images out, and count them, instead of refusing."""
     data_root: Path | None = None
@@ -59,11 +63,12 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class Answerer:
-    """What is scored: how it answers, its classes in output order, and how its images are prepared."""
+    """What is scored: how it answers, its classes in output order, how its images are prepared, where it is from."""
 
     predict: Predict
     classes: tuple[str, ...]
     preprocessing: Preprocessing
+    provenance: Mapping[str, str]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -76,6 +81,7 @@ def main(argv: Sequence[str]) -> int:
     from mobilenets.cli.live import Live
     from mobilenets.evaluation.evaluate import evaluate
     from mobilenets.report.tables import metrics_table
+    from mobilenets.report.wording import class_lines
 
     answerer = _artifact(options) if artifact else _network(options)
     with Live(Console(stderr=True)) as live:
@@ -90,6 +96,8 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps(asdict(scored.metrics)))
     else:
         Console().print(metrics_table(scored.metrics))
+        for line in class_lines(scored.metrics):
+            print(line)
     return 0
 
 
@@ -121,7 +129,7 @@ def _artifact(options: EvaluateOptions) -> Answerer:
     described = artifact.description
     backend = open_backend(artifact, backend=options.backend, threads=options.threads, precision=options.precision)
     check_golden(artifact, backend)
-    return Answerer(backend.predict, described.classes, described.preprocessing)
+    return Answerer(backend.predict, described.classes, described.preprocessing, described.provenance)
 
 
 def _network(options: EvaluateOptions) -> Answerer:
@@ -129,7 +137,7 @@ def _network(options: EvaluateOptions) -> Answerer:
 
     from mobilenets.models.saved import load_network
     from mobilenets.training.device import choose_device
-    from mobilenets.training.run import torch_predict
+    from mobilenets.training.scoring import torch_predict
 
     for name in ("backend", "precision", "threads"):
         if getattr(options, name) is not None:
@@ -137,26 +145,48 @@ def _network(options: EvaluateOptions) -> Answerer:
     saved = load_network(options.run)
     device = choose_device(options.device)
     predict = torch_predict(saved.model, saved.preprocessing, device, torch.channels_last)
-    return Answerer(predict, saved.classes, saved.preprocessing)
+    return Answerer(predict, saved.classes, saved.preprocessing, saved.provenance)
 
 
 def _images(options: EvaluateOptions, answerer: Answerer, live: Live) -> PreparedImages:
     """The split asked for, arranged for the network; what the user should know of it is told."""
     from mobilenets.data.datasets import check_classes, load_dataset
     from mobilenets.data.loader import prepare
+    from mobilenets.data.validation import cut_again
 
-    dataset = load_dataset(options.data, data_root=options.data_root)
-    check_classes(dataset, options.data, answerer.classes, answered_by=str(options.run))
+    loaded = load_dataset(options.data, data_root=options.data_root, exclude=options.exclude)
+    check_classes(loaded, options.data, answerer.classes, answered_by=str(options.run))
+    dataset, unknown = cut_again(loaded, answerer.provenance)
+    split = {"test": dataset.test, "validation": dataset.validation, "train": dataset.train}[options.split]
+    if split is None:
+        raise DataError(f"{options.data} has no validation images for {options.run}: {unknown}")
     images = prepare(
-        dataset.test if options.split == "test" else dataset.train,
+        split,
         answerer.preprocessing,
         skip_bad=options.skip_bad,
         progress=lambda done, total: live.progress("reading images", done, total),
     )
     for note in dataset.notes:
         live.message(f"note: {note}")
+    if options.split == "train" and dataset.validation is not None:
+        live.message("note: the training images are those trained on, without the validation images")
     if images.skipped:
         live.message(f"{len(images.skipped)} image{'s' * (len(images.skipped) > 1)} left out:")
     for image in images.skipped:
         live.message(f"  {image.name}: {image.reason}")
+    if options.split == "test" and (options.run / DESCRIPTION).is_file():
+        _record(options.run, len(images), dataset.digest, live)
     return images
+
+
+def _record(run: Path, images: int, digest: str, live: Live) -> None:
+    """Write down that a run's test images are read, and warn where they were before."""
+    from mobilenets.evaluation.ledger import LEDGER, record_reading
+
+    before = record_reading(run, "evaluate", images, digest)
+    if before:
+        live.message(
+            f"note: these test images were read for this run before ({before[0].command}, {before[0].at}; this is "
+            f"reading {len(before) + 1}, see {run / LEDGER}); what is chosen by their figures makes them too good: "
+            "choose with --split validation"
+        )

@@ -70,8 +70,9 @@ class Live:
 
     def epoch(self, point: EpochPoint, epochs: int) -> None:
         """Print the epoch's line; it stays."""
+        judged = "" if point.validation_top1 is None else f"validation {point.validation_top1:5.1f} %  "
         self.message(
-            f"  epoch {point.epoch:>3}/{epochs}  loss {point.loss:.4f}  accuracy {point.top1:5.1f} %  "
+            f"  epoch {point.epoch:>3}/{epochs}  loss {point.loss:.4f}  accuracy {point.top1:5.1f} %  {judged}"
             f"{point.images_per_second:6,.0f} images/s  {duration(point.seconds)}"
         )
 

@@ -15,7 +15,7 @@ import tyro
 from mobilenets.cli.options import parse
 from mobilenets.training.recipe import Recipe, load_recipe
 
-ABOUT = """Train one network on your images into a run folder, and score it on the test images.
+ABOUT = """Train one network on your images into a run folder, and score it, at the end and once on the test images.
 
 Ctrl-C or SIGTERM saves the run; the same command with --resume goes on where it stopped, to the same weights, after
 being killed too. Started by torchrun, several processes or machines train together.
@@ -112,10 +112,9 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(asdict(run)))
     else:
-        print(
-            f"test accuracy {run.test.top1:.2f} % ({run.test.count} images), training images {run.train.top1:.2f} %, "
-            f"calibration error {run.test.ece:.1f} %\nrun folder: {options.out}"
-        )
+        from mobilenets.report.wording import class_lines, run_line
+
+        print("\n".join((run_line(run), *class_lines(run.test), f"run folder: {options.out}")))
     return 0
 
 

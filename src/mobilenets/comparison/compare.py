@@ -7,11 +7,14 @@ call is made again:
     OUT/runs/NETWORK/model.onnx     the exported file that is timed
     OUT/comparison.json and .csv    the result for programs
     OUT/report.html, summary.png    the result for people
+
+The order is what keeps the test images honest: all networks are trained, scored on the validation images and measured,
+one is chosen by that, and only then each is scored on the test images, once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,13 +28,22 @@ from mobilenets.comparison.candidates import Candidate, candidates
 from mobilenets.comparison.environment import environment
 from mobilenets.comparison.measure import Cost, measure
 from mobilenets.comparison.mistakes import confident_mistakes
-from mobilenets.comparison.stage import Stage
+from mobilenets.comparison.stage import Stage, TrainedRun
 from mobilenets.data.datasets import Dataset, load_dataset, natural_image_size
 from mobilenets.data.location import outside
-from mobilenets.errors import MobilenetsError, TrainingError
-from mobilenets.evaluation.choose import choose
+from mobilenets.data.validation import cut_validation
+from mobilenets.errors import DataError, MobilenetsError, TrainingError
+from mobilenets.evaluation.choose import Contender, choose
 from mobilenets.evaluation.evaluate import Predictions
-from mobilenets.evaluation.results import Bounds, Comparison, DataSummary, Interval, NetworkRow, SeedRun
+from mobilenets.evaluation.results import (
+    Bounds,
+    Comparison,
+    DataSummary,
+    Interval,
+    NetworkRow,
+    PairedTest,
+    SeedRun,
+)
 from mobilenets.evaluation.significance import compare_all, mean_interval, proportion_interval, top1_interval
 from mobilenets.exporting.onnx import require_exporter
 from mobilenets.preprocessing import Preprocessing
@@ -41,7 +53,8 @@ from mobilenets.report.tables import write_csv, write_json
 from mobilenets.training.device import choose_device
 from mobilenets.training.observer import Observer, Silent
 from mobilenets.training.recipe import Recipe, load_recipe
-from mobilenets.training.run import PREDICTIONS, Splits, prepare_splits
+from mobilenets.training.run import prepare_splits
+from mobilenets.training.scoring import PREDICTIONS, VALIDATION_PREDICTIONS, Splits
 
 DEFAULT_MODELS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large")
 
@@ -64,6 +77,9 @@ def compare(
     command: str | None = None,
 ) -> Comparison:
     """Train, score and measure every network, and write the report into the folder `out`.
+
+    The choice goes by validation images, which are cut from the training images (the recipe's `validation_fraction`)
+    where the data has none of its own; the test images are read once, when it is made.
 
     A network whose training diverges or whose exported file answers wrongly is left out of the rows, and the result's
     notes say so.
@@ -94,22 +110,26 @@ def compare(
     recipe = replace(recipe, epochs=epochs) if epochs is not None else recipe
     chosen_device = choose_device(device)
     require_exporter()
-    dataset = load_dataset(data, data_root=data_root)
+    dataset = _with_validation(load_dataset(data, data_root=data_root), recipe)
     sizes = _several(image_size) or (natural_image_size(dataset),)
     networks = candidates(_several(models), _several(width_mult), sizes)
     splits = _splits(dataset, sizes, skip_bad, observer)
+    if any(one.validation is None for one in splits.values()):
+        raise DataError(f"none of the {len(dataset.validation or ())} validation images to compare by can be read")
 
     stage = Stage(dataset, splits, recipe, out, chosen_device, observer)
+    stage.seal("a network is chosen")
     runs, failures = stage.train_all(networks, seeds)
-    costs, differing = measure({network: Path(runs[network][0].folder) for network in runs}, splits, observer)
+    costs, differing = measure({network: runs[network][0].folder for network in runs}, splits, observer)
     if not costs:
         raise TrainingError(f"no network came through: {'; '.join((*failures, *differing))}")
-    correct = {network.label: _correct(runs[network]) for network in costs}
+    contenders, pairs = _contenders(runs, costs)
+    choice = choose([*contenders.values()], pairs, bounds)
+    stage.seal(None)
     rows = tuple(
-        _row(network, runs[network], cost, correct[network.label], splits[network.image_size])
+        _row(contenders[network], network, stage.score(network, runs[network]), cost, splits[network.image_size])
         for network, cost in costs.items()
     )
-    pairs = compare_all(correct)
     result = Comparison(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command or f"mobilenets.compare({str(data)!r}, {str(out)!r}, models={models!r}, ...)",
@@ -119,7 +139,7 @@ def compare(
         rows=rows,
         pairs=pairs,
         bounds=bounds,
-        choice=choose(rows, pairs, bounds),
+        choice=choice,
         notes=(*failures, *differing),
     )
     _write(result, out)
@@ -152,14 +172,42 @@ def _several(value: str | float | Sequence[Any]) -> tuple[Any, ...]:
     return (value,) if isinstance(value, str | int | float) else tuple(value)
 
 
-def _correct(runs: Sequence[SeedRun]) -> NDArray[np.bool_]:
-    """Which test images each seed's network got right: [seeds, images]."""
-    return np.stack([Predictions.load(Path(run.folder) / PREDICTIONS).correct for run in runs])
+def _with_validation(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """The data set with images to choose by; without any, test images would have to do."""
+    dataset = cut_validation(dataset, recipe.validation_fraction)
+    if dataset.validation is None:
+        raise DataError(
+            f"there are no validation images to compare networks by (validation_fraction is "
+            f"{recipe.validation_fraction:g}): set it to 0.1, give more images, or val/ beside train/ and test/"
+        )
+    return dataset
 
 
-def _row(
-    network: Candidate, runs: Sequence[SeedRun], cost: Cost, correct: NDArray[np.bool_], splits: Splits
-) -> NetworkRow:
+def _correct(runs: Sequence[TrainedRun] | Sequence[SeedRun], name: str) -> NDArray[np.bool_]:
+    """Which images each seed's network got right, as a predictions file says: [seeds, images]."""
+    return np.stack([Predictions.load(Path(run.folder) / name).correct for run in runs])
+
+
+def _contenders(
+    runs: Mapping[Candidate, Sequence[TrainedRun]], costs: Mapping[Candidate, Cost]
+) -> tuple[dict[Candidate, Contender], tuple[PairedTest, ...]]:
+    """The networks as the choice sees them, and the tests between them: both of validation images alone."""
+    correct = {network: _correct(runs[network], VALIDATION_PREDICTIONS) for network in costs}
+    contenders = {
+        network: Contender(
+            label=network.label,
+            top1=top1_interval(correct[network], "validation"),
+            images=correct[network].shape[1],
+            parameters=cost.parameters,
+            macs=cost.macs,
+            latency=cost.latency,
+        )
+        for network, cost in costs.items()
+    }
+    return contenders, compare_all({network.label: right for network, right in correct.items()}, "validation")
+
+
+def _row(contender: Contender, network: Candidate, runs: Sequence[SeedRun], cost: Cost, splits: Splits) -> NetworkRow:
     predictions = Predictions.load(Path(runs[0].folder) / PREDICTIONS)
     return NetworkRow(
         label=network.label,
@@ -170,14 +218,15 @@ def _row(
         macs=cost.macs,
         file_bytes=cost.file_bytes,
         train_top1=_train_interval(runs),
-        test_top1=top1_interval(correct),
+        test_top1=top1_interval(_correct(runs, PREDICTIONS)),
         test_top5=fmean(run.test.top5 for run in runs),
         ece=fmean(run.test.ece for run in runs),
         seconds_per_epoch=fmean(run.seconds_per_epoch for run in runs),
         latency=cost.latency,
         peak_memory_mb=cost.peak_memory_mb,
         runs=tuple(runs),
-        mistakes=confident_mistakes(predictions, splits.test, splits.dataset.classes),
+        mistakes=confident_mistakes(predictions, splits.test.seen(), splits.dataset.classes),
+        validation_top1=contender.top1,
     )
 
 
@@ -190,11 +239,14 @@ def _train_interval(runs: Sequence[SeedRun]) -> Interval:
 
 
 def _summary(dataset: Dataset, splits: Splits) -> DataSummary:
+    validation = splits.validation
+    skipped = (*splits.train.skipped, *(() if validation is None else validation.skipped), *splits.test.skipped)
     return DataSummary(
         name=dataset.name,
         classes=dataset.classes,
         train_images=len(splits.train),
         test_images=len(splits.test),
-        skipped=tuple(f"{image.name}: {image.reason}" for image in (*splits.train.skipped, *splits.test.skipped)),
+        skipped=tuple(f"{image.name}: {image.reason}" for image in skipped),
         notes=dataset.notes,
+        validation_images=0 if validation is None else len(validation),
     )

@@ -1,8 +1,8 @@
 """What each network costs to run: the exported file, its size and memory, and latency side by side.
 
-Regime: batch 1, one thread, a real test image, all networks and both runtimes in turn within one session. One thread
-because it is what small devices give a classifier, and because two runtimes' idle thread pools, which spin while they
-wait, would disturb each other's turns.
+Regime: batch 1, one thread, a real image (for validation), all networks and both runtimes in turn within one session.
+One thread because it is what small devices give a classifier, and because two runtimes' idle thread pools, which spin
+while they wait, would disturb each other's turns.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mobilenets.models.saved import load_network
 from mobilenets.runtime.backend import open_backend
 from mobilenets.training.allocator import keep_freed_memory
 from mobilenets.training.observer import Observer
-from mobilenets.training.run import Splits, torch_predict
+from mobilenets.training.scoring import Splits, torch_predict
 
 RUNTIMES = ("pytorch", "onnxruntime")
 PARITY_IMAGES = 32
@@ -107,8 +107,9 @@ def _export(run: Path, splits: Splits) -> Exported:
     artifact = export_onnx(saved.model, file, preprocessing=saved.preprocessing, classes=saved.classes)
     torch_answers = torch_predict(saved.model, saved.preprocessing, torch.device("cpu"))
     onnx_answers = open_backend(artifact, backend="onnxruntime", threads=1).predict
-    check_parity(torch_answers, onnx_answers, splits.test.batch(range(min(PARITY_IMAGES, len(splits.test)))))
-    image = splits.test.batch([0])
+    images = splits.train if splits.validation is None else splits.validation
+    check_parity(torch_answers, onnx_answers, images.batch(range(min(PARITY_IMAGES, len(images)))))
+    image = images.batch([0])
     answers = zip(RUNTIMES, (torch_answers, onnx_answers), strict=True)
     counted = count(saved.model)
     return Exported(

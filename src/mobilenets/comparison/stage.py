@@ -1,4 +1,4 @@
-"""The long part of a comparison: every network trained and scored, one after another, each in its own folder."""
+"""The long part of a comparison: every network trained, each in its own folder, and at the end scored."""
 
 from __future__ import annotations
 
@@ -15,8 +15,17 @@ from mobilenets.errors import NonFiniteLossError, TrainingInterruptedError
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.training.observer import Observer
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.run import Splits, train_and_score
+from mobilenets.training.run import read_run, train_unseen
+from mobilenets.training.scoring import Splits, score_test
 from mobilenets.training.state import STATE
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A network that was trained with one seed, and scored on validation images only: its run folder."""
+
+    seed: int
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,8 @@ class Stage:
 
     def train_all(
         self, networks: Sequence[Candidate], seeds: int
-    ) -> tuple[dict[Candidate, list[SeedRun]], tuple[str, ...]]:
-        """Train every network with every seed; finished runs are read, begun ones continued.
+    ) -> tuple[dict[Candidate, list[TrainedRun]], tuple[str, ...]]:
+        """Train every network with every seed; finished runs stay, begun ones are continued.
 
         Seeds are the outer loop, so that a comparison that was stopped early has every network. A network that
         diverges is left out and said in the second value; the others go on.
@@ -41,7 +50,7 @@ class Stage:
         Raises:
             TrainingInterruptedError: on Ctrl-C; the run under way is saved.
         """
-        runs: dict[Candidate, list[SeedRun]] = {network: [] for network in networks}
+        runs: dict[Candidate, list[TrainedRun]] = {network: [] for network in networks}
         failures: dict[Candidate, str] = {}
         plan = [(seed, network) for seed in range(seeds) for network in networks]
         start = time.monotonic()
@@ -58,11 +67,11 @@ class Stage:
                 self.observer.message(failures[network])
         return {network: found for network, found in runs.items() if network not in failures}, (*failures.values(),)
 
-    def train_one(self, network: Candidate, seed: int) -> SeedRun:
-        """Train one network with one seed, or read or continue what is there."""
+    def train_one(self, network: Candidate, seed: int) -> TrainedRun:
+        """Train one network with one seed, or continue or keep what is there."""
         run = self.out / "runs" / network.folder / f"seed{seed}"
         try:
-            return train_and_score(
+            train_unseen(
                 network.arguments(len(self.dataset.classes)),
                 self.splits[network.image_size],
                 replace(self.recipe, seed=seed),
@@ -74,3 +83,15 @@ class Stage:
         except TrainingInterruptedError as stopped:
             again = f"{stopped}; the same command again goes on from there"
             raise TrainingInterruptedError(again, signal=stopped.signal) from stopped
+        return TrainedRun(seed, run)
+
+    def seal(self, until: str | None) -> None:
+        """Keep the test images of every size from being read until something has happened; None ends that."""
+        for splits in self.splits.values():
+            splits.test.keep_until(until)
+
+    def score(self, network: Candidate, runs: Sequence[TrainedRun]) -> list[SeedRun]:
+        """Score a network's runs on the test images, those that were not yet, and return all that came of them."""
+        for run in runs:
+            score_test(run.folder, self.splits[network.image_size], self.device, self.observer, "compare")
+        return [read_run(run.folder, run.seed) for run in runs]

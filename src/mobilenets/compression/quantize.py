@@ -17,7 +17,9 @@ from mobilenets.compression.results import QuantizationReport, Rung
 from mobilenets.compression.runtimes import measure_runtimes
 from mobilenets.data.datasets import Dataset, check_classes, load_dataset
 from mobilenets.data.location import outside
+from mobilenets.data.validation import cut_again
 from mobilenets.errors import ArtifactError, MobilenetsError, RunError
+from mobilenets.evaluation.ledger import record_for
 from mobilenets.exporting.subject import load_subject
 from mobilenets.exporting.target import check_place
 from mobilenets.exporting.watcher import Unwatched, Watcher
@@ -94,8 +96,10 @@ def quantize(
     kind = _checked(out, to, max_drop, runtime, tensorrt)
     require_quantizer(kind)
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
-    dataset = load_dataset(data, data_root=data_root)
-    check_classes(dataset, data, subject.classes)
+    loaded = load_dataset(data, data_root=data_root)
+    check_classes(loaded, data, subject.classes)
+    dataset, _ = cut_again(loaded, subject.provenance)  # neither calibration nor tuning sees the validation images
+    record_for(run, "quantize", min(len(dataset.test), max_images or len(dataset.test)), dataset.digest)
     job = prepare_job(subject, dataset, kind, watcher, calibration_images, max_images, seed, skip_bad, threads)
     ladder = make_ladder(
         kind,

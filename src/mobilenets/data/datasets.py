@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import hashlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -26,7 +26,7 @@ from mobilenets.data.packaged import (
     read_digits,
 )
 from mobilenets.data.sources import ImageSource, ImageSplit, printable
-from mobilenets.data.splits import stratified_split
+from mobilenets.data.splits import Cut, stratified_split
 from mobilenets.errors import BadImage, BadImagesError, DataError
 
 __all__ = ["Dataset", "ImageSource", "ImageSplit", "check_classes", "load_dataset", "natural_image_size"]
@@ -40,16 +40,19 @@ _SIZE_SAMPLE: Final = 200
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled images in two splits.
+    """Labelled images in two splits, or in three.
 
     Attributes:
         name: `digits`, `cifar10`, or the folder's or zip's name without extension.
         classes: class names; a label is an index into them.
         train: images to train on.
-        test: images to score on.
+        test: images to score on, once everything is chosen.
         notes: what a user should know about how the data was read, one sentence each.
-        digest: SHA-256 over class names, image names, sizes in bytes and labels of both splits, as 64 hex digits.
-            Cheap, for no image is opened: it notices other data and another split, but not an edit that keeps the size.
+        digest: SHA-256 over class names, image names, sizes in bytes and labels of all splits as read, as 64 hex
+            digits. Cheap, for no image is opened: it notices other data and another split, but not an edit that keeps
+            the size. Cutting validation images from the training images leaves it as it is.
+        validation: images to choose by: a folder's own, or cut from the training images (see `data.validation`).
+        cut: how they were cut; None where they came with the data, or there are none.
     """
 
     name: str
@@ -58,6 +61,8 @@ class Dataset:
     test: ImageSplit
     notes: tuple[str, ...]
     digest: str
+    validation: ImageSplit | None = None
+    cut: Cut | None = None
 
 
 def load_dataset(
@@ -73,8 +78,9 @@ def load_dataset(
     Args:
         data: `digits` (scikit-learn's 1,797 scans), `cifar10` (torchvision's, downloaded if need be), or the path of a
             folder or zip: one folder of images for each class, either at the top or below `train/` and `test/` (or
-            `val/`); or of a folder that is or holds `cifar-10-batches-py`. A folder called `digits` is `./digits`. A
-            data set in memory is returned as it is, so that everything that loads images takes one as well.
+            `val/`; where there are both, `val/` holds the validation images); or of a folder that is or holds
+            `cifar-10-batches-py`. A folder called `digits` is `./digits`. A data set in memory is returned as it is, so
+            that everything that loads images takes one as well.
         seed: chooses the held-out images where the data comes unsplit.
         test_fraction: share of each class held out, where the data comes unsplit.
         data_root: where downloads are kept; by default `$MOBILENETS_DATA`, else the user's cache folder.
@@ -168,34 +174,46 @@ def _build(name: str, layout: Layout, seed: int, test_fraction: float) -> Datase
         train_indices, test_indices = stratified_split(train.labels, test_fraction=test_fraction, seed=seed)
         notes = (*notes, f"{test_fraction:.0%} of each class held out for testing, chosen with seed {seed}")
         train, test = train.take(train_indices), train.take(test_indices)
-    return Dataset(printable(name), layout.classes, train, test, notes, _digest(layout.classes, train, test))
+    own = layout.validation
+    parts = (train, test) if own is None else (train, test, own)
+    return Dataset(printable(name), layout.classes, train, test, notes, _digest(layout.classes, parts), own)
 
 
 def _without(dataset: Dataset, excluded: Mapping[str, str], listed_in: str | Path) -> Dataset:
     """The data set less some of its images, in the split it had with them."""
-    there = {source.name for split in (dataset.train, dataset.test) for source in split.sources}
+    parts = {"train on": dataset.train, "test on": dataset.test}
+    if dataset.validation is not None:
+        parts["choose by"] = dataset.validation
+    there = {source.name for split in parts.values() for source in split.sources}
     if missing := [name for name in excluded if name not in there]:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
         raise DataError(
             f"{listed_in} lists {missing[0]}{more}, not among the images of {dataset.name}: "
             "it was made for other images; run 'mobilenets doctor --fix' again"
         )
-    splits = []
-    for what, split in (("train on", dataset.train), ("test on", dataset.test)):
+    splits: list[ImageSplit] = []
+    for what, split in parts.items():
         kept = split.take(np.flatnonzero([source.name not in excluded for source in split.sources]))
         if len(empty := np.setdiff1d(split.labels, kept.labels)):
             name = dataset.classes[int(empty[0])]
             raise DataError(f"without the images in {listed_in}, class {name} has none to {what}: add good ones to it")
         splits.append(kept)
     note = f"{len(excluded):,} image{'s' * (len(excluded) != 1)} left out, as {Path(listed_in).name} lists them"
-    digest = _digest(dataset.classes, *splits)
-    return replace(dataset, train=splits[0], test=splits[1], notes=(*dataset.notes, note), digest=digest)
+    train, test, *own = splits
+    return replace(
+        dataset,
+        train=train,
+        test=test,
+        validation=own[0] if own else None,
+        notes=(*dataset.notes, note),
+        digest=_digest(dataset.classes, splits),
+    )
 
 
-def _digest(classes: tuple[str, ...], train: ImageSplit, test: ImageSplit) -> str:
+def _digest(classes: tuple[str, ...], parts: Sequence[ImageSplit]) -> str:
     # Zero bytes part the fields and empty names the lists: no file name holds a zero byte or is empty.
     digest = hashlib.sha256("\0".join((*classes, "")).encode("utf-8", "surrogateescape"))
-    for split in (train, test):
+    for split in parts:
         for source, label in zip(split.sources, split.labels, strict=True):
             digest.update(f"\0{source.name}\0{source.size}\0{label}".encode("utf-8", "surrogateescape"))
         digest.update(b"\0\0")

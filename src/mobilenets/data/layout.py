@@ -86,12 +86,16 @@ class ImageTree:
 
 @dataclass(frozen=True)
 class Layout:
-    """The classes found, and the images of each part; `test` is None where the folder was not split."""
+    """The classes found, and the images of each part.
+
+    `test` is None where the folder was not split, `validation` where it does not have `val/` beside `test/`.
+    """
 
     classes: tuple[str, ...]
     train: ImageSplit
     test: ImageSplit | None
     notes: tuple[str, ...]
+    validation: ImageSplit | None = None
 
 
 def find_layout(tree: ImageTree) -> Layout:
@@ -177,19 +181,31 @@ def _with_parts(tree: ImageTree, found: dict[str, str | None], notes: list[str])
     others = [name for name in tree.children() if name not in found.values()]
     if others or tree.loose():
         notes.append(f"beside {train_name}/ and {test_name}/, nothing else in {tree.root} is read")
-    train, test = tree.child(train_name), tree.child(test_name)
-    classes, test_classes = _class_names(train), _class_names(test)
-    if classes != test_classes:
+    classes = _class_names(tree.child(train_name))
+    train = _read_part(tree.child(train_name), classes, notes)
+    test = _part_like(tree, train_name, classes, test_name, notes)
+    val_name = found["val"]
+    if val_name is None or val_name == test_name or not _is_split(tree, val_name):
+        return Layout(classes, train, test, tuple(notes))
+    validation = _part_like(tree, train_name, classes, val_name, notes)
+    notes.append(f"{val_name}/ holds the validation images, {test_name}/ is scored at the end")
+    return Layout(classes, train, test, tuple(notes), validation)
+
+
+def _part_like(tree: ImageTree, train_name: str, classes: tuple[str, ...], name: str, notes: list[str]) -> ImageSplit:
+    """Read a part that must have the classes of the training images."""
+    found = _class_names(tree.child(name))
+    if found != classes:
         differences = [
             f"only in {part}/: {', '.join(sorted(set(here) - set(there)))}"
-            for part, here, there in ((train_name, classes, test_classes), (test_name, test_classes, classes))
+            for part, here, there in ((train_name, classes, found), (name, found, classes))
             if set(here) - set(there)
         ]
         raise DataError(
-            f"{train_name}/ and {test_name}/ of {tree.root} have different classes ({'; '.join(differences)}): "
+            f"{train_name}/ and {name}/ of {tree.root} have different classes ({'; '.join(differences)}): "
             "give both the same class folders"
         )
-    return Layout(classes, _read_part(train, classes, notes), _read_part(test, classes, notes), tuple(notes))
+    return _read_part(tree.child(name), classes, notes)
 
 
 def _train_part(tree: ImageTree, found: dict[str, str | None]) -> str:
@@ -214,7 +230,8 @@ def _scored_part(tree: ImageTree, found: dict[str, str | None], notes: list[str]
     if not _is_split(tree, test) and _is_split(tree, val):
         notes.append(f"{test}/ is unused, for its images have no class folders: {val}/ is scored")
         return val
-    notes.append(f"{val}/ is unused: {test}/ is scored")
+    if not _is_split(tree, val):
+        notes.append(f"{val}/ is unused, for its images have no class folders: {test}/ is scored")
     return test
 
 

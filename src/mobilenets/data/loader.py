@@ -179,6 +179,7 @@ def prepare(
     skip_bad: bool = False,
     progress: Progress | None = None,
     memory_limit: int | None = None,
+    every_class: bool = True,
 ) -> PreparedImages:
     """Decode every image once, to know before training that all can be read, and keep the pixels if they fit.
 
@@ -189,6 +190,7 @@ def prepare(
         progress: told how far it is, from the calling thread, at most ten times a second and once at the end.
         memory_limit: bytes the arranged pixels may take; beyond that they are decoded anew for each
             batch. By default `default_memory_limit()`.
+        every_class: refuse where a class loses its last image; validation images do without a class.
 
     Raises:
         BadImagesError: images that can't be read: all of them, in the data set's order.
@@ -206,7 +208,7 @@ def prepare(
         raise BadImagesError(skipped)
     kept = np.setdiff1d(np.arange(len(split), dtype=np.int64), np.array(sorted(bad), dtype=np.int64))
     lost = np.setdiff1d(split.labels, split.labels[kept])
-    if len(lost):
+    if len(lost) and every_class:
         listed = [image for index, image in sorted(bad.items()) if split.labels[index] in lost]
         names = ", ".join(image.name for image in listed[:3]) + (", ..." if len(listed) > 3 else "")
         raise DataError(f"left without {names}, which can't be read, a class has no image: add readable ones to it")

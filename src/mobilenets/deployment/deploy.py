@@ -30,6 +30,7 @@ from mobilenets.deployment.making import TARGETS, Workshop
 from mobilenets.deployment.presenting import write_report
 from mobilenets.deployment.results import DeploymentReport
 from mobilenets.errors import MobilenetsError, RunError
+from mobilenets.evaluation.ledger import record_for
 from mobilenets.exporting.parity import network_predict
 from mobilenets.exporting.proof import Questions, split_questions
 from mobilenets.exporting.subject import load_subject
@@ -114,6 +115,7 @@ def deploy(
         data_root=data_root,
         progress=watcher.progress,
     )
+    record_for(run, "deploy", questions.count, questions.digest)
     own = network_predict(subject.model, subject.preprocessing)
     reference = _top1(questions, questions.ask(own, "asking the network in PyTorch", watcher.progress))
     watcher.message(f"the network in PyTorch: top-1 {reference:.2f} % on {questions.what}")

@@ -1,9 +1,11 @@
 """Which of the compared networks to take, and why, in words and figures.
 
-The rule: of the networks within the user's bounds, the most accurate one on the test images sets the mark. If cheaper
-ones score within a point of it and the test images can't tell them apart from it, the cheapest of these is taken
-instead. Both are needed: few test images can't tell even a bad network from a good one. Cheaper means a lower median
+The rule: of the networks within the user's bounds, the most accurate one on the validation images sets the mark. If
+cheaper ones score within a point of it and these images can't tell them apart from it, the cheapest of these is taken
+instead. Both are needed: few images can't tell even a bad network from a good one. Cheaper means a lower median
 latency, and where that is equal fewer multiply-adds.
+
+A network stands for choice as a `Contender`, which holds nothing of the test images: what is not there can't be seen.
 """
 
 from __future__ import annotations
@@ -13,11 +15,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mobilenets.errors import MobilenetsError
-from mobilenets.evaluation.results import Bounds, Choice, NetworkRow, PairedTest
+from mobilenets.evaluation.results import Bounds, Choice, Interval, Latency, PairedTest
 from mobilenets.evaluation.wording import p_value
 
 MARGIN = 1.0  # points of top-1
 _DIGITS = 3
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A network as the choice sees it.
+
+    Attributes:
+        label: names it.
+        top1: accuracy on the validation images, in percent.
+        images: how many these are.
+        parameters: of the network.
+        macs: multiply-adds for one image.
+        latency: by runtime, batch 1.
+    """
+
+    label: str
+    top1: Interval
+    images: int
+    parameters: int
+    macs: int
+    latency: dict[str, Latency]
 
 
 @dataclass(frozen=True)
@@ -27,21 +50,21 @@ class NearMiss:
     `loosened` names the fields of `Bounds` that had to change.
     """
 
-    row: NetworkRow
+    row: Contender
     bounds: Bounds
     loosened: tuple[str, ...]
 
 
 def choose(
-    rows: Sequence[NetworkRow], pairs: Sequence[PairedTest], bounds: Bounds, latency_key: str = "onnxruntime"
+    rows: Sequence[Contender], pairs: Sequence[PairedTest], bounds: Bounds, latency_key: str = "onnxruntime"
 ) -> Choice:
     """Choose a network within `bounds`, or say which bound to loosen, to what, and what that would give.
 
     Args:
-        rows: the compared networks.
+        rows: the compared networks, as scored on the validation images.
         pairs: the paired tests between them; two networks without a test count as different.
         bounds: what the device and the task allow.
-        latency_key: the runtime whose median latency counts, a key of `NetworkRow.latency`.
+        latency_key: the runtime whose median latency counts, a key of `Contender.latency`.
 
     Raises:
         MobilenetsError: no rows, or a row that was not timed with `latency_key`.
@@ -51,40 +74,40 @@ def choose(
     if not fitting:
         return Choice(None, _why_none(nearest_miss(rows, bounds, latency_key), bounds, len(rows), latency_key))
     by_cost = sorted(fitting, key=lambda row: (_latency(row, latency_key), row.macs))
-    best = max(by_cost, key=lambda row: row.test_top1.mean)
+    best = max(by_cost, key=lambda row: row.top1.mean)
     tests = {frozenset((pair.first, pair.second)): pair for pair in pairs}
     cheaper = [(row, tests.get(frozenset((row.label, best.label)))) for row in by_cost[: by_cost.index(best)]]
     among = _among(len(fitting), len(rows), bounds)
     for row, pair in cheaper:
-        if pair is not None and not pair.differs and best.test_top1.mean - row.test_top1.mean <= MARGIN:
+        if pair is not None and not pair.differs and best.top1.mean - row.top1.mean <= MARGIN:
             return Choice(row.label, _why_cheaper(row, best, pair, among, fastest=row is by_cost[0], key=latency_key))
     return Choice(best.label, _why_best(best, cheaper, len(fitting), among, latency_key))
 
 
-def fits(row: NetworkRow, bounds: Bounds, latency_key: str = "onnxruntime") -> bool:
+def fits(row: Contender, bounds: Bounds, latency_key: str = "onnxruntime") -> bool:
     """Whether a network keeps within all bounds (a value equal to its bound does)."""
     return not _excesses(row, bounds, latency_key)
 
 
-def nearest_miss(rows: Sequence[NetworkRow], bounds: Bounds, latency_key: str = "onnxruntime") -> NearMiss:
+def nearest_miss(rows: Sequence[Contender], bounds: Bounds, latency_key: str = "onnxruntime") -> NearMiss:
     """The network that fits after loosening the fewest bounds, of these the one by the smallest relative amount.
 
     With several bounds loosened the amounts add up; equals are decided by accuracy. The new values are rounded in the
     direction that still admits the network.
     """
     excess = {row.label: _excesses(row, bounds, latency_key) for row in rows}
-    row = min(rows, key=lambda r: (len(excess[r.label]), sum(excess[r.label].values()), -r.test_top1.mean))
+    row = min(rows, key=lambda r: (len(excess[r.label]), sum(excess[r.label].values()), -r.top1.mean))
     loosened = tuple(excess[row.label])
     if "max_latency_ms" in loosened:
         bounds = replace(bounds, max_latency_ms=_round_up(_latency(row, latency_key)))
     if "max_params" in loosened:
         bounds = replace(bounds, max_params=row.parameters)
     if "min_top1" in loosened:
-        bounds = replace(bounds, min_top1=_round_down(row.test_top1.mean))
+        bounds = replace(bounds, min_top1=_round_down(row.top1.mean))
     return NearMiss(row, bounds, loosened)
 
 
-def _excesses(row: NetworkRow, bounds: Bounds, latency_key: str) -> dict[str, float]:
+def _excesses(row: Contender, bounds: Bounds, latency_key: str) -> dict[str, float]:
     """The bounds a network breaks, by field name, each with how far it would have to move relative to its value."""
     latency = _latency(row, latency_key)
     broken = {}
@@ -92,12 +115,12 @@ def _excesses(row: NetworkRow, bounds: Bounds, latency_key: str) -> dict[str, fl
         broken["max_latency_ms"] = latency / bounds.max_latency_ms - 1
     if bounds.max_params is not None and row.parameters > bounds.max_params:
         broken["max_params"] = row.parameters / bounds.max_params - 1
-    if bounds.min_top1 is not None and row.test_top1.mean < bounds.min_top1:
-        broken["min_top1"] = 1 - row.test_top1.mean / bounds.min_top1
+    if bounds.min_top1 is not None and row.top1.mean < bounds.min_top1:
+        broken["min_top1"] = 1 - row.top1.mean / bounds.min_top1
     return broken
 
 
-def _check(rows: Sequence[NetworkRow], latency_key: str) -> None:
+def _check(rows: Sequence[Contender], latency_key: str) -> None:
     if not rows:
         raise MobilenetsError("there are no networks to choose from: compare at least one")
     labels = [row.label for row in rows]
@@ -111,11 +134,12 @@ def _check(rows: Sequence[NetworkRow], latency_key: str) -> None:
             )
 
 
-def _why_cheaper(row: NetworkRow, best: NetworkRow, pair: PairedTest, among: str, *, fastest: bool, key: str) -> str:
+def _why_cheaper(row: Contender, best: Contender, pair: PairedTest, among: str, *, fastest: bool, key: str) -> str:
     lead = "is the fastest" if fastest else "is the fastest to match the best"
-    gap = best.test_top1.mean - row.test_top1.mean
-    images = f"{best.runs[0].test.count} test images" if best.runs else "the test images"
-    surplus = f"scores {gap:.1f} points more, which {images} can't tell apart" if gap >= 0.05 else "scores the same"
+    gap = best.top1.mean - row.top1.mean
+    surplus = (
+        f"scores {gap:.1f} points more, which {_images(best)} can't tell apart" if gap >= 0.05 else "scores the same"
+    )
     return (
         f"{row.label} {lead} ({_ms(_latency(row, key))}) {among}; "
         f"{best.label} ({_ms(_latency(best, key))}) {surplus} ({p_value(pair.p_adjusted)})."
@@ -123,15 +147,15 @@ def _why_cheaper(row: NetworkRow, best: NetworkRow, pair: PairedTest, among: str
 
 
 def _why_best(
-    best: NetworkRow, cheaper: Sequence[tuple[NetworkRow, PairedTest | None]], fitting: int, among: str, key: str
+    best: Contender, cheaper: Sequence[tuple[Contender, PairedTest | None]], fitting: int, among: str, key: str
 ) -> str:
-    figures = f"{best.test_top1.mean:.1f} %, {_ms(_latency(best, key))}"
+    figures = f"{best.top1.mean:.1f} % of {_images(best)}, {_ms(_latency(best, key))}"
     if fitting == 1:
         return f"{best.label} is {among} ({figures})."
     if not cheaper:
         return f"{best.label} scores best {among} and is also the fastest ({figures})."
-    rival, pair = max(cheaper, key=lambda one: one[0].test_top1.mean)
-    gap = best.test_top1.mean - rival.test_top1.mean
+    rival, pair = max(cheaper, key=lambda one: one[0].top1.mean)
+    gap = best.top1.mean - rival.top1.mean
     evidence = "not tested" if pair is None else p_value(pair.p_adjusted)
     return (
         f"{best.label} scores best {among} ({figures}); of the faster ones {rival.label} "
@@ -145,8 +169,8 @@ def _why_none(miss: NearMiss, bounds: Bounds, compared: int, key: str) -> str:
     none = "The only network compared is not" if compared == 1 else f"None of the {compared} networks is"
     several = "" if len(miss.loosened) == 1 else "; no single bound is enough"
     return (
-        f"{none} {_within(bounds)}. Loosen {changes} to get {row.label} ({row.test_top1.mean:.1f} %, "
-        f"{_ms(_latency(row, key))}, {row.parameters:,} parameters){several}."
+        f"{none} {_within(bounds)}. Loosen {changes} to get {row.label} ({row.top1.mean:.1f} % of "
+        f"{_images(row)}, {_ms(_latency(row, key))}, {row.parameters:,} parameters){several}."
     )
 
 
@@ -176,7 +200,11 @@ def _change(name: str, bounds: Bounds) -> str:
     }[name]
 
 
-def _latency(row: NetworkRow, latency_key: str) -> float:
+def _images(row: Contender) -> str:
+    return "1 validation image" if row.images == 1 else f"{row.images:,} validation images"
+
+
+def _latency(row: Contender, latency_key: str) -> float:
     return row.latency[latency_key].median_ms
 
 

@@ -1,4 +1,4 @@
-"""Scores of an image classifier on labelled images: accuracy, loss, per-class figures, confusion, calibration.
+"""Scores of an image classifier on labelled images: accuracy, loss, figures of each class, confusion, calibration.
 
 Everything is computed from two arrays, the true labels `[N]` and the log-probabilities `[N, K]`, so that whoever made
 the answers (PyTorch, an int8 network, an ONNX file) is scored by the same code.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from mobilenets.errors import DataError
 from mobilenets.evaluation.results import ClassScore, Metrics
@@ -32,6 +32,7 @@ def compute_metrics(
     Returns:
         Loss in nats, everything else in percent; top-5 is top-K where there are fewer than 5 classes. A class without
         images has recall 0, one that is never called precision 0: `count` and `confusion` tell these cases apart.
+        Macro averages are over the classes that have images.
 
     Raises:
         DataError: no images, shapes that do not belong together, or a label outside 0..K-1.
@@ -40,6 +41,7 @@ def compute_metrics(
     ranks = true_class_ranks(labels, log_probabilities)
     predicted = log_probabilities.argmax(axis=1)
     confusion = confusion_matrix(labels, predicted, labels=np.arange(len(classes)))
+    scores = class_scores(labels, predicted, classes)
     probabilities = np.exp(log_probabilities.max(axis=1).astype(np.float64))
     return Metrics(
         count=len(labels),
@@ -47,7 +49,7 @@ def compute_metrics(
         top1=100 * float((ranks < 1).mean()),
         top5=100 * float((ranks < min(5, len(classes))).mean()),
         ece=expected_calibration_error(probabilities, predicted == labels),
-        classes=class_scores(confusion, classes),
+        classes=scores,
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
     )
 
@@ -81,17 +83,17 @@ def expected_calibration_error(
     return 100 * float(np.abs(surplus).sum() / len(confidence))
 
 
-def class_scores(confusion: NDArray[np.integer], classes: Sequence[str]) -> tuple[ClassScore, ...]:
-    """Recall and precision (percent) of every class from the confusion matrix `[K, K]`, rows being the truth."""
-    counts, called, hits = confusion.sum(axis=1), confusion.sum(axis=0), confusion.diagonal()
-    return tuple(
-        ClassScore(name, int(count), _percent(int(hit), int(count)), _percent(int(hit), int(calls)))
-        for name, count, calls, hit in zip(classes, counts, called, hits, strict=True)
+def class_scores(
+    labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: Sequence[str]
+) -> tuple[ClassScore, ...]:
+    """Recall, precision and F1 (percent) of every class from true and called class indices, both `[N]`."""
+    precision, recall, f1, counts = precision_recall_fscore_support(
+        labels, predicted, labels=np.arange(len(classes)), zero_division=0
     )
-
-
-def _percent(part: int, whole: int) -> float:
-    return 100 * part / whole if whole else 0.0
+    return tuple(
+        ClassScore(name, int(count), 100 * float(r), 100 * float(p), 100 * float(f))
+        for name, count, r, p, f in zip(classes, counts, recall, precision, f1, strict=True)
+    )
 
 
 def _check(labels: NDArray[np.integer], log_probabilities: NDArray[np.floating], classes: Sequence[str]) -> None:

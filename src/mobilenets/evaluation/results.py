@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from mobilenets.errors import MobilenetsError
 
@@ -25,17 +26,31 @@ class Interval:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How one class fared: images of it, percent recognised (recall), percent of its calls that were right."""
+    """How one class fared: images of it, percent recognised (recall), percent of its calls that were right (precision).
+
+    `f1` is the harmonic mean of the two in percent; it is worked out where a file of an earlier version has none.
+    """
 
     name: str
     count: int
     recall: float
     precision: float
+    f1: float = math.nan
+
+    def __post_init__(self) -> None:
+        """Fill in what earlier files lack."""
+        if math.isnan(self.f1):
+            total = self.recall + self.precision
+            object.__setattr__(self, "f1", 2 * self.recall * self.precision / total if total else 0.0)
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Scores of a predict function on one split. `confusion[t][p]` counts images of class t called p."""
+    """Scores of a predict function on one split. `confusion[t][p]` counts images of class t called p.
+
+    `macro_recall` (also called balanced accuracy), `macro_precision` and `macro_f1` are plain means over the classes
+    that have images, so that a rare class weighs as much as a frequent one; worked out where earlier files lack them.
+    """
 
     count: int
     loss: float
@@ -44,11 +59,45 @@ class Metrics:
     ece: float
     classes: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
+    macro_recall: float = math.nan
+    macro_precision: float = math.nan
+    macro_f1: float = math.nan
+
+    def __post_init__(self) -> None:
+        """Fill in what earlier files lack."""
+        present = [score for score in self.classes if score.count]
+        for name in ("recall", "precision", "f1"):
+            if math.isnan(getattr(self, f"macro_{name}")):
+                mean = fmean(getattr(score, name) for score in present) if present else 0.0
+                object.__setattr__(self, f"macro_{name}", mean)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One time that a network was scored on its test images.
+
+    Attributes:
+        at: when, ISO 8601 in UTC.
+        command: the verb that did it, e.g. `compare`.
+        images: how many.
+        digest: of the data set they are of.
+        repeats: whether it repeats one that was stopped before it left scores.
+    """
+
+    at: str
+    command: str
+    images: int
+    digest: str = ""
+    repeats: bool = False
 
 
 @dataclass(frozen=True)
 class EpochPoint:
-    """One epoch of a training curve; accuracy is that of the augmented images as they were trained on."""
+    """One epoch of a training curve; accuracy is that of the augmented images as they were trained on.
+
+    The two of the validation images are of the network as it stood after the epoch, the averaged one where there is
+    one; None without validation images.
+    """
 
     epoch: int
     loss: float
@@ -56,6 +105,8 @@ class EpochPoint:
     learning_rate: float
     seconds: float
     images_per_second: float
+    validation_loss: float | None = None
+    validation_top1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +134,8 @@ class Mistake:
 class SeedRun:
     """One network trained once: where its run folder is, how it learned and how it scored.
 
-    `plan` says where and how it was computed, e.g. `cpu, float32, channels_last`.
+    `plan` says where and how it was computed, e.g. `cpu, float32, channels_last`. `validation` is None where there were
+    no validation images. `test_readings` is what the run folder remembers of who scored it on test images.
     """
 
     seed: int
@@ -93,6 +145,8 @@ class SeedRun:
     seconds_per_epoch: float
     curve: tuple[EpochPoint, ...]
     plan: str = ""
+    validation: Metrics | None = None
+    test_readings: tuple[Reading, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +155,8 @@ class NetworkRow:
 
     `macs` are multiply-adds of convolutions and linear layers for one image. `latency` is keyed by runtime
     (`pytorch`, `onnxruntime`), batch 1. `peak_memory_mb` is the peak resident memory (MiB) of a fresh process that
-    answers one image from the exported file. `file_bytes` is that file's size.
+    answers one image from the exported file. `file_bytes` is that file's size. `validation_top1` is what the choice
+    goes by; comparisons of earlier versions have none and went by `test_top1`.
     """
 
     label: str
@@ -120,11 +175,19 @@ class NetworkRow:
     peak_memory_mb: float
     runs: tuple[SeedRun, ...]
     mistakes: tuple[Mistake, ...]
+    validation_top1: Interval | None = None
+
+    @property
+    def deciding_top1(self) -> Interval:
+        """The accuracy the choice goes by."""
+        return self.test_top1 if self.validation_top1 is None else self.validation_top1
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two networks on the same test images. `difference` is first minus second in points of top-1, with 95 % interval.
+    """Two networks on the same images, those the choice goes by.
+
+    `difference` is first minus second in points of top-1, with 95 % interval.
 
     `p_adjusted` is Holm's correction over all pairs of the comparison; `differs` is `p_adjusted < 0.05`.
     """
@@ -171,7 +234,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """The images compared on. `skipped` names unreadable images that were left out on request."""
+    """The images compared on. `skipped` names unreadable images that were left out on request.
+
+    `train_images` are those trained on; of comparisons of earlier versions, which had no validation images, all.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -179,6 +245,7 @@ class DataSummary:
     test_images: int
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    validation_images: int = 0
 
 
 @dataclass(frozen=True)

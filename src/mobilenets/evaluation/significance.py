@@ -1,8 +1,8 @@
 """What a difference in accuracy is worth: 95 % intervals, and paired tests between networks.
 
 Two things vary when a network is scored. *Seeds*: trained again with another seed, the same network scores
-differently. *Images*: another draw of test images would score differently. Every function says which of the two it
-covers. None covers what never varied here: another training set, recipe, or images unlike the test images.
+differently. *Images*: another draw of images to score on would score differently. Every function says which of the two
+it covers. None covers what never varied here: another training set, recipe, or images unlike those scored on.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def proportion_interval(correct: int, total: int, split: str = "test") -> Interv
     return _wilson(correct, total, f"{_images(total, split)}, 1 seed")
 
 
-def top1_interval(correct: Correct) -> Interval:
-    """Top-1 in percent with its interval, from `correct` `[K seeds, N images]`.
+def top1_interval(correct: Correct, split: str = "test") -> Interval:
+    """Top-1 in percent with its interval, from `correct` `[K seeds, N images]` of the images of `split`.
 
     One seed gives Wilson's interval over images, several the t interval over seeds. Where all seeds score exactly the
     same the latter would have no width, as if accuracy were known exactly: Wilson's interval of one seed is given then.
@@ -68,14 +68,14 @@ def top1_interval(correct: Correct) -> Interval:
     seeds, images = _seeds_and_images(correct)
     hits = correct.sum(axis=1)
     if seeds == 1:
-        return proportion_interval(int(hits[0]), images)
+        return proportion_interval(int(hits[0]), images, split)
     if (hits == hits[0]).all():
-        return _wilson(int(hits[0]), images, f"{_images(images)}, {seeds} seeds that score alike")
+        return _wilson(int(hits[0]), images, f"{_images(images, split)}, {seeds} seeds that score alike")
     return mean_interval([float(value) for value in 100 * hits / images])
 
 
-def paired_test(first: str, second: str, correct_a: Correct, correct_b: Correct) -> PairedTest:
-    """Whether two networks answer the same test images differently well; `correct_*` are `[K seeds, N images]`.
+def paired_test(first: str, second: str, correct_a: Correct, correct_b: Correct, split: str = "test") -> PairedTest:
+    """Whether two networks answer the same images differently well; `correct_*` are `[K seeds, N images]` of `split`.
 
     One seed each: McNemar's exact test, a binomial test on the images that only one of the two gets right. It covers
     the images and compares two *trained* networks: a difference may be the seed's and not the architecture's.
@@ -102,16 +102,16 @@ def paired_test(first: str, second: str, correct_a: Correct, correct_b: Correct)
     if correct_a.shape != correct_b.shape:
         raise DataError(
             f"{first} was scored on (seeds, images) {correct_a.shape}, {second} on {correct_b.shape}: "
-            "a paired test needs the same test images and as many seeds"
+            "a paired test needs the same images and as many seeds"
         )
     differences = correct_a.mean(axis=0) - correct_b.mean(axis=0)
     if seeds == 1:
         p_value = _mcnemar(differences)
         centre, half, _ = _adjusted_difference(differences, ())
-        method = f"McNemar's exact test, {_images(images)}, 1 seed"
+        method = f"McNemar's exact test, {_images(images, split)}, 1 seed"
     else:
         centre, half, p_value = _adjusted_difference(differences, (correct_a.mean(axis=1), correct_b.mean(axis=1)))
-        method = f"t test over {_images(images)} and {seeds} seeds each"
+        method = f"t test over {_images(images, split)} and {seeds} seeds each"
     return PairedTest(
         first=first,
         second=second,
@@ -125,8 +125,8 @@ def paired_test(first: str, second: str, correct_a: Correct, correct_b: Correct)
     )
 
 
-def compare_all(correct: Mapping[str, Correct]) -> tuple[PairedTest, ...]:
-    """Test every pair of networks, in the mapping's order, with Holm's correction over all pairs.
+def compare_all(correct: Mapping[str, Correct], split: str = "test") -> tuple[PairedTest, ...]:
+    """Test every pair of networks on the images of `split`, in the mapping's order, with Holm's correction over pairs.
 
     With the correction the chance of calling any two alike networks different is at most 5 % in the whole comparison.
     The intervals stay those of single pairs, so one may exclude 0 for a pair that is not called different.
@@ -136,7 +136,7 @@ def compare_all(correct: Mapping[str, Correct]) -> tuple[PairedTest, ...]:
     Raises:
         DataError: as `paired_test`.
     """
-    tests = [paired_test(a, b, correct[a], correct[b]) for a, b in combinations(correct, 2)]
+    tests = [paired_test(a, b, correct[a], correct[b], split) for a, b in combinations(correct, 2)]
     adjusted = holm([test.p_value for test in tests])
     return tuple(
         replace(test, p_adjusted=p, differs=p < ALPHA, method=f"{test.method}; Holm over {len(tests)} pairs")

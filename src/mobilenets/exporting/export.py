@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact, write_artifact
 from mobilenets.errors import BackendError, ExportError
+from mobilenets.evaluation.ledger import record_for
 from mobilenets.exporting.confidence import PROMISE, Calibration, calibrate, check_promise
 from mobilenets.exporting.describe import Subject, describe, golden_pairs
 from mobilenets.exporting.exported import Exported
@@ -114,6 +115,7 @@ def export(
         questions = split_questions(
             subject, data, limit=limit, skip_bad=skip_bad, data_root=data_root, progress=watcher.progress
         )
+        record_for(run, "export", questions.count, questions.digest)
     proof = prove(subject, target, questions, watcher)
     return deliver(subject, target, questions, proof, notes, promise=promise)
 

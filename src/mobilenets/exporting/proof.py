@@ -34,6 +34,7 @@ class Questions:
         labels: true class of each, `[N]`; None for made images.
         golden: positions of those that go into the file.
         notes: what the user should know of them, a sentence each.
+        digest: of the data set whose test images they are; empty for made images.
     """
 
     what: str
@@ -42,6 +43,7 @@ class Questions:
     labels: NDArray[np.int64] | None
     golden: NDArray[np.int64]
     notes: tuple[str, ...] = ()
+    digest: str = ""
 
     def ask(self, predict: Predict, what: str, progress: Progress) -> NDArray[np.float32]:
         """All answers to them, logits `[N, K]`."""
@@ -107,6 +109,7 @@ def split_questions(
         labels=prepared.labels,
         golden=choose_golden(prepared.labels),
         notes=(*dataset.notes, *left_out),
+        digest=dataset.digest,
     )
 
 

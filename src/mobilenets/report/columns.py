@@ -63,6 +63,17 @@ def _latency(key: str) -> Column:
     )
 
 
+def _validation(comparison: Comparison) -> tuple[Column, ...]:
+    """What the choice goes by; comparisons of earlier versions have none."""
+    if not all(row.validation_top1 is not None for row in comparison.rows):
+        return ()
+    return (
+        Column(
+            "validation_top1", "Validation accuracy", "Valid.\naccuracy", "%", lambda row: _percent(row.deciding_top1)
+        ),
+    )
+
+
 def columns(comparison: Comparison) -> tuple[Column, ...]:
     """Return the columns after the network's name, with one latency column for each runtime that was measured."""
     return (
@@ -72,6 +83,7 @@ def columns(comparison: Comparison) -> tuple[Column, ...]:
         Column(
             "train_top1", "Train accuracy", "Train\naccuracy", "%", lambda row: _percent(row.train_top1), context=True
         ),
+        *_validation(comparison),
         Column("test_top1", "Test accuracy", "Test\naccuracy", "%", lambda row: _percent(row.test_top1)),
         Column(
             "seconds_per_epoch",
@@ -79,6 +91,7 @@ def columns(comparison: Comparison) -> tuple[Column, ...]:
             "Epoch",
             "s",
             lambda row: Figure(row.seconds_per_epoch, three_digits(row.seconds_per_epoch)),
+            context=True,
         ),
         *(_latency(key) for key in runtimes(row.latency for row in comparison.rows)),
         Column(

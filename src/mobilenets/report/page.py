@@ -11,26 +11,36 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from mobilenets.errors import RunError
-from mobilenets.evaluation.results import Comparison, NetworkRow
+from mobilenets.evaluation.results import ClassScore, Comparison, NetworkRow
 from mobilenets.files import write_text_atomically
 from mobilenets.report.canvas import SERIES, colour
 from mobilenets.report.columns import Figure, columns
-from mobilenets.report.plots import accuracy_plot, confusion_plot, curves_plot, total_confusion
+from mobilenets.report.plots import (
+    CurveQuantity,
+    accuracy_plot,
+    confusion_plot,
+    curves_plot,
+    total_confusion,
+    validated,
+)
 from mobilenets.report.scatter import Cost, latency_key
 from mobilenets.report.wording import (
     bound_phrases,
+    deciding_split,
     pair_sentence,
     parted_pairs,
     plural,
     runtime_name,
     runtimes,
     short_labels,
+    split_sentence,
 )
 
 _THUMBNAIL = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
@@ -57,7 +67,8 @@ class NetworkView:
     figures: tuple[Figure, ...]
     confusion: Markup
     confused: tuple[Confused, ...]
-    recalls: tuple[float, ...]
+    scores: tuple[ClassScore, ...]
+    macro: ClassScore
     plans: tuple[str, ...]
 
 
@@ -101,6 +112,9 @@ def render_page(comparison: Comparison) -> str:
         other_pairs=[pair_sentence(pair) for pair in other_pairs],
         methods=sorted({pair.method[:1].upper() + pair.method[1:] for pair in comparison.pairs}),
         bases=sorted({row.test_top1.basis for row in comparison.rows}),
+        validation_bases=sorted({row.validation_top1.basis for row in comparison.rows if row.validation_top1}),
+        decided_on=deciding_split(comparison),
+        split_sentence=split_sentence(comparison),
         class_names=[score.name for score in comparison.rows[0].runs[0].test.classes],
         class_counts=[score.count for score in comparison.rows[0].runs[0].test.classes],
         runtimes=[runtime_name(key) for key in runtimes(row.latency for row in comparison.rows)],
@@ -140,7 +154,8 @@ def _views(comparison: Comparison) -> list[NetworkView]:
             figures=tuple(column.figure(row) for column in shown),
             confusion=Markup(confusion_plot(row, f"confusion-{index}")),
             confused=_confused(row),
-            recalls=_recalls(row),
+            scores=_class_scores(row),
+            macro=_macro(row),
             plans=_plans(row),
         )
         for index, row in enumerate(comparison.rows)
@@ -157,10 +172,25 @@ def _confused(row: NetworkRow) -> tuple[Confused, ...]:
     return tuple(Confused(names[t], names[p], int(counts[t, p])) for t, p in places if counts[t, p])
 
 
-def _recalls(row: NetworkRow) -> tuple[float, ...]:
-    """Return each class's recall in percent, the mean over seeds."""
-    means = np.mean([[score.recall for score in run.test.classes] for run in row.runs], axis=0)
-    return tuple(float(mean) for mean in means)
+def _class_scores(row: NetworkRow) -> tuple[ClassScore, ...]:
+    """Return each class's test scores in percent, the means over seeds."""
+    seeds = [[(score.recall, score.precision, score.f1) for score in run.test.classes] for run in row.runs]
+    means = np.mean(np.asarray(seeds, dtype=np.float64).reshape(len(row.runs), -1, 3), axis=0).tolist()
+    return tuple(
+        ClassScore(score.name, score.count, *mean) for score, mean in zip(row.runs[0].test.classes, means, strict=True)
+    )
+
+
+def _macro(row: NetworkRow) -> ClassScore:
+    """Return the macro averages of the test images, the means over seeds."""
+    tests = [run.test for run in row.runs]
+    return ClassScore(
+        "macro average",
+        tests[0].count,
+        fmean(test.macro_recall for test in tests),
+        fmean(test.macro_precision for test in tests),
+        fmean(test.macro_f1 for test in tests),
+    )
 
 
 def _plans(row: NetworkRow) -> tuple[str, ...]:
@@ -187,10 +217,10 @@ def _accuracy_plots(comparison: Comparison) -> list[tuple[str, Markup]]:
 
 
 def _curve_plots(comparison: Comparison) -> list[tuple[str, Markup]]:
-    return [
-        ("Training loss", Markup(curves_plot(comparison, "loss"))),
-        ("Training accuracy", Markup(curves_plot(comparison, "top1"))),
-    ]
+    drawn: list[tuple[str, CurveQuantity]] = [("Training loss", "loss"), ("Training accuracy", "top1")]
+    if validated(comparison):
+        drawn.append(("Validation accuracy", "validation_top1"))
+    return [(title, Markup(curves_plot(comparison, quantity))) for title, quantity in drawn]
 
 
 def _script_digest(environment: Environment) -> str:

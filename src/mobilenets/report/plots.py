@@ -20,8 +20,13 @@ from mobilenets.report.canvas import INK, LINE, PAPER, RIGHT, WRONG, colour, dra
 from mobilenets.report.scatter import Cost, cost_axis, draw_accuracy, latency_key
 from mobilenets.report.wording import plural, short_labels, shortened
 
-CurveQuantity = Literal["loss", "top1"]
+CurveQuantity = Literal["loss", "top1", "validation_top1"]
 
+_CURVE_WORDS: dict[CurveQuantity, str] = {
+    "loss": "training loss",
+    "top1": "training accuracy (%)",
+    "validation_top1": "validation accuracy (%)",
+}
 _WIDTH, _HEIGHT = 6.0, 4.5  # inches of 72 units: narrow, so that 10 point text is still legible on a phone
 _LEGEND_ROW = 0.24
 _COUNTED_CLASSES = 12  # up to here a confusion matrix has room for its counts,
@@ -56,9 +61,9 @@ def accuracy_plot(comparison: Comparison, cost: Cost) -> str:
 
 
 def curves_plot(comparison: Comparison, quantity: CurveQuantity) -> str:
-    """Draw training loss or accuracy by epoch: each network's mean over seeds, each seed as a thin line behind it."""
+    """Draw a quantity by epoch: each network's mean over seeds, each seed as a thin line behind it."""
     name = f"curves-{quantity}"
-    words = "training loss" if quantity == "loss" else "training accuracy (%)"
+    words = _CURVE_WORDS[quantity]
     legend_rows = -(-len(comparison.rows) // 2)
     height = _HEIGHT - 0.7 + _LEGEND_ROW * legend_rows
     with drawing(name):
@@ -73,6 +78,12 @@ def curves_plot(comparison: Comparison, quantity: CurveQuantity) -> str:
         lines = [line for line in axes.get_lines() if line.get_gid() == "mean"]
         figure.legend(lines, labels, loc="lower center", ncols=2, borderaxespad=0.2)
         return svg(figure, name, f"{words.capitalize()} by epoch of {plural(len(comparison.rows), 'network')}")
+
+
+def validated(comparison: Comparison) -> bool:
+    """Whether every epoch of every run was scored on validation images."""
+    points = [point for row in comparison.rows for run in row.runs for point in run.curve]
+    return bool(points) and all(point.validation_top1 is not None for point in points)
 
 
 def _draw_curve(axes: Axes, row: NetworkRow, index: int, quantity: CurveQuantity) -> None:

@@ -1,6 +1,6 @@
 """A comparison as text: the terminal's table, Markdown, CSV and JSON.
 
-A terminal narrower than 140 columns gets each interval and 95th percentile on a second line, one narrower than 100
+A terminal narrower than 156 columns gets each interval and 95th percentile on a second line, one narrower than 110
 also loses the columns that are context only (its caption says which); CSV and JSON always hold everything.
 """
 
@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json as to_json_bytes
@@ -25,8 +26,8 @@ from mobilenets.files import write_text_atomically
 from mobilenets.report.columns import Column, Figure, columns
 from mobilenets.report.wording import NBSP, pair_sentence, parted_pairs, plural, runtimes, short_labels
 
-ONE_LINE_WIDTH = 140
-ALL_COLUMNS_WIDTH = 100
+ONE_LINE_WIDTH = 156
+ALL_COLUMNS_WIDTH = 110
 CHOSEN_MARK = "★"
 
 _COMPARISON = TypeAdapter(Comparison)
@@ -77,10 +78,14 @@ def metrics_table(metrics: Metrics) -> Table:
     )
     table = _plain_table(title=title)
     table.add_column("Class", overflow="fold")
-    for heading in ("Images", "Recall\n%", "Precision\n%"):
+    for heading in ("Images", "Recall\n%", "Precision\n%", "F1\n%"):
         table.add_column(heading, justify="right", no_wrap=True)
     for score in metrics.classes:
-        table.add_row(Text(score.name), f"{score.count:,}", f"{score.recall:.1f}", f"{score.precision:.1f}")
+        figures = (score.recall, score.precision, score.f1)
+        table.add_row(Text(score.name), f"{score.count:,}", *(f"{figure:.1f}" for figure in figures))
+    table.add_section()
+    averages = (metrics.macro_recall, metrics.macro_precision, metrics.macro_f1)
+    table.add_row("macro average", f"{metrics.count:,}", *(f"{figure:.1f}" for figure in averages), style="bold")
     return table
 
 
@@ -107,7 +112,10 @@ def _cell(figure: Figure, separator: str) -> Text:
 def _caption(comparison: Comparison, shown: Sequence[Column]) -> str | None:
     kept = {column.key for column in shown}
     names = [column.heading for column in columns(comparison) if column.key not in kept]
-    return f"No room here for {' and '.join(names)}: the CSV file and the page have them." if names else None
+    if not names:
+        return None
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return f"No room here for {listed}: the CSV file and the page have them."
 
 
 def _markdown_cell(text: str) -> str:
@@ -132,12 +140,13 @@ def markdown_table(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _interval_fields(name: str, interval: Interval) -> dict[str, float | str]:
+def _interval_fields(name: str, interval: Interval | None) -> dict[str, float | str | None]:
+    """Four fields; empty where there is no interval, as of validation images in earlier versions."""
     return {
-        f"{name}_percent": interval.mean,
-        f"{name}_low_percent": interval.low,
-        f"{name}_high_percent": interval.high,
-        f"{name}_interval_basis": interval.basis,
+        f"{name}_percent": None if interval is None else interval.mean,
+        f"{name}_low_percent": None if interval is None else interval.low,
+        f"{name}_high_percent": None if interval is None else interval.high,
+        f"{name}_interval_basis": None if interval is None else interval.basis,
     }
 
 
@@ -151,8 +160,10 @@ def _csv_record(row: NetworkRow, runtime_keys: tuple[str, ...], chosen: bool) ->
         "macs": row.macs,
         "file_bytes": row.file_bytes,
         **_interval_fields("train_top1", row.train_top1),
+        **_interval_fields("validation_top1", row.validation_top1),
         **_interval_fields("test_top1", row.test_top1),
         "test_top5_percent": row.test_top5,
+        **{f"test_macro_{name}_percent": _macro(row, name) for name in ("recall", "precision", "f1")},
         "ece_percent": row.ece,
         "seconds_per_epoch": row.seconds_per_epoch,
     }
@@ -161,7 +172,20 @@ def _csv_record(row: NetworkRow, runtime_keys: tuple[str, ...], chosen: bool) ->
         record[f"latency_{key}_median_ms"] = None if latency is None else latency.median_ms
         record[f"latency_{key}_p95_ms"] = None if latency is None else latency.p95_ms
         record[f"latency_{key}_iqr_ms"] = None if latency is None else latency.iqr_ms
-    return record | {"peak_memory_mib": row.peak_memory_mb, "seeds": len(row.runs), "chosen": "yes" if chosen else "no"}
+    readings = [one for run in row.runs for one in run.test_readings if not one.repeats]
+    return record | {
+        "peak_memory_mib": row.peak_memory_mb,
+        "seeds": len(row.runs),
+        "validation_images": row.runs[0].validation.count if row.runs and row.runs[0].validation else None,
+        "test_images_first_read": min((one.at for one in readings), default=None),
+        "test_readings": len(readings),
+        "chosen": "yes" if chosen else "no",
+    }
+
+
+def _macro(row: NetworkRow, name: str) -> float | None:
+    """A macro average over the test images, the mean over seeds."""
+    return fmean(getattr(run.test, f"macro_{name}") for run in row.runs) if row.runs else None
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mobilenets.evaluation import wording
-from mobilenets.evaluation.results import Bounds, Comparison, Interval, Latency, PairedTest
+from mobilenets.evaluation.results import Bounds, Comparison, Interval, Latency, Metrics, PairedTest, SeedRun
 from mobilenets.evaluation.wording import three_digits
 
 RUNTIME_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime"}
 MISSING = "–"
+IMBALANCED = 1.5  # how many times as many images the largest class has as the smallest, for it to matter
+WORST = 3  # classes named
 NBSP = "\u00a0"  # between a number and its unit, which a line must not part
 
 
@@ -76,7 +78,7 @@ def parted_pairs(comparison: Comparison) -> tuple[tuple[PairedTest, ...], tuple[
     """
     if not comparison.rows:
         return (), comparison.pairs
-    best = max(comparison.rows, key=lambda row: row.test_top1.mean)
+    best = max(comparison.rows, key=lambda row: row.deciding_top1.mean)
     label = comparison.choice.label or best.label
     about = tuple(pair for pair in comparison.pairs if label in (pair.first, pair.second))
     return about, tuple(pair for pair in comparison.pairs if pair not in about)
@@ -90,8 +92,73 @@ def bound_phrases(bounds: Bounds) -> tuple[str, ...]:
     if bounds.max_params is not None:
         phrases.append(f"at most {bounds.max_params:,} parameters")
     if bounds.min_top1 is not None:
-        phrases.append(f"test accuracy at least {bounds.min_top1:g}{NBSP}%")
+        phrases.append(f"accuracy at least {bounds.min_top1:g}{NBSP}%")
     return tuple(phrases)
+
+
+def deciding_split(comparison: Comparison) -> str:
+    """The images the choice went by: `validation`, or `test` in a comparison of a version that had no others."""
+    return "validation" if comparison.data.validation_images else "test"
+
+
+def split_sentence(comparison: Comparison) -> str:
+    """Say which images the choice went by, and how often and when the test images were read."""
+    if not comparison.data.validation_images:
+        return "Made before there were validation images: the choice went by the test images, which flatters it."
+    chosen = f"The choice went by {plural(comparison.data.validation_images, 'validation image')}"
+    tests = plural(comparison.data.test_images, "test image")
+    runs = [[one for one in run.test_readings if not one.repeats] for row in comparison.rows for run in row.runs]
+    times = sorted({one.at for run in runs for one in run})
+    if not times:
+        return f"{chosen}; when the {tests} were read is not recorded."
+    when = _time(times[0]) if times[0] == times[-1] else f"{_time(times[0])} to {_time(times[-1])}"
+    again = sum(len(run) > 1 for run in runs)
+    if again:
+        often = f"more than once ({again} of {plural(len(runs), 'run')}, up to {max(map(len, runs))} times)"
+        return f"{chosen}, not by the {tests}; these were read {often}: {when}."
+    return f"{chosen}, not by the {tests}; these were read once for each network trained: {when}."
+
+
+def _time(stamp: str) -> str:
+    """`2026-01-02T03:04:05+00:00` as `2026-01-02 03:04:05 UTC`."""
+    return stamp.replace("T", " ").replace("+00:00", " UTC")
+
+
+def run_line(run: SeedRun) -> str:
+    """Say how one run scored, in a line."""
+    judged = (
+        ""
+        if run.validation is None
+        else f"validation {run.validation.top1:.2f} % ({plural(run.validation.count, 'image')}), "
+    )
+    times = len([one for one in run.test_readings if not one.repeats])
+    read = {0: "", 1: ", read once"}.get(times, f", read {times} times")
+    return (
+        f"test accuracy {run.test.top1:.2f} % ({plural(run.test.count, 'image')}{read}), {judged}"
+        f"training images {run.train.top1:.2f} %, calibration error {run.test.ece:.1f} %"
+    )
+
+
+def imbalanced(metrics: Metrics) -> bool:
+    """Whether the largest class has half as many images again as the smallest, so that top-1 hides the small ones."""
+    counts = [score.count for score in metrics.classes if score.count]
+    return bool(counts) and max(counts) >= IMBALANCED * min(counts)
+
+
+def class_lines(metrics: Metrics) -> tuple[str, ...]:
+    """Say what top-1 hides: the macro averages where classes are of unequal size, and which classes fare worst."""
+    lines = []
+    counts = [score.count for score in metrics.classes if score.count]
+    if imbalanced(metrics):
+        lines.append(
+            f"macro recall {metrics.macro_recall:.2f} %, precision {metrics.macro_precision:.2f} %, F1 "
+            f"{metrics.macro_f1:.2f} % (classes have {min(counts):,} to {max(counts):,} images, each weighs the same)"
+        )
+    present = sorted((score for score in metrics.classes if score.count), key=lambda score: score.recall)
+    worst = [f"{score.name} {score.recall:.1f} %" for score in present[:WORST] if score.recall < metrics.top1]
+    if worst:
+        lines.append(f"least recognised: {', '.join(worst)}")
+    return tuple(lines)
 
 
 def short_labels(labels: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
@@ -25,6 +26,7 @@ from mobilenets.errors import (
     TrainingError,
     TrainingInterruptedError,
 )
+from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_text_atomically
 from mobilenets.training.accounting import epoch_point, step_report, where_of
 from mobilenets.training.accumulation import Accumulation
@@ -49,6 +51,9 @@ from mobilenets.training.team import SOLO, Team
 
 Network = TypeVar("Network", bound=nn.Module)
 
+Validate = Callable[[nn.Module, torch.memory_format, int], tuple[float, float] | None]
+"""Loss and accuracy, after so many steps, on images not trained on, or None; it must leave the network as it was."""
+
 RECIPE = "recipe.toml"
 
 
@@ -67,6 +72,7 @@ class Training(Generic[Network]):
         objective: what a step minimises; None takes cross-entropy.
         team: the processes that train it together.
         save_seconds: at most so much time passes between two saved states, plus a step.
+        validate: asked after each epoch, of the network to use as it then stands; in a team, by the leader.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class Training(Generic[Network]):
         objective: Objective | None = None,
         team: Team = SOLO,
         save_seconds: float = SAVE_SECONDS,
+        validate: Validate | None = None,
     ) -> None:
         self.model = model.to(device)
         self.images = images
@@ -92,6 +99,7 @@ class Training(Generic[Network]):
         self.device = device
         self.observer = observer
         self.objective = objective or CrossEntropy(recipe.label_smoothing)
+        self.validate = validate
         self.team = team
         self.checkpoints = Checkpoints(run, experiment, device, team, save_seconds)
         self.inputs = BatchInputs(recipe, images.preprocessing, classes, device)
@@ -156,6 +164,7 @@ class Training(Generic[Network]):
             if progress.step == self.steps:
                 point = epoch_point(progress, self.steps, self.recipe)
                 if log is not None:
+                    point = self._validated(point)
                     log.add(point)
                 progress.next_epoch()
                 self._save()
@@ -225,6 +234,13 @@ class Training(Generic[Network]):
             batches = self.images.epoch(seed, max(1, len(self.images) // parts))
             layout = self.compute.plan.layout
             reestimate(model, (self.inputs.plain(torch.from_numpy(images), layout) for images, _ in batches))
+
+    def _validated(self, point: EpochPoint) -> EpochPoint:
+        """Add what the validation images say; the time it takes is not the epoch's."""
+        network = self.model if self.ema is None else self.ema.module
+        steps = self.progress.epoch * self.steps + self.progress.step
+        scored = None if self.validate is None else self.validate(network, self.compute.plan.layout, steps)
+        return point if scored is None else replace(point, validation_loss=scored[0], validation_top1=scored[1])
 
     def _learning_rate(self) -> float:
         return learning_rate_at(self.progress.epoch * self.steps + self.progress.step, self.steps, self.recipe)

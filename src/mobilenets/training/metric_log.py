@@ -56,6 +56,10 @@ class MetricLog:
                 file.write(_line(point))
             for name in ("loss", "top1", "learning_rate", "images_per_second"):
                 self._board.add_scalar(f"train/{name}", getattr(point, name), point.epoch)
+            for name in ("loss", "top1"):
+                value = getattr(point, f"validation_{name}")
+                if value is not None:
+                    self._board.add_scalar(f"validation/{name}", value, point.epoch)
 
 
 def read_curve(run: Path) -> tuple[EpochPoint, ...]:

@@ -62,6 +62,8 @@ class Recipe:
     """Pad training images by so many pixels and crop back at a random place; 0 leaves them."""
     sync_norm: bool = False
     """Batch norm over the images of all processes, where several train together."""
+    validation_fraction: float = 0.1
+    """Share of each class's training images that is not trained on but kept to choose by; 0 trains on all."""
     seed: int = 0
     """Seed of weights, order, augmentation and dropout."""
     precision: Precision = "auto"
@@ -81,7 +83,7 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not 0 < value < LARGEST:
                 raise RecipeError(f"recipe field {name} is {value}; it must be above 0")
-        for name in ("label_smoothing", "ema_decay"):
+        for name in ("label_smoothing", "ema_decay", "validation_fraction"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise RecipeError(f"recipe field {name} is {value}; it must be from 0 to below 1")

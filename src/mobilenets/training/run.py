@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
-from torch import nn
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages, default_memory_limit, prepare
+from mobilenets.data.validation import DIGEST, validation_record
 from mobilenets.errors import BadImage, BadImagesError, RunError
-from mobilenets.evaluation.evaluate import Evaluation, Predict, evaluate
-from mobilenets.evaluation.results import Metrics, SeedRun
-from mobilenets.files import write_text_atomically
+from mobilenets.evaluation.ledger import readings
+from mobilenets.evaluation.results import SeedRun
 from mobilenets.folder_lock import LOCK, only_writer
 from mobilenets.models.network import MobileNet
-from mobilenets.models.normalizer import Normalizer
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, save_network, versions
 from mobilenets.preprocessing import Preprocessing
@@ -32,38 +26,26 @@ from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
 from mobilenets.training.observer import Observer
 from mobilenets.training.recipe import Recipe
+from mobilenets.training.scoring import (
+    SCORES,
+    VALIDATION_PREDICTIONS,
+    Splits,
+    Validator,
+    read_scores,
+    score_test,
+    score_trained,
+)
+from mobilenets.training.sealed import SealedImages
 from mobilenets.training.start import Start
 from mobilenets.training.state import STATE, Experiment, has_state, load_state
 from mobilenets.training.teacher import Teacher, settle_recipe
 from mobilenets.training.team import SOLO, Team
 
-SCORES = "scores.json"
-PREDICTIONS = "predictions.npz"
-SCORING_BATCH = 250
-
-
-@dataclass(frozen=True)
-class Splits:
-    """A data set decoded for one input size."""
-
-    dataset: Dataset
-    train: PreparedImages
-    test: PreparedImages
-    preprocessing: Preprocessing
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What `scores.json` holds: the trained network on test images, and on training images as they are."""
-
-    train: Metrics
-    test: Metrics
-
 
 def prepare_splits(
     dataset: Dataset, preprocessing: Preprocessing, *, skip_bad: bool, observer: Observer, memory_share: int = 1
 ) -> Splits:
-    """Decode both splits for `preprocessing`, telling the observer what the user should know of the data.
+    """Decode all splits for `preprocessing`, telling the observer what the user should know of the data.
 
     Args:
         dataset: the images.
@@ -73,24 +55,36 @@ def prepare_splits(
         memory_share: among how many such calls the memory for pixels is to be shared.
 
     Raises:
-        BadImagesError: images can't be read and `skip_bad` is off; it lists those of both splits.
+        BadImagesError: images can't be read and `skip_bad` is off; it lists those of all splits.
     """
     prepared: dict[str, PreparedImages] = {}
     bad: list[BadImage] = []
-    for name, split in (("training", dataset.train), ("test", dataset.test)):
+    parts = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    for name, split in parts.items():
+        if split is None:
+            continue
 
         def progress(done: int, total: int, what: str = f"reading {name} images") -> None:
             observer.progress(what, done, total)
 
         try:
             limit = default_memory_limit() // memory_share
-            prepared[name] = prepare(split, preprocessing, skip_bad=skip_bad, progress=progress, memory_limit=limit)
+            prepared[name] = prepare(
+                split,
+                preprocessing,
+                skip_bad=skip_bad,
+                progress=progress,
+                memory_limit=limit,
+                every_class=name != "validation",
+            )
         except BadImagesError as error:
             bad += error.bad
     if bad:
         raise BadImagesError(bad)
     announce(dataset.notes, [image for part in prepared.values() for image in part.skipped], observer)
-    return Splits(dataset, prepared["training"], prepared["test"], preprocessing)
+    test = SealedImages(prepared["test"], dataset.digest)
+    validation = prepared.get("validation") or None  # where none of them can be read, there are none
+    return Splits(dataset, prepared["training"], validation, test, preprocessing)
 
 
 def announce(notes: Sequence[str], left_out: Sequence[BadImage], observer: Observer) -> None:
@@ -120,10 +114,52 @@ def train_and_score(
 ) -> SeedRun:
     """Train `network` (arguments of `create_model`) into the folder `run`, score it, and return what came of it.
 
-    With `start` its network is trained, which has weights already, and `network` is not looked at. With `teacher` it is
-    distilled. With `force` a run is continued even if it is that of another experiment.
+    The test images are read last of all, and once. Arguments and errors are those of `train_unseen`.
+    """
+    train_unseen(
+        network,
+        splits,
+        recipe,
+        run,
+        resume=resume,
+        device=device,
+        observer=observer,
+        start=start,
+        teacher=teacher,
+        force=force,
+        team=team,
+        save_seconds=save_seconds,
+    )
 
-    A finished run is not trained again: with `resume` its scores are read. torch's global generator is left as it was.
+    def finish() -> SeedRun:
+        score_test(run, splits, device, observer, "train")
+        return read_run(run, recipe.seed)
+
+    return team.led(finish)
+
+
+def train_unseen(
+    network: dict[str, Any],
+    splits: Splits,
+    recipe: Recipe,
+    run: Path,
+    *,
+    resume: bool,
+    device: torch.device,
+    observer: Observer,
+    start: Start | None = None,
+    teacher: Teacher | None = None,
+    force: bool = False,
+    team: Team = SOLO,
+    save_seconds: float = SAVE_SECONDS,
+) -> None:
+    """Train `network` (arguments of `create_model`) into the folder `run`, with the test images unseen.
+
+    It is scored on the training and the validation images. With `start` its network is trained, which has weights
+    already, and `network` is not looked at. With `teacher` it is distilled. With `force` a run is continued even if it
+    is that of another experiment.
+
+    A finished run is not trained again. torch's global generator is left as it was.
 
     Raises:
         RunError: the folder holds a run and `resume` is off, or holds a run of another experiment, or is in use.
@@ -141,7 +177,7 @@ def train_and_score(
             _identity(splits),
             {} if teacher is None else dict(teacher.identity),
         )
-        if not team.led(lambda: _finished(run, recipe, experiment, force)):
+        if not team.led(lambda: _finished(run, recipe, experiment, splits, force)):
             training = Training(
                 model,
                 splits.train,
@@ -154,11 +190,11 @@ def train_and_score(
                 objective=None if teacher is None else teacher.objective(recipe, device),
                 team=team,
                 save_seconds=save_seconds,
+                validate=Validator(splits, device, observer),
             )
             trained = training.fit(resume=resume, force=force)
             record = {**begun_with, **({} if teacher is None else teacher.record)}
             team.led(lambda: _save_and_score(run, trained, splits, record, device, observer))
-        return team.led(lambda: read_run(run, recipe.seed))
 
 
 def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observer) -> bool:
@@ -181,7 +217,7 @@ def _save_and_score(
     run: Path, trained: MobileNet, splits: Splits, record: dict[str, str], device: torch.device, observer: Observer
 ) -> None:
     _save(run, trained, splits, record)
-    _score(run, trained, splits, device, observer)
+    score_trained(run, trained, splits, device, observer)
 
 
 def read_run(run: Path, seed: int) -> SeedRun:
@@ -190,12 +226,9 @@ def read_run(run: Path, seed: int) -> SeedRun:
     Raises:
         RunError: the run is not finished or its scores are damaged.
     """
-    try:
-        scores = TypeAdapter(Scores).validate_json((run / SCORES).read_bytes())
-    except FileNotFoundError as error:
-        raise RunError(f"{run} is not finished: it has no {SCORES}; continue it with --resume") from error
-    except (OSError, ValidationError) as error:
-        raise RunError(f"{run / SCORES} is damaged; remove it and continue with --resume to score again") from error
+    scores = read_scores(run)
+    if scores.test is None:
+        raise RunError(f"{run} was not scored on the test images yet; continue it with --resume")
     curve = read_curve(run)
     if not curve:
         raise RunError(f"{run} has no curve: its metrics.jsonl is missing or empty; train anew in another folder")
@@ -207,41 +240,20 @@ def read_run(run: Path, seed: int) -> SeedRun:
         seconds_per_epoch=median(point.seconds for point in curve),
         curve=curve,
         plan=_plan(run),
+        validation=scores.validation,
+        test_readings=readings(run),
     )
 
 
-def torch_predict(
-    model: nn.Module,
-    preprocessing: Preprocessing,
-    device: torch.device,
-    layout: torch.memory_format = torch.contiguous_format,
-) -> Predict:
-    """Wrap a network as a predict function: uint8 [B, H, W, C] in, float32 logits [B, K] out.
-
-    `layout` is that of images and filters in memory: contiguous is plain eager PyTorch; channels_last is faster on
-    large batches.
-    """
-    normalize = Normalizer(preprocessing).to(device)
-    model = model.to(device).to(memory_format=layout).eval()
-
-    def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            inputs: torch.Tensor = normalize(torch.from_numpy(images).to(device))
-            logits: torch.Tensor = model(inputs.contiguous(memory_format=layout))
-        result: NDArray[np.float32] = logits.float().cpu().numpy()
-        return result
-
-    return predict
-
-
-def _finished(run: Path, recipe: Recipe, experiment: Experiment, force: bool) -> bool:
+def _finished(run: Path, recipe: Recipe, experiment: Experiment, splits: Splits, force: bool) -> bool:
     """Whether everything a run leaves is there; one that lacks only its scores trains nothing and is scored."""
     if not has_state(run):
         return False
     state = load_state(run, torch.device("cpu"))
     if check_same(run, state.experiment, experiment, force=force) is not None:
         return False
-    whole = all((run / name).exists() for name in (SCORES, PREDICTIONS, WEIGHTS, DESCRIPTION))
+    names = [SCORES, WEIGHTS, DESCRIPTION, *([] if splits.validation is None else [VALIDATION_PREDICTIONS])]
+    whole = all((run / name).exists() for name in names)
     return whole and len(read_curve(run)) == recipe.epochs
 
 
@@ -255,27 +267,13 @@ def _identity(splits: Splits) -> dict[str, Any]:
     return {
         "digest": splits.dataset.digest,
         "training images": len(splits.train),
+        **({} if splits.validation is None else {"validation images": len(splits.validation)}),
         "test images": len(splits.test),
         **splits.preprocessing.to_dict(),
     }
 
 
 def _save(run: Path, trained: MobileNet, splits: Splits, record: dict[str, str]) -> None:
-    provenance = {**versions(), "data": splits.dataset.name, "data_digest": splits.dataset.digest, **record}
+    images = {"data": splits.dataset.name, DIGEST: splits.dataset.digest, **validation_record(splits.dataset)}
+    provenance = {**versions(), **images, **record}
     save_network(run, SavedNetwork(trained, splits.dataset.classes, splits.preprocessing, provenance))
-
-
-def _score(run: Path, trained: nn.Module, splits: Splits, device: torch.device, observer: Observer) -> None:
-    predict = torch_predict(trained, splits.preprocessing, device, torch.channels_last)
-
-    def score(images: PreparedImages, what: str) -> Evaluation:
-        batches = images.batches(SCORING_BATCH)
-        return evaluate(
-            predict, batches, splits.dataset.classes, progress=lambda done: observer.progress(what, done, len(images))
-        )
-
-    train = score(splits.train, "scoring training images")
-    test = score(splits.test, "scoring test images")
-    test.predictions.save(run / PREDICTIONS)
-    scores = TypeAdapter(Scores).dump_json(Scores(train.metrics, test.metrics)).decode()
-    write_text_atomically(run / SCORES, scores + "\n")

@@ -8,6 +8,7 @@ from typing import Any
 
 from mobilenets.data.datasets import load_dataset, natural_image_size
 from mobilenets.data.location import outside
+from mobilenets.data.validation import cut_validation
 from mobilenets.errors import ModelError, RunError, TrainingInterruptedError
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.models.registry import create_model
@@ -46,7 +47,7 @@ def train(
     observer: Observer | None = None,
     **changes: Any,
 ) -> SeedRun:
-    """Train one network on images into the run folder `out` and score it.
+    """Train one network on images into the run folder `out` and score it, on the test images last and once.
 
     Args:
         model: name as in `list_models()`.
@@ -86,7 +87,8 @@ def train(
     chosen = local_device(choose_device(device))
     with join_team(chosen) as team:
         teller = observer or Silent() if team.leads else Silent()
-        dataset = load_dataset(data, data_root=data_root, exclude=exclude)
+        loaded = load_dataset(data, data_root=data_root, exclude=exclude)
+        dataset = cut_validation(loaded, recipe.validation_fraction)
         network: dict[str, Any] = {
             "name": model,
             "num_classes": len(dataset.classes),

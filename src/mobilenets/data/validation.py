@@ -1,0 +1,106 @@
+"""Validation images: the part of the training images that choices are made on, so that none is made on the test images.
+
+The cut depends on the data and the share alone, not on the recipe's seed: all networks of a comparison are judged on
+the same images, and a later command finds the same cut again from what the run folder remembers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenets.data.datasets import Dataset
+from mobilenets.data.splits import Cut, validation_split
+from mobilenets.errors import DataError
+
+DIGEST: Final = "data_digest"
+FRACTION: Final = "validation_fraction"
+SEED: Final = "validation_seed"
+"""What a run's provenance says of its images. A run of data that came with validation images has the fraction `own`."""
+OWN: Final = "own"
+_NAMED: Final = 5
+
+
+def cut_validation(dataset: Dataset, fraction: float) -> Dataset:
+    """Cut validation images from the training images; the test images stay as they are.
+
+    Data that comes with validation images keeps those, whatever the fraction.
+
+    Args:
+        dataset: the images.
+        fraction: share of each class's training images; 0 cuts nothing.
+
+    Returns:
+        The data set with `validation` and `cut`, what became of small classes among its notes. Its digest stays that of
+        the data as read.
+
+    Raises:
+        DataError: the fraction is not from 0 to below 1.
+    """
+    if not 0 <= fraction < 1:
+        raise DataError(f"validation_fraction must be from 0 to below 1, not {fraction}: 0.1 takes a tenth")
+    if dataset.validation is not None or fraction == 0:
+        return dataset
+    cut = Cut(fraction)
+    kept, taken = validation_split(dataset.train.labels, cut)
+    if len(taken) == 0:
+        few = f"no validation images: no class has enough training images to spare {fraction:.0%} of them"
+        return replace(dataset, notes=(*dataset.notes, few))
+    said = f"{fraction:.0%} of each class's training images held out for validation ({len(taken):,} images)"
+    return replace(
+        dataset,
+        train=dataset.train.take(kept),
+        validation=dataset.train.take(taken),
+        cut=cut,
+        notes=(*dataset.notes, said, *_left_without(dataset, taken)),
+    )
+
+
+def _left_without(dataset: Dataset, taken: NDArray[np.int64]) -> tuple[str, ...]:
+    """Name the classes that had no image to spare."""
+    classes = len(dataset.classes)
+    had = np.bincount(dataset.train.labels, minlength=classes)
+    given = np.bincount(dataset.train.labels[taken], minlength=classes)
+    bare = [f"{dataset.classes[place]} ({had[place]})" for place in np.flatnonzero((had > 0) & (given == 0))]
+    if not bare:
+        return ()
+    more = f" and {len(bare) - _NAMED} more" if len(bare) > _NAMED else ""
+    return (f"no validation images of {', '.join(bare[:_NAMED])}{more}: too few training images to spare one",)
+
+
+def validation_record(dataset: Dataset) -> dict[str, str]:
+    """What a run has to remember, in its provenance, for its validation images to be found again."""
+    if dataset.cut is not None:
+        return {FRACTION: repr(dataset.cut.fraction), SEED: str(dataset.cut.seed)}
+    return {FRACTION: OWN} if dataset.validation is not None else {}
+
+
+def cut_again(dataset: Dataset, provenance: Mapping[str, str]) -> tuple[Dataset, str | None]:
+    """Cut a data set as it was cut when a network was trained on it; validation images of its own need no cutting.
+
+    Args:
+        dataset: the images, not cut.
+        provenance: the network's.
+
+    Returns:
+        The data set with its validation images, and None; or as it was, and in words why these can't be known.
+
+    Raises:
+        DataError: the provenance names a fraction or seed that can't be.
+    """
+    if dataset.validation is not None:
+        return dataset, None
+    if FRACTION not in provenance:
+        return dataset, "the network does not say which images it was validated on"
+    if provenance.get(DIGEST) != dataset.digest:
+        return dataset, f"{dataset.name} is not, or no longer, what the network was trained on"
+    try:
+        cut = Cut(float(provenance[FRACTION]), int(provenance[SEED]))
+    except (KeyError, ValueError) as error:
+        raise DataError(f"the network's provenance names a validation split that can't be: {error}") from error
+    kept, taken = validation_split(dataset.train.labels, cut)
+    return replace(dataset, train=dataset.train.take(kept), validation=dataset.train.take(taken), cut=cut), None

@@ -1,0 +1,196 @@
+"""Scoring a trained run, in two parts that are apart in time: what choices are made by, and the test images at the end.
+
+`scores.json` holds the training and the validation images' scores as soon as training has ended; those of the test
+images come to it when everything is chosen, and are never made anew.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from mobilenets.data.datasets import Dataset
+from mobilenets.data.loader import PreparedImages
+from mobilenets.errors import RunError
+from mobilenets.evaluation.evaluate import Evaluation, Predict, evaluate
+from mobilenets.evaluation.ledger import readings
+from mobilenets.evaluation.results import Metrics
+from mobilenets.files import write_text_atomically
+from mobilenets.folder_lock import only_writer
+from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.saved import load_network
+from mobilenets.preprocessing import Preprocessing
+from mobilenets.training.norm_statistics import FORGOTTEN, reestimate, share_of_start
+from mobilenets.training.observer import Observer
+from mobilenets.training.sealed import SealedImages
+from mobilenets.training.synced_norm import unsync_norms
+
+SCORES: Final = "scores.json"
+PREDICTIONS: Final = "predictions.npz"
+"""The answers to the test images."""
+VALIDATION_PREDICTIONS: Final = "predictions-validation.npz"
+SCORING_BATCH: Final = 250
+SETTLING_IMAGES, SETTLING_BATCH = 512, 64
+"""How many training images give a network that is scored early its statistics, and how many at a time."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set decoded for one input size; the test images are under seal."""
+
+    dataset: Dataset
+    train: PreparedImages
+    validation: PreparedImages | None
+    test: SealedImages
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What `scores.json` holds: the trained network on images as they are; `test` is None until they are read.
+
+    `earlier_readings` counts what stood in the ledger when training ended: those were of other weights.
+    """
+
+    train: Metrics
+    test: Metrics | None = None
+    validation: Metrics | None = None
+    earlier_readings: int = 0
+
+
+def score_trained(run: Path, trained: nn.Module, splits: Splits, device: torch.device, observer: Observer) -> None:
+    """Score a network whose training has ended on the training and the validation images, into its run folder.
+
+    Scores that are there, of test images too, were of other weights and are replaced.
+    """
+    predict = torch_predict(trained, splits.preprocessing, device, torch.channels_last)
+    train = _score(predict, splits.train, splits.dataset, "scoring training images", observer)
+    validation = None
+    if splits.validation is not None:
+        scored = _score(predict, splits.validation, splits.dataset, "scoring validation images", observer)
+        scored.predictions.save(run / VALIDATION_PREDICTIONS)
+        validation = scored.metrics
+    _write(run, Scores(train=train.metrics, validation=validation, earlier_readings=len(readings(run))))
+
+
+def score_test(run: Path, splits: Splits, device: torch.device, observer: Observer, command: str) -> None:
+    """Score a trained run on the test images, once: a run that was scored is left as it is.
+
+    Args:
+        run: its folder.
+        splits: the images.
+        device: where to compute.
+        observer: told of progress.
+        command: the verb that scores it, for the run's ledger.
+
+    Raises:
+        RunError: training has not ended, or the test images are kept sealed still.
+    """
+    scores = read_scores(run)
+    if scores.test is not None and (run / PREDICTIONS).exists():
+        return
+    # Read before, but there is no score: that reading was stopped on its way.
+    since = readings(run)[scores.earlier_readings :]
+    stopped = scores.test is None and any(reading.command == command for reading in since)
+    with only_writer(run):
+        images = splits.test.open(run, command, repeats=stopped)
+        with torch.random.fork_rng(devices=[]):  # building a network draws numbers
+            network = load_network(run)
+        predict = torch_predict(network.model, network.preprocessing, device, torch.channels_last)
+        scored = _score(predict, images, splits.dataset, "scoring test images", observer)
+        scored.predictions.save(run / PREDICTIONS)
+        _write(run, replace(scores, test=scored.metrics))
+
+
+def read_scores(run: Path) -> Scores:
+    """What a run was scored with so far.
+
+    Raises:
+        RunError: it was not scored, or its scores are damaged.
+    """
+    try:
+        return TypeAdapter(Scores).validate_json((run / SCORES).read_bytes())
+    except FileNotFoundError as error:
+        raise RunError(f"{run} is not finished: it has no {SCORES}; continue it with --resume") from error
+    except (OSError, ValidationError) as error:
+        raise RunError(f"{run / SCORES} is damaged; remove it and continue with --resume to score again") from error
+
+
+def torch_predict(
+    model: nn.Module,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> Predict:
+    """Wrap a network as a predict function: uint8 [B, H, W, C] in, float32 logits [B, K] out.
+
+    `layout` is that of images and filters in memory: contiguous is plain eager PyTorch; channels_last is faster on
+    large batches.
+    """
+    normalize = Normalizer(preprocessing).to(device)
+    model = model.to(device).to(memory_format=layout).eval()
+
+    def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            inputs: torch.Tensor = normalize(torch.from_numpy(images).to(device))
+            logits: torch.Tensor = model(inputs.contiguous(memory_format=layout))
+        result: NDArray[np.float32] = logits.float().cpu().numpy()
+        return result
+
+    return predict
+
+
+class Validator:
+    """Scores a network in training on the validation images, and leaves it as it found it.
+
+    While batch norm's statistics still hold much of their made-up start, as MobileNetV3's do for hundreds of steps, a
+    copy with statistics of some training images is scored: the network itself would seem to have learned nothing.
+    """
+
+    def __init__(self, splits: Splits, device: torch.device, observer: Observer) -> None:
+        self._splits = splits
+        self._device = device
+        self._observer = observer
+
+    def __call__(self, model: nn.Module, layout: torch.memory_format, steps: int) -> tuple[float, float] | None:
+        """Loss and accuracy in percent of the network as it is after so many steps; None without validation images."""
+        images = self._splits.validation
+        if images is None:
+            return None
+        if share_of_start(model, steps) > FORGOTTEN:
+            model = self._settled(model, layout)
+        modes = [(module, module.training) for module in model.modules()]  # some layers may be kept in evaluation mode
+        predict = torch_predict(model, self._splits.preprocessing, self._device, layout)
+        scored = _score(predict, images, self._splits.dataset, "validating", self._observer).metrics
+        for module, mode in modes:
+            module.training = mode
+        return scored.loss, scored.top1
+
+    def _settled(self, model: nn.Module, layout: torch.memory_format) -> nn.Module:
+        model, train = copy.deepcopy(model), self._splits.train
+        unsync_norms(model)  # the others of a team are not here to answer
+        normalize = Normalizer(train.preprocessing).to(self._device)
+        # Mixed, since images lie sorted by class, and parted evenly: few images in a batch would weigh as much as many.
+        mixed = np.random.default_rng(0).permutation(len(train))[:SETTLING_IMAGES]
+        parts = np.array_split(mixed, -(-len(mixed) // SETTLING_BATCH))
+        inputs = (normalize(torch.from_numpy(pixels).to(self._device)) for pixels, _ in train.stream(parts))
+        with torch.random.fork_rng(devices=[]):  # dropout draws
+            reestimate(model, (batch.contiguous(memory_format=layout) for batch in inputs))
+        return model
+
+
+def _score(predict: Predict, images: PreparedImages, dataset: Dataset, what: str, observer: Observer) -> Evaluation:
+    batches = images.batches(SCORING_BATCH)
+    return evaluate(predict, batches, dataset.classes, progress=lambda done: observer.progress(what, done, len(images)))
+
+
+def _write(run: Path, scores: Scores) -> None:
+    write_text_atomically(run / SCORES, TypeAdapter(Scores).dump_json(scores).decode() + "\n")
