@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages, default_memory_limit, prepare
@@ -27,9 +27,13 @@ from mobilenets.models.normalizer import Normalizer
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, save_network, versions
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.training.balancing import balanced
 from mobilenets.training.checkpoints import SAVE_SECONDS, check_same
+from mobilenets.training.freezing import settle_freezing
+from mobilenets.training.head import PART, Place, train_head
 from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
+from mobilenets.training.objectives import CrossEntropy, Objective
 from mobilenets.training.observer import Observer
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.start import Start
@@ -39,7 +43,7 @@ from mobilenets.training.team import SOLO, Team
 
 SCORES = "scores.json"
 PREDICTIONS = "predictions.npz"
-SCORING_BATCH = 250
+SCORING_BATCH = PART  # so that features which a head was fitted to are found again
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ def train_and_score(
     observer: Observer,
     start: Start | None = None,
     teacher: Teacher | None = None,
+    head_only: bool = False,
     force: bool = False,
     team: Team = SOLO,
     save_seconds: float = SAVE_SECONDS,
@@ -121,15 +126,17 @@ def train_and_score(
     """Train `network` (arguments of `create_model`) into the folder `run`, score it, and return what came of it.
 
     With `start` its network is trained, which has weights already, and `network` is not looked at. With `teacher` it is
-    distilled. With `force` a run is continued even if it is that of another experiment.
+    distilled. With `head_only`, which needs `start` and a recipe of `settle_head`, only the classifier is fitted. With
+    `force` a run is continued even if it is that of another experiment.
 
     A finished run is not trained again: with `resume` its scores are read. torch's global generator is left as it was.
 
     Raises:
         RunError: the folder holds a run and `resume` is off, or holds a run of another experiment, or is in use.
-        RecipeError: the recipe has fields of distillation, and there is no teacher.
+        RecipeError: the recipe has fields of distillation, and there is no teacher; or it freezes fresh layers.
     """
     recipe = settle_recipe(recipe, has_teacher=teacher is not None)
+    settle_freezing(recipe, has_weights=start is not None)
     with ExitStack() as held, torch.random.fork_rng(devices=[]):
         resume = team.led(lambda: _take(run, resume, held, team, observer))
         torch.manual_seed(recipe.seed)  # the weights a network starts with come from the global generator
@@ -137,27 +144,36 @@ def train_and_score(
         begun_with = {} if start is None else dict(start.record)
         experiment = Experiment(
             {**model.config.to_dict(), **begun_with},
-            recipe.to_dict(),
+            recipe.to_dict() | ({"head_only": True} if head_only else {}),
             _identity(splits),
             {} if teacher is None else dict(teacher.identity),
         )
         if not team.led(lambda: _finished(run, recipe, experiment, force)):
-            training = Training(
-                model,
-                splits.train,
-                recipe,
-                run,
-                experiment=experiment,
-                device=device,
-                observer=observer,
-                classes=len(splits.dataset.classes),
-                objective=None if teacher is None else teacher.objective(recipe, device),
-                team=team,
-                save_seconds=save_seconds,
-            )
-            trained = training.fit(resume=resume, force=force)
-            record = {**begun_with, **({} if teacher is None else teacher.record)}
-            team.led(lambda: _save_and_score(run, trained, splits, record, device, observer))
+            classes = splits.dataset.classes
+            predict: Predict
+            if head_only:
+                place = Place(run, experiment, device, observer)
+                head = train_head(model, splits.train, classes, recipe, place, resume=resume)
+                trained, predict, record = head.model, head.predict, head.record
+            else:
+                images, class_weights = balanced(splits.train, recipe, len(classes), device)
+                training = Training(
+                    model,
+                    images,
+                    recipe,
+                    run,
+                    experiment=experiment,
+                    device=device,
+                    observer=observer,
+                    classes=len(classes),
+                    objective=_objective(recipe, teacher, device, class_weights),
+                    team=team,
+                    save_seconds=save_seconds,
+                )
+                trained = training.fit(resume=resume, force=force)
+                predict = torch_predict(trained, splits.preprocessing, device, torch.channels_last)
+                record = {} if teacher is None else teacher.record
+            team.led(lambda: _save_and_score(run, trained, predict, splits, {**begun_with, **record}, observer))
         return team.led(lambda: read_run(run, recipe.seed))
 
 
@@ -178,10 +194,10 @@ def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observ
 
 
 def _save_and_score(
-    run: Path, trained: MobileNet, splits: Splits, record: dict[str, str], device: torch.device, observer: Observer
+    run: Path, trained: MobileNet, predict: Predict, splits: Splits, record: dict[str, str], observer: Observer
 ) -> None:
     _save(run, trained, splits, record)
-    _score(run, trained, splits, device, observer)
+    _score(run, predict, splits, observer)
 
 
 def read_run(run: Path, seed: int) -> SeedRun:
@@ -250,6 +266,14 @@ def _plan(run: Path) -> str:
     return f"{plan['device']}, {plan['precision']}, {plan['memory_format']}"
 
 
+def _objective(
+    recipe: Recipe, teacher: Teacher | None, device: torch.device, class_weights: Tensor | None
+) -> Objective:
+    if teacher is None:
+        return CrossEntropy(recipe.label_smoothing, class_weights)
+    return teacher.objective(recipe, device, class_weights)
+
+
 def _identity(splits: Splits) -> dict[str, Any]:
     """What makes images the same images to a run."""
     return {
@@ -265,9 +289,7 @@ def _save(run: Path, trained: MobileNet, splits: Splits, record: dict[str, str])
     save_network(run, SavedNetwork(trained, splits.dataset.classes, splits.preprocessing, provenance))
 
 
-def _score(run: Path, trained: nn.Module, splits: Splits, device: torch.device, observer: Observer) -> None:
-    predict = torch_predict(trained, splits.preprocessing, device, torch.channels_last)
-
+def _score(run: Path, predict: Predict, splits: Splits, observer: Observer) -> None:
     def score(images: PreparedImages, what: str) -> Evaluation:
         batches = images.batches(SCORING_BATCH)
         return evaluate(
