@@ -62,7 +62,7 @@ def test_changes_replace_what_the_file_says() -> None:
     ("text", "said"),
     [
         ("epochz = 3", "no field epochz; did you mean epochs?"),
-        ("banana = 3", "fields are epochs, batch_size"),
+        ("xyzzy = 3", "fields are epochs, batch_size"),
         ("epochs = 'ten'", "epochs: Input should be a valid integer"),
         ("epochs = 1.5", "epochs: Input should be a valid integer"),
         ("epochs = true", "epochs: Input should be a valid integer"),
