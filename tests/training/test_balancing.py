@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,27 +18,17 @@ from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.balancing import balanced
 from mobilenets.training.loop import Training
 from mobilenets.training.objectives import CrossEntropy, Distillation, cross_entropy
-from mobilenets.training.observer import Silent, StepReport
+from mobilenets.training.observer import Silent
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import torch_predict
 from mobilenets.training.state import Experiment
 from mobilenets.training.train import train
 
-from .conftest import QUICK
+from .conftest import QUICK, InterruptAt
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.0], [-1.0, 0.3, 0.2], [0.0, 0.0, 3.0]])
 LABELS = torch.tensor([0, 2, 1, 1])
 WEIGHTS = torch.tensor([0.5, 2.0, 1.5])
-
-
-class StopAt(Silent):
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def step(self, report: StepReport) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_each_image_counts_by_its_class() -> None:
@@ -84,7 +72,7 @@ def uneven(digits: Dataset) -> Dataset:
 
 def begin(data: Dataset, run: Path, recipe: Recipe, stop: int = 0, *, resume: bool = False) -> None:
     network = {"width_mult": 0.25, "image_size": 8, "device": "cpu"}
-    observer = StopAt(stop)
+    observer = InterruptAt(stop)
     train("mobilenet_v3_small", data, run, recipe=recipe, resume=resume, observer=observer, **network)  # type: ignore[arg-type]
 
 

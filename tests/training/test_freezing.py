@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,28 +15,15 @@ from mobilenets.models.registry import create_model
 from mobilenets.models.saved import load_network
 from mobilenets.training.freezing import folded_norms, freeze, training_mode, with_rates
 from mobilenets.training.loop import Training
-from mobilenets.training.observer import Silent, StepReport
 from mobilenets.training.optimizer import build_optimizer, set_learning_rate
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.state import Experiment
 from mobilenets.training.train import train
 
-from .conftest import QUICK
+from .conftest import QUICK, InterruptAt
 
 HARSH = replace(QUICK, weight_decay=0.5, ema_decay=0.9, optimizer="sgd", clip_grad_norm=1.0)
 """Whatever could reach a frozen layer by a way of its own: decay, averages, momentum, re-estimated statistics."""
-
-
-class StopAt(Silent):
-    """Presses Ctrl-C (a real SIGINT) after a number of steps."""
-
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def step(self, report: StepReport) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def begin(images: PreparedImages, run: Path, recipe: Recipe, stop: int = 0) -> Training:
@@ -55,7 +40,7 @@ def begin(images: PreparedImages, run: Path, recipe: Recipe, stop: int = 0) -> T
         run,
         experiment=Experiment(model.config.to_dict(), recipe.to_dict(), {}),
         device=torch.device("cpu"),
-        observer=StopAt(stop),
+        observer=InterruptAt(stop),
         classes=10,
     )
 
