@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from device_tables import devices_kept, devices_ladders, devices_summary, devices_ways
+from few_tables import few_images, imbalance
 from loading import RESULTS, load
 from mobilenets.evaluation.results import Comparison
 from mobilenets.report.tables import markdown_table, read_json
@@ -193,6 +194,8 @@ FIGURES: dict[str, Callable[[], str]] = {
     "scaling": scaling,
     "cifar10": lambda: comparison("cifar10"),
     "digits": lambda: comparison("digits"),
+    "few_images": few_images,
+    "imbalance": imbalance,
     "training_speed": training_speed,
     "norm_statistics": norm_statistics,
     "startup": startup,

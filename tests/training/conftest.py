@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from mobilenets.data.loader import PreparedImages
 from mobilenets.models.registry import create_model
 from mobilenets.training.loop import Training
-from mobilenets.training.observer import Observer, Silent
+from mobilenets.training.observer import Observer, Silent, StepReport
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.state import Experiment
 
@@ -24,6 +26,19 @@ QUICK = Recipe(
     precision="float32",
     memory_format="contiguous",
 )
+
+
+class InterruptAt(Silent):
+    """Presses Ctrl-C (a real SIGINT) after a number of steps; never after 0."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def step(self, report: StepReport) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
 
 StartTraining = Callable[..., Training]
 

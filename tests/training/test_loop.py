@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -20,11 +19,11 @@ from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
-from mobilenets.training.observer import Silent, StepReport
+from mobilenets.training.observer import Silent
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.state import Experiment
 
-from .conftest import QUICK
+from .conftest import QUICK, InterruptAt
 
 Start = Callable[..., Training]
 
@@ -32,18 +31,6 @@ Start = Callable[..., Training]
 def same_weights(first: nn.Module, second: nn.Module) -> bool:
     pairs = zip(first.state_dict().items(), second.state_dict().items(), strict=True)
     return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
-
-
-class InterruptAt(Silent):
-    """Presses Ctrl-C (a real SIGINT) after a number of steps."""
-
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def step(self, report: StepReport) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 class Said(Silent):

@@ -20,6 +20,9 @@ recipes = st.builds(
     clip_grad_norm=st.none() | st.floats(1e-9, 1e9),
     ema_decay=st.none() | st.floats(0, 0.99999),
     flip=st.booleans(),
+    freeze=st.sampled_from(["none", "bn", "backbone"]),
+    backbone_rate=st.floats(1e-6, 1e3),
+    balance=st.sampled_from(["none", "weights", "sampling"]),
 )
 
 
@@ -59,7 +62,7 @@ def test_changes_replace_what_the_file_says() -> None:
     ("text", "said"),
     [
         ("epochz = 3", "no field epochz; did you mean epochs?"),
-        ("banana = 3", "fields are epochs, batch_size"),
+        ("xyzzy = 3", "fields are epochs, batch_size"),
         ("epochs = 'ten'", "epochs: Input should be a valid integer"),
         ("epochs = 1.5", "epochs: Input should be a valid integer"),
         ("epochs = true", "epochs: Input should be a valid integer"),
@@ -68,6 +71,9 @@ def test_changes_replace_what_the_file_says() -> None:
         ("learning_rate = nan", "learning_rate is nan"),
         ("weight_decay = nan", "weight_decay is nan"),
         ("label_smoothing = 1.0", "label_smoothing is 1.0; it must be from 0 to below 1"),
+        ("backbone_rate = 0.0", "backbone_rate is 0.0; it must be above 0"),
+        ("freeze = 'head'", "freeze: Input should be 'none', 'bn' or 'backbone'"),
+        ("balance = true", "balance: Input should be 'none', 'weights' or 'sampling'"),
         ("optimizer = 'adam'", "optimizer: Input should be 'adamw' or 'sgd'"),
         ("epochs = ", "not valid TOML"),
         ("epochs = 2024-01-01", "fields are numbers"),
@@ -86,7 +92,7 @@ def test_a_wrong_file_gets_one_line_naming_file_and_field(text: str, said: str, 
 
 
 def test_an_unknown_recipe_lists_those_there_are() -> None:
-    with pytest.raises(RecipeError, match="shipped are article, quick"):
+    with pytest.raises(RecipeError, match="shipped are article, finetune, quick"):
         load_recipe("artikle")
     with pytest.raises(RecipeError, match="can't be read"):
         load_recipe("nowhere/mine.toml")

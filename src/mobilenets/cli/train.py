@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +23,7 @@ being killed too. Started by torchrun, several processes or machines train toget
 Example:
   mobilenets train mobilenet_v3_small --data digits --recipe quick --out runs/digits
   mobilenets train mobilenet_v2 --weights imagenet --data photos --image-size 224 --out runs/photos
+  mobilenets train mobilenet_v2 --weights imagenet --data photos --head-only --out runs/photos
   mobilenets train mobilenet_v3_small --teacher runs/large --data photos --out runs/small
   torchrun --nproc-per-node 2 --max-restarts 3 -m mobilenets train mobilenet_v2 --data photos --out runs/photos
 """
@@ -40,7 +41,7 @@ class TrainOptions:
     data: str = "digits"
     """digits, cifar10, or a folder or zip: a folder a class, within train/ and test/ (or val/) or just so."""
     recipe: str = "article"
-    """How to train: a shipped recipe (article, quick) or a TOML file; its fields are the flags below."""
+    """How to train: a shipped recipe (article, quick, finetune) or a TOML file; its fields are the flags below."""
     weights: str | None = None
     """Start from imagenet (published weights, downloaded once), a torchvision, timm or TFLite file, or a run folder."""
     teacher: str | None = None
@@ -49,6 +50,8 @@ class TrainOptions:
     """Network of a teacher that is a weight file; without it, the student's own."""
     teacher_width_mult: float = 1.0
     """Its width multiplier."""
+    head_only: bool = False
+    """Fit the classifier alone to the features of the weights' backbone, in seconds once these are computed."""
     resume: bool = False
     """Continue a run that was stopped or killed."""
     force: bool = False
@@ -90,11 +93,12 @@ def main(argv: Sequence[str]) -> int:
             options.model,
             options.data,
             options.out,
-            recipe=options.fields,
+            recipe=options.recipe if options.head_only else options.fields,
             weights=options.weights,
             teacher=options.teacher,
             teacher_model=options.teacher_model,
             teacher_width_mult=options.teacher_width_mult,
+            head_only=options.head_only,
             resume=options.resume,
             force=options.force,
             save_seconds=options.save_seconds,
@@ -106,6 +110,7 @@ def main(argv: Sequence[str]) -> int:
             data_root=options.data_root,
             device=options.device,
             observer=live,
+            **(_set_by_hand(options) if options.head_only else {}),
         )
     if os.environ.get("RANK", "0") != "0":
         return 0  # of several processes training together, the first reports
@@ -116,6 +121,15 @@ def main(argv: Sequence[str]) -> int:
 
         print("\n".join((run_line(run), *class_lines(run.test), f"run folder: {options.out}")))
     return 0
+
+
+def _set_by_hand(options: TrainOptions) -> dict[str, str | int | float | bool | None]:
+    """The recipe's fields that flags changed: a head refuses those that mean nothing to it."""
+    shipped = load_recipe(options.recipe)
+    names = (field.name for field in fields(Recipe))
+    return {
+        name: getattr(options.fields, name) for name in names if getattr(options.fields, name) != getattr(shipped, name)
+    }
 
 
 def _download(model: str, width_mult: float) -> None:

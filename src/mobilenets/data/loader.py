@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mobilenets.data.decoding import Progress, decode_all, worker_count
 from mobilenets.data.sources import ImageSplit
-from mobilenets.data.training_images import WHOLE, Share, TrainingBatch
+from mobilenets.data.training_images import WHOLE, Share, TrainingBatch, epoch_batches
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.machine import physical_memory
 from mobilenets.preprocessing import Preprocessing
@@ -92,9 +92,7 @@ class PreparedImages:
     def epoch(self, seed: int, batch_size: int, *, first: int = 0, share: Share = WHOLE) -> Iterator[TrainingBatch]:
         """See `TrainingImages`."""
         order = np.random.default_rng(seed).permutation(len(self))
-        rows = share.rows(batch_size)
-        starts = range(first * batch_size, len(self) // batch_size * batch_size, batch_size)
-        return self.stream(order[start + rows.start : start + rows.stop] for start in starts)
+        return self.stream(epoch_batches(order, batch_size, first=first, share=share))
 
     def stream(self, index_batches: Iterable[Indices]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
         """Yield images and labels of each batch of indices, for training: uint8 `[B, H, W, C]` and int64 `[B]`.

@@ -36,6 +36,15 @@ WHOLE = Share()
 """One process takes all of a batch."""
 
 
+def epoch_batches(
+    order: NDArray[np.int64], batch_size: int, *, first: int = 0, share: Share = WHOLE
+) -> Iterator[NDArray[np.int64]]:
+    """Cut an epoch's order of images into batches as `TrainingImages.epoch` promises; left-over ones are left out."""
+    rows = share.rows(batch_size)
+    starts = range(first * batch_size, len(order) // batch_size * batch_size, batch_size)
+    return (order[start + rows.start : start + rows.stop] for start in starts)
+
+
 class TrainingImages(Protocol):
     """Images to train on; `PreparedImages` keeps a folder's, others stream."""
 

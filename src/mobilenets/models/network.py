@@ -87,12 +87,14 @@ class MobileNet(nn.Module):
         x: Tensor = self.blocks(self.stem(images))
         return x if self.head is None else self.head(x)
 
+    def embed(self, images: Tensor) -> Tensor:
+        """What the classifier is given, before dropout: `[B, features]`, of images `[B, in_channels, H, W]`."""
+        x = torch.flatten(self.pool(self.forward_features(images)), 1)
+        return x if self.penultimate is None else self.penultimate(x)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits `[B, num_classes]` of images `[B, in_channels, H, W]`."""
-        x = torch.flatten(self.pool(self.forward_features(images)), 1)
-        if self.penultimate is not None:
-            x = self.penultimate(x)
-        logits: Tensor = self.classifier(self.dropout(x))
+        logits: Tensor = self.classifier(self.dropout(self.embed(images)))
         return logits
 
 

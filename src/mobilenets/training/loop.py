@@ -34,6 +34,7 @@ from mobilenets.training.allocator import keep_freed_memory
 from mobilenets.training.checkpoints import SAVE_SECONDS, Checkpoints, Trained
 from mobilenets.training.ema import build_ema
 from mobilenets.training.failed_batch import save_failed_batch
+from mobilenets.training.freezing import freeze, training_mode
 from mobilenets.training.inputs import DROPOUT, NORM, ORDER, BatchInputs, Place
 from mobilenets.training.interrupt import StopRequest, stop_on_interrupt
 from mobilenets.training.metric_log import MetricLog
@@ -103,6 +104,7 @@ class Training(Generic[Network]):
         self.team = team
         self.checkpoints = Checkpoints(run, experiment, device, team, save_seconds)
         self.inputs = BatchInputs(recipe, images.preprocessing, classes, device)
+        freeze(self.model, recipe.freeze)
         self.optimizer = build_optimizer(self.model, recipe)
         self.ema = build_ema(self.model, recipe.ema_decay) if recipe.ema_decay is not None else None
         # A small data set is one batch. Left-over images wait for another epoch's order: a last batch of one image
@@ -143,7 +145,7 @@ class Training(Generic[Network]):
         if self.team.leads:
             write_text_atomically(self.run / RECIPE, self.recipe.to_toml())
         self._save()
-        self.model.train()
+        training_mode(self.model, self.recipe.freeze)
         with stop_on_interrupt(self._acknowledge) as stop:
             if self.team.leads:
                 with MetricLog(self.run, self.progress.epoch) as log:
@@ -225,7 +227,7 @@ class Training(Generic[Network]):
     def _settle_norm(self, model: nn.Module) -> None:
         """Measure batch norm's statistics anew where training was too short for them."""
         left = share_of_start(model, self.recipe.epochs * self.steps)
-        if left > FORGOTTEN:
+        if left > FORGOTTEN and self.recipe.freeze == "none":  # frozen statistics are the weights' own
             self.observer.message(f"batch norm re-estimated: {left:.0%} of its start was left after so few steps")
             # Mixed, since images lie sorted by class, and parted evenly: a batch of one class or of a few images
             # would be normalised by statistics unlike the others' and weigh as much.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from mobilenets.training.freezing import with_rates
 from mobilenets.training.recipe import Recipe
 
 
@@ -22,6 +23,7 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             "weight_decay": recipe.weight_decay if recipe.decay_norm_and_bias else 0.0,
         },
     ]
+    groups = with_rates(groups, model, recipe.backbone_rate)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate)

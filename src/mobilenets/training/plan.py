@@ -21,6 +21,7 @@ from mobilenets.errors import RunError
 from mobilenets.files import write_text_atomically
 from mobilenets.machine import user_cache
 from mobilenets.training.device import processor_name
+from mobilenets.training.freezing import training_mode
 from mobilenets.training.objectives import Objective, verb_of
 from mobilenets.training.optimizer import build_optimizer
 from mobilenets.training.recipe import Recipe
@@ -54,7 +55,8 @@ class _Trial:
 
     def __init__(self, plan: ComputePlan, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
         self.plan = plan
-        self.model = copy.deepcopy(model).train().to(memory_format=plan.layout)
+        self.model = copy.deepcopy(model).to(memory_format=plan.layout)
+        training_mode(self.model, recipe.freeze)
         self.images = images.contiguous(memory_format=plan.layout)
         self.labels = labels
         self.optimizer = build_optimizer(self.model, recipe)
@@ -136,8 +138,9 @@ def _situation(model: nn.Module, images: Tensor, plans: list[ComputePlan], objec
     device = images.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     weights = sum(parameter.numel() for parameter in model.parameters())
+    frozen = weights - sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     threads, shape = torch.get_num_threads(), "x".join(map(str, images.shape))
-    network = f"{type(model).__name__} of {weights}"
+    network = f"{type(model).__name__} of {weights}" + (f", {frozen} frozen" if frozen else "")
     if (verb := verb_of(objective)) != "training":  # a teacher's share of the step may prefer another plan
         network = f"{verb} {network}"
     return " | ".join([name, f"{threads} threads", f"torch {torch.__version__}", network, shape, *map(str, plans)])

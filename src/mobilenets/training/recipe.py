@@ -20,6 +20,8 @@ from mobilenets.errors import RecipeError
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["cosine", "constant"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Freeze = Literal["none", "bn", "backbone"]
+Balance = Literal["none", "weights", "sampling"]
 LARGEST = 2**63  # of any number: torch takes no larger seed
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 
@@ -66,6 +68,12 @@ class Recipe:
     """Share of each class's training images that is not trained on but kept to choose by; 0 trains on all."""
     seed: int = 0
     """Seed of weights, order, augmentation and dropout."""
+    freeze: Freeze = "none"
+    """With --weights: bn keeps batch norm as the weights have it; backbone all but the classifier."""
+    backbone_rate: float = 1.0
+    """Share of the learning rate that all but the classifier gets; 0.1 is usual from given weights."""
+    balance: Balance = "none"
+    """For classes of unequal size: weights in the loss, or sampling every class equally often."""
     precision: Precision = "auto"
     """auto measures on this machine which is faster."""
     memory_format: MemoryFormat = "auto"
@@ -79,7 +87,7 @@ class Recipe:
             least = 1 if name in at_least_one else 0
             if not least <= getattr(self, name) < LARGEST:
                 raise RecipeError(f"recipe field {name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("learning_rate", "clip_grad_norm", "temperature"):
+        for name in ("learning_rate", "backbone_rate", "clip_grad_norm", "temperature"):
             value = getattr(self, name)
             if value is not None and not 0 < value < LARGEST:
                 raise RecipeError(f"recipe field {name} is {value}; it must be above 0")

@@ -9,11 +9,13 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages, default_memory_limit, prepare
 from mobilenets.data.validation import DIGEST, validation_record
 from mobilenets.errors import BadImage, BadImagesError, RunError
+from mobilenets.evaluation.evaluate import Predict
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.folder_lock import LOCK, only_writer
@@ -21,9 +23,13 @@ from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, save_network, versions
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.training.balancing import balanced
 from mobilenets.training.checkpoints import SAVE_SECONDS, check_same
+from mobilenets.training.freezing import settle_freezing
+from mobilenets.training.head import Place, train_head
 from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
+from mobilenets.training.objectives import CrossEntropy, Objective
 from mobilenets.training.observer import Observer
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.scoring import (
@@ -34,6 +40,7 @@ from mobilenets.training.scoring import (
     read_scores,
     score_test,
     score_trained,
+    torch_predict,
 )
 from mobilenets.training.sealed import SealedImages
 from mobilenets.training.start import Start
@@ -108,6 +115,7 @@ def train_and_score(
     observer: Observer,
     start: Start | None = None,
     teacher: Teacher | None = None,
+    head_only: bool = False,
     force: bool = False,
     team: Team = SOLO,
     save_seconds: float = SAVE_SECONDS,
@@ -129,6 +137,7 @@ def train_and_score(
         force=force,
         team=team,
         save_seconds=save_seconds,
+        head_only=head_only,
     )
 
     def finish() -> SeedRun:
@@ -152,20 +161,23 @@ def train_unseen(
     force: bool = False,
     team: Team = SOLO,
     save_seconds: float = SAVE_SECONDS,
+    head_only: bool = False,
 ) -> None:
     """Train `network` (arguments of `create_model`) into the folder `run`, with the test images unseen.
 
     It is scored on the training and the validation images. With `start` its network is trained, which has weights
-    already, and `network` is not looked at. With `teacher` it is distilled. With `force` a run is continued even if it
-    is that of another experiment.
+    already, and `network` is not looked at. With `teacher` it is distilled. With `head_only`, which needs `start` and a
+    recipe of `settle_head`, only the classifier is fitted. With `force` a run is continued even if it is that of
+    another experiment.
 
     A finished run is not trained again. torch's global generator is left as it was.
 
     Raises:
         RunError: the folder holds a run and `resume` is off, or holds a run of another experiment, or is in use.
-        RecipeError: the recipe has fields of distillation, and there is no teacher.
+        RecipeError: the recipe has fields of distillation, and there is no teacher; or it freezes fresh layers.
     """
     recipe = settle_recipe(recipe, has_teacher=teacher is not None)
+    settle_freezing(recipe, has_weights=start is not None)
     with ExitStack() as held, torch.random.fork_rng(devices=[]):
         resume = team.led(lambda: _take(run, resume, held, team, observer))
         torch.manual_seed(recipe.seed)  # the weights a network starts with come from the global generator
@@ -173,28 +185,37 @@ def train_unseen(
         begun_with = {} if start is None else dict(start.record)
         experiment = Experiment(
             {**model.config.to_dict(), **begun_with},
-            recipe.to_dict(),
+            recipe.to_dict() | ({"head_only": True} if head_only else {}),
             _identity(splits),
             {} if teacher is None else dict(teacher.identity),
         )
         if not team.led(lambda: _finished(run, recipe, experiment, splits, force)):
-            training = Training(
-                model,
-                splits.train,
-                recipe,
-                run,
-                experiment=experiment,
-                device=device,
-                observer=observer,
-                classes=len(splits.dataset.classes),
-                objective=None if teacher is None else teacher.objective(recipe, device),
-                team=team,
-                save_seconds=save_seconds,
-                validate=Validator(splits, device, observer),
-            )
-            trained = training.fit(resume=resume, force=force)
-            record = {**begun_with, **({} if teacher is None else teacher.record)}
-            team.led(lambda: _save_and_score(run, trained, splits, record, device, observer))
+            classes = splits.dataset.classes
+            predict: Predict
+            if head_only:
+                place = Place(run, experiment, device, observer)
+                head = train_head(model, splits.train, classes, recipe, place, resume=resume)
+                trained, predict, record = head.model, head.predict, head.record
+            else:
+                images, class_weights = balanced(splits.train, recipe, len(classes), device)
+                training = Training(
+                    model,
+                    images,
+                    recipe,
+                    run,
+                    experiment=experiment,
+                    device=device,
+                    observer=observer,
+                    classes=len(classes),
+                    objective=_objective(recipe, teacher, device, class_weights),
+                    team=team,
+                    save_seconds=save_seconds,
+                    validate=Validator(splits, device, observer),
+                )
+                trained = training.fit(resume=resume, force=force)
+                predict = torch_predict(trained, splits.preprocessing, device, torch.channels_last)
+                record = {} if teacher is None else teacher.record
+            team.led(lambda: _save_and_score(run, trained, predict, splits, {**begun_with, **record}, observer))
 
 
 def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observer) -> bool:
@@ -214,10 +235,10 @@ def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observ
 
 
 def _save_and_score(
-    run: Path, trained: MobileNet, splits: Splits, record: dict[str, str], device: torch.device, observer: Observer
+    run: Path, trained: MobileNet, predict: Predict, splits: Splits, record: dict[str, str], observer: Observer
 ) -> None:
     _save(run, trained, splits, record)
-    score_trained(run, trained, splits, device, observer)
+    score_trained(run, predict, splits, observer)
 
 
 def read_run(run: Path, seed: int) -> SeedRun:
@@ -260,6 +281,14 @@ def _finished(run: Path, recipe: Recipe, experiment: Experiment, splits: Splits,
 def _plan(run: Path) -> str:
     plan = load_state(run, torch.device("cpu")).plan
     return f"{plan['device']}, {plan['precision']}, {plan['memory_format']}"
+
+
+def _objective(
+    recipe: Recipe, teacher: Teacher | None, device: torch.device, class_weights: Tensor | None
+) -> Objective:
+    if teacher is None:
+        return CrossEntropy(recipe.label_smoothing, class_weights)
+    return teacher.objective(recipe, device, class_weights)
 
 
 def _identity(splits: Splits) -> dict[str, Any]:

@@ -66,12 +66,11 @@ class Scores:
     earlier_readings: int = 0
 
 
-def score_trained(run: Path, trained: nn.Module, splits: Splits, device: torch.device, observer: Observer) -> None:
+def score_trained(run: Path, predict: Predict, splits: Splits, observer: Observer) -> None:
     """Score a network whose training has ended on the training and the validation images, into its run folder.
 
     Scores that are there, of test images too, were of other weights and are replaced.
     """
-    predict = torch_predict(trained, splits.preprocessing, device, torch.channels_last)
     train = _score(predict, splits.train, splits.dataset, "scoring training images", observer)
     validation = None
     if splits.validation is not None:

@@ -46,6 +46,7 @@ def start_from_weights(
     *,
     resume: bool,
     observer: Observer,
+    own_size: bool = False,
 ) -> Start:
     """Build a network with the given weights, and tell the observer what was done to make them fit.
 
@@ -59,6 +60,7 @@ def start_from_weights(
         run: the run folder.
         resume: whether the run was begun before.
         observer: told of the weights, once.
+        own_size: take the image size the weights were made for instead of the network's, where it is known.
 
     Raises:
         WeightsError: the weights can't be had, read, or are of another network.
@@ -67,11 +69,14 @@ def start_from_weights(
     # The folder's own name where the path ends in none, as "." does.
     asked = str(weights) if weights == "imagenet" else Path(weights).resolve().name
     if resume:
-        return _resumed(network, asked, run)
+        return _resumed(network, asked, run, own_size=own_size)
     arguments = {key: value for key, value in network.items() if key != "name" and value is not None}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, report = create_from_weights(network["name"], weights, arguments)
+        size = report.preprocessing.image_size if own_size and report.preprocessing else model.config.image_size
+        if size != model.config.image_size:  # a network's early strides depend on the size it is for
+            model, report = create_from_weights(network["name"], weights, {**arguments, "image_size": size})
         notes = (*report.notes, *_settle_classes(model, report, classes))
     record = {WEIGHTS: asked, WEIGHTS_FILE: report.path.name, WEIGHTS_SHA256: report.sha256}
     observer.message(f"starting from {report.path.name} ({report.origin})")
@@ -91,11 +96,13 @@ def _settle_classes(model: MobileNet, report: LoadedWeights, classes: Sequence[s
     return [f"the classifier is left fresh: the file's classes are others ({theirs} where the images have {ours})"]
 
 
-def _resumed(network: Mapping[str, Any], asked: str, run: Path) -> Start:
+def _resumed(network: Mapping[str, Any], asked: str, run: Path, *, own_size: bool) -> Start:
     begun = load_state(run, torch.device("cpu")).experiment
     # What is asked for now, so that a difference to what was begun is found, with the options the weights brought.
     own = default_options(network["name"])
     options = {key: value for key, value in begun.network.items() if key in own}
+    if own_size:
+        options["image_size"] = begun.network["image_size"]
     with torch.random.fork_rng(devices=[]):
         model = create_model(**{**network, **options})
     kept = {key: begun.network[key] for key in (WEIGHTS_FILE, WEIGHTS_SHA256) if key in begun.network}

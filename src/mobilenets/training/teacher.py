@@ -43,11 +43,12 @@ class Teacher:
         """What the student is to remember of it, for its provenance."""
         return {"teacher": self.asked, **{f"teacher_{key}": value for key, value in self.identity.items()}}
 
-    def objective(self, recipe: Recipe, device: torch.device) -> Distillation:
+    def objective(self, recipe: Recipe, device: torch.device, class_weights: Tensor | None = None) -> Distillation:
         """What a student of this teacher minimises under a recipe that `settle_recipe` has completed."""
         if recipe.temperature is None or recipe.distill_weight is None:
             raise RecipeError("temperature and distill_weight are open: let settle_recipe complete the recipe")
-        return Distillation(self.network.to(device), recipe.temperature, recipe.distill_weight, recipe.label_smoothing)
+        network = self.network.to(device)
+        return Distillation(network, recipe.temperature, recipe.distill_weight, recipe.label_smoothing, class_weights)
 
 
 class FittedTeacher(nn.Module):

@@ -15,6 +15,8 @@ from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.checkpoints import SAVE_SECONDS
 from mobilenets.training.device import choose_device
+from mobilenets.training.freezing import folded_norms, settle_freezing
+from mobilenets.training.head import settle_head
 from mobilenets.training.observer import Observer, Silent
 from mobilenets.training.recipe import Recipe, load_recipe
 from mobilenets.training.run import prepare_splits, train_and_score
@@ -34,6 +36,7 @@ def train(
     teacher: str | Path | None = None,
     teacher_model: str | None = None,
     teacher_width_mult: float = 1.0,
+    head_only: bool = False,
     resume: bool = False,
     force: bool = False,
     save_seconds: float = SAVE_SECONDS,
@@ -61,11 +64,13 @@ def train(
             answer the same classes. The recipe's `temperature` and `distill_weight` say how.
         teacher_model: the network of a teacher that is a weight file; None takes `model`. A run folder says it itself.
         teacher_width_mult: its width, likewise.
+        head_only: fit the classifier alone, to features that the backbone with its weights computes once. Of the recipe
+            `flip`, `balance` and `seed` count. Images are taken at the size the weights were made for.
         resume: continue a run that was stopped, to the weights it would have had.
         force: with `resume`, go on even where recipe, images or network are not those the run was begun with.
         save_seconds: how often the state is saved, which is what being killed may cost; 0 for after every step.
         width_mult: width multiplier.
-        image_size: input size in pixels; None takes the images' natural size.
+        image_size: input size in pixels; None takes the images' natural size (with `head_only` the weights').
         dropout: rate before the classifier; None takes the paper's.
         skip_bad: leave unreadable images out instead of refusing.
         exclude: a list of images to leave out, as `doctor --fix` writes it.
@@ -79,13 +84,18 @@ def train(
     """
     out = outside(data, Path(out))
     recipe = replace(recipe, **changes) if isinstance(recipe, Recipe) else load_recipe(recipe, **changes)
+    if head_only:
+        recipe = settle_head(recipe, changes, has_weights=weights is not None, has_teacher=teacher is not None)
     recipe = settle_recipe(recipe, has_teacher=teacher is not None)
+    settle_freezing(recipe, has_weights=weights is not None)
     if teacher is None and (teacher_model is not None or teacher_width_mult != 1.0):
         raise ModelError("a teacher's model or width is given, but there is no teacher; give --teacher")
     if save_seconds < 0:
         raise RunError(f"save_seconds is {save_seconds:g}; it must be at least 0")
     chosen = local_device(choose_device(device))
     with join_team(chosen) as team:
+        if head_only and team.count > 1:
+            raise ModelError("--head-only runs in one process: its backbone runs once; start it without torchrun")
         teller = observer or Silent() if team.leads else Silent()
         loaded = load_dataset(data, data_root=data_root, exclude=exclude)
         dataset = cut_validation(loaded, recipe.validation_fraction)
@@ -99,8 +109,17 @@ def train(
         start = None
         if weights is not None:
             start = start_from_weights(
-                network, weights, dataset.classes, recipe.seed, out, resume=resume and has_state(out), observer=teller
+                network,
+                weights,
+                dataset.classes,
+                recipe.seed,
+                out,
+                resume=resume and has_state(out),
+                observer=teller,
+                own_size=head_only and image_size is None,
             )
+            if recipe.freeze == "none" and not (resume and has_state(out)) and folded_norms(start.model):
+                teller.message("note: the batch norms of these weights are folded; keep what they learnt: --freeze bn")
             preprocessing = start.preprocessing
         else:
             preprocessing = Preprocessing(image_size=create_model(**network).config.image_size)
@@ -126,6 +145,7 @@ def train(
                 observer=teller,
                 start=start,
                 teacher=coach,
+                head_only=head_only,
                 force=force,
                 team=team,
                 save_seconds=save_seconds,

@@ -1,0 +1,216 @@
+"""`train --head-only`: the backbone runs once over the images, and a linear head is fitted to what it answers.
+
+Nothing but the classifier changes. The head is the minimum of a convex loss, so there are no learning rate and no
+epochs to choose: of a recipe only the fields in `USED` count.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mobilenets.data.loader import PreparedImages
+from mobilenets.errors import ModelError, RecipeError, RunError, TrainingInterruptedError
+from mobilenets.evaluation.evaluate import evaluate
+from mobilenets.evaluation.results import EpochPoint
+from mobilenets.files import write_text_atomically
+from mobilenets.models.network import MobileNet
+from mobilenets.training.features import Embedding, FeatureCache
+from mobilenets.training.interrupt import stop_on_interrupt
+from mobilenets.training.linear_head import LinearHead, fit_head
+from mobilenets.training.loop import RECIPE
+from mobilenets.training.metric_log import MetricLog
+from mobilenets.training.observer import Observer
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.state import Experiment, Progress, SavedState, load_state, save_state
+
+PART: Final = 250
+"""Images whose features are computed and kept together."""
+USED: Final = ("flip", "balance", "validation_fraction", "seed")
+"""The fields of a recipe that mean something to a head."""
+
+
+def settle_head(recipe: Recipe, changed: Iterable[str], *, has_weights: bool, has_teacher: bool) -> Recipe:
+    """The recipe of a head: its own fields of the given one, the backbone frozen, one pass over the images.
+
+    Args:
+        recipe: the recipe asked for.
+        changed: its fields that were set by hand.
+        has_weights: whether there are weights to start from.
+        has_teacher: whether there is a teacher.
+
+    Raises:
+        ModelError: no weights, or a teacher, which a head fitted to features can't ask.
+        RecipeError: a field is set that means nothing to a head.
+    """
+    if not has_weights:
+        raise ModelError("--head-only trains a head on what a backbone has learnt: give its --weights")
+    if has_teacher:
+        raise ModelError("--head-only fits the head to the labels alone; leave out --teacher, or --head-only")
+    idle = [name for name in changed if name not in USED]
+    if idle:
+        raise RecipeError(
+            f"--head-only has no {idle[0]}: of a recipe it takes {', '.join(USED)} alone; leave out one of the two"
+        )
+    used = {name: getattr(recipe, name) for name in USED}
+    return Recipe(epochs=1, freeze="backbone", crop_padding=0, **used)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedHead:
+    """A network with its fitted head, and how to ask it without running the backbone again."""
+
+    model: MobileNet
+    embed: Embedding
+    head: LinearHead
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Images uint8 `[B, H, W, C]` -> logits `[B, K]`; features that are kept are not computed again."""
+        return self.head(self.embed(images))
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What the network is to remember of it, for its provenance."""
+        return {"head": f"logistic regression on features, C={self.head.strength:g}, chosen {self.head.how}"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a head is trained, and who watches.
+
+    Attributes:
+        run: the run folder.
+        experiment: what the run is, to be known by when it is resumed.
+        device: where the backbone runs.
+        observer: told of progress.
+    """
+
+    run: Path
+    experiment: Experiment
+    device: torch.device
+    observer: Observer
+
+
+def train_head(
+    model: MobileNet,
+    images: PreparedImages,
+    classes: tuple[str, ...],
+    recipe: Recipe,
+    place: Place,
+    *,
+    resume: bool,
+    cache: FeatureCache | None = None,
+) -> TrainedHead:
+    """Fit the classifier of `model` to the images, into a run folder; nothing else of it changes.
+
+    Args:
+        model: with the weights to start from.
+        images: the training images, prepared as the weights want them.
+        classes: their names, in the order of the outputs.
+        recipe: of `settle_head`.
+        place: the run folder and what belongs to it.
+        resume: go on with a run that was begun, whose weights stand in its state.
+        cache: where features are kept; None takes the user's cache folder.
+
+    Raises:
+        TrainingInterruptedError: on Ctrl-C; the features done are kept.
+        RunError: `resume`, and the run is another experiment's or damaged.
+    """
+    began = time.perf_counter()
+    observer, cache = place.observer, cache or FeatureCache()
+    if resume:
+        _restore(place, model)
+    else:
+        _save(place, model, done=0)
+    embed = Embedding(model, images.preprocessing, place.device, cache)
+    views = _views(images, embed, recipe, observer)
+    running = time.perf_counter() - began
+    _tell(cache, observer)
+    head = _fit(views, images.labels, len(classes), recipe, observer)
+    with torch.no_grad():
+        model.classifier.weight.copy_(torch.from_numpy(head.weight))
+        model.classifier.bias.copy_(torch.from_numpy(head.bias))
+    batch = np.empty(len(images), np.uint8), images.labels
+    scored = evaluate(lambda _: head(views[0]), [batch], classes).metrics
+    seconds = time.perf_counter() - began
+    # As one epoch, whose rate of learning means nothing.
+    point = EpochPoint(1, scored.loss, scored.top1, 0.0, seconds, len(views) * len(images) / running)
+    with MetricLog(place.run, 0) as log:
+        log.add(point)
+    observer.epoch(point, 1)
+    write_text_atomically(place.run / RECIPE, _toml(recipe))
+    _save(place, model, done=1)
+    return TrainedHead(model.eval(), embed, head)
+
+
+def _fit(
+    views: list[NDArray[np.float32]], labels: NDArray[np.int64], classes: int, recipe: Recipe, observer: Observer
+) -> LinearHead:
+    def progress(done: int, total: int) -> None:
+        observer.progress("fitting the head", done, total)
+
+    head = fit_head(views, labels, classes, balance=recipe.balance != "none", seed=recipe.seed, progress=progress)
+    observer.message(f"head fitted: logistic regression with C={head.strength:g}, chosen {head.how}")
+    if not head.converged:
+        observer.message("note: the fit was ended before it had wholly converged")
+    return head
+
+
+def _views(images: PreparedImages, embed: Embedding, recipe: Recipe, observer: Observer) -> list[NDArray[np.float32]]:
+    """Features `[N, F]` of the images as they are and, where the recipe flips, of the mirrored ones."""
+    count = 2 if recipe.flip else 1
+    found: list[list[NDArray[np.float32]]] = [[] for _ in range(count)]
+    done, total = 0, count * len(images)
+
+    def acknowledge() -> None:
+        observer.message("stopping after these images; again to stop at once and lose them")
+
+    with stop_on_interrupt(acknowledge) as stop:
+        for pixels, _ in images.batches(PART):
+            for view in range(count):
+                found[view].append(embed(pixels if view == 0 else pixels[:, :, ::-1]))
+                done += len(pixels)
+                observer.progress("running the backbone over training images", done, total)
+                if stop:
+                    said = f"stopped after {done:,} of {total:,} images; their features are kept"
+                    raise TrainingInterruptedError(said, signal=stop.signal)
+    return [np.concatenate(parts) for parts in found]
+
+
+def _tell(cache: FeatureCache, observer: Observer) -> None:
+    cache.prune()
+    if cache.damaged:
+        parts = "1 file of features was" if cache.damaged == 1 else f"{cache.damaged} files of features were"
+        observer.message(f"note: {parts} damaged, and computed again")
+    if cache.complaint:
+        observer.message(f"note: features are not kept: {cache.complaint}")
+
+
+def _toml(recipe: Recipe) -> str:
+    """The fields that counted; the others had no part in it."""
+    kept = [line for line in recipe.to_toml().splitlines() if line.split(" = ")[0] in ("freeze", *USED)]
+    return "\n".join(["# --head-only: a logistic regression on the backbone's features, no epochs.", *kept]) + "\n"
+
+
+def _restore(place: Place, model: MobileNet) -> None:
+    """Take up the weights that the run began with: its state has them, the file they came from may be gone."""
+    state = load_state(place.run, torch.device("cpu"))
+    if state.warning is not None:
+        place.observer.message(f"warning: {state.warning}")
+    try:
+        model.load_state_dict(state.model)
+    except RuntimeError as error:
+        raise RunError(f"{place.run}: its state does not fit this network; train in another folder") from error
+
+
+def _save(place: Place, model: MobileNet, *, done: int) -> None:
+    """The run's state: there is no optimizer, and the features are kept elsewhere."""
+    plan = {"device": place.device.type, "precision": "float32", "memory_format": "channels_last", "parts": 1}
+    save_state(place.run, SavedState(place.experiment, plan, Progress(epoch=done), model.state_dict(), {}))
