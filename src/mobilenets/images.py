@@ -7,6 +7,7 @@ import re
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -46,6 +47,12 @@ _PILLOW_REMARKS: Final = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0) 
 _ORIENTATION: Final = 274
 _TIFF_BITS: Final = 258
 _TIFF_PHOTOMETRIC: Final = 262
+
+
+ChooseScale = Callable[[int, int], int]
+"""From an upright picture's width and height to the divisor of the scale it is decoded at: 1, 2, 4 or 8."""
+
+_SIDEWAYS: Final = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,56 @@ def inspect_image(source: BinaryIO, *, name: str) -> tuple[Header, Image.Image]:
         raise _bad_image(source, name, error) from error
 
 
+def open_scaled(
+    source: BinaryIO, choose: ChooseScale, *, name: str | None = None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode the picture in a file as `open_image` does, a JPEG at the scale that `choose` answers.
+
+    Returns:
+        The picture, and its width and height at full scale. What is no JPEG is at full scale itself.
+
+    Raises:
+        BadImagesError: see `open_image`.
+    """
+    try:
+        image = _identify(source)
+        if image.format != "JPEG":
+            picture = _finish(image)
+            return picture, picture.size
+        size = image.size[::-1] if _orientation(image) in _SIDEWAYS else image.size
+        _reduce(image, choose(*size))
+        return _finish(image), size
+    except (_UnreadableError, OSError) as error:
+        raise _bad_image(source, name, error) from error
+
+
+def check_image(source: BinaryIO, *, name: str | None = None) -> None:
+    """Find out whether `open_image` can read a file, for less where it is a JPEG: that is decoded at 1/8 of its size.
+
+    Raises:
+        BadImagesError: see `open_image`.
+    """
+    try:
+        image = _identify(source)
+        if image.format == "JPEG":
+            _reduce(image, 8)
+        _finish(image)
+    except (_UnreadableError, OSError) as error:
+        raise _bad_image(source, name, error) from error
+
+
+def read_file(path: Path, *, name: str | None = None) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        BadImagesError: it can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _bad_image(path, name, error) from error
+
+
 def read_size(source: Path | BinaryIO, *, name: str | None = None) -> tuple[int, int]:
     """Return a picture's width and height in pixels from its header alone; EXIF may still exchange the two.
 
@@ -138,7 +195,24 @@ def _bad_image(source: Path | BinaryIO, name: str | None, error: Exception) -> B
 
 
 def _decode(file: BinaryIO) -> Image.Image:
-    image = _identify(file)
+    return _finish(_identify(file))
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    with contextlib.suppress(*_DECODER_FAULTS):
+        return int(image.getexif().get(_ORIENTATION, 1))
+    return 1
+
+
+def _reduce(image: ImageFile.ImageFile, divisor: int) -> None:
+    """Have a JPEG decoded at a part of its size."""
+    if divisor > 1:
+        width, height = image.size
+        image.draft(None, (max(width // divisor, 1), max(height // divisor, 1)))
+
+
+def _finish(image: ImageFile.ImageFile) -> Image.Image:
+    """Load, turn upright and make RGB what was identified."""
     try:
         image.load()
     except _DECODER_FAULTS as error:
@@ -219,6 +293,8 @@ def _hush_pillow() -> None:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _DEEP_MODES:
         return _to_8_bits(image).convert("RGB")
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image  # what `convert` would copy
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")

@@ -73,15 +73,23 @@ class Preprocessing:
         `image` is RGB, as `open_image` returns it. Sizes and offsets are rounded as torchvision's `Resize` and
         `CenterCrop` round them; smaller pictures are enlarged.
         """
-        shorter = self.resize_size or self.image_size
         image = _crop_strip(image.convert("L") if self.channels == 1 else image)
-        width, height = image.size
-        size = (shorter, int(shorter * height / width)) if width <= height else (int(shorter * width / height), shorter)
+        size = self.resized_size(*image.size)
         resized = image.resize(size, _FILTERS[self.interpolation])
         left = round((size[0] - self.image_size) / 2.0)
         top = round((size[1] - self.image_size) / 2.0)
         cropped = resized.crop((left, top, left + self.image_size, top + self.image_size))
         return np.array(cropped, dtype=np.uint8).reshape(self.image_size, self.image_size, self.channels)
+
+    @property
+    def resized_side(self) -> int:
+        """The shorter side before the centre crop, in pixels."""
+        return self.resize_size or self.image_size
+
+    def resized_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height in pixels that a picture of these is resized to before the centre crop."""
+        shorter = self.resized_side
+        return (shorter, int(shorter * height / width)) if width <= height else (int(shorter * width / height), shorter)
 
     def normalize(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn uint8 `[B, H, W, C]` into the network's input, float32 `[B, C, H, W]`: `(x / 255 - mean) / std`.

@@ -88,13 +88,22 @@ class MemberSource:
     name: str
     size: int
 
+    @property
+    def location(self) -> str:
+        """See `EncodedSource`."""
+        return self.archive.full_name(self.member)
+
+    def encoded(self) -> bytes:
+        """See `EncodedSource`."""
+        return self.archive.read(self.member)
+
     def open(self) -> Image.Image:
         """See `ImageSource`."""
-        return open_image(io.BytesIO(self.archive.read(self.member)), name=self.archive.full_name(self.member))
+        return open_image(io.BytesIO(self.encoded()), name=self.location)
 
     def read_size(self) -> tuple[int, int]:
         """See `ImageSource`."""
-        return read_size(io.BytesIO(self.archive.read(self.member)), name=self.archive.full_name(self.member))
+        return read_size(io.BytesIO(self.encoded()), name=self.location)
 
 
 def read_zip(path: Path) -> ImageTree:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +12,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.data.sources import ImageSource
+from mobilenets.data.jpeg import is_whole
+from mobilenets.data.sources import MAX_FILE_BYTES, EncodedSource, ImageSource
 from mobilenets.errors import BadImage, BadImagesError
+from mobilenets.images import check_image, read_size
 from mobilenets.machine import usable_cores
 from mobilenets.preprocessing import Preprocessing
 
@@ -33,7 +36,10 @@ def decode_all(
     pixels: NDArray[np.uint8] | None,
     progress: Progress | None,
 ) -> dict[int, BadImage]:
-    """Decode every image, into `pixels` if given, and return the unreadable ones by position."""
+    """Decode every image, into `pixels` if given, and return the unreadable ones by position.
+
+    Without `pixels` what counts is whether an image can be read, which JPEGs show at a reduced scale too.
+    """
     stop = threading.Event()
 
     def decode(chunk: range) -> tuple[int, dict[int, BadImage]]:
@@ -42,12 +48,12 @@ def decode_all(
             if stop.is_set():
                 break
             try:
-                arranged = preprocessing.arrange(sources[index].open())
+                if pixels is not None:
+                    pixels[index] = preprocessing.arrange(sources[index].open())
+                else:
+                    _check(sources[index])
             except BadImagesError as error:
                 faults[index] = error.bad[0]
-                continue
-            if pixels is not None:
-                pixels[index] = arranged
         return len(chunk), faults
 
     total, done, reported = len(sources), 0, time.monotonic()
@@ -68,6 +74,17 @@ def decode_all(
     if progress is not None:
         progress(total, total)
     return bad
+
+
+def _check(source: ImageSource) -> None:
+    if not isinstance(source, EncodedSource) or source.size > MAX_FILE_BYTES:
+        source.open()
+        return
+    content = source.encoded()
+    if is_whole(content):
+        read_size(io.BytesIO(content), name=source.location)  # exact decoding, by Pillow, is to understand it too
+    else:
+        check_image(io.BytesIO(content), name=source.location)
 
 
 def _chunks(sources: Sequence[ImageSource]) -> Iterator[range]:

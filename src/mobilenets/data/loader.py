@@ -1,21 +1,25 @@
 """Decode images once, check every one of them, and hand them out in batches.
 
 Small data sets stay in memory as uint8 pixels, so an epoch costs no decoding. Larger ones are decoded again for each
-batch by a pool of threads, one batch ahead of the network.
+batch by a pool of threads, one batch ahead of the network: for evaluation exactly, for training by the shortest way
+(`mobilenets.data.training_pixels`) where it is asked for.
 """
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilenets.data.crops import draw
 from mobilenets.data.decoding import Progress, decode_all, worker_count
 from mobilenets.data.sources import ImageSplit
+from mobilenets.data.training_decoding import TrainingDecoding
 from mobilenets.data.training_images import WHOLE, Share, TrainingBatch, epoch_batches
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.machine import physical_memory
@@ -28,6 +32,7 @@ MEMORY_LIMIT: Final = 2 * 2**30
 """
 
 Indices = Sequence[int] | NDArray[np.int64]
+_Reader = Callable[[np.intp], NDArray[np.uint8]]
 
 
 class PreparedImages:
@@ -58,6 +63,22 @@ class PreparedImages:
         self._rows = rows if rows is not None else np.arange(len(split), dtype=np.int64)
         self._workers = worker_count(split.sources)
         self._pool: ThreadPoolExecutor | None = None
+        self._decoding: TrainingDecoding | None = None
+
+    def for_training(self, decoding: TrainingDecoding) -> PreparedImages:
+        """Return the same images with epochs that are decoded in this way.
+
+        Without a crop, epochs stay exact where pixels are kept, or where no reduced scale is allowed.
+        """
+        images = copy.copy(self)
+        differs = decoding.crop is not None or (decoding.reduced and not self.in_memory)
+        images._decoding = decoding if differs else None
+        return images
+
+    @property
+    def decoded_by(self) -> str:
+        """What decodes the images of an epoch, in words: another one may give slightly other pixels."""
+        return "exactly" if self._decoding is None else str(self._decoding)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -92,7 +113,16 @@ class PreparedImages:
     def epoch(self, seed: int, batch_size: int, *, first: int = 0, share: Share = WHOLE) -> Iterator[TrainingBatch]:
         """See `TrainingImages`."""
         order = np.random.default_rng(seed).permutation(len(self))
-        return self.stream(epoch_batches(order, batch_size, first=first, share=share))
+        batches = epoch_batches(order, batch_size, first=first, share=share)
+        if self._decoding is None:
+            return self.stream(batches)
+        decoding, rows = self._decoding, share.rows(batch_size)
+
+        def start(step: int, indices: NDArray[np.int64]) -> _Batch:
+            draws = draw(seed, step, batch_size)[rows.start : rows.stop]
+            return self._decode(indices, self._training_reader(indices, decoding, draws))
+
+        return self._ahead(start(step, indices) for step, indices in enumerate(batches, first))
 
     def stream(self, index_batches: Iterable[Indices]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
         """Yield images and labels of each batch of indices, for training: uint8 `[B, H, W, C]` and int64 `[B]`.
@@ -103,11 +133,14 @@ class PreparedImages:
         Raises:
             BadImagesError: see `batch`.
         """
+        return self._ahead(self._start(np.asarray(indices, dtype=np.int64)) for indices in index_batches)
+
+    def _ahead(self, started: Iterator[_Batch]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        """Yield batches, each while the next has been started."""
         current: _Batch | None = None
         upcoming: _Batch | None = None
         try:
-            for indices in index_batches:
-                upcoming = self._start(np.asarray(indices, dtype=np.int64))
+            for upcoming in started:
                 if current is not None:
                     yield current.result(), self.labels[current.indices]
                 current, upcoming = upcoming, None
@@ -119,9 +152,23 @@ class PreparedImages:
                     batch.cancel()
 
     def _start(self, indices: NDArray[np.int64]) -> _Batch:
-        """Begin decoding a batch, or copy it out of memory."""
+        """Begin decoding a batch exactly, or copy it out of memory."""
         if self._pixels is not None:
             return _Batch(indices, self._pixels[self._rows[indices]], (), threading.Event())
+        return self._decode(indices, lambda place: self.preprocessing.arrange(self._sources[indices[place]].open()))
+
+    def _training_reader(
+        self, indices: NDArray[np.int64], decoding: TrainingDecoding, draws: NDArray[np.float64]
+    ) -> _Reader:
+        # Not before an epoch needs it: it imports PyTorch, which exact decoding does without.
+        from mobilenets.data.training_pixels import read_training_pixels
+
+        return lambda place: read_training_pixels(
+            self._sources[indices[place]], self.preprocessing, decoding, draws[place]
+        )
+
+    def _decode(self, indices: NDArray[np.int64], read: _Reader) -> _Batch:
+        """Begin decoding a batch, each image by its place in it."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
         out = np.empty((len(indices), *_shape(self.preprocessing)), dtype=np.uint8)
@@ -133,7 +180,7 @@ class PreparedImages:
             for place in places:
                 if stop.is_set():
                     return
-                out[place] = self.preprocessing.arrange(self._sources[indices[place]].open())
+                out[place] = read(place)
 
         return _Batch(indices, out, [self._pool.submit(decode, part) for part in parts], stop)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from mobilenets.errors import DataError
-from mobilenets.images import open_image, read_size
+from mobilenets.images import open_image, read_file, read_size
+
+MAX_FILE_BYTES: Final = 256 * 2**20
+"""Of a file that is read whole before it is known to be a picture; larger ones are read as far as they are needed."""
 
 
 def printable(name: str) -> str:
@@ -45,6 +48,18 @@ class ImageSource(Protocol):
         """Return width and height in pixels from the header. Raises BadImagesError."""
 
 
+@runtime_checkable
+class EncodedSource(ImageSource, Protocol):
+    """An image stored as a file's bytes."""
+
+    @property
+    def location(self) -> str:
+        """How messages name it: where it lies."""
+
+    def encoded(self) -> bytes:
+        """Return its bytes as stored. Raises BadImagesError where there are none to read."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileSource:
     """An image file; `name` is relative to the data set's folder."""
@@ -53,13 +68,22 @@ class FileSource:
     name: str
     size: int
 
+    @property
+    def location(self) -> str:
+        """See `EncodedSource`."""
+        return printable(str(self.path))
+
+    def encoded(self) -> bytes:
+        """See `EncodedSource`."""
+        return read_file(self.path, name=self.location)
+
     def open(self) -> Image.Image:
         """See `ImageSource`."""
-        return open_image(self.path, name=printable(str(self.path)))
+        return open_image(self.path, name=self.location)
 
     def read_size(self) -> tuple[int, int]:
         """See `ImageSource`."""
-        return read_size(self.path, name=printable(str(self.path)))
+        return read_size(self.path, name=self.location)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

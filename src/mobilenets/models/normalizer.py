@@ -27,3 +27,13 @@ class Normalizer(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images uint8 [B, H, W, C] -> float32 [B, C, H, W] (channels-last in memory)."""
         return images.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
+
+    def batch(self, images: Tensor) -> Tensor:
+        """The very values of `forward`, for less time and memory; its operations are not for a graph to be exported.
+
+        A line of pixels at a time: over channels alone a processor multiplies three numbers at once, not sixteen.
+        """
+        batch, height, width, channels = images.shape
+        lines = images.reshape(batch, height, width * channels).to(torch.float32)
+        lines.mul_(self.scale.flatten().repeat(width)).add_(self.shift.flatten().repeat(width))
+        return lines.view(batch, height, width, channels).permute(0, 3, 1, 2)

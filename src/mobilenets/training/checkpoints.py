@@ -48,14 +48,18 @@ class Checkpoints:
         device: what it computes on.
         team: the processes that train together.
         seconds: at most so much time passes between two states, plus a step; 0 for one after every step.
+        decoded_by: what decodes the images, in words.
     """
 
-    def __init__(self, run: Path, experiment: Experiment, device: torch.device, team: Team, seconds: float) -> None:
+    def __init__(
+        self, run: Path, experiment: Experiment, device: torch.device, team: Team, seconds: float, decoded_by: str
+    ) -> None:
         self.run = run
         self.experiment = experiment
         self.device = device
         self.team = team
         self.seconds = seconds
+        self.decoded_by = decoded_by
         self._saved_at = time.monotonic()
         self._took = 0.0
 
@@ -79,7 +83,7 @@ class Checkpoints:
         start = time.monotonic()
         state = SavedState(
             experiment=self.experiment,
-            plan={**asdict(plan), "device": self.device.type, "parts": parts},
+            plan={**asdict(plan), "device": self.device.type, "parts": parts, "decoded by": self.decoded_by},
             progress=progress,
             model=trained.model.state_dict(),
             optimizer=trained.optimizer.state_dict(),
@@ -112,6 +116,12 @@ class Checkpoints:
         observer.message(f"resumed after {where}, on {self.device.type} in {plan}")
         if state.plan["device"] != self.device.type:
             observer.message(f"begun on {state.plan['device']}: the weights will differ a little from its own")
+        decoded_by = state.plan.get("decoded by", self.decoded_by)
+        if decoded_by != self.decoded_by:
+            observer.message(
+                f"warning: begun with training images decoded {decoded_by}, now {self.decoded_by}: the weights will "
+                "differ a little from its own"
+            )
         return Restored(plan, state.plan["parts"], state.progress)
 
     def _load(self, force: bool, observer: Observer) -> SavedState:

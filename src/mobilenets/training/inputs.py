@@ -74,5 +74,5 @@ class BatchInputs:
 
     def plain(self, images: Tensor, layout: torch.memory_format) -> Tensor:
         """Images uint8 `[B, H, W, C]` as they are -> normalised inputs `[B, C, H, W]` on the device."""
-        normalized: Tensor = self.normalize(images.to(self.device, non_blocking=True))
+        normalized = self.normalize.batch(images.to(self.device, non_blocking=True))
         return normalized.contiguous(memory_format=layout)

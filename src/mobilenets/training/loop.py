@@ -74,6 +74,7 @@ class Training(Generic[Network]):
         team: the processes that train it together.
         save_seconds: at most so much time passes between two saved states, plus a step.
         validate: asked after each epoch, of the network to use as it then stands; in a team, by the leader.
+        decoded_by: what decodes the images, in words; a run that goes on with another one says so.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Training(Generic[Network]):
         team: Team = SOLO,
         save_seconds: float = SAVE_SECONDS,
         validate: Validate | None = None,
+        decoded_by: str = "exactly",
     ) -> None:
         self.model = model.to(device)
         self.images = images
@@ -102,7 +104,7 @@ class Training(Generic[Network]):
         self.objective = objective or CrossEntropy(recipe.label_smoothing)
         self.validate = validate
         self.team = team
-        self.checkpoints = Checkpoints(run, experiment, device, team, save_seconds)
+        self.checkpoints = Checkpoints(run, experiment, device, team, save_seconds, decoded_by)
         self.inputs = BatchInputs(recipe, images.preprocessing, classes, device)
         freeze(self.model, recipe.freeze)
         self.optimizer = build_optimizer(self.model, recipe)

@@ -62,6 +62,8 @@ class Recipe:
     """Flip half of the training images left to right."""
     crop_padding: int = 4
     """Pad training images by so many pixels and crop back at a random place; 0 leaves them."""
+    reduced_decoding: bool = True
+    """Decode large JPEGs for training at a reduced scale, where twice the input's pixels are left each way."""
     sync_norm: bool = False
     """Batch norm over the images of all processes, where several train together."""
     validation_fraction: float = 0.1

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages, default_memory_limit, prepare
+from mobilenets.data.training_decoding import TrainingDecoding
 from mobilenets.data.validation import DIGEST, validation_record
 from mobilenets.errors import BadImage, BadImagesError, RunError
 from mobilenets.evaluation.evaluate import Predict
@@ -197,7 +198,9 @@ def train_unseen(
                 head = train_head(model, splits.train, classes, recipe, place, resume=resume)
                 trained, predict, record = head.model, head.predict, head.record
             else:
-                images, class_weights = balanced(splits.train, recipe, len(classes), device)
+                decoded = splits.train.for_training(TrainingDecoding(reduced=recipe.reduced_decoding))
+                images, class_weights = balanced(decoded, recipe, len(classes), device)
+                decoded_by = decoded.decoded_by if images is decoded else splits.train.decoded_by
                 training = Training(
                     model,
                     images,
@@ -211,10 +214,11 @@ def train_unseen(
                     team=team,
                     save_seconds=save_seconds,
                     validate=Validator(splits, device, observer),
+                    decoded_by=decoded_by,
                 )
                 trained = training.fit(resume=resume, force=force)
                 predict = torch_predict(trained, splits.preprocessing, device, torch.channels_last)
-                record = {} if teacher is None else teacher.record
+                record = {"training_images_decoded": decoded_by, **({} if teacher is None else teacher.record)}
             team.led(lambda: _save_and_score(run, trained, predict, splits, {**begun_with, **record}, observer))
 
 
