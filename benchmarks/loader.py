@@ -16,6 +16,7 @@ qualities that give the bytes a pixel of real ones.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import tempfile
 import time
@@ -33,25 +34,27 @@ from torchvision.datasets import ImageFolder
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
-from mobilenets.data.crops import RandomCrop
+from mobilenets.data.crops import RandomCrop, draw
 from mobilenets.data.jpeg import decoder_name
 from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.data.sources import FileSource, ImageSplit
 from mobilenets.data.training_decoding import TrainingDecoding
+from mobilenets.data.training_pixels import read_training_pixels
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.allocator import keep_freed_memory
 from mobilenets.training.inputs import BatchInputs, Place
 from mobilenets.training.recipe import Recipe
 from timing import spread, write
 
-BATCH, SIZE, WORKERS, ROUNDS = 64, 224, 2, 7
+BATCH, SIZE, WORKERS, ROUNDS = 64, 224, 2, 5
 PREPROCESSING = Preprocessing(SIZE, resize_size=256)
 CENTRE = (0.5, 0.5, 0.5)
-# Side lengths, how many pictures, JPEG quality, samples across and down.
+# Side lengths, how many different pictures, how often each, JPEG quality, samples across and down. An epoch has an even
+# number of batches, because a worker of DataLoader takes whole ones.
 PHOTOS = {
-    "500x375": (500, 375, 320, 95, 2),
-    "1600x1200": (1600, 1200, 128, 90, 4),
-    "4000x3000": (4000, 3000, 64, 88, 5),
+    "500x375": (500, 375, 384, 1, 95, 2),
+    "1600x1200": (1600, 1200, 128, 2, 90, 4),
+    "4000x3000": (4000, 3000, 32, 4, 88, 5),
 }
 
 Epoch = Callable[[int], Iterable[tuple[torch.Tensor, Any]]]
@@ -64,7 +67,7 @@ def sources(archive: Path, root: Path) -> dict[str, Path]:
         zipped.extractall(samples)
     files = sorted(path for path in samples.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     folders = {"256 (ImageNet samples)": samples}
-    for name, (width, height, count, quality, tiles) in PHOTOS.items():
+    for name, (width, height, count, copies, quality, tiles) in PHOTOS.items():
         folder = folders[name] = root / name / "photo"
         folder.mkdir(parents=True)
         chooser = random.Random(name)
@@ -74,7 +77,9 @@ def sources(archive: Path, root: Path) -> dict[str, Path]:
                 size = (width // tiles, height // tiles)
                 tile = Image.open(chooser.choice(files)).convert("RGB").resize(size, Image.Resampling.BICUBIC)
                 photo.paste(tile, (place % tiles * size[0], place // tiles * size[1]))
-            photo.save(folder / f"{number}.jpg", quality=quality)
+            photo.save(folder / f"{number}-0.jpg", quality=quality)
+            for copy in range(1, copies):
+                os.link(folder / f"{number}-0.jpg", folder / f"{number}-{copy}.jpg")
         folders[name] = folder.parent
     return folders
 
@@ -159,6 +164,21 @@ def compare(folder: Path, training: bool) -> dict[str, Any]:
     }
 
 
+def difference(folder: Path) -> dict[str, float]:
+    """What decoding at a reduced scale changes in the same crops, in grey levels: mean, 99th percentile, greatest."""
+    found = []
+    crop, draws = RandomCrop(), draw(0, 0, 64)
+    for path, drawn in zip(sorted(folder.rglob("*-0.jpg")), draws, strict=False):
+        source = FileSource(path, path.name, path.stat().st_size)
+        full, reduced = (
+            read_training_pixels(source, PREPROCESSING, TrainingDecoding(crop, reduced=allowed), drawn)
+            for allowed in (False, True)
+        )
+        found.append(np.abs(full.astype(np.int64) - reduced))
+    levels = np.stack(found)
+    return {"mean": float(levels.mean()), "p99": float(np.percentile(levels, 99)), "max": float(levels.max())}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, help="a zip of photographs in class folders")
@@ -169,6 +189,8 @@ def main() -> None:
         for name, folder in sources(options.images, Path(root)).items():
             sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
             results[name] = {"images": len(sizes), "median_bytes": median(sizes)}
+            if name in PHOTOS:
+                results[name]["reduced_decoding_changes"] = difference(folder)
             for what, training in (("training", True), ("evaluation", False)):
                 print(f"{name}, {what}", flush=True)
                 results[name][what] = compare(folder, training)

@@ -67,6 +67,33 @@ def training_speed() -> str:
     return "\n".join(lines) + "\n"
 
 
+def loader() -> str:
+    """Images a second of each side, the ratios to torchvision, and what a reduced scale changes."""
+    result = load("loader")
+    lines = [
+        "| JPEGs of | for | torchvision | its v2, without Pillow | mobilenets | to torchvision | to v2 |",
+        "| --- | --- |" + " ---: |" * 5,
+    ]
+    for name, source in result["sources"].items():
+        for what in ("training", "evaluation"):
+            speeds, ratios = source[what]["images_per_second"], source[what]["ratio"]
+            cells = [
+                f"{one['median']:,.0f} ({one['min']:,.0f}–{one['max']:,.0f})"
+                for one in (speeds[side] for side in ("torchvision", "torchvision_v2", "mobilenets"))
+            ]
+            cells += [f"{ratios[side]['median']:.1f}x" for side in ("torchvision", "torchvision_v2")]
+            lines.append(f"| {name} | {what} | {' | '.join(cells)} |")
+    changes = [
+        one["reduced_decoding_changes"] for one in result["sources"].values() if "reduced_decoding_changes" in one
+    ]
+    return (
+        "\n".join(lines) + f"\n\nDecoded by {result['decoder']}. A reduced scale changed a crop's pixels by at most "
+        f"{max(one['mean'] for one in changes):.2f} grey levels of 255 on average over a set of photographs, 99 % of "
+        f"them by {max(one['p99'] for one in changes):.0f} or less, none by more than "
+        f"{max(one['max'] for one in changes):.0f}.\n"
+    )
+
+
 def norm_statistics() -> str:
     """Test accuracy with batch norm's statistics as left and re-estimated."""
     top1 = load("norm_statistics")["top1"]

@@ -77,3 +77,13 @@ def test_the_core_install_is_small_and_answers_at_once() -> None:
     result = load("core_install")
     assert result["size_mb"] < 200
     assert result["seconds"]["mobilenets predict"]["median"] < 0.6
+
+
+@pytest.mark.parametrize("size", ["256 (ImageNet samples)", "500x375", "1600x1200", "4000x3000"])
+def test_the_loader_feeds_training_twice_as_fast_as_torchvisions(size: str) -> None:
+    result = load("loader")["sources"][size]
+    assert result["training"]["ratio"]["torchvision"]["median"] >= 2
+    for what in ("training", "evaluation"):
+        assert set(result[what]["images_per_second"]) == {"torchvision", "torchvision_v2", "mobilenets"}
+    changes = result.get("reduced_decoding_changes", {"mean": 0})
+    assert changes["mean"] < 1.5

@@ -1,8 +1,8 @@
 """From an encoded picture to what a training step sees of it, by the shortest way; evaluation never comes here.
 
 The part that is wanted is known before decoding, so a large JPEG is decoded at a reduced scale. What is resized keeps
-at least `MARGIN` times the pixels of the result each way: the pixels then differ from those of the full decoding by
-about a grey level, less than a decoder's rounding of the colours costs.
+at least `MARGIN` times the pixels of the result each way: they then differ from those of the full decoding by less than
+a grey level on average (benchmarks/loader.py measures it).
 """
 
 from __future__ import annotations
@@ -49,14 +49,19 @@ def read_training_pixels(
 
     pixels, (width, height) = _decode(source, choose)
     if preprocessing.channels == 1:
-        pixels = np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
+        pixels = np.array(Image.fromarray(pixels).convert("L"))[:, :, None]
     box = _box(decoding, draws, width, height)
     if box is None:
         return _centre(pixels, (width, height), preprocessing)
-    left, right = (round(side * pixels.shape[1] / width) for side in (box[0], box[2]))
-    top, bottom = (round(side * pixels.shape[0] / height) for side in (box[1], box[3]))
-    part = pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
-    return _resize(part, (preprocessing.image_size, preprocessing.image_size), preprocessing.interpolation)
+    # A crop begins and ends at whole pixels of the scale it may be decoded at, whatever it is decoded at.
+    divisor = _divisor(width, height, preprocessing, box)
+    step = 1 if pixels.shape[1] < width else divisor
+    left, top, right, bottom = (round(edge / divisor) * step for edge in box)
+    return _resize(
+        pixels[top:bottom, left:right],
+        (preprocessing.image_size, preprocessing.image_size),
+        preprocessing.interpolation,
+    )
 
 
 def _decode(source: ImageSource, choose: ChooseScale) -> tuple[NDArray[np.uint8], tuple[int, int]]:
