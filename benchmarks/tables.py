@@ -224,6 +224,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "few_images": few_images,
     "imbalance": imbalance,
     "training_speed": training_speed,
+    "loader": loader,
     "norm_statistics": norm_statistics,
     "startup": startup,
     "tflite_agreement": tflite_agreement,

@@ -139,7 +139,7 @@ def open_scaled(
         if image.format != "JPEG":
             picture = _finish(image)
             return picture, picture.size
-        size = image.size[::-1] if _orientation(image) in _SIDEWAYS else image.size
+        size = image.size[::-1] if _is_sideways(image) else image.size
         _reduce(image, choose(*size))
         return _finish(image), size
     except (_UnreadableError, OSError) as error:
@@ -198,10 +198,10 @@ def _decode(file: BinaryIO) -> Image.Image:
     return _finish(_identify(file))
 
 
-def _orientation(image: ImageFile.ImageFile) -> int:
+def _is_sideways(image: ImageFile.ImageFile) -> bool:
     with contextlib.suppress(*_DECODER_FAULTS):
-        return int(image.getexif().get(_ORIENTATION, 1))
-    return 1
+        return image.getexif().get(_ORIENTATION, 1) in _SIDEWAYS
+    return False
 
 
 def _reduce(image: ImageFile.ImageFile, divisor: int) -> None:

@@ -47,7 +47,7 @@ def decode_scaled(content: bytes, choose: ChooseScale) -> tuple[NDArray[np.uint8
         divisor = choose(width, height)
         least = {"min_height": -(-height // divisor), "min_width": -(-width // divisor), "min_factor": divisor}
         pixels: NDArray[np.uint8] = library.decode_jpeg(content, **(least if divisor > 1 else {}))
-    except ValueError:
+    except (ValueError, MemoryError):
         return None
     return pixels, (width, height)
 
@@ -65,7 +65,7 @@ def is_whole(content: bytes) -> bool:
         if colours not in _COLOURS or not 0 < width * height <= MAX_PIXELS:
             return False
         library.decode_jpeg(content, min_height=1, min_width=1, min_factor=8)
-    except ValueError:
+    except (ValueError, MemoryError):
         return False
     return True
 

@@ -93,7 +93,9 @@ def _divisor(width: int, height: int, preprocessing: Preprocessing, box: Box | N
 def _centre(pixels: NDArray[np.uint8], size: tuple[int, int], preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """The part that `Preprocessing.arrange` cuts out of the picture in full, of `size`."""
     if max(size) > _STRIP * min(size):
-        return preprocessing.arrange(Image.fromarray(pixels.squeeze()).convert("RGB"))
+        return preprocessing.arrange(
+            Image.fromarray(pixels[:, :, 0] if preprocessing.channels == 1 else pixels).convert("RGB")
+        )
     width, height = preprocessing.resized_size(*size)
     side = preprocessing.image_size
     left, top = round((width - side) / 2.0), round((height - side) / 2.0)
