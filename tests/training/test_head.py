@@ -85,6 +85,7 @@ def test_only_the_classifier_changes_and_the_run_is_whole(few: Dataset, given: P
     assert any(line.startswith("head fitted: logistic regression") for line in watcher.said)
     assert (tmp_path / "run" / "recipe.toml").read_text().splitlines()[1:] == [
         "flip = false",
+        "validation_fraction = 0.1",
         "seed = 0",
         'freeze = "backbone"',
         'balance = "none"',
@@ -107,7 +108,7 @@ def test_a_stopped_run_keeps_its_features_and_ends_the_same(
     monkeypatch.setattr(head, "PART", 25)
     begin(few, tmp_path / "whole", given)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
-    with pytest.raises(TrainingInterruptedError, match=r"stopped after 50 of 120 images; .* --resume"):
+    with pytest.raises(TrainingInterruptedError, match=r"stopped after 50 of 110 images; .* --resume"):
         begin(few, tmp_path / "parts", given, observer=Watcher(stop_after=2))
     cache = tmp_path / "another" / "mobilenets" / "features"
     kept = {file: file.stat().st_ino for file in cache.glob("*/*.npz")}
