@@ -15,6 +15,9 @@ from typing import Any, Final, TypeVar, cast
 
 import torch
 from torch import distributed, nn
+from torch.distributed import distributed_c10d
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from mobilenets.data.training_images import Share
@@ -25,6 +28,8 @@ Result = TypeVar("Result")
 # A member that dies is noticed at once, by its closed connection. This is for one that hangs, and has to be longer than
 # the leader's reading of a whole data set while the others wait.
 _PATIENCE: Final = timedelta(hours=6)
+_MEETING: Final = timedelta(minutes=3)
+"""For all to be there: one that was killed on the way is noticed by torchrun, which starts all of them again."""
 _LOST: Final = ("connection", "broken pipe", "peer", "timed out", "socket", "nccl")
 
 
@@ -127,7 +132,7 @@ def join_team(device: torch.device) -> Iterator[Team]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        distributed.init_process_group(backend, timeout=_PATIENCE)
+        _connect(backend)
         yield Team(distributed.get_rank(), distributed.get_world_size(), _restarts())
     except (distributed.DistError, RuntimeError) as error:
         # Without one member the others' calls fail, in words that depend on which call it was.
@@ -137,6 +142,18 @@ def join_team(device: torch.device) -> Iterator[Team]:
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def _connect(backend: str) -> None:
+    """Meet the other processes, in a place that is this attempt's own.
+
+    torchrun keeps one store for all attempts, where those of a killed attempt have left their addresses: whoever reads
+    before the other has written calls nobody. A prefix for each attempt keeps them apart.
+    """
+    store, rank, count = next(rendezvous("env://", timeout=_MEETING))
+    own = PrefixStore(f"attempt{_restarts()}", store)
+    distributed.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=_MEETING)
+    distributed_c10d._set_pg_timeout(_PATIENCE, distributed.group.WORLD)
 
 
 def local_device(device: torch.device) -> torch.device:
