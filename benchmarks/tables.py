@@ -213,6 +213,42 @@ def scaling() -> str:
     return "\n".join(lines) + "\n"
 
 
+def recipes() -> str:
+    """What `strong` gains over `article`, and what each of its ingredients does."""
+    result = load("recipes")
+    lines = [
+        "| recipe | test top-1 (%) | difference (points) | p | seconds an epoch |",
+        "| :-- | --: | --: | --: | --: |",
+    ]
+    for way, mean in result["mean_top1"].items():
+        test = result["differences"].get(way)
+        against = "article" if way == "strong" else "strong"
+        gap = (
+            "" if test is None else f"{test['difference']:+.1f} ({test['low']:.1f} to {test['high']:.1f}) to {against}"
+        )
+        p_value = "" if test is None else f"{test['p_value']:.3f}"
+        seconds = result["seconds_per_epoch"][way]["median"]
+        lines.append(
+            f"| {way} | {mean['mean']:.1f} ({mean['low']:.1f}–{mean['high']:.1f}) | {gap} | {p_value} | {seconds:.0f} |"
+        )
+    verdict = "`strong` is better here" if result["helps"] else "so short a run does not show that `strong` is better"
+    table = "\n".join(lines)
+    return f"{table}\n\n{result['regime'].replace('cifar10', 'CIFAR-10 (JPEG)')}. In words: {verdict}.\n"
+
+
+def augmentation() -> str:
+    """Milliseconds an image, beside a step of training."""
+    costs = load("augmentation")["milliseconds_an_image"]
+    step = costs["step"]["median"]
+    lines = ["| augmentation | ms an image | of a training step |", "| :-- | --: | --: |"]
+    lines += [
+        f"| {name} | {cost['median']:.3f} | {cost['median'] / step:.1%} |"
+        for name, cost in costs.items()
+        if name != "step"
+    ]
+    return "\n".join(lines) + f"\n\nA step of MobileNetV3-Small at width 0.5 takes {step:.2f} ms an image.\n"
+
+
 FIGURES: dict[str, Callable[[], str]] = {
     "devices_summary": devices_summary,
     "devices_kept": devices_kept,
@@ -224,6 +260,8 @@ FIGURES: dict[str, Callable[[], str]] = {
     "doctor": doctor,
     "kills": kills,
     "scaling": scaling,
+    "recipes": recipes,
+    "augmentation": augmentation,
     "cifar10": lambda: comparison("cifar10"),
     "digits": lambda: comparison("digits"),
     "few_images": few_images,

@@ -42,6 +42,18 @@ def test_an_artifact_is_scored_without_pytorch(artifact: Path) -> None:
     assert json.loads(done.stdout)["count"] > 300
 
 
+def test_mirror_images_are_answered_on_request_alone_and_the_scores_say_so(
+    artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = []
+    for flags in ((), ("--flip-test",)):
+        assert main([str(artifact), *flags, "--threads", "1", "--json"]) == 0
+        scores.append(json.loads(capsys.readouterr().out))
+    assert [one["flip_test"] for one in scores] == [False, True]
+    assert main([str(artifact), "--flip-test", "--threads", "1"]) == 0
+    assert "together with its mirror image" in " ".join(capsys.readouterr().out.split())
+
+
 def test_another_backend_scores_alike(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("openvino")
     scores = []

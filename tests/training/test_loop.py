@@ -75,6 +75,37 @@ def test_ctrl_c_and_resume_end_at_the_weights_of_an_uninterrupted_run(
         assert [(point.epoch, point.loss, point.top1) for point in read_curve(parts)] == whole_curve, step
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop"])
+def test_with_everything_on_it_resumes_to_the_same_weights(
+    start_training: Start, tmp_path: Path, optimizer: Any
+) -> None:
+    recipe = replace(
+        QUICK,
+        optimizer=optimizer,
+        learning_rate=1e-3,
+        schedule="onecycle",
+        decay_depthwise=False,
+        label_smoothing=0.1,
+        ema_decay=0.9,
+        flip=True,
+        crop="resized",
+        jitter_brightness=0.1,
+        jitter_saturation=0.1,
+        augment="rand",
+        erasing=0.3,
+        mixup_alpha=0.2,
+        cutmix_alpha=1.0,
+    )
+    whole = start_training(tmp_path / "whole", recipe).fit()
+    with pytest.raises(TrainingInterruptedError, match="is saved"):
+        start_training(tmp_path / "parts", recipe, InterruptAt(8)).fit()
+    said = Said()
+    assert same_weights(whole, start_training(tmp_path / "parts", recipe, said).fit(resume=True))
+    assert any("batch norm re-estimated" in line for line in said.lines)
+    whole_curve, curve = (read_curve(tmp_path / name) for name in ("whole", "parts"))
+    assert [(p.loss, p.top1) for p in curve] == [(p.loss, p.top1) for p in whole_curve]
+
+
 def test_the_handler_of_ctrl_c_is_given_back(start_training: Start, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(TrainingInterruptedError):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mobilenets.models.registry import create_model
-from mobilenets.training.norm_statistics import reestimate, share_of_start
+from mobilenets.training.norm_statistics import reestimate, share_of_start, why_reestimate
 
 
 def test_the_share_left_follows_the_slowest_momentum() -> None:
@@ -14,6 +14,14 @@ def test_the_share_left_follows_the_slowest_momentum() -> None:
     assert share_of_start(v3, 50) == pytest.approx(0.99**50)
     assert share_of_start(nn.Linear(1, 1), 0) == 0
     assert share_of_start(nn.BatchNorm2d(3, momentum=None), 1) == 0  # a plain average has no memory of its start
+
+
+def test_they_are_measured_anew_after_few_steps_and_after_averaging() -> None:
+    model = create_model("mobilenet_v2", num_classes=2, image_size=32)
+    assert "12% of its start was left" in (why_reestimate(model, 20, averaged=False) or "")
+    assert why_reestimate(model, 1000, averaged=False) is None
+    assert "averaged weights" in (why_reestimate(model, 1000, averaged=True) or "")
+    assert why_reestimate(nn.Linear(1, 1), 1, averaged=True) is None
 
 
 def test_reestimated_statistics_are_those_of_the_images() -> None:

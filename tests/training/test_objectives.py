@@ -33,6 +33,17 @@ def test_it_is_the_mean_negative_log_probability() -> None:
     assert torch.equal(logits, LOGITS)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_shares_of_classes_give_the_mean_of_the_losses_of_the_classes(smoothing: float) -> None:
+    shares = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.0, 1.0]])
+    other = torch.tensor([1, 2])
+    images = torch.zeros(2, 3)
+    for objective in (CrossEntropy(smoothing), Distillation(Says(TAUGHT), 3.0, 0.6, smoothing)):
+        mixed = objective(Says(LOGITS), images, shares)[0].item()
+        alone, swapped = (objective(Says(LOGITS), images, labels)[0].item() for labels in (LABELS, other))
+        assert mixed == pytest.approx(0.7 * alone + 0.3 * swapped, rel=1e-5)
+
+
 def test_smoothing_spreads_its_share_over_all_classes() -> None:
     smooth, _ = CrossEntropy(0.3)(nn.Identity(), LOGITS, LABELS)
     plain, _ = CrossEntropy()(nn.Identity(), LOGITS, LABELS)

@@ -14,7 +14,12 @@ recipes = st.builds(
     Recipe,
     epochs=st.integers(2, 10**6),
     batch_size=st.integers(1, 10**5),
-    optimizer=st.sampled_from(["adamw", "sgd"]),
+    optimizer=st.sampled_from(["adamw", "sgd", "rmsprop"]),
+    momentum=st.none() | st.floats(0, 0.999),
+    schedule=st.sampled_from(["cosine", "constant", "onecycle", "step", "exponential"]),
+    augment=st.sampled_from(["none", "trivial", "rand"]),
+    mixup_alpha=st.none() | st.floats(0.01, 10),
+    progressive_start=st.none() | st.floats(0.1, 1),
     learning_rate=st.floats(1e-12, 1e3),
     warmup_epochs=st.floats(0, 100),
     clip_grad_norm=st.none() | st.floats(1e-9, 1e9),
@@ -42,6 +47,40 @@ def test_the_articles_recipe_is_the_articles() -> None:
     assert (recipe.optimizer, recipe.learning_rate, recipe.weight_decay) == ("adamw", 1e-3, 1e-4)
     assert (recipe.schedule, recipe.epochs, recipe.flip, recipe.crop_padding) == ("cosine", 100, True, 4)
     assert recipe == Recipe(), "the defaults of the record are the articles' recipe"
+
+
+PAPERS = {
+    "paper-v1": ("rmsprop", 32, 0.045, 1.0, "step", 0.94, 2.0, 4e-5, False, 0.0, None, 100),
+    "paper-v2": ("rmsprop", 96, 0.045, 1.0, "step", 0.98, 1.0, 4e-5, False, 0.1, 0.9999, 300),
+    "paper-v3": ("rmsprop", 4096, 0.1, 1e-3, "step", 0.99, 3.0, 1e-5, False, 0.0, 0.9999, 600),
+    "paper-v4": ("adamw", 4096, 0.002, 1e-6, "cosine", None, None, 0.01, True, 0.1, 0.9999, 9623),
+}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_recipes_hold_the_papers_values(name: str) -> None:
+    recipe = load_recipe(name)
+    assert PAPERS[name] == (
+        recipe.optimizer,
+        recipe.batch_size,
+        recipe.learning_rate,
+        recipe.epsilon,
+        recipe.schedule,
+        recipe.rate_decay,
+        recipe.decay_epochs,
+        recipe.weight_decay,
+        recipe.decay_depthwise,
+        recipe.label_smoothing,
+        recipe.ema_decay,
+        recipe.epochs,
+    )
+    assert not recipe.decay_norm_and_bias
+    assert recipe.crop == "resized"
+    assert recipe.flip
+    assert recipe.momentum == (0.6 if name == "paper-v4" else 0.9)
+    if name == "paper-v4":
+        assert (recipe.augment, recipe.rand_ops, recipe.rand_magnitude, recipe.rand_probability) == ("rand", 2, 9, 0.5)
+        assert recipe.warmup_epochs == 1560 / 312
 
 
 @given(recipes)
@@ -74,7 +113,16 @@ def test_changes_replace_what_the_file_says() -> None:
         ("backbone_rate = 0.0", "backbone_rate is 0.0; it must be above 0"),
         ("freeze = 'head'", "freeze: Input should be 'none', 'bn' or 'backbone'"),
         ("balance = true", "balance: Input should be 'none', 'weights' or 'sampling'"),
-        ("optimizer = 'adam'", "optimizer: Input should be 'adamw' or 'sgd'"),
+        ("optimizer = 'adam'", "optimizer: Input should be 'adamw', 'sgd' or 'rmsprop'"),
+        ("erasing = 1.5", "erasing is 1.5; it must be from 0 to 1"),
+        ("rand_magnitude = 11\naugment = 'rand'", "rand_magnitude is 11; it must be from 0 to 10"),
+        ("momentum = 1.0", "momentum is 1.0; it must be from 0 to below 1"),
+        ("epsilon = 1.0\noptimizer = 'sgd'", "epsilon is 1.0, but optimizer is sgd; it is for adamw and rmsprop"),
+        ("rate_decay = 0.9", "rate_decay is 0.9, but schedule is cosine; it is for step and exponential: leave it out"),
+        ("crop_scale = 0.5", "crop_scale is 0.5, but crop is padded; it is for resized"),
+        ("rand_ops = 2", "rand_ops is 2, but augment is none; it is for rand"),
+        ("progressive_end = 0.5", "progressive_end is 0.5 without progressive_start"),
+        ("mix_probability = 0.5", "mix_probability is 0.5 without mixup_alpha or cutmix_alpha"),
         ("epochs = ", "not valid TOML"),
         ("epochs = 2024-01-01", "fields are numbers"),
         ("warmup_epochs = inf", "warmup_epochs is inf"),
@@ -92,7 +140,9 @@ def test_a_wrong_file_gets_one_line_naming_file_and_field(text: str, said: str, 
 
 
 def test_an_unknown_recipe_lists_those_there_are() -> None:
-    with pytest.raises(RecipeError, match="shipped are article, finetune, quick"):
+    with pytest.raises(
+        RecipeError, match="shipped are article, finetune, paper-v1, paper-v2, paper-v3, paper-v4, quick, strong"
+    ):
         load_recipe("artikle")
     with pytest.raises(RecipeError, match="can't be read"):
         load_recipe("nowhere/mine.toml")

@@ -12,8 +12,10 @@ from mobilenets.data.loader import PreparedImages
 from mobilenets.errors import BadImagesError, RunError
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.report.wording import run_line
 from mobilenets.training.observer import Silent
-from mobilenets.training.run import prepare_splits, read_run
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.run import prepare_splits, read_run, train_and_score
 from mobilenets.training.scoring import SCORES, torch_predict
 
 
@@ -75,3 +77,16 @@ def test_a_predict_function_is_the_network_on_normalized_images(
     with torch.no_grad():
         expected = model.eval()(torch.from_numpy(few_digits.preprocessing.normalize(images))).numpy()
     np.testing.assert_allclose(predict(images), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_recipe_that_scores_mirror_images_too_says_so_in_every_score(folder: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(folder)
+    splits = prepare_splits(dataset, Preprocessing(image_size=8), skip_bad=True, observer=Silent())
+    network = {"name": "mobilenet_v3_small", "num_classes": 2, "width_mult": 0.1, "image_size": 8}
+    recipe = Recipe(epochs=1, flip_test=True, precision="float32", memory_format="contiguous")
+    run = tmp_path / "run"
+    done = train_and_score(network, splits, recipe, run, resume=False, device=torch.device("cpu"), observer=Silent())
+    assert done.train.flip_test
+    assert done.test.flip_test
+    assert '"flip_test":true' in (run / SCORES).read_text()
+    assert "each answered together with its mirror image" in run_line(done)

@@ -68,11 +68,11 @@ def test_code_in_a_state_is_not_run(tmp_path: Path) -> None:
 
 
 def test_differences_are_named() -> None:
-    other = Experiment({"name": "mobilenet_v1"}, {"epochs": 3, "flip": True}, {"digest": "abc"})
+    other = Experiment({"name": "mobilenet_v1"}, {"epochs": 3, "flip": False}, {"digest": "abc"})
     assert EXPERIMENT.differences(EXPERIMENT) == []
     assert EXPERIMENT.differences(other) == [
         "network name: mobilenet_v2 there, mobilenet_v1 now",
-        "recipe flip: none there, True now",
+        "recipe flip: True there, False now",
     ]
 
 

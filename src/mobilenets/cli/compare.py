@@ -34,7 +34,7 @@ class CompareOptions:
     out: Path | None = None
     """Folder of the report and the trained networks; without it, comparison-DATA here."""
     recipe: str = "article"
-    """How to train: a shipped recipe (article, quick) or a TOML file."""
+    """How to train: article, quick, strong, paper-v1 ... paper-v4, or a TOML file."""
     epochs: int | None = None
     """Epochs instead of the recipe's."""
     width_mult: Floats = (1.0,)

@@ -43,6 +43,8 @@ class EvaluateOptions:
     """Images, as for train; their classes must be the network's."""
     split: Literal["test", "validation", "train"] = "test"
     """Which images, none of them augmented; those of validation are found again as training left them out."""
+    flip_test: bool = False
+    """Answer each image together with its mirror image, at twice the cost; on a device nothing does so by itself."""
     exclude: Path | None = None
     """File that lists images to leave out, as given for training: the validation images are cut from the others."""
     skip_bad: bool = False
@@ -91,6 +93,7 @@ def main(argv: Sequence[str]) -> int:
             images.batches(BATCH),
             answerer.classes,
             progress=lambda done: live.progress("scoring", done, len(images)),
+            flip_test=options.flip_test,
         )
     if options.json:
         print(json.dumps(asdict(scored.metrics)))

@@ -41,7 +41,7 @@ class TrainOptions:
     data: str = "digits"
     """digits, cifar10, or a folder or zip: a folder a class, within train/ and test/ (or val/) or just so."""
     recipe: str = "article"
-    """How to train: a shipped recipe (article, quick, finetune) or a TOML file; its fields are the flags below."""
+    """How to train: article, quick, strong, finetune, paper-v1 ... paper-v4, or TOML; its fields are flags."""
     weights: str | None = None
     """Start from imagenet (published weights, downloaded once), a torchvision, timm or TFLite file, or a run folder."""
     teacher: str | None = None

@@ -140,10 +140,20 @@ def compare(
         pairs=pairs,
         bounds=bounds,
         choice=choice,
-        notes=(*failures, *differing),
+        notes=(*failures, *differing, *_flip_note(recipe)),
     )
     _write(result, out)
     return result
+
+
+def _flip_note(recipe: Recipe) -> tuple[str, ...]:
+    """What a reader must know of accuracies that no single answer of the exported file has."""
+    if not recipe.flip_test:
+        return ()
+    return (
+        "Accuracies are those of each image answered together with its mirror image (flip_test); latencies are of one "
+        "answer, as exported files give it.",
+    )
 
 
 def _write(result: Comparison, out: Path) -> None:

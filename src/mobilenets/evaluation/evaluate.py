@@ -9,7 +9,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
 from mobilenets.errors import DataError, ModelError, RunError
+from mobilenets.evaluation.flip_test import flip_averaged
 from mobilenets.evaluation.metrics import compute_metrics
 from mobilenets.evaluation.results import Metrics
 from mobilenets.files import write_atomically
@@ -92,6 +93,8 @@ def evaluate(
     batches: Iterable[Batch],
     classes: Sequence[str],
     progress: Callable[[int], None] | None = None,
+    *,
+    flip_test: bool = False,
 ) -> Evaluation:
     """Let `predict` answer every batch and score the answers.
 
@@ -100,6 +103,7 @@ def evaluate(
         batches: pairs of images and their B true class indices; batches may differ in size.
         classes: the K class names in output order.
         progress: called after each batch with the number of images done so far.
+        flip_test: answer each image together with its mirror image; the scores then say so.
 
     Raises:
         ModelError: logits of another shape than `[B, K]`, or infinite or not a number.
@@ -108,6 +112,8 @@ def evaluate(
     all_labels: list[NDArray[np.int64]] = []
     all_logs: list[NDArray[np.float32]] = []
     done = 0
+    if flip_test:
+        predict = flip_averaged(predict)
     for images, batch_labels in batches:
         labels = _checked_labels(batch_labels, len(images), done)
         logits = _checked_logits(np.asarray(predict(images)), (len(images), len(classes)), done)
@@ -120,7 +126,8 @@ def evaluate(
     if done == 0:
         raise DataError("there are no images to evaluate: is the split empty?")
     labels, logs = np.concatenate(all_labels), np.concatenate(all_logs)
-    return Evaluation(compute_metrics(labels, logs, classes), Predictions(labels, np.exp(logs)))
+    metrics = replace(compute_metrics(labels, logs, classes), flip_test=flip_test)
+    return Evaluation(metrics, Predictions(labels, np.exp(logs)))
 
 
 def _checked_labels(labels: ArrayLike, count: int, first: int) -> NDArray[np.int64]:

@@ -50,6 +50,7 @@ class Metrics:
 
     `macro_recall` (also called balanced accuracy), `macro_precision` and `macro_f1` are plain means over the classes
     that have images, so that a rare class weighs as much as a frequent one; worked out where earlier files lack them.
+    `flip_test` says that each image was answered together with its mirror image.
     """
 
     count: int
@@ -62,6 +63,7 @@ class Metrics:
     macro_recall: float = math.nan
     macro_precision: float = math.nan
     macro_f1: float = math.nan
+    flip_test: bool = False
 
     def __post_init__(self) -> None:
         """Fill in what earlier files lack."""

@@ -75,6 +75,7 @@ def metrics_table(metrics: Metrics) -> Table:
     title = (
         f"top-1 {metrics.top1:.1f} %, top-5 {metrics.top5:.1f} % of {plural(metrics.count, 'image')}; "
         f"calibration error {metrics.ece:.1f} points, loss {metrics.loss:.3f}"
+        f"{'; each answered together with its mirror image' if metrics.flip_test else ''}"
     )
     table = _plain_table(title=title)
     table.add_column("Class", overflow="fold")

@@ -136,6 +136,7 @@ def run_line(run: SeedRun) -> str:
     return (
         f"test accuracy {run.test.top1:.2f} % ({plural(run.test.count, 'image')}{read}), {judged}"
         f"training images {run.train.top1:.2f} %, calibration error {run.test.ece:.1f} %"
+        f"{'; each answered together with its mirror image' if run.test.flip_test else ''}"
     )
 
 

@@ -38,7 +38,8 @@ from mobilenets.training.freezing import freeze, training_mode
 from mobilenets.training.inputs import DROPOUT, NORM, ORDER, BatchInputs, Place
 from mobilenets.training.interrupt import StopRequest, stop_on_interrupt
 from mobilenets.training.metric_log import MetricLog
-from mobilenets.training.norm_statistics import FORGOTTEN, reestimate, share_of_start
+from mobilenets.training.mixing import dominant
+from mobilenets.training.norm_statistics import reestimate, why_reestimate
 from mobilenets.training.objectives import CrossEntropy, Objective, verb_of
 from mobilenets.training.observer import Observer
 from mobilenets.training.optimizer import build_optimizer, set_learning_rate
@@ -74,6 +75,7 @@ class Training(Generic[Network]):
         team: the processes that train it together.
         save_seconds: at most so much time passes between two saved states, plus a step.
         validate: asked after each epoch, of the network to use as it then stands; in a team, by the leader.
+        cropped: whether the images come cut as the recipe says, so that it need not be done here.
         decoded_by: what decodes the images, in words; a run that goes on with another one says so.
     """
 
@@ -93,6 +95,7 @@ class Training(Generic[Network]):
         save_seconds: float = SAVE_SECONDS,
         validate: Validate | None = None,
         decoded_by: str = "exactly",
+        cropped: bool = False,
     ) -> None:
         self.model = model.to(device)
         self.images = images
@@ -105,7 +108,7 @@ class Training(Generic[Network]):
         self.validate = validate
         self.team = team
         self.checkpoints = Checkpoints(run, experiment, device, team, save_seconds, decoded_by)
-        self.inputs = BatchInputs(recipe, images.preprocessing, classes, device)
+        self.inputs = BatchInputs(recipe, images.preprocessing, classes, device, cropped=cropped)
         freeze(self.model, recipe.freeze)
         self.optimizer = build_optimizer(self.model, recipe)
         self.ema = build_ema(self.model, recipe.ema_decay) if recipe.ema_decay is not None else None
@@ -197,8 +200,7 @@ class Training(Generic[Network]):
         inputs, targets = self.inputs(images, labels, place, self.compute.plan.layout)
         set_learning_rate(self.optimizer, self._learning_rate())
 
-        truth = torch.from_numpy(labels).to(self.device)
-        mine = self.compute.gradients(inputs, targets, truth, place.seed(self.recipe, DROPOUT))
+        mine = self.compute.gradients(inputs, targets, dominant(targets), place.seed(self.recipe, DROPOUT))
         loss, correct, count, stopping = self.team.sum(
             [mine.loss * mine.images, mine.correct, mine.images, float(bool(stop))], self.device
         )
@@ -227,10 +229,10 @@ class Training(Generic[Network]):
         return self.images.epoch(seed, self.batch_size, first=self.progress.step, share=self.team.share)
 
     def _settle_norm(self, model: nn.Module) -> None:
-        """Measure batch norm's statistics anew where training was too short for them."""
-        left = share_of_start(model, self.recipe.epochs * self.steps)
-        if left > FORGOTTEN and self.recipe.freeze == "none":  # frozen statistics are the weights' own
-            self.observer.message(f"batch norm re-estimated: {left:.0%} of its start was left after so few steps")
+        """Measure batch norm's statistics anew where training left none that fit; frozen ones are the weights' own."""
+        reason = why_reestimate(model, self.recipe.epochs * self.steps, averaged=self.ema is not None)
+        if reason is not None and self.recipe.freeze == "none":
+            self.observer.message(f"batch norm re-estimated: {reason}")
             # Mixed, since images lie sorted by class, and parted evenly: a batch of one class or of a few images
             # would be normalised by statistics unlike the others' and weigh as much.
             seed = derived_seed(self.recipe.seed, self.recipe.epochs, NORM)

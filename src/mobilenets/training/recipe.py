@@ -16,13 +16,15 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mobilenets.errors import RecipeError
+from mobilenets.training.recipe_rules import check_fields
 
-Optimizer = Literal["adamw", "sgd"]
-Schedule = Literal["cosine", "constant"]
+Optimizer = Literal["adamw", "sgd", "rmsprop"]
+Schedule = Literal["cosine", "constant", "onecycle", "step", "exponential"]
+Crop = Literal["padded", "resized"]
+Policy = Literal["none", "trivial", "rand"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Freeze = Literal["none", "bn", "backbone"]
 Balance = Literal["none", "weights", "sampling"]
-LARGEST = 2**63  # of any number: torch takes no larger seed
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 
 
@@ -37,17 +39,31 @@ class Recipe:
     batch_size: int = 128
     """Images a step; a last incomplete batch of an epoch is left out, other images filling it in the next."""
     optimizer: Optimizer = "adamw"
-    """adamw, or sgd with Nesterov momentum 0.9."""
+    """adamw; sgd with Nesterov momentum; or rmsprop in TensorFlow's form, the papers'."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
+    momentum: float | None = None
+    """Decay of the average of gradients, adamw's beta1; without it, 0.9."""
+    square_decay: float | None = None
+    """Decay of the average of squared gradients; without it, 0.999 in adamw (its beta2), 0.9 in rmsprop."""
+    epsilon: float | None = None
+    """What keeps from dividing by 0; without it, 1e-8 in adamw, 1e-3 within the root in rmsprop."""
     schedule: Schedule = "cosine"
-    """cosine falls from the peak to 0 over the run; constant stays."""
+    """From the peak on: cosine, constant, step and exponential decay; onecycle rises and falls by cosine."""
     warmup_epochs: float = 0.0
-    """Epochs of linear rise to the peak before the schedule; at most half of the run."""
+    """Epochs of rise to the peak, at most half of the run: linear before the schedule; onecycle's is 30 % without."""
+    final_rate: float | None = None
+    """Of cosine: the share of the peak it ends at; without it, 0."""
+    rate_decay: float | None = None
+    """Of step and exponential: what the rate is multiplied by every decay_epochs; without it, 0.98."""
+    decay_epochs: float | None = None
+    """Of step (all at once) and exponential (bit by bit): in how many epochs; without it, 1."""
     weight_decay: float = 1e-4
-    """Decoupled weight decay."""
+    """Of adamw decoupled from the gradient, of sgd and rmsprop a part of it."""
     decay_norm_and_bias: bool = True
     """Whether batch norm and biases decay too (the articles let them)."""
+    decay_depthwise: bool = True
+    """Whether depthwise filters decay too; V1's paper advises against it."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes."""
     temperature: float | None = None
@@ -60,10 +76,42 @@ class Recipe:
     """Decay of a moving average of the weights, which then is the result; 0.999 is usual."""
     flip: bool = True
     """Flip half of the training images left to right."""
+    crop: Crop = "padded"
+    """padded by crop_padding; or resized from a part of the image by crop_scale, as the papers do on large photos."""
     crop_padding: int = 4
-    """Pad training images by so many pixels and crop back at a random place; 0 leaves them."""
+    """Of padded: pad training images by so many pixels and crop back at a random place; 0 leaves them."""
     reduced_decoding: bool = True
     """Decode large JPEGs for training at a reduced scale, where twice the input's pixels are left each way."""
+    crop_scale: float | None = None
+    """Of resized: the smallest share of the image's area to crop; without it, 0.08."""
+    crop_ratio: float | None = None
+    """Of resized: the widest crop's width by its height, and the highest's inverse; without it, 4/3."""
+    jitter_brightness: float = 0.0
+    """Change the brightness by up to this share."""
+    jitter_saturation: float = 0.0
+    """Change the saturation by up to this share."""
+    augment: Policy = "none"
+    """trivial changes every image in one way by TrivialAugment; rand in several by RandAugment."""
+    rand_ops: int | None = None
+    """Of rand: how many changes; without it, 2."""
+    rand_magnitude: int | None = None
+    """Of rand: how large they are, of 10; without it, 9."""
+    rand_probability: float | None = None
+    """Of rand: how likely each of them is made; without it, always."""
+    erasing: float = 0.0
+    """How likely a rectangle of the image is erased (2 to 33 % of its area)."""
+    mixup_alpha: float | None = None
+    """Blend pairs of images and their labels, in shares from a beta distribution of this parameter."""
+    cutmix_alpha: float | None = None
+    """Paste a part of one image of a pair into the other, likewise; with mixup_alpha, each pair gets one of the two."""
+    mix_probability: float | None = None
+    """How likely a pair is mixed at all; without it, always."""
+    progressive_start: float | None = None
+    """Train on smaller images at first, of this share of their size, growing evenly."""
+    progressive_end: float | None = None
+    """The share of the run after which they have their full size; without it, 0.8."""
+    flip_test: bool = False
+    """Score each image together with its mirror image, at twice the cost; exported files don't."""
     sync_norm: bool = False
     """Batch norm over the images of all processes, where several train together."""
     validation_fraction: float = 0.1
@@ -83,22 +131,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse values no training can have; the message names field and value."""
-        at_least_one = ("epochs", "batch_size")
-        not_negative = ("warmup_epochs", "weight_decay", "crop_padding", "seed")
-        for name in (*at_least_one, *not_negative):
-            least = 1 if name in at_least_one else 0
-            if not least <= getattr(self, name) < LARGEST:
-                raise RecipeError(f"recipe field {name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("learning_rate", "backbone_rate", "clip_grad_norm", "temperature"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < LARGEST:
-                raise RecipeError(f"recipe field {name} is {value}; it must be above 0")
-        for name in ("label_smoothing", "ema_decay", "validation_fraction"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise RecipeError(f"recipe field {name} is {value}; it must be from 0 to below 1")
-        if self.distill_weight is not None and not 0 < self.distill_weight <= 1:
-            raise RecipeError(f"recipe field distill_weight is {self.distill_weight}; it must be above 0, at most 1")
+        check_fields(asdict(self))
 
     def to_toml(self) -> str:
         """The recipe as TOML; a field that is None is left out."""

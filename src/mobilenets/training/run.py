@@ -28,6 +28,7 @@ from mobilenets.training.balancing import balanced
 from mobilenets.training.checkpoints import SAVE_SECONDS, check_same
 from mobilenets.training.freezing import settle_freezing
 from mobilenets.training.head import Place, train_head
+from mobilenets.training.inputs import random_crop
 from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
 from mobilenets.training.objectives import CrossEntropy, Objective
@@ -198,7 +199,7 @@ def train_unseen(
                 head = train_head(model, splits.train, classes, recipe, place, resume=resume)
                 trained, predict, record = head.model, head.predict, head.record
             else:
-                decoded = splits.train.for_training(TrainingDecoding(reduced=recipe.reduced_decoding))
+                decoded = splits.train.for_training(TrainingDecoding(random_crop(recipe), recipe.reduced_decoding))
                 images, class_weights = balanced(decoded, recipe, len(classes), device)
                 decoded_by = decoded.decoded_by if images is decoded else splits.train.decoded_by
                 training = Training(
@@ -215,11 +216,13 @@ def train_unseen(
                     save_seconds=save_seconds,
                     validate=Validator(splits, device, observer),
                     decoded_by=decoded_by,
+                    cropped=images is decoded and recipe.crop == "resized",
                 )
                 trained = training.fit(resume=resume, force=force)
                 predict = torch_predict(trained, splits.preprocessing, device, torch.channels_last)
                 record = {"training_images_decoded": decoded_by, **({} if teacher is None else teacher.record)}
-            team.led(lambda: _save_and_score(run, trained, predict, splits, {**begun_with, **record}, observer))
+            record, flip_test = {**begun_with, **record}, recipe.flip_test
+            team.led(lambda: _save_and_score(run, trained, predict, splits, record, observer, flip_test))
 
 
 def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observer) -> bool:
@@ -239,10 +242,16 @@ def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observ
 
 
 def _save_and_score(
-    run: Path, trained: MobileNet, predict: Predict, splits: Splits, record: dict[str, str], observer: Observer
+    run: Path,
+    trained: MobileNet,
+    predict: Predict,
+    splits: Splits,
+    record: dict[str, str],
+    observer: Observer,
+    flip_test: bool,
 ) -> None:
     _save(run, trained, splits, record)
-    score_trained(run, predict, splits, observer)
+    score_trained(run, predict, splits, observer, flip_test=flip_test)
 
 
 def read_run(run: Path, seed: int) -> SeedRun:

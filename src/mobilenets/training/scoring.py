@@ -66,15 +66,16 @@ class Scores:
     earlier_readings: int = 0
 
 
-def score_trained(run: Path, predict: Predict, splits: Splits, observer: Observer) -> None:
+def score_trained(run: Path, predict: Predict, splits: Splits, observer: Observer, *, flip_test: bool = False) -> None:
     """Score a network whose training has ended on the training and the validation images, into its run folder.
 
-    Scores that are there, of test images too, were of other weights and are replaced.
+    With `flip_test` each image is answered together with its mirror image, and so will the test images be. Scores that
+    are there, of test images too, were of other weights and are replaced.
     """
-    train = _score(predict, splits.train, splits.dataset, "scoring training images", observer)
+    train = _score(predict, splits.train, splits.dataset, "scoring training images", observer, flip_test)
     validation = None
     if splits.validation is not None:
-        scored = _score(predict, splits.validation, splits.dataset, "scoring validation images", observer)
+        scored = _score(predict, splits.validation, splits.dataset, "scoring validation images", observer, flip_test)
         scored.predictions.save(run / VALIDATION_PREDICTIONS)
         validation = scored.metrics
     _write(run, Scores(train=train.metrics, validation=validation, earlier_readings=len(readings(run))))
@@ -104,7 +105,7 @@ def score_test(run: Path, splits: Splits, device: torch.device, observer: Observ
         with torch.random.fork_rng(devices=[]):  # building a network draws numbers
             network = load_network(run)
         predict = torch_predict(network.model, network.preprocessing, device, torch.channels_last)
-        scored = _score(predict, images, splits.dataset, "scoring test images", observer)
+        scored = _score(predict, images, splits.dataset, "scoring test images", observer, scores.train.flip_test)
         scored.predictions.save(run / PREDICTIONS)
         _write(run, replace(scores, test=scored.metrics))
 
@@ -186,9 +187,22 @@ class Validator:
         return model
 
 
-def _score(predict: Predict, images: PreparedImages, dataset: Dataset, what: str, observer: Observer) -> Evaluation:
+def _score(
+    predict: Predict,
+    images: PreparedImages,
+    dataset: Dataset,
+    what: str,
+    observer: Observer,
+    flip_test: bool = False,
+) -> Evaluation:
     batches = images.batches(SCORING_BATCH)
-    return evaluate(predict, batches, dataset.classes, progress=lambda done: observer.progress(what, done, len(images)))
+    return evaluate(
+        predict,
+        batches,
+        dataset.classes,
+        progress=lambda done: observer.progress(what, done, len(images)),
+        flip_test=flip_test,
+    )
 
 
 def _write(run: Path, scores: Scores) -> None:

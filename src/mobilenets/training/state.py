@@ -22,6 +22,7 @@ from mobilenets.errors import RunError, first_line
 from mobilenets.files import write_atomically
 from mobilenets.models.config import OptionValue
 from mobilenets.models.registry import default_options, list_models
+from mobilenets.training.recipe import Recipe
 
 STATE = "state.pt"
 PREVIOUS = "state.previous.pt"
@@ -57,13 +58,17 @@ class Experiment:
     def differences(self, other: Experiment) -> list[str]:
         """What `other` has otherwise, e.g. `recipe learning_rate: 0.001 there, 0.01 now`.
 
-        An option of the network that this one does not name has its default: it is from before the option existed.
+        An option of the network or the recipe that this one does not name has its default: it is from before the option
+        existed.
         """
         found = []
         for part in ("network", "recipe", "data", "teacher"):
             mine, theirs = getattr(self, part), getattr(other, part)
             if part == "network":
                 mine = {**{key: value for key, value in _defaults(mine).items() if key in theirs}, **mine}
+            if part == "recipe":
+                usual = Recipe().to_dict()
+                mine = {**{key: value for key, value in usual.items() if mine and key in theirs}, **mine}
             for key in sorted(mine.keys() | theirs.keys()):
                 if mine.get(key) != theirs.get(key):
                     found.append(f"{part} {key}: {mine.get(key, 'none')} there, {theirs.get(key, 'none')} now")
