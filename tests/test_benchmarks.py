@@ -44,15 +44,6 @@ def test_the_word_on_distillation_is_what_its_figures_say() -> None:
     assert result["helps"] == (difference["low"] > 0)
 
 
-def test_the_word_on_the_strong_recipe_is_what_its_figures_say() -> None:
-    result = load("recipes")
-    article, strong = result["top1"]["article"], result["top1"]["strong"]
-    assert len(article) == len(strong) >= 2
-    difference = result["differences"]["strong"]
-    assert difference["difference"] == pytest.approx(sum(strong) / len(strong) - sum(article) / len(article))
-    assert result["helps"] == (difference["low"] > 0)
-
-
 DEVICES = [("imagenet", "mobilenet_v2")] + [
     ("cifar10", name) for name in ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large")
 ]
