@@ -79,7 +79,7 @@ def learn(network: dict[str, Any], splits: Splits, recipe: Recipe, teacher: Teac
 def teacher_top1(teacher: Teacher, splits: Splits) -> float:
     """Percent of the test images that the teacher gets right, on the student's inputs."""
     predict = torch_predict(teacher.network, splits.preprocessing, torch.device("cpu"), torch.channels_last)
-    right = [predict(images).argmax(axis=1) == labels for images, labels in splits.test.batches(250)]
+    right = [predict(images).argmax(axis=1) == labels for images, labels in splits.test.seen().batches(250)]
     return 100 * float(np.concatenate(right).mean())
 
 

@@ -26,7 +26,7 @@ from mobilenets.evaluation.evaluate import Predictions
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.evaluation.significance import top1_interval
 from mobilenets.training.observer import Silent
-from mobilenets.training.run import PREDICTIONS
+from mobilenets.training.scoring import PREDICTIONS
 from mobilenets.training.state import STATE
 from mobilenets.training.train import train
 
