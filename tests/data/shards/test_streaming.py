@@ -173,5 +173,8 @@ def test_stopping_early_leaves_no_thread(numbered: Numbered) -> None:
     batches = ShardImages(numbered((30, 2)), SIZE, window_bytes=1).epoch(0, 2)
     assert len(list(islice(batches, 3))) == 3
     batches.close()  # type: ignore[attr-defined]
+    for thread in threading.enumerate():
+        if thread.name.startswith("shards"):
+            thread.join(10)
     names = [thread.name for thread in threading.enumerate()]
     assert not [name for name in names if name.startswith(("decode", "shards"))]

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from mobilenets import shard
+from mobilenets.checkup.inventory import take_inventory
 from mobilenets.data.datasets import load_dataset
 from mobilenets.data.shards.reading import read_shard
 from mobilenets.errors import BadImagesError, DataError, RunError
@@ -141,6 +142,17 @@ def test_a_full_disk_is_one_line_and_loses_nothing(make_folder: MakeFolder, tmp_
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted(contents(tmp_path / "out")) == ["index.part.jsonl"]
     assert shard(root, tmp_path / "out", images_per_shard=5).images("train") == 12
+
+
+def test_listed_images_are_left_out_while_sharding_and_not_later(make_folder: MakeFolder, tmp_path: Path) -> None:
+    root = make_folder(PETS)
+    (tmp_path / "exclude.txt").write_text("train/cat/3.png\n")
+    index = shard(root, tmp_path / "out", exclude=tmp_path / "exclude.txt")
+    assert index.images("train") == 11
+    with pytest.raises(DataError, match="out is shards, which are read whole"):
+        load_dataset(tmp_path / "out", exclude=tmp_path / "exclude.txt")
+    with pytest.raises(DataError, match="out is shards: give the images they were made of"):
+        take_inventory(tmp_path / "out")
 
 
 def test_what_can_not_be_sharded(make_folder: MakeFolder, tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
+from typing import Final
 
 from mobilenets.data.shards.order import Order
 from mobilenets.data.shards.reading import Record
 from mobilenets.data.shards.shard_set import Shard, whole_shard
+
+_PATIENCE_SECONDS: Final = 2.0
 
 
 class WindowFeed:
@@ -46,10 +49,15 @@ class WindowFeed:
         return self._current
 
     def close(self) -> None:
-        """Stop reading; a shard being read is left at its next record."""
+        """Stop reading; a shard being read is left at its next record.
+
+        A server that does not answer is not waited for: a state may have to be saved in time.
+        """
         self._stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._records.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        # One that was cancelled never began, and `wait` would wait for it to be told so.
+        if self._next.cancelled() or wait([self._next], _PATIENCE_SECONDS).done:
+            self._records.close()
 
     def _read(self, number: int) -> Future[list[Record]]:
         return self._pool.submit(self._window, number)

@@ -17,6 +17,7 @@ JOURNAL: Final = "index.part.jsonl"
 """Where a writer notes the shards it has finished; gone once the index is written."""
 
 _REMOTE: Final = ("http://", "https://", "s3://", "gs://")
+_PACKAGED: Final = ("digits", "cifar10")
 _TARS: Final = (".tar", ".tar.gz", ".tgz")
 
 
@@ -48,8 +49,13 @@ def names_shards(data: str | Path) -> bool:
     text = str(data)
     if is_remote(text) or text.lower().endswith(_TARS):
         return True
-    folder = Path(data).expanduser()
-    return folder.is_dir() and (_has_index(folder) or (folder / JOURNAL).is_file() or bool(_tars(folder)))
+    if not text.strip() or data in _PACKAGED:
+        return False
+    try:
+        folder = Path(data).expanduser()
+        return folder.is_dir() and (_has_index(folder) or (folder / JOURNAL).is_file() or bool(_tars(folder)))
+    except (OSError, RuntimeError, ValueError):  # whoever opens it as a folder says what is wrong with it
+        return False
 
 
 def locate(data: str | Path) -> Location:

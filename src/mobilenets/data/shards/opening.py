@@ -67,7 +67,7 @@ def open_shards(
     )
     if not train.shards or not test.shards:
         missing = "train" if not train.shards else "test"
-        raise DataError(f"{data} has no {missing} shards: shard the images again, from data with both")
+        raise DataError(f"{data} names no {missing} shards: give the folder, or a pattern of training shards")
     sample = train.sample()
     told = f"{len(train):,} training images are streamed from {len(train.shards):,} shards"
     if len(sample) < len(train):
