@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -15,12 +15,10 @@ import numpy as np
 from mobilenets.data.shards.index import ShardEntry, ShardIndex, Split, parse_index
 from mobilenets.data.shards.location import is_remote
 from mobilenets.data.shards.reading import read_shard
+from mobilenets.data.shards.shard_set import Progress
 from mobilenets.errors import DataError
 from mobilenets.files import write_text_atomically
 from mobilenets.machine import user_cache
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many of them are done, and how many there are."""
 
 _SCORED: Final = (("test",), ("val", "valid"))
 
@@ -42,8 +40,8 @@ def counted_index(
     Raises:
         DataError: a shard that can't be read, one class only, or nothing to train or to score on.
     """
+    kept = [_cache(folder, addresses, beside) for beside in (True, False)]  # which misses shards that are not there
     splits, notes = _splits(addresses, seed, test_fraction)
-    kept = [_cache(folder, addresses, beside) for beside in (True, False)]
     for path in kept:
         if path is not None and path.is_file() and (index := parse_index(path.read_bytes(), str(path))) is not None:
             return _with_splits(index, addresses, splits), notes

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilenets.data.shards.counting import Progress, counted_index
+from mobilenets.data.shards.counting import counted_index
 from mobilenets.data.shards.index import SPLITS, ShardEntry, ShardIndex, digest_of, parse_index
 from mobilenets.data.shards.location import Location, is_remote, locate
 from mobilenets.data.shards.reading import read_whole
-from mobilenets.data.shards.shard_set import Shard, ShardSet
+from mobilenets.data.shards.shard_set import Progress, Shard, ShardSet
 from mobilenets.data.sources import ImageSplit, printable
 from mobilenets.errors import DataError
 
@@ -74,7 +74,7 @@ def open_shards(
         told += f"; what needs some of them at once, such as the training accuracy, takes {len(sample):,}"
     name = printable(location.folder.rpartition("/")[2] or location.folder)
     digest = digest_of(index.classes, index.shards)
-    return OpenedShards(name, index.classes, train, sample, test.load(), (*notes, told), digest)
+    return OpenedShards(name, index.classes, train, sample, test.load(progress), (*notes, told), digest)
 
 
 def _index(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,10 +13,14 @@ from mobilenets.data.shards.spool import Spool
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import DataError
 
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many of them are done, and how many there are."""
+
 SAMPLE_IMAGES: Final = 2048
 SAMPLE_BYTES: Final = 256 * 2**20
 SAMPLE_SHARDS: Final = 16
 """Of how many shards a sample is taken, for those of others may be sorted by class."""
+_TOLD_EVERY: Final = 250
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class ShardSet:
         """Part whole shards off for validation: the others, and the images of those taken.
 
         As many shards are taken, in an order chosen by `seed`, as come nearest to `fraction` of the images; at least
-        one and never all. Written by `shard`, each is a fair sample of all classes.
+        one and never all. Written by `shard`, each is a fair sample of all classes. A `sample` taken before may hold
+        some of them: take it from the others.
 
         Raises:
             DataError: there is one shard only.
@@ -78,13 +83,16 @@ class ShardSet:
         ]
         return replace(self, shards=parts[0]), replace(self, shards=parts[1])
 
-    def load(self) -> ImageSplit:
+    def load(self, progress: Progress | None = None) -> ImageSplit:
         """Copy all images, still encoded, to where any of them can be had at once.
+
+        Args:
+            progress: told of it.
 
         Raises:
             DataError: a shard that can't be read or is not what the index says; a full disk.
         """
-        return self._spooled(self._all())
+        return self._spooled(self._all(progress))
 
     def sample(self) -> ImageSplit:
         """The same of a few images, as many from each of a few shards, for what needs no more than an impression.
@@ -116,9 +124,14 @@ class ShardSet:
             sources.append(spool.add(record.name, record.content))
         return ImageSplit(sources, np.array(labels, dtype=np.int64))
 
-    def _all(self) -> Iterator[Record]:
+    def _all(self, progress: Progress | None) -> Iterator[Record]:
+        done, total = 0, len(self)
         for shard in self.shards:
-            yield from whole_shard(shard)
+            for record in whole_shard(shard):
+                yield record
+                done += 1
+                if progress is not None and (done % _TOLD_EVERY == 0 or done == total):
+                    progress("copying images from shards", done, total)
 
     def _few(self) -> Iterator[Record]:
         count = min(SAMPLE_SHARDS, len(self.shards))

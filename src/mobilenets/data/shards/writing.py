@@ -10,11 +10,11 @@ import numpy as np
 
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.location import outside
-from mobilenets.data.shards.counting import Progress
 from mobilenets.data.shards.index import INDEX, SPLITS, Origin, ShardEntry, ShardIndex, Split, parse_index
 from mobilenets.data.shards.journal import Finished, Journal
 from mobilenets.data.shards.location import JOURNAL, names_shards
 from mobilenets.data.shards.shard_file import ShardFile
+from mobilenets.data.shards.shard_set import Progress
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import BadImage, BadImagesError, DataError, RunError
 from mobilenets.files import make_folder, remove_leftovers, write_text_atomically
