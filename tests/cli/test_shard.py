@@ -65,6 +65,9 @@ def test_a_training_that_was_killed_comes_to_the_same_weights(call: Run, photos:
     assert call(*TRAIN, "--out", "whole").returncode == 0
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole"))
     assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
+    for option, reason in ((("--balance", "weights"), "balance needs the class of every image beforehand"),):
+        refused = call(*TRAIN, "--out", "other", *option)
+        assert (refused.returncode, reason in refused.stderr) == (2, True), refused.stderr
     other = call(*TRAIN, "--data", "shards/train-{000000..000003}.tar", "--out", "run", "--resume")
     assert other.returncode == 2
     assert "digest" in other.stderr or "training images" in other.stderr

@@ -254,7 +254,7 @@ def _summary(dataset: Dataset, splits: Splits) -> DataSummary:
     return DataSummary(
         name=dataset.name,
         classes=dataset.classes,
-        train_images=len(splits.train),
+        train_images=len(splits.trained_on),
         test_images=len(splits.test),
         skipped=tuple(f"{image.name}: {image.reason}" for image in skipped),
         notes=dataset.notes,

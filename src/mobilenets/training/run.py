@@ -210,11 +210,15 @@ def train_unseen(
             classes = splits.dataset.classes
             predict: Predict
             if head_only:
+                if splits.streamed is not None:
+                    raise RunError(
+                        "--head-only keeps the features of all images; shards are streamed: train without it"
+                    )
                 place = Place(run, experiment, device, observer)
                 head = train_head(model, splits.train, classes, recipe, place, resume=resume)
                 trained, predict, record = head.model, head.predict, head.record
             else:
-                decoded = splits.train.for_training(TrainingDecoding(random_crop(recipe), recipe.reduced_decoding))
+                decoded = splits.trained_on.for_training(TrainingDecoding(random_crop(recipe), recipe.reduced_decoding))
                 images, class_weights = balanced(decoded, recipe, len(classes), device)
                 decoded_by = decoded.decoded_by if images is decoded else splits.train.decoded_by
                 training = Training(
@@ -323,7 +327,7 @@ def _identity(splits: Splits) -> dict[str, Any]:
     """What makes images the same images to a run."""
     return {
         "digest": splits.dataset.digest,
-        "training images": len(splits.train),
+        "training images": len(splits.trained_on),
         **({} if splits.validation is None else {"validation images": len(splits.validation)}),
         "test images": len(splits.test),
         **splits.preprocessing.to_dict(),

@@ -8,9 +8,7 @@ from typing import Final
 
 from PIL import Image
 
-from mobilenets.data.archives import MemberSource
-from mobilenets.data.sources import FileSource, ImageSource
-from mobilenets.errors import BadImage, BadImagesError
+from mobilenets.data.sources import EncodedSource, ImageSource
 
 JPEG_QUALITY: Final = 95
 """Of images that are made smaller: little enough is lost that training does not notice."""
@@ -30,13 +28,8 @@ def encoded(source: ImageSource, image_size: int | None) -> tuple[str, bytes]:
         scale = image_size / min(image.size)
         width, height = (max(image_size, round(side * scale)) for side in image.size)
         return "jpg", _saved(image.resize((width, height), Image.Resampling.LANCZOS), "JPEG", quality=JPEG_QUALITY)
-    if isinstance(source, FileSource):
-        try:
-            return _suffix(source.path.name), source.path.read_bytes()
-        except OSError as error:
-            raise BadImagesError([BadImage(str(source.path), error.strerror or str(error))]) from error
-    if isinstance(source, MemberSource):
-        return _suffix(source.name), source.archive.read(source.member)
+    if isinstance(source, EncodedSource):
+        return _suffix(source.name), source.encoded()
     return "png", _saved(image, "PNG")
 
 

@@ -45,7 +45,7 @@ _CURL: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An image as it is stored, with its label as written; an `ImageSource`.
+    """An image as it is stored, with its label as written; an `EncodedSource`.
 
     Attributes:
         name: of the shard, and within it.
@@ -56,6 +56,15 @@ class Record:
     name: str
     content: bytes
     label: str
+
+    @property
+    def location(self) -> str:
+        """See `EncodedSource`."""
+        return self.name
+
+    def encoded(self) -> bytes:
+        """See `EncodedSource`."""
+        return self.content
 
     @property
     def size(self) -> int:

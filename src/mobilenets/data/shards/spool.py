@@ -52,17 +52,26 @@ class Spool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpooledImage:
-    """An image in a spool; an `ImageSource`."""
+    """An image in a spool; an `EncodedSource`."""
 
     spool: Spool
     name: str
     offset: int
     size: int
 
+    @property
+    def location(self) -> str:
+        """See `EncodedSource`."""
+        return self.name
+
+    def encoded(self) -> bytes:
+        """See `EncodedSource`."""
+        return self.spool.read(self.offset, self.size)
+
     def open(self) -> Image.Image:
         """See `ImageSource`."""
-        return open_image(io.BytesIO(self.spool.read(self.offset, self.size)), name=self.name)
+        return open_image(io.BytesIO(self.encoded()), name=self.name)
 
     def read_size(self) -> tuple[int, int]:
         """See `ImageSource`."""
-        return read_size(io.BytesIO(self.spool.read(self.offset, self.size)), name=self.name)
+        return read_size(io.BytesIO(self.encoded()), name=self.name)

@@ -5,6 +5,7 @@ What is in memory at any time is two windows of encoded images and two batches o
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,14 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilenets.data.crops import draw
 from mobilenets.data.decoding import worker_count
 from mobilenets.data.shards.feed import WindowFeed
 from mobilenets.data.shards.order import WINDOW_BYTES, epoch_order
 from mobilenets.data.shards.reading import Record
 from mobilenets.data.shards.shard_set import ShardSet
+from mobilenets.data.training_decoding import TrainingDecoding
 from mobilenets.data.training_images import WHOLE, Share, TrainingBatch
 from mobilenets.errors import BadImage, BadImagesError
 from mobilenets.preprocessing import Preprocessing
+
+_Read = Callable[[Record, NDArray[np.float64]], NDArray[np.uint8]]
+"""From a record, and the draws of its crop, to pixels `[H, W, C]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,18 @@ class ShardImages:
         self._skip_bad = skip_bad
         self._told = told
         self._skipped: dict[str, BadImage] = {}
+        self._decoding: TrainingDecoding | None = None
+
+    def for_training(self, decoding: TrainingDecoding) -> ShardImages:
+        """See `PreparedImages.for_training`; exact where no reduced scale is allowed and nothing is cropped."""
+        images = copy.copy(self)
+        images._decoding = decoding if decoding.crop is not None or decoding.reduced else None
+        return images
+
+    @property
+    def decoded_by(self) -> str:
+        """See `PreparedImages.decoded_by`."""
+        return "exactly" if self._decoding is None else str(self._decoding)
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -96,7 +114,8 @@ class ShardImages:
                 if pool is None:
                     workers = worker_count(feed.window(order.window_at(places[-1])))
                     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-                upcoming = self._start(spots, pool, workers)
+                draws = draw(seed, step, batch_size)[rows.start : rows.stop]
+                upcoming = self._start(spots, draws, pool, workers)
                 if current is not None:
                     yield self._finished(current)
                 current, upcoming = upcoming, None
@@ -110,8 +129,11 @@ class ShardImages:
             if pool is not None:
                 pool.shutdown(cancel_futures=True)
 
-    def _start(self, spots: Sequence[_Spot], pool: ThreadPoolExecutor, workers: int) -> _Batch:
-        """Begin decoding a batch."""
+    def _start(
+        self, spots: Sequence[_Spot], draws: NDArray[np.float64], pool: ThreadPoolExecutor, workers: int
+    ) -> _Batch:
+        """Begin decoding a batch; `draws` decide the crops."""
+        read = self._reader()
         size = self.preprocessing.image_size
         pixels = np.empty((len(spots), size, size, self.preprocessing.channels), dtype=np.uint8)
         labels = np.empty(len(spots), dtype=np.int64)
@@ -122,20 +144,32 @@ class ShardImages:
             for row in rows:
                 if stop.is_set():
                     break
-                pixels[row], labels[row] = self._decode(spots[row], bad)
+                pixels[row], labels[row] = self._decode(spots[row], read, draws[row], bad)
             return bad
 
         # A few tasks a thread, so that one with large pictures does not keep the others waiting.
         parts = np.array_split(np.arange(len(spots)), min(len(spots), 4 * workers) or 1)
         return _Batch(pixels, labels, [pool.submit(decode, part) for part in parts], stop)
 
-    def _decode(self, spot: _Spot, bad: list[BadImage]) -> tuple[NDArray[np.uint8], int]:
+    def _reader(self) -> _Read:
+        """What turns a record and its crop's draws into pixels `[H, W, C]`."""
+        decoding = self._decoding
+        if decoding is None:
+            return lambda record, _: self.preprocessing.arrange(record.open())
+        # Not before an epoch needs it: it imports PyTorch.
+        from mobilenets.data.training_pixels import read_training_pixels
+
+        return lambda record, draws: read_training_pixels(record, self.preprocessing, decoding, draws)
+
+    def _decode(
+        self, spot: _Spot, read: _Read, draws: NDArray[np.float64], bad: list[BadImage]
+    ) -> tuple[NDArray[np.uint8], int]:
         """Pixels `[H, W, C]` and label of a record, or of the next in its window that can be read."""
         count = len(spot.window)
         for place in range(spot.place, spot.place + count):
             record = spot.window[place % count]
             try:
-                return self.preprocessing.arrange(record.open()), self.shards.label(record)
+                return read(record, draws), self.shards.label(record)
             except BadImagesError as error:
                 if not self._skip_bad:
                     raise
