@@ -23,6 +23,6 @@ def shards() -> str:
         f"{speeds['shards']['median']:,.0f} images a second come, decoded and shuffled, from a folder "
         f"{speeds['folder']['median']:,.0f} (20,000 images, medians). Of 10^6 images the first batch is there after "
         f"{start:.1f} s, that in the middle of the epoch, as a resume asks for it, after {middle:.1f} s. A training on "
-        f"{trained['images']:,} of them was killed within its epoch and resumed to the end: "
-        f"{trained['test_top1']:.1f} % of the test images, {trained['peak_mib']:.0f} MiB at most.\n"
+        f"{trained['images']:,} of them was killed, resumed at step {trained['resumed_at']} of {trained['steps']:,} "
+        f"and stopped at step {trained['stopped_at']}: {trained['peak_mib']:.0f} MiB at most.\n"
     )

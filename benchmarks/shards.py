@@ -4,7 +4,7 @@ Makes 10^6 tiny images (the digits' scans enlarged to 32x32, with noise of their
 about 3 GB in DIR, and streams one shuffled epoch over the first 10^4, 10^5 and all of them, each in a process of its
 own that reads its resident memory from /proc every quarter of a second. Then, alternating: images a second from shards
 and from a folder of the same files; the time to the first batch at an epoch's start and in its middle. Last, a real
-training by the command, killed with SIGKILL in the middle of an epoch and resumed to its end. What was made is removed.
+training by the command over all of them: some steps, SIGKILL, some steps more by --resume. What was made is removed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -40,6 +42,7 @@ TEST = 2_000
 SIZES = (10_000, 100_000, 1_000_000)
 PARTS = ("memory", "speed", "training")
 _WRITTEN = ("regime", "machine")  # by `write` itself
+TRAINED_SECONDS = 20  # beyond the first state that is saved
 FOLDER = 20_000
 """Images of the folder that shards are compared with: as many as two shards hold."""
 
@@ -153,43 +156,47 @@ def first_batch(shards: Path, images: int, middle: bool) -> float:
 
 
 def train_and_kill(work: Path, shards: Path, images: int) -> dict[str, Any]:
-    """The real command over all shards, killed in the first epoch once it has saved some steps, then resumed."""
+    """The real command over all shards: some steps, SIGKILL, some steps more by --resume, SIGTERM."""
     run = work / "run"
+    shutil.rmtree(run, ignore_errors=True)
     command = [
         *(sys.executable, "-m", "mobilenets", "train", "mobilenet_v3_small", "--width-mult", "0.25"),
         *("--data", pattern(shards, images), "--recipe", "quick", "--epochs", "1", "--batch-size", str(BATCH)),
-        *("--image-size", "32", "--save-seconds", "5", "--out", str(run)),
+        *("--image-size", "32", "--save-seconds", "2", "--precision", "float32", "--memory-format", "channels_last"),
+        *("--validation-fraction", "0.01", "--out", str(run)),
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not (run / "state.previous.pt").exists() and process.poll() is None:
-        time.sleep(0.1)
-    time.sleep(25)
-    process.kill()
-    process.communicate()
-    started = time.perf_counter()
-    again = subprocess.Popen([*command, "--resume", "--json"], stdout=subprocess.PIPE, text=True)
-    peak = 0
-    while again.poll() is None:
-        try:
-            status = Path(f"/proc/{again.pid}/status").read_text()
-        except OSError:
-            break
-        peak = max([peak, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))])
-        time.sleep(0.5)
-    scores = json.loads(again.communicate()[0])
+    peaks = []
+    for resume, ending in ((), signal.SIGKILL), (("--resume",), signal.SIGTERM):
+        process = subprocess.Popen([*command, *resume], stderr=subprocess.PIPE, text=True)
+        saved = (run / "state.pt").stat().st_mtime_ns if resume else 0
+        peak, ends = 0.0, float("inf")
+        while time.monotonic() < ends:
+            peak = max(peak, peak_resident(process.pid))
+            state = run / "state.pt" if resume else run / "state.previous.pt"
+            if ends == float("inf") and state.exists() and state.stat().st_mtime_ns > saved:
+                ends = time.monotonic() + TRAINED_SECONDS
+            time.sleep(0.25)
+            if process.poll() is not None:
+                raise SystemExit(process.communicate()[1])
+        process.send_signal(ending)
+        said = process.communicate()[1]
+        peaks.append(peak / 2**20)
+    resumed = re.search(r"resumed after epoch 0, step (\d+)", said)
+    stopped = re.search(r"stopped at epoch 1, step (\d+) of (\d+)", said)
+    if resumed is None or stopped is None or process.returncode != 128 + signal.SIGTERM:
+        raise SystemExit(said)
     shutil.rmtree(run)
-    return {
-        "images": images,
-        "killed": True,
-        "resumed": again.returncode == 0,
-        "seconds": time.perf_counter() - started,
-        "peak_mib": peak / 1024,
-        "test_top1": scores["test"]["top1"],
-        "images_per_second": scores["curve"][-1]["images_per_second"],
-    }
+    steps = (int(resumed[1]), int(stopped[1]), int(stopped[2]))
+    return {"images": images, "resumed_at": steps[0], "stopped_at": steps[1], "steps": steps[2], "peak_mib": max(peaks)}
 
 
-def measure(work: Path, images: int, trained: int, rounds: int, parts: Sequence[str]) -> None:
+def peak_resident(process: int) -> int:
+    """The most bytes a process had in memory so far."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return 1024 * next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+
+
+def measure(work: Path, images: int, rounds: int, parts: Sequence[str]) -> None:
     """Measure some parts, and leave the others as they were measured before."""
     shards, folder = work / "shards", work / "folder"
     script = str(Path(__file__).resolve())
@@ -209,7 +216,7 @@ def measure(work: Path, images: int, trained: int, rounds: int, parts: Sequence[
         figures["images_per_second"] = {name: spread(values) for name, values in speeds.items()}
         figures["seconds_to_first_batch"] = {name: spread(values) for name, values in starts.items()}
     if "training" in parts:
-        figures["training"] = train_and_kill(work, shards, trained)
+        figures["training"] = train_and_kill(work, shards, images)
     regime = (
         f"JPEG of {SIZE}x{SIZE}, {PER_SHARD:,} a shard, batches of {BATCH}, files in the system's cache; "
         f"each figure in a process of its own, speeds are medians of {rounds} alternating rounds; memory is the "
@@ -224,7 +231,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for 3 GB, removed afterwards")
     parser.add_argument("--images", type=int, default=1_000_000)
-    parser.add_argument("--trained", type=int, default=100_000, help="images of the training that is killed")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure; the rest stays")
     parser.add_argument("--keep", action="store_true", help="leave what was made, for another time")
@@ -242,7 +248,7 @@ def main() -> None:
     else:
         if not (shards / "index.json").exists():
             make_shards(shards, options.images)
-        measure(options.work, options.images, options.trained, options.rounds, options.parts)
+        measure(options.work, options.images, options.rounds, options.parts)
         if not options.keep:
             shutil.rmtree(options.work)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -15,11 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import mobilenets.data.shards.reading as reading
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.shards.streaming import ShardImages
 from mobilenets.data.shards.writing import shard
+from mobilenets.data.training_decoding import TrainingDecoding
+from mobilenets.data.training_images import Share
+from mobilenets.data.training_pixels import read_training_pixels
+from mobilenets.data.validation import cut_again, cut_validation, validation_record
 from mobilenets.errors import DataError
 from mobilenets.preprocessing import Preprocessing
 
@@ -128,6 +134,44 @@ def test_whole_shards_are_held_out_for_validation(shards: Path) -> None:
     assert single.shards is not None
     with pytest.raises(DataError, match=r"train-000001\.tar is the only training shard, .* --images-per-shard"):
         single.shards.held_out(0.5, seed=0)
+
+
+def test_validation_takes_shards_and_a_later_command_finds_the_same(shards: Path) -> None:
+    data = load_dataset(shards)
+    cut = cut_validation(data, 0.2)
+    assert cut.shards is not None
+    assert cut.validation is not None
+    assert len(cut.shards) + len(cut.validation) == 1438
+    names = {source.name for source in cut.validation.sources}
+    assert names.isdisjoint(source.name for source in cut.train.sources)
+    assert "of 8 training shards held out for validation" in told(cut)
+    assert cut.digest == data.digest
+    again, unknown = cut_again(data, {**validation_record(cut), "data_digest": data.digest})
+    assert unknown is None
+    assert again.validation is not None
+    assert {source.name for source in again.validation.sources} == names
+    one = cut_validation(load_dataset(f"{shards}/train-000001.tar"), 0.2)
+    assert one.validation is None
+    assert "no validation images: there is one training shard only" in one.notes
+
+
+def test_training_may_decode_at_a_reduced_scale(tmp_path: Path, make_tar: MakeTar) -> None:
+    content = io.BytesIO()
+    Image.effect_noise((160, 120), 80).convert("RGB").save(content, "JPEG")
+    for name in ("train.tar", "test.tar"):
+        make_tar(tmp_path / name, [{"jpg": content.getvalue(), "cls": label} for label in (b"1", b"2")])
+    data = load_dataset(tmp_path)
+    assert data.shards is not None
+    exact = ShardImages(data.shards, Preprocessing(24))
+    reduced = exact.for_training(TrainingDecoding(reduced=True))
+    assert (exact.decoded_by, reduced.decoded_by) == ("exactly", str(TrainingDecoding(reduced=True)))
+    assert exact.for_training(TrainingDecoding(reduced=False)).decoded_by == "exactly"
+    (ours, _), (theirs, _) = next(exact.epoch(0, 2)), next(reduced.epoch(0, 2))
+    wanted = read_training_pixels(data.test.sources[0], Preprocessing(24), TrainingDecoding(reduced=True), np.zeros(0))
+    assert np.array_equal(theirs[0], wanted)
+    assert not np.array_equal(ours, theirs)
+    half = next(reduced.epoch(0, 2, share=Share(1, 2)))[0]
+    assert np.array_equal(half[0], theirs[1])
 
 
 def test_missing_and_changed_shards_are_one_line(shards: Path) -> None:
