@@ -22,6 +22,7 @@ from loading import RESULTS, load
 from mobilenets.evaluation.results import Comparison
 from mobilenets.report.tables import markdown_table, read_json
 from mobilenets.report.wording import split_sentence
+from shard_tables import shards
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "docs/guide.md", "docs/auditing.md", "docs/devices.md", "docs/lab_log.md")
@@ -262,6 +263,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "scaling": scaling,
     "recipes": recipes,
     "augmentation": augmentation,
+    "shards": shards,
     "cifar10": lambda: comparison("cifar10"),
     "digits": lambda: comparison("digits"),
     "few_images": few_images,

@@ -196,6 +196,7 @@ def test_the_public_names_are_these_and_all_there() -> None:
         "predict_files",
         "predict_many",
         "quantize",
+        "shard",
         "train",
     ]
     assert set(mobilenets.__all__) <= set(dir(mobilenets))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mobilenets.comparison.compare import compare
     from mobilenets.compression.quantize import quantize
     from mobilenets.data.datasets import load_dataset
+    from mobilenets.data.shards.writing import shard
     from mobilenets.deployment.deploy import deploy
     from mobilenets.errors import MobilenetsError
     from mobilenets.evaluation.evaluate import evaluate
@@ -63,6 +64,7 @@ __all__ = [
     "predict_files",
     "predict_many",
     "quantize",
+    "shard",
     "train",
 ]
 
@@ -92,6 +94,7 @@ _HOMES = {
     "predict_files": "runtime.streaming",
     "predict_many": "runtime.many",
     "quantize": "compression.quantize",
+    "shard": "data.shards.writing",
     "train": "training.train",
 }
 

@@ -97,7 +97,7 @@ def test_names_and_paths_that_are_no_data(make_folder: MakeFolder, tmp_path: Pat
     (tmp_path / ".petz").mkdir()
     (tmp_path / "list.csv").write_text("a,b")
     (tmp_path / "broken.zip").write_text("no zip")
-    wanted = "give digits, cifar10, a folder of class folders, one with train/ and test/, or a zip of either"
+    wanted = "give digits, cifar10, a folder of class folders, one with train/ and test/, a zip of either, or shards"
     assert refusal("digit") == f"there is no 'digit' (is it digits?): {wanted}"
     assert refusal(tmp_path / "petz") == f"there is no '{tmp_path / 'petz'}' (is it pets?): {wanted}"
     assert refusal("/nowhere/at/all") == f"there is no '/nowhere/at/all': {wanted}"

@@ -14,6 +14,7 @@ from mobilenets.data.datasets import Dataset, find_data, load_dataset
 from mobilenets.data.folders import read_folder
 from mobilenets.data.layout import ImageTree, Parts, parts_of, unwrapped
 from mobilenets.data.packaged import find_cifar10
+from mobilenets.data.shards.location import names_shards
 from mobilenets.data.sources import ImageSource
 from mobilenets.errors import DataError
 
@@ -68,6 +69,8 @@ def take_inventory(data: str | Path | Dataset, *, data_root: Path | None = None)
     """
     if isinstance(data, Dataset) or data in ("digits", "cifar10"):
         return _of_dataset(load_dataset(data, data_root=data_root))
+    if names_shards(data):
+        raise DataError(f"{data} is shards: give the images they were made of; 'shard' looks at each of them, too")
     path = find_data(data)
     if path.is_dir() and find_cifar10(path) is not None:
         return _of_dataset(load_dataset(path))

@@ -157,7 +157,7 @@ def _images(options: EvaluateOptions, answerer: Answerer, live: Live) -> Prepare
     from mobilenets.data.loader import prepare
     from mobilenets.data.validation import cut_again
 
-    loaded = load_dataset(options.data, data_root=options.data_root, exclude=options.exclude)
+    loaded = load_dataset(options.data, data_root=options.data_root, exclude=options.exclude, progress=live.progress)
     check_classes(loaded, options.data, answerer.classes, answered_by=str(options.run))
     dataset, unknown = cut_again(loaded, answerer.provenance)
     split = {"test": dataset.test, "validation": dataset.validation, "train": dataset.train}[options.split]

@@ -24,6 +24,7 @@ VERBS = {
     "quantize": "8-bit files that keep the accuracy, or a refusal",
     "deploy": "all of it: the fastest file for this machine whose accuracy holds",
     "predict": "classify images with an exported file, without PyTorch",
+    "shard": "many images into WebDataset shards, which training streams",
     "benchmark": "latency, throughput and memory of exported files on this machine",
     "audit": "where anybody's MobileNet, a module or a file, differs from the published one",
     "models": "every published variant: what sources print, what is true, and why they differ",
@@ -47,6 +48,7 @@ example:
 EXTRAS = {
     "ai_edge_litert": "litert",
     "ai_edge_quantizer": "export",
+    "braceexpand": "cluster",
     "executorch": "executorch",
     "filelock": "cluster",
     "nncf": "export",
@@ -55,6 +57,7 @@ EXTRAS = {
     "openvino": "openvino",
     "ray": "cluster",
     "tflite": "train",
+    "webdataset": "cluster",
 }
 
 

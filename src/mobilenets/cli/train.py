@@ -39,7 +39,7 @@ class TrainOptions:
     """Run folder to write."""
     fields: Annotated[Recipe, tyro.conf.arg(name="")]
     data: str = "digits"
-    """digits, cifar10, or a folder or zip: a folder a class, within train/ and test/ (or val/) or just so."""
+    """digits, cifar10, shards, or a folder or zip: a folder a class, within train/ and test/ (or val/) or just so."""
     recipe: str = "article"
     """How to train: article, quick, strong, finetune, paper-v1 ... paper-v4, or TOML; its fields are flags."""
     weights: str | None = None

@@ -110,7 +110,7 @@ def compare(
     recipe = replace(recipe, epochs=epochs) if epochs is not None else recipe
     chosen_device = choose_device(device)
     require_exporter()
-    dataset = _with_validation(load_dataset(data, data_root=data_root), recipe)
+    dataset = _with_validation(load_dataset(data, data_root=data_root, progress=observer.progress), recipe)
     sizes = _several(image_size) or (natural_image_size(dataset),)
     networks = candidates(_several(models), _several(width_mult), sizes)
     splits = _splits(dataset, sizes, skip_bad, observer)
@@ -254,7 +254,7 @@ def _summary(dataset: Dataset, splits: Splits) -> DataSummary:
     return DataSummary(
         name=dataset.name,
         classes=dataset.classes,
-        train_images=len(splits.train),
+        train_images=len(splits.trained_on),
         test_images=len(splits.test),
         skipped=tuple(f"{image.name}: {image.reason}" for image in skipped),
         notes=dataset.notes,

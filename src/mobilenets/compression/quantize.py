@@ -96,7 +96,7 @@ def quantize(
     kind = _checked(out, to, max_drop, runtime, tensorrt)
     require_quantizer(kind)
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
-    loaded = load_dataset(data, data_root=data_root)
+    loaded = load_dataset(data, data_root=data_root, progress=watcher.progress)
     check_classes(loaded, data, subject.classes)
     dataset, _ = cut_again(loaded, subject.provenance)  # neither calibration nor tuning sees the validation images
     record_for(run, "quantize", min(len(dataset.test), max_images or len(dataset.test)), dataset.digest)

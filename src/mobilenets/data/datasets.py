@@ -6,10 +6,10 @@ import contextlib
 import difflib
 import hashlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -25,16 +25,22 @@ from mobilenets.data.packaged import (
     read_cifar10,
     read_digits,
 )
+from mobilenets.data.shards.location import names_shards
 from mobilenets.data.sources import ImageSource, ImageSplit, printable
 from mobilenets.data.splits import Cut, stratified_split
 from mobilenets.errors import BadImage, BadImagesError, DataError
+
+if TYPE_CHECKING:
+    from mobilenets.data.shards.shard_set import ShardSet
 
 __all__ = ["Dataset", "ImageSource", "ImageSplit", "check_classes", "load_dataset", "natural_image_size"]
 
 IMAGE_SIZES: Final = (32, 64, 96, 128, 160, 192, 224)
 """The input sizes in pixels offered when the user names none: CIFAR-10's, 64, and those the papers train at."""
 
-_WANTED: Final = "give digits, cifar10, a folder of class folders, one with train/ and test/, or a zip of either"
+_WANTED: Final = (
+    "give digits, cifar10, a folder of class folders, one with train/ and test/, a zip of either, or shards"
+)
 _SIZE_SAMPLE: Final = 200
 
 
@@ -53,6 +59,7 @@ class Dataset:
             the size. Cutting validation images from the training images leaves it as it is.
         validation: images to choose by: a folder's own, or cut from the training images (see `data.validation`).
         cut: how they were cut; None where they came with the data, or there are none.
+        shards: all training images, where they are streamed from WebDataset shards; `train` is a sample of them then.
     """
 
     name: str
@@ -63,6 +70,7 @@ class Dataset:
     digest: str
     validation: ImageSplit | None = None
     cut: Cut | None = None
+    shards: ShardSet | None = None
 
 
 def load_dataset(
@@ -72,6 +80,7 @@ def load_dataset(
     test_fraction: float = 0.2,
     data_root: Path | None = None,
     exclude: str | Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Dataset:
     """Find labelled images; none is decoded yet.
 
@@ -80,15 +89,21 @@ def load_dataset(
             folder or zip: one folder of images for each class, either at the top or below `train/` and `test/` (or
             `val/`; where there are both, `val/` holds the validation images); or of a folder that is or holds
             `cifar-10-batches-py`. A folder called `digits` is `./digits`. A data set in memory is returned as it is, so
-            that everything that loads images takes one as well.
+            that everything that loads images takes one as well. WebDataset
+            shards are named by their folder, a pattern such as `shards/train-{000..099}.tar`, or the URL of either.
         seed: chooses the held-out images where the data comes unsplit.
         test_fraction: share of each class held out, where the data comes unsplit.
         data_root: where downloads are kept; by default `$MOBILENETS_DATA`, else the user's cache folder.
         exclude: a list of images to leave out of training and scoring, as `doctor --fix` writes it.
+        progress: told of what takes long: what, how much is done, how much there is.
 
     Raises:
         DataError: anything that keeps the data from being used; the message names the folder or file.
     """
+    if not isinstance(data, Dataset) and names_shards(data):
+        if exclude is not None:
+            raise DataError(f"{data} is shards, which are read whole: give {exclude} to 'mobilenets shard' instead")
+        return _from_shards(data, seed, test_fraction, progress)
     dataset = _load(data, seed, test_fraction, data_root)
     return dataset if exclude is None else _without(dataset, read_exclusions(exclude), exclude)
 
@@ -166,6 +181,15 @@ def _some(classes: tuple[str, ...]) -> str:
 def _cifar10(root: Path) -> Layout:
     local = find_cifar10(root)
     return Layout(*(read_cifar10(local) if local is not None else fetch_cifar10(root)), ())
+
+
+def _from_shards(
+    data: str | Path, seed: int, test_fraction: float, progress: Callable[[str, int, int], None] | None
+) -> Dataset:
+    from mobilenets.data.shards.opening import open_shards  # loads webdataset, which takes seconds
+
+    found = open_shards(data, seed=seed, test_fraction=test_fraction, progress=progress)
+    return Dataset(found.name, found.classes, found.sample, found.test, found.notes, found.digest, shards=found.train)
 
 
 def _build(name: str, layout: Layout, seed: int, test_fraction: float) -> Dataset:

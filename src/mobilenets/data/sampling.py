@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mobilenets.data.training_images import WHOLE, Share, TrainingBatch, TrainingImages, epoch_batches
 
 
+@runtime_checkable
 class LabelledImages(TrainingImages, Protocol):
     """Images to train on whose classes are known beforehand, and that can be had in any order."""
 

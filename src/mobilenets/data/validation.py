@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.splits import Cut, validation_split
 from mobilenets.errors import DataError
+
+if TYPE_CHECKING:
+    from mobilenets.data.shards.shard_set import ShardSet
 
 DIGEST: Final = "data_digest"
 FRACTION: Final = "validation_fraction"
@@ -46,6 +49,8 @@ def cut_validation(dataset: Dataset, fraction: float) -> Dataset:
     if dataset.validation is not None or fraction == 0:
         return dataset
     cut = Cut(fraction)
+    if dataset.shards is not None:
+        return _cut_shards(dataset, dataset.shards, cut)
     kept, taken = validation_split(dataset.train.labels, cut)
     if len(taken) == 0:
         few = f"no validation images: no class has enough training images to spare {fraction:.0%} of them"
@@ -58,6 +63,16 @@ def cut_validation(dataset: Dataset, fraction: float) -> Dataset:
         cut=cut,
         notes=(*dataset.notes, said, *_left_without(dataset, taken)),
     )
+
+
+def _cut_shards(dataset: Dataset, shards: ShardSet, cut: Cut) -> Dataset:
+    """Hold whole shards out: each is a fair sample, and none has to be read twice."""
+    if len(shards.shards) < 2:
+        return replace(dataset, notes=(*dataset.notes, "no validation images: there is one training shard only"))
+    rest, taken = shards.held_out(cut.fraction, cut.seed)
+    count = len(shards.shards) - len(rest.shards)
+    said = f"{count} of {len(shards.shards)} training shards held out for validation ({len(taken):,} images)"
+    return replace(dataset, shards=rest, train=rest.sample(), validation=taken, cut=cut, notes=(*dataset.notes, said))
 
 
 def _left_without(dataset: Dataset, taken: NDArray[np.int64]) -> tuple[str, ...]:
@@ -102,5 +117,7 @@ def cut_again(dataset: Dataset, provenance: Mapping[str, str]) -> tuple[Dataset,
         cut = Cut(float(provenance[FRACTION]), int(provenance[SEED]))
     except (KeyError, ValueError) as error:
         raise DataError(f"the network's provenance names a validation split that can't be: {error}") from error
+    if dataset.shards is not None:
+        return replace(_cut_shards(dataset, dataset.shards, cut), notes=dataset.notes), None
     kept, taken = validation_split(dataset.train.labels, cut)
     return replace(dataset, train=dataset.train.take(kept), validation=dataset.train.take(taken), cut=cut), None

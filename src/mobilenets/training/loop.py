@@ -20,7 +20,6 @@ from torch import nn
 
 from mobilenets.data.training_images import TrainingBatch, TrainingImages
 from mobilenets.errors import (
-    BadImagesError,
     DataError,
     NonFiniteLossError,
     TrainingError,
@@ -187,7 +186,7 @@ class Training(Generic[Network]):
                     return True
                 if self.checkpoints.due:
                     self._save()
-        except BadImagesError as error:
+        except DataError as error:  # images or shards that can't be read any more
             self._save()
             where = where_of(self.progress, self.steps)
             raise DataError(f"{error}. Saved before {where}: --resume goes on once they are back") from error

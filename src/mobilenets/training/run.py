@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -49,6 +49,10 @@ from mobilenets.training.start import Start
 from mobilenets.training.state import STATE, Experiment, has_state, load_state
 from mobilenets.training.teacher import Teacher, settle_recipe
 from mobilenets.training.team import SOLO, Team
+
+if TYPE_CHECKING:
+    from mobilenets.data.shards.shard_set import ShardSet
+    from mobilenets.data.shards.streaming import ShardImages
 
 
 def prepare_splits(
@@ -93,7 +97,18 @@ def prepare_splits(
     announce(dataset.notes, [image for part in prepared.values() for image in part.skipped], observer)
     test = SealedImages(prepared["test"], dataset.digest)
     validation = prepared.get("validation") or None  # where none of them can be read, there are none
-    return Splits(dataset, prepared["training"], validation, test, preprocessing)
+    streamed = None if dataset.shards is None else stream(dataset.shards, preprocessing, skip_bad, observer)
+    return Splits(dataset, prepared["training"], validation, test, preprocessing, streamed)
+
+
+def stream(shards: ShardSet, preprocessing: Preprocessing, skip_bad: bool, observer: Observer) -> ShardImages:
+    """Stream images to train on; those that are left out are told as they are met."""
+    from mobilenets.data.shards.streaming import ShardImages  # loads webdataset
+
+    def tell(image: BadImage) -> None:
+        observer.message(f"left out: {image.name}: {image.reason}")
+
+    return ShardImages(shards, preprocessing, skip_bad=skip_bad, told=tell)
 
 
 def announce(notes: Sequence[str], left_out: Sequence[BadImage], observer: Observer) -> None:
@@ -195,11 +210,15 @@ def train_unseen(
             classes = splits.dataset.classes
             predict: Predict
             if head_only:
+                if splits.streamed is not None:
+                    raise RunError(
+                        "--head-only keeps the features of all images; shards are streamed: train without it"
+                    )
                 place = Place(run, experiment, device, observer)
                 head = train_head(model, splits.train, classes, recipe, place, resume=resume)
                 trained, predict, record = head.model, head.predict, head.record
             else:
-                decoded = splits.train.for_training(TrainingDecoding(random_crop(recipe), recipe.reduced_decoding))
+                decoded = splits.trained_on.for_training(TrainingDecoding(random_crop(recipe), recipe.reduced_decoding))
                 images, class_weights = balanced(decoded, recipe, len(classes), device)
                 decoded_by = decoded.decoded_by if images is decoded else splits.train.decoded_by
                 training = Training(
@@ -308,7 +327,7 @@ def _identity(splits: Splits) -> dict[str, Any]:
     """What makes images the same images to a run."""
     return {
         "digest": splits.dataset.digest,
-        "training images": len(splits.train),
+        "training images": len(splits.trained_on),
         **({} if splits.validation is None else {"validation images": len(splits.validation)}),
         "test images": len(splits.test),
         **splits.preprocessing.to_dict(),

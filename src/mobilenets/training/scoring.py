@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ from mobilenets.training.observer import Observer
 from mobilenets.training.sealed import SealedImages
 from mobilenets.training.synced_norm import unsync_norms
 
+if TYPE_CHECKING:
+    from mobilenets.data.shards.streaming import ShardImages
+
 SCORES: Final = "scores.json"
 PREDICTIONS: Final = "predictions.npz"
 """The answers to the test images."""
@@ -44,13 +47,22 @@ SETTLING_IMAGES, SETTLING_BATCH = 512, 64
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set decoded for one input size; the test images are under seal."""
+    """A data set decoded for one input size; the test images are under seal.
+
+    Where training images are streamed from shards, `train` is a sample of them.
+    """
 
     dataset: Dataset
     train: PreparedImages
     validation: PreparedImages | None
     test: SealedImages
     preprocessing: Preprocessing
+    streamed: ShardImages | None = None
+
+    @property
+    def trained_on(self) -> PreparedImages | ShardImages:
+        """All training images."""
+        return self.train if self.streamed is None else self.streamed
 
 
 @dataclass(frozen=True)

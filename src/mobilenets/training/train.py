@@ -54,7 +54,7 @@ def train(
 
     Args:
         model: name as in `list_models()`.
-        data: `digits`, `cifar10`, a folder or a zip of images (see `mobilenets.data.datasets.load_dataset`).
+        data: `digits`, `cifar10`, a folder, a zip or shards of images (see `mobilenets.data.datasets.load_dataset`).
         out: run folder to write.
         recipe: name of a shipped recipe, a TOML file, or a `Recipe`.
         weights: what to start from, as `create_model` takes them: `imagenet`, a file of torchvision's, timm's or
@@ -97,7 +97,7 @@ def train(
         if head_only and team.count > 1:
             raise ModelError("--head-only runs in one process: its backbone runs once; start it without torchrun")
         teller = observer or Silent() if team.leads else Silent()
-        loaded = load_dataset(data, data_root=data_root, exclude=exclude)
+        loaded = load_dataset(data, data_root=data_root, exclude=exclude, progress=teller.progress)
         dataset = cut_validation(loaded, recipe.validation_fraction)
         network: dict[str, Any] = {
             "name": model,
