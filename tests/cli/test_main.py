@@ -57,7 +57,7 @@ def test_the_version_is_the_packages(run: Run) -> None:
         (("summary", "mobilenet_v2", "--widht-mult", "0.5"), "Perhaps you meant: --width-mult"),
         (("summary", "mobilenet_v2", "--width-mult", "wide"), "wide"),
         (("summary", "mobilenet_v5"), "mobilenet_v2"),
-        (("train", "mobilenet_v2", "--out", "x", "--recipe", "artikel"), "shipped are article, quick"),
+        (("train", "mobilenet_v2", "--out", "x", "--recipe", "artikel"), "shipped are article, finetune"),
         (("train", "mobilenet_v2", "--out", "x", "--optimizer", "adam"), "adamw"),
         (("train", "mobilenet_v2", "--out", "x", "--epochs", "0"), "epochs is 0; it must be at least 1"),
         (("train", "mobilenet_v2", "--out", "x", "--device", "tpu"), "no device tpu here"),
