@@ -141,7 +141,7 @@ def train_and_score(
 
     The test images are read last of all, and once. Arguments and errors are those of `train_unseen`.
     """
-    train_unseen(
+    predict = train_unseen(
         network,
         splits,
         recipe,
@@ -158,7 +158,7 @@ def train_and_score(
     )
 
     def finish() -> SeedRun:
-        score_test(run, splits, device, observer, "train")
+        score_test(run, splits, device, observer, "train", predict)
         return read_run(run, recipe.seed)
 
     return team.led(finish)
@@ -179,7 +179,7 @@ def train_unseen(
     team: Team = SOLO,
     save_seconds: float = SAVE_SECONDS,
     head_only: bool = False,
-) -> None:
+) -> Predict | None:
     """Train `network` (arguments of `create_model`) into the folder `run`, with the test images unseen.
 
     It is scored on the training and the validation images. With `start` its network is trained, which has weights
@@ -188,6 +188,9 @@ def train_unseen(
     another experiment.
 
     A finished run is not trained again. torch's global generator is left as it was.
+
+    Returns:
+        Where a head was fitted, how to ask it with the features that are kept; else None: the run folder has the network.
 
     Raises:
         RunError: the folder holds a run and `resume` is off, or holds a run of another experiment, or is in use.
@@ -242,6 +245,8 @@ def train_unseen(
                 record = {"training_images_decoded": decoded_by, **({} if teacher is None else teacher.record)}
             record, flip_test = {**begun_with, **record}, recipe.flip_test
             team.led(lambda: _save_and_score(run, trained, predict, splits, record, observer, flip_test))
+            return predict if head_only else None
+        return None
 
 
 def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observer) -> bool:

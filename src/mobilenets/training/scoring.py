@@ -93,7 +93,14 @@ def score_trained(run: Path, predict: Predict, splits: Splits, observer: Observe
     _write(run, Scores(train=train.metrics, validation=validation, earlier_readings=len(readings(run))))
 
 
-def score_test(run: Path, splits: Splits, device: torch.device, observer: Observer, command: str) -> None:
+def score_test(
+    run: Path,
+    splits: Splits,
+    device: torch.device,
+    observer: Observer,
+    command: str,
+    predict: Predict | None = None,
+) -> None:
     """Score a trained run on the test images, once: a run that was scored is left as it is.
 
     Args:
@@ -102,6 +109,7 @@ def score_test(run: Path, splits: Splits, device: torch.device, observer: Observ
         device: where to compute.
         observer: told of progress.
         command: the verb that scores it, for the run's ledger.
+        predict: the trained network as it was left; None loads it from the run folder.
 
     Raises:
         RunError: training has not ended, or the test images are kept sealed still.
@@ -114,12 +122,16 @@ def score_test(run: Path, splits: Splits, device: torch.device, observer: Observ
     stopped = scores.test is None and any(reading.command == command for reading in since)
     with only_writer(run):
         images = splits.test.open(run, command, repeats=stopped)
-        with torch.random.fork_rng(devices=[]):  # building a network draws numbers
-            network = load_network(run)
-        predict = torch_predict(network.model, network.preprocessing, device, torch.channels_last)
+        predict = predict or _trained(run, device)
         scored = _score(predict, images, splits.dataset, "scoring test images", observer, scores.train.flip_test)
         scored.predictions.save(run / PREDICTIONS)
         _write(run, replace(scores, test=scored.metrics))
+
+
+def _trained(run: Path, device: torch.device) -> Predict:
+    with torch.random.fork_rng(devices=[]):  # building a network draws numbers
+        network = load_network(run)
+    return torch_predict(network.model, network.preprocessing, device, torch.channels_last)
 
 
 def read_scores(run: Path) -> Scores:
