@@ -190,7 +190,7 @@ def train_unseen(
     A finished run is not trained again. torch's global generator is left as it was.
 
     Returns:
-        Where a head was fitted, how to ask it with the features that are kept; else None: the run folder has the network.
+        Where a head was fitted, how to ask it with the features that are kept; else None, the run folder has all.
 
     Raises:
         RunError: the folder holds a run and `resume` is off, or holds a run of another experiment, or is in use.
