@@ -22,10 +22,11 @@ from loading import RESULTS, load
 from mobilenets.evaluation.results import Comparison
 from mobilenets.report.tables import markdown_table, read_json
 from mobilenets.report.wording import split_sentence
+from scale_tables import kills, ray_predict, scale_billion, scale_imagenet, scaling
 from shard_tables import shards
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "docs/guide.md", "docs/auditing.md", "docs/devices.md", "docs/lab_log.md")
+DOCUMENTS = ("README.md", "docs/guide.md", "docs/auditing.md", "docs/devices.md", "docs/scale.md", "docs/lab_log.md")
 BLOCK = re.compile(r"(?P<start><!-- figures: (?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 OUTPUT = re.compile(
     r"(?P<start><!-- output: mobilenets (?P<arguments>[^\n]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
@@ -191,29 +192,6 @@ def doctor() -> str:
     )
 
 
-def kills() -> str:
-    """How many trainings were killed, and how many of them ended where they should."""
-    result = load("kills")
-    alone, team = result["alone"], result["torchrun"]
-    moments = ", ".join(f"{count} {moment}" for moment, count in alone["moments"].items())
-    return (
-        f"{alone['kills']} processes of {alone['runs']} trainings were killed at random moments ({moments}), and "
-        f"{team['kills']} of {team['runs']} trainings by two processes under torchrun: {alone['identical']} of "
-        f"{alone['runs']} and {team['identical']} of {team['runs']} ended bit for bit where one left alone did.\n"
-    )
-
-
-def scaling() -> str:
-    """Images a second by one and two processes."""
-    result = load("scaling")
-    ways = next(iter(result["images_per_second"].values()))
-    lines = [f"| network, width 0.5, 32 px | {' | '.join(ways)} | efficiency |", "| :-- |" + " --: |" * (len(ways) + 1)]
-    for network, speeds in result["images_per_second"].items():
-        cells = [f"{one['median']:.0f} ({one['min']:.0f}–{one['max']:.0f})" for one in speeds.values()]
-        lines.append(f"| {network} | {' | '.join(cells)} | {100 * result['efficiency'][network]:.0f} % |")
-    return "\n".join(lines) + "\n"
-
-
 def recipes() -> str:
     """What `strong` gains over `article`, and what each of its ingredients does."""
     result = load("recipes")
@@ -260,7 +238,10 @@ FIGURES: dict[str, Callable[[], str]] = {
     "distillation": distillation,
     "doctor": doctor,
     "kills": kills,
+    "ray_predict": ray_predict,
     "scaling": scaling,
+    "scale_billion": scale_billion,
+    "scale_imagenet": scale_imagenet,
     "recipes": recipes,
     "augmentation": augmentation,
     "shards": shards,
