@@ -93,6 +93,9 @@ def test_an_easy_network_takes_the_first_rung(kept: tuple[QuantizationReport, Wa
     assert report.float_top1.whole > 60
     assert report.rungs[-1].drop.selection <= 5.0
     assert any(message.startswith("  plain: top-1") for message in watching.messages)
+    assert not report.validated
+    assert sum(remark.startswith("test images decide, not validation images:") for remark in report.remarks) == 1
+    assert report.rungs[-1].drop.report is not None
     report.raise_if_refused()
 
 

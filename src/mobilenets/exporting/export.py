@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.artifact.description import Confidence
+from mobilenets.data.datasets import Dataset
 from mobilenets.errors import ExportError
 from mobilenets.exporting.confidence import (
     PROMISE,
@@ -62,7 +63,7 @@ def export(
     to: str,
     out: Path | str,
     *,
-    data: str | Path | None = None,
+    data: str | Path | Dataset | None = None,
     precision: str = "fp32",
     limit: int | None = None,
     promise: float = PROMISE,
@@ -84,8 +85,8 @@ def export(
         run: a run folder, a loaded network, or with `model` a weight file or `imagenet`.
         to: the format: `onnx`, `openvino`, `litert` or `executorch`.
         out: the file to write, or OpenVINO's folder; what is there is replaced, but only by a file that passed.
-        data: images as for training: the validation images calibrate and the test images are asked last; None asks
-            made images, and calibrates nothing.
+        data: images as for training, or a data set in memory: the validation images calibrate and the test images are
+            asked last; None asks made images, and calibrates nothing.
         precision: `fp32`; `fp16` stores the weights in half the bytes, where the format can.
         limit: ask so many images of each split; None asks all of them.
         promise: how likely right an answer has to be to be given, 0 to below 1; else it is "unknown". The probability
