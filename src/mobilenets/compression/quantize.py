@@ -100,7 +100,7 @@ def quantize(
     )
     order.check()
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
-    dataset = load_deciding(subject, data, data_root=data_root)
+    dataset = load_deciding(subject, data, data_root=data_root, progress=watcher.progress)
     sealed = None
     if dataset.validation is None:
         record_for(run, "quantize", min(len(dataset.test), max_images or len(dataset.test)), dataset.digest)

@@ -108,7 +108,7 @@ def deploy(
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file: give a folder")
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
-    dataset = load_deciding(subject, data, data_root=data_root)
+    dataset = load_deciding(subject, data, data_root=data_root, progress=watcher.progress)
     questions, sealed = deciding_questions(
         subject, dataset, run, "deploy", limit=limit, skip_bad=skip_bad, progress=watcher.progress
     )

@@ -15,13 +15,16 @@ from mobilenets.exporting.proof import Progress, Questions, split_questions
 FEWEST_IMAGES: Final = 2
 
 
-def load_deciding(subject: Subject, data: str | Path | Dataset, *, data_root: Path | None = None) -> Dataset:
+def load_deciding(
+    subject: Subject, data: str | Path | Dataset, *, data_root: Path | None = None, progress: Progress | None = None
+) -> Dataset:
     """Load a network's images, and find its validation images again, to choose by.
 
     Args:
         subject: the network; its provenance says how they were cut.
         data: as `load_dataset` takes it.
         data_root: where downloads are kept.
+        progress: told of what takes long in finding them.
 
     Returns:
         The data set. Where its validation images can't be known it has none: the test images have to decide then, and
@@ -30,13 +33,14 @@ def load_deciding(subject: Subject, data: str | Path | Dataset, *, data_root: Pa
     Raises:
         DataError: the data can't be used, or has other classes than the network.
     """
-    loaded = load_dataset(data, data_root=data_root)
+    loaded = load_dataset(data, data_root=data_root, progress=progress)
     check_classes(loaded, data, subject.classes)
     dataset, why = cut_again(loaded, subject.provenance)
     if dataset.validation is not None and len(dataset.validation) < FEWEST_IMAGES:
         dataset, why = replace(dataset, validation=None), f"{dataset.name} has too few validation images"
     if dataset.validation is not None:
         return dataset
+    why = why or f"{dataset.name} has none"
     note = f"test images decide, not validation images: {why}; figures of what they choose are a little too good"
     return replace(dataset, notes=(*dataset.notes, note))
 

@@ -117,7 +117,7 @@ def export(
     if data is None:
         questions = made_questions(subject)
     else:
-        dataset = load_deciding(subject, data, data_root=data_root)
+        dataset = load_deciding(subject, data, data_root=data_root, progress=watcher.progress)
         questions, sealed = deciding_questions(
             subject, dataset, run, "export", limit=limit, skip_bad=skip_bad, progress=watcher.progress
         )
