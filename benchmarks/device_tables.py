@@ -116,6 +116,11 @@ def devices_ways(data: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _points(drop: float | None) -> str:
+    """A drop on images that were not asked of this rung is none."""
+    return "" if drop is None else f"{drop:.2f}"
+
+
 def devices_ladders() -> str:
     """Each rung tried and the points it lost: on the images that decide, on the others, on all."""
     lines = [
@@ -125,7 +130,7 @@ def devices_ladders() -> str:
     for name, row in devices_networks():
         for ladder in row["ladders"]:
             for rung in ladder["rungs"]:
-                drop = " | ".join(f"{rung['drop'][part]:.2f}" for part in ("selection", "report", "whole"))
+                drop = " | ".join(_points(rung["drop"][part]) for part in ("selection", "report", "whole"))
                 verdict = "taken" if rung["name"] == ladder["chosen"] else "not enough"
                 lines.append(
                     f"| {name} | {ladder['kind']} | {rung['name']} | {drop} | {rung['bought']:.2f} | {verdict} |"

@@ -84,6 +84,7 @@ def record(report: DeploymentReport) -> dict[str, Any]:
     return {
         "network": report.network,
         "data": report.data,
+        "test": None if report.test is None else asdict(report.test),
         "max_drop": report.max_drop,
         "float_top1": report.float_top1,
         "kept": report.decision.label,

@@ -41,7 +41,12 @@ def test_a_run_becomes_a_file_that_answers(run: Run, trained: Path, tmp_path: Pa
     assert report["kept"]["drop"] <= 100
     assert {one["peer"] for one in report["advantages"]} == {"PyTorch eager"}
     assert report["command"].startswith("mobilenets deploy")
+    assert (report["data"], report["test"]["data"]) == ("100 validation images of digits", "100 test images of digits")
+    assert all(way["test_top1"] is not None for way in report["ways"])
     out = tmp_path / "deployed"
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Of the 100 test images of digits, asked once, afterwards, it answers" in page
+    assert "The validation images decide; the test images had no part in it." in page
     kept = read_artifact(out / "model.onnx").description.settings
     assert kept is not None
     assert (kept.backend, kept.precision, kept.threads) == (report["kept"]["backend"], report["kept"]["precision"], 1)

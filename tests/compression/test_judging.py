@@ -38,6 +38,14 @@ def test_accuracy_is_that_of_each_half(judge: Judge) -> None:
     assert top1.whole == pytest.approx(100 * len(judge.selection) / len(judge.labels))
 
 
+def test_all_validation_images_decide(digits: Dataset) -> None:
+    judge = prepare_judge(digits.test, TINY, digits.classes, validated=True)
+    assert len(judge.selection) == len(judge.labels)
+    top1 = judge.top1(truth(judge))
+    assert (top1.selection, top1.report, top1.whole) == (100, None, 100)
+    assert top1.drop_from(judge.top1(truth(judge))).report is None
+
+
 def test_answers_that_are_no_numbers_are_wrong(judge: Judge) -> None:
     logits = truth(judge)
     logits[:, :] = np.nan

@@ -17,8 +17,9 @@ from rich.console import Console
 from mobilenets.artifact.container import read_artifact
 from mobilenets.compression.nncf_ptq import PtqSettings
 from mobilenets.compression.onnx_ladder import OnnxLadder
-from mobilenets.compression.quantize import _without_earlier, quantize
+from mobilenets.compression.quantize import quantize
 from mobilenets.compression.quantize_text import conclusion, lost, quantization_record, rung_table, runtime_table
+from mobilenets.compression.quantizing import _without_earlier
 from mobilenets.compression.results import QuantizationReport
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.validation import cut_validation, validation_record
@@ -53,7 +54,7 @@ def test_the_validation_images_of_a_run_neither_calibrate_nor_tune(
         given.append(dataset)
         raise QuantizationError("far enough")
 
-    monkeypatch.setattr("mobilenets.compression.quantize.prepare_job", stop)
+    monkeypatch.setattr("mobilenets.compression.quantizing.prepare_job", stop)
     with pytest.raises(QuantizationError, match="far enough"):
         quantize(replace(trained, provenance={**trained.provenance, **record}), digits, tmp_path / "a.onnx", **FEW)
     assert [one.name for one in given[0].train.sources] == [one.name for one in cut.train.sources]
@@ -92,6 +93,9 @@ def test_an_easy_network_takes_the_first_rung(kept: tuple[QuantizationReport, Wa
     assert report.float_top1.whole > 60
     assert report.rungs[-1].drop.selection <= 5.0
     assert any(message.startswith("  plain: top-1") for message in watching.messages)
+    assert not report.validated
+    assert sum(remark.startswith("test images decide, not validation images:") for remark in report.remarks) == 1
+    assert report.rungs[-1].drop.report is not None
     report.raise_if_refused()
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from mobilenets.compression.order import Order
 from mobilenets.compression.results import QuantizationReport
+from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.deployment import making
 from mobilenets.deployment.making import Workshop, file_name
 from mobilenets.deployment.results import DeploymentReport
@@ -28,14 +30,13 @@ def subject() -> Subject:
 
 
 @pytest.fixture(scope="module")
-def questions(subject: Subject) -> Questions:
-    return split_questions(
-        subject, "digits", limit=40, skip_bad=False, data_root=None, progress=lambda what, done, total: None
-    )
+def questions(subject: Subject, digits: Dataset) -> Questions:
+    return split_questions(subject, digits, "test", limit=40, skip_bad=False, progress=lambda what, done, total: None)
 
 
 def workshop(subject: Subject, questions: Questions, folder: Path) -> Workshop:
-    return Workshop(subject, questions, folder, 1, {}, Unwatched())
+    digits = load_dataset("digits")
+    return Workshop(subject, digits, questions, folder, "runs/digits", 1, {}, Unwatched())
 
 
 def test_what_is_missing_or_fails_is_told_and_the_rest_is_made(
@@ -73,14 +74,15 @@ def test_a_refusal_is_an_outcome_with_its_ladder(
     (tmp_path / "int8.onnx").write_bytes(b"of an earlier run")
     left = tmp_path / "int8-float32.onnx"
 
-    def refuse(out: Path, to: str) -> QuantizationReport:
-        if to == "litert":
+    def refuse(of: Subject, dataset: Dataset, order: Order, *rest: object, **words: str) -> QuantizationReport:
+        if order.kind == "litert":
             raise QuantizationError("the quantizer can't")
         left.write_bytes(b"float")
         (ladder,) = report.quantizations
         return QuantizationReport(**{**vars(ladder), "chosen": None, "out": str(left)})
 
-    monkeypatch.setattr(making, "quantize", refuse)
+    monkeypatch.setattr(making, "quantize_loaded", refuse)
+    monkeypatch.setattr(Order, "check", lambda self: None)
     monkeypatch.setattr(Workshop, "_exported", lambda self, kind, name: report.files[0])
     outcomes, ladders = workshop(subject, questions, tmp_path).make(("onnx", "litert"), int8=True)
     refused, failed = outcomes[2:]

@@ -11,8 +11,8 @@ from mobilenets.benchmarking.results import Ratio
 from mobilenets.deployment.deploy_text import deploy_text
 from mobilenets.deployment.page_view import page_view
 from mobilenets.deployment.presenting import deployment_record, write_report
-from mobilenets.deployment.results import Advantage, Decision, DeploymentReport
-from mobilenets.deployment.words import advantage_sentence, headline, shell_commands
+from mobilenets.deployment.results import Advantage, Decision, DeploymentReport, TestReading
+from mobilenets.deployment.words import advantage_sentence, choice_sentence, headline, shell_commands
 
 
 def printed(report: DeploymentReport) -> str:
@@ -80,3 +80,22 @@ def test_the_page_lists_peers_among_the_ways_by_time(report: DeploymentReport) -
     assert [way.mark for way in view.ways] == ["kept", "out", "", "", "peer"]
     assert view.ladders[0].chosen == 2
     assert [file.status for file in view.files] == ["made", "missing", "made", "refused"]
+
+
+def test_the_test_images_are_shown_beside_those_that_decided(report: DeploymentReport) -> None:
+    assert choice_sentence(report) == "Chosen on 1,000 test images of photos, 89.70 % of which it answers rightly."
+    ways = tuple(replace(way, test_top1=way.top1 - 1 if number < 3 else None) for number, way in enumerate(report.ways))
+    tested = replace(report, ways=ways, test=TestReading("2,000 test images of photos", 89.5))
+    asked = "Of the 2,000 test images of photos, asked once, afterwards,"
+    sentence = f"{asked} it answers 88.70 % rightly, 0.80 points below PyTorch."
+    text = printed(tested)
+    assert sentence in text
+    assert "validation 90.00 %, test 89.50 %" in text
+    view = page_view(tested)
+    assert view.reason.endswith(sentence)
+    assert [heading for heading, *_ in view.columns][:3] == ["Latency", "Validation", "Test"]
+    assert [cells[2].text for cells in (way.cells for way in view.ways)] == ["88.70", "87.60", "89.00", "–", "89.50"]
+    assert all(len(way.cells) == len(view.columns) for way in view.ways)
+    assert view.keys[1] == ("Top-1, test images", "88.70 %", "0.80 points below PyTorch")
+    unanswered = replace(tested, ways=tuple(replace(way, test_top1=None) for way in ways))
+    assert choice_sentence(unanswered).endswith("could not be answered.")

@@ -6,7 +6,14 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from mobilenets.errors import DataError
-from mobilenets.exporting.confidence import calibrate, choose_threshold, fit_temperature, halves
+from mobilenets.exporting.confidence import (
+    calibrate,
+    choose_threshold,
+    find_confidence,
+    fit_temperature,
+    halves,
+    tell_worth,
+)
 
 
 def drawn(count: int, temperature: float, classes: int = 5) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -72,6 +79,17 @@ def test_a_promise_that_can_not_be_kept_is_told() -> None:
 
 def test_too_few_images_calibrate_nothing() -> None:
     assert calibrate(*drawn(99, 1.0), "images") is None
+
+
+def test_what_some_images_find_others_tell() -> None:
+    logits, labels = drawn(400, 3.0)
+    found = find_confidence(logits[:300], labels[:300], "300 validation images")
+    assert found is not None
+    told = tell_worth(found, logits[300:], labels[300:], "100 test images")
+    assert (told.confidence.temperature, told.confidence.threshold) == (found.temperature, found.threshold)
+    assert (told.images, told.confidence.basis.startswith(f"{found.basis}; on 100 test images ")) == (100, True)
+    assert found.basis == "answers likelier right than wrong; found on 300 validation images"
+    assert find_confidence(logits[:49], labels[:49], "49 images") is None
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=80), st.integers(0, 3))

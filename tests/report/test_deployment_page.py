@@ -46,6 +46,7 @@ def view() -> DeploymentView:
         ),
         files=(FileView("float.pte", "missing", "–", "pip install 'mobilenets[executorch]'"),),
         rung_headings=("Rung", "Drop"),
+        ladder_lead="The validation images decide.",
         ladders=(LadderView("onnx: int8.onnx", (("float32", ""), ("plain", "0.20")), 1, ("8 bits are slower",)),),
         notes=("a note & more",),
         measured=(("Latency", "in turns"),),

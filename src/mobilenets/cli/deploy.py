@@ -14,8 +14,9 @@ from mobilenets.cli.options import Integers, Names, parse
 ABOUT = """Export and quantize a trained network in every way installed, measure all, keep the fastest that holds.
 
 OUT gets model.onnx (or .tflite, .pte, or OpenVINO's folder model), which 'mobilenets predict' runs with the settings it
-was found fastest with; report.html, report.json and latency-accuracy.png, and the files it was chosen from. Exits 1
-when no way is within --max-drop; a float file is then kept.
+was found fastest with; report.html, report.json and latency-accuracy.png, and the files it was chosen from. The
+validation images held out in training decide; the test images are asked once, when the choice is made. Exits 1 when no
+way is within --max-drop; a float file is then kept.
 
 Example:
   mobilenets deploy runs/digits --data digits --max-drop 1.0 --out deployed
@@ -30,7 +31,7 @@ class DeployOptions:
     run: tyro.conf.Positional[str]
     """Run folder; with --model also a torchvision, timm or TFLite weight file, or imagenet."""
     data: str
-    """Images, as for train; training images calibrate, test images are scored."""
+    """Images, as for train; training images calibrate, validation images decide, test images are asked last."""
     out: Path
     """Folder to write into."""
     max_drop: float = 1.0
@@ -44,7 +45,7 @@ class DeployOptions:
     seconds: float = 1.0
     """Measured time of each way; waits in between take about as long again."""
     limit: int | None = None
-    """Score on so many test images; without it, all of them."""
+    """Score on so many images of each split; without it, all of them."""
     int8: bool = True
     """Whether 8-bit files are made, too, which takes the longest."""
     calibration_images: int = 320
@@ -58,7 +59,7 @@ class DeployOptions:
     image_size: int | None = None
     """Input size in pixels for a weight file's network; without it, the file's own, or 224."""
     seed: int = 0
-    """Draws the calibration images and cuts the test images in halves."""
+    """Draws the calibration images; cuts the test images in halves where there are no validation images."""
     skip_bad: bool = False
     """Leave unreadable images out, and list them, instead of refusing."""
     data_root: Path | None = None

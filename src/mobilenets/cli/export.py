@@ -34,11 +34,11 @@ class ExportOptions:
     out: Path
     """File to write (.onnx, .tflite, .pte); OpenVINO's is a folder."""
     data: str | None = None
-    """Images to prove it on and to calibrate its probabilities, as for train; without it, made images."""
+    """Images, as for train: validation images calibrate its probabilities, test images prove it; or made images."""
     precision: str = "fp32"
     """fp32, or fp16 to store weights in half the bytes."""
     limit: int | None = None
-    """Ask so many test images; without it, all of them."""
+    """Ask so many images of each split; without it, all of them."""
     promise: float = 0.5
     """With --data: how likely right an answer must be to be given, 0 to below 1; below that it is "unknown"."""
     model: str | None = None

@@ -17,8 +17,9 @@ ABOUT = """Quantize a trained network to 8 bits within a given drop of top-1, by
 
 Tried in turn for .onnx: plain, bias correction, other ranges, asymmetric activations, no rounding before h-swish, a
 scale for each channel of depthwise inputs, sensitive layers in float, fine-tuning. For .tflite: plain, percentile
-ranges, least-error ranges, clipped weights, sensitive layers in float, fine-tuning; no bias correction. One half of the
-test images decides, the other shows the drop honestly. Exits 1 when no way is good enough; the float file is then
+ranges, least-error ranges, clipped weights, sensitive layers in float, fine-tuning; no bias correction. The validation
+images held out in training decide, the test images are asked once, of the file chosen. Without validation images, one
+half of the test images decides and the other shows the drop. Exits 1 when no way is good enough; the float file is then
 written beside FILE instead, and what an earlier call left as FILE is removed.
 
 Example:
@@ -33,7 +34,7 @@ class QuantizeOptions:
     run: tyro.conf.Positional[str]
     """Run folder; with --model also a torchvision, timm or TFLite weight file, or imagenet."""
     data: str
-    """Images, as for train; training images calibrate, test images judge."""
+    """Images, as for train; training images calibrate, validation images judge, test images are asked last."""
     out: Path
     """File to write: .onnx or .tflite."""
     max_drop: float = 1.0
@@ -49,7 +50,7 @@ class QuantizeOptions:
     calibration_images: int = 320
     """Training images to find the ranges of activations on."""
     max_images: int | None = None
-    """Judge on so many test images at most; without it, all of them."""
+    """Judge, and test, on so many images at most; without it, all of them."""
     finetune: bool = True
     """Whether training the network a little more may be the last way tried."""
     tensorrt: bool = False
@@ -59,7 +60,7 @@ class QuantizeOptions:
     threads: int | None = None
     """Threads of the runtimes that judge; without it, every core this process may use. Times are of one thread."""
     seed: int = 0
-    """Draws the calibration images and cuts the test images in halves."""
+    """Draws the calibration images; cuts the test images in halves where there are no validation images."""
     skip_bad: bool = False
     """Leave unreadable images out instead of refusing."""
     data_root: Path | None = None

@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact, read_artifact, write_artifact
+from mobilenets.artifact.description import Confidence
 from mobilenets.compression.calibration import CalibrationImages, draw_calibration
 from mobilenets.compression.judging import Judge, prepare_judge
-from mobilenets.compression.ladder import Built
+from mobilenets.compression.ladder import Built, Climb
+from mobilenets.compression.order import Order
 from mobilenets.compression.results import Top1
 from mobilenets.data.datasets import Dataset
-from mobilenets.exporting.confidence import calibrate
+from mobilenets.evaluation.evaluate import Predict
+from mobilenets.exporting.confidence import calibrate, find_confidence, tell_worth
 from mobilenets.exporting.describe import Subject, describe, golden_pairs
 from mobilenets.exporting.exported import Exported
 from mobilenets.exporting.golden_images import choose_golden
+from mobilenets.exporting.proof import Questions
 from mobilenets.exporting.translators import translator
 from mobilenets.exporting.trial import opened
 from mobilenets.exporting.watcher import Watcher
 from mobilenets.runtime.backend import open_backend
 
 
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """The test images, and the answers of each file that was asked them, by its precision: logits `[N, K]`."""
+
+    questions: Questions
+    answers: Mapping[str, NDArray[np.float32]]
+
+    def top1(self, precision: str) -> float:
+        """Accuracy in percent; an answer that is infinite or not a number is wrong."""
+        logits = self.answers[precision]
+        right = (logits.argmax(axis=1) == self.questions.labels) & np.isfinite(logits).all(axis=1)
+        return 100 * float(right.mean())
+
+
 @dataclass(eq=False)
 class Job:
-    """What stays the same from rung to rung, and the answers of the file judged last."""
+    """What stays the same from rung to rung, and the answers of the file judged last.
+
+    `tested` comes when a rung is chosen, where validation images did that and the test images are to be asked.
+    """
 
     subject: Subject
     dataset: Dataset
@@ -40,10 +62,12 @@ class Job:
     seed: int
     watcher: Watcher
     latest: NDArray[np.float32]
+    tested: Tested | None = None
 
     def judge_built(self, built: Built) -> Top1:
         """Score a rung's file, and remember its answers: those of the chosen one are the last."""
-        self.latest = _ask(self.subject, built.exported, self.kind, "int8", self.judge, self.threads, self.watcher)
+        judged_by = _judged_by(self.judge, self.watcher)
+        self.latest = _answers(self.subject, built.exported, self.kind, "int8", self.threads, judged_by)
         return self.judge.top1(self.latest)
 
     def write(self, path: Path, exported: Exported, precision: str, extra: dict[str, str]) -> Artifact:
@@ -59,80 +83,134 @@ class Job:
             threads=self.threads,
         ) as backend:
             golden = golden_pairs(images, backend.predict(images), precision)
-        calibrated = calibrate(logits, self.judge.labels, f"test images of {self.dataset.name}", seed=self.seed)
-        confidence = None if calibrated is None else calibrated.confidence
-        told = {
-            **extra,
-            "top1": f"{self.judge.top1(logits).whole:.4f}",
-            "top1 basis": f"{len(self.judge.labels):,} test images of {self.dataset.name}",
-        }
+        top1, basis = self.judge.top1(logits).whole, f"{len(self.judge.labels):,} {self.judged_on}"
+        if self.tested is not None:
+            top1, basis = self.tested.top1(precision), self.tested.questions.what
         description = describe(
-            self.subject, self.kind, precision, exported, golden, confidence=confidence, provenance=told
+            self.subject,
+            self.kind,
+            precision,
+            exported,
+            golden,
+            confidence=self._confidence(logits, precision),
+            provenance={**extra, "top1": f"{top1:.4f}", "top1 basis": basis},
         )
         write_artifact(path, exported.payload, description)
         artifact = read_artifact(path)
         artifact.description.golden.check(open_backend(artifact, threads=self.threads).predict, str(path))
         return artifact
 
+    @property
+    def judged_on(self) -> str:
+        """The images that rungs are judged on, in words."""
+        return f"{'validation' if self.judge.validated else 'test'} images of {self.dataset.name}"
 
-def prepare_job(
-    subject: Subject,
-    dataset: Dataset,
-    kind: str,
-    watcher: Watcher,
-    calibration_images: int,
-    max_images: int | None,
-    seed: int,
-    skip_bad: bool,
-    threads: int | None,
-) -> Job:
+    @property
+    def report_images(self) -> int:
+        """How many images did not decide and were asked nevertheless."""
+        return len(self.judge.report) if self.tested is None else self.tested.questions.count
+
+    def ask_test(self, questions: Questions, climbed: Climb) -> Climb:
+        """Ask the test images of the float file and of the one chosen, now that nothing is left to choose.
+
+        Returns:
+            The same with the chosen rung's, and the job's float file's, accuracy on them.
+        """
+        files = {"fp32": self.float_exported}
+        if climbed.chosen is not None:
+            files["int8"] = climbed.chosen.exported
+
+        def ask(predict: Predict) -> NDArray[np.float32]:
+            return questions.ask(predict, "scoring test images", self.watcher.progress)
+
+        answers = {
+            precision: _answers(self.subject, exported, self.kind, precision, self.threads, ask)
+            for precision, exported in files.items()
+        }
+        self.tested = Tested(questions, answers)
+        self.float_top1 = replace(self.float_top1, report=self.tested.top1("fp32"))
+        if climbed.chosen is None:
+            return climbed
+        top1 = replace(climbed.rungs[-1].top1, report=self.tested.top1("int8"))
+        last = replace(climbed.rungs[-1], top1=top1, drop=top1.drop_from(self.float_top1))
+        return replace(climbed, rungs=(*climbed.rungs[:-1], last))
+
+    def _confidence(self, logits: NDArray[np.float32], precision: str) -> Confidence | None:
+        """Found on the images that decide; told by those that don't, where these are asked."""
+        labels = self.judge.labels
+        if not self.judge.validated:
+            calibrated = calibrate(logits, labels, self.judged_on, seed=self.seed)
+            return None if calibrated is None else calibrated.confidence
+        found = find_confidence(logits, labels, f"{len(labels):,} {self.judged_on}")
+        if found is None or self.tested is None:
+            return found
+        questions = self.tested.questions
+        assert questions.labels is not None
+        return tell_worth(found, self.tested.answers[precision], questions.labels, questions.what).confidence
+
+
+def prepare_job(subject: Subject, dataset: Dataset, order: Order, watcher: Watcher) -> Job:
     """Draw the images, export the float network and score it.
 
     Args:
         subject: the network.
-        dataset: its images.
-        kind: `onnx` or `litert`.
+        dataset: its images; where they have validation images, these judge.
+        order: what is asked for.
         watcher: told of progress.
-        calibration_images: training images to find ranges on.
-        max_images: test images to judge on at most; None for all.
-        seed: of every choice.
-        skip_bad: leave unreadable images out.
-        threads: of the runtime; None for every usable core.
 
     Raises:
         DataError: too few images.
         BadImagesError: images that can't be read.
     """
     calibration = draw_calibration(
-        dataset.train, subject.preprocessing, images=calibration_images, seed=seed, skip_bad=skip_bad
+        dataset.train,
+        subject.preprocessing,
+        images=order.calibration_images,
+        seed=order.seed,
+        skip_bad=order.skip_bad,
     )
+    validated = dataset.validation is not None
     judge = prepare_judge(
-        dataset.test,
+        dataset.test if dataset.validation is None else dataset.validation,
         subject.preprocessing,
         subject.classes,
-        seed=seed,
-        max_images=max_images,
-        skip_bad=skip_bad,
-        progress=lambda done, total: watcher.progress("reading test images", done, total),
+        validated=validated,
+        seed=order.seed,
+        max_images=order.max_images,
+        skip_bad=order.skip_bad,
+        progress=lambda done, total: watcher.progress(
+            f"reading {'validation' if validated else 'test'} images", done, total
+        ),
     )
-    watcher.message(f"exporting the float network to {kind}")
-    exported = translator(kind)(subject.model, subject.preprocessing)
-    logits = _ask(subject, exported, kind, "fp32", judge, threads, watcher)
+    watcher.message(f"exporting the float network to {order.kind}")
+    exported = translator(order.kind)(subject.model, subject.preprocessing)
+    logits = _answers(subject, exported, order.kind, "fp32", order.threads, _judged_by(judge, watcher))
     top1 = judge.top1(logits)
-    watcher.message(f"float: top-1 {top1.selection:.2f} % on the images that decide, {top1.whole:.2f} % on all")
+    on_all = "" if validated else f", {top1.whole:.2f} % on all"
+    watcher.message(f"float: top-1 {top1.selection:.2f} % on the images that decide{on_all}")
     return Job(
-        subject, dataset, kind, judge, calibration, exported, top1, logits, threads, seed, watcher, latest=logits
+        subject,
+        dataset,
+        order.kind,
+        judge,
+        calibration,
+        exported,
+        top1,
+        logits,
+        order.threads,
+        order.seed,
+        watcher,
+        latest=logits,
     )
 
 
-def _ask(
+def _answers(
     subject: Subject,
     exported: Exported,
     kind: str,
     precision: str,
-    judge: Judge,
     threads: int | None,
-    watcher: Watcher,
+    ask: Callable[[Predict], NDArray[np.float32]],
 ) -> NDArray[np.float32]:
     with opened(
         exported,
@@ -142,4 +220,8 @@ def _ask(
         classes=subject.classes,
         threads=threads,
     ) as backend:
-        return judge.logits(backend.predict, lambda done, total: watcher.progress("scoring", done, total))
+        return ask(backend.predict)
+
+
+def _judged_by(judge: Judge, watcher: Watcher) -> Callable[[Predict], NDArray[np.float32]]:
+    return lambda predict: judge.logits(predict, lambda done, total: watcher.progress("scoring", done, total))

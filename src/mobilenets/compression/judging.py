@@ -1,4 +1,4 @@
-"""Scoring files on the evaluation split, with the images that decide kept apart from those that don't."""
+"""Scoring files on validation images or, where there are none, on test images of which one half decides."""
 
 from __future__ import annotations
 
@@ -21,23 +21,33 @@ FEWEST_IMAGES = 2
 
 
 class Judge:
-    """The evaluation images, cut in two stratified halves; the same images for every file.
+    """The images that rungs are judged on, the same for every file; test images are cut in two stratified halves.
+
+    Args:
+        images: validation images, or test images.
+        classes: the K class names.
+        seed: cuts the halves.
+        validated: whether they are validation images: all of them decide.
 
     Attributes:
+        validated: as given.
         labels: true classes, `[N]`.
-        selection: positions of the half that decides.
-        report: positions of the other.
+        selection: positions of those that decide.
+        report: positions of the others.
         left_out: unreadable images that were skipped on request, a sentence each.
     """
 
-    def __init__(self, images: PreparedImages, classes: Sequence[str], seed: int) -> None:
+    def __init__(self, images: PreparedImages, classes: Sequence[str], seed: int, *, validated: bool = False) -> None:
         if len(images) < FEWEST_IMAGES:
-            raise DataError(f"accuracy can't be judged on {len(images)} image: give data with a larger test split")
+            split = "validation" if validated else "test"
+            raise DataError(f"accuracy can't be judged on {len(images)} image: give data with a larger {split} split")
         self._images = images
         self._classes = len(classes)
         self.labels = images.labels
         self.left_out = tuple(f"left out: {image.name}: {image.reason}" for image in images.skipped)
-        self.selection, self.report = halves(self.labels, seed)
+        self.validated = validated
+        everything = np.arange(len(images))
+        self.selection, self.report = (everything, everything[:0]) if validated else halves(self.labels, seed)
 
     @property
     def majority(self) -> float:
@@ -65,17 +75,16 @@ class Judge:
     def top1(self, logits: NDArray[np.float32]) -> Top1:
         """Score answers `[N, K]`; one that is infinite or not a number is wrong, as a broken 8-bit network gives."""
         correct = (logits.argmax(axis=1) == self.labels) & np.isfinite(logits).all(axis=1)
-        selection, report, whole = (
-            100 * float(correct[part].mean()) for part in (self.selection, self.report, slice(None))
-        )
-        return Top1(selection, report, whole)
+        report = None if self.validated else 100 * float(correct[self.report].mean())
+        return Top1(100 * float(correct[self.selection].mean()), report, 100 * float(correct.mean()))
 
 
 def prepare_judge(
-    test: ImageSplit,
+    split: ImageSplit,
     preprocessing: Preprocessing,
     classes: Sequence[str],
     *,
+    validated: bool = False,
     seed: int = 0,
     max_images: int | None = None,
     skip_bad: bool = False,
@@ -84,9 +93,10 @@ def prepare_judge(
     """Read the images to judge on.
 
     Args:
-        test: the evaluation split.
+        split: the validation images, or the test images.
         preprocessing: the network's own.
         classes: the K class names.
+        validated: whether they are validation images.
         seed: cuts the halves, and draws the images where there are more than `max_images`.
         max_images: how many to use at most, evenly over the classes; None for all.
         skip_bad: leave unreadable ones out instead of raising.
@@ -98,8 +108,9 @@ def prepare_judge(
     """
     if max_images is not None:
         if max_images < FEWEST_IMAGES:
-            raise DataError(f"max_images must be at least {FEWEST_IMAGES}, not {max_images}: half of them decide")
-        test = test.take(stratified_sample(test.labels, max_images, seed))
-    if len(test) == 0:
+            raise DataError(f"max_images must be at least {FEWEST_IMAGES}, not {max_images}: some of them decide")
+        split = split.take(stratified_sample(split.labels, max_images, seed))
+    if len(split) == 0:
         raise DataError("there are no test images to judge accuracy on: give data with a test split")
-    return Judge(prepare(test, preprocessing, skip_bad=skip_bad, progress=progress), classes, seed)
+    images = prepare(split, preprocessing, skip_bad=skip_bad, progress=progress)
+    return Judge(images, classes, seed, validated=validated)

@@ -9,7 +9,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from mobilenets.compression.results import QuantizationReport, Rung, within
+from mobilenets.compression.results import QuantizationReport, Rung, Top1, within
 from mobilenets.evaluation.wording import megabytes
 
 CHOSEN_MARK = "★"
@@ -19,10 +19,10 @@ def rung_line(rung: Rung, max_drop: float, *, first: bool) -> str:
     """What a rung did, as one line for the progress display."""
     verdict = "within" if within(rung.lost, max_drop) else "more than"
     bought = "" if first else f", buys {rung.bought:.2f}" if rung.bought > 0 else ", buys nothing"
+    on_all = "" if rung.drop.report is None else f", on all images {lost(rung.drop.whole)}"
     return (
-        f"  {rung.name}: top-1 {rung.top1.selection:.2f} %, {lost(rung.drop.selection)}, on all images "
-        f"{lost(rung.drop.whole)} ({verdict} {max_drop:g}){bought}; "
-        f"{megabytes(rung.file_bytes)} MB, {rung.seconds:.0f} s"
+        f"  {rung.name}: top-1 {rung.top1.selection:.2f} %, {lost(rung.drop.selection)}{on_all} "
+        f"({verdict} {max_drop:g}){bought}; {megabytes(rung.file_bytes)} MB, {rung.seconds:.0f} s"
     )
 
 
@@ -32,15 +32,17 @@ def lost(drop: float) -> str:
 
 
 def rung_table(report: QuantizationReport) -> Table:
-    """Every rung tried: accuracy, drop on both halves and on all, what it bought, size."""
+    """Every rung tried: accuracy and drop on the images that decide, what it bought, size; the others' where asked."""
+    others = ("Test\ntop-1 %", "\ndrop") if report.validated else ("Others\ndrop", "All\ntop-1 %", "\ndrop")
+    decides = "Validation" if report.validated else "Decides"
     title = f"{report.network}: the ladder, {report.max_drop:g} points allowed"
     table = Table(box=box.SIMPLE_HEAD, title=title, padding=(0, 1), collapse_padding=True)
     table.add_column("", no_wrap=True)
     table.add_column("Rung", overflow="fold")  # the one column that may break its lines: no number may
-    for heading in ("Decides\ntop-1 %", "\ndrop", "\nbought", "Others\ndrop", "All\ntop-1 %", "\ndrop", "Size\nMB"):
+    for heading in (f"{decides}\ntop-1 %", "\ndrop", "\nbought", *others, "Size\nMB"):
         table.add_column(heading, justify="right", no_wrap=True)
     top1, in_float = report.float_top1, megabytes(report.float_bytes)
-    table.add_row("", "float32", f"{top1.selection:.2f}", "", "", "", f"{top1.whole:.2f}", "", in_float)
+    table.add_row("", "float32", f"{top1.selection:.2f}", "", "", *_others(top1, None, report.validated), in_float)
     for rung in report.rungs:
         table.add_row(
             CHOSEN_MARK if rung.name == report.chosen else "",
@@ -48,12 +50,20 @@ def rung_table(report: QuantizationReport) -> Table:
             f"{rung.top1.selection:.2f}",
             f"{rung.drop.selection:.2f}",
             "" if rung is report.rungs[0] else f"{rung.bought:+.2f}",
-            f"{rung.drop.report:.2f}",
-            f"{rung.top1.whole:.2f}",
-            f"{rung.drop.whole:.2f}",
+            *_others(rung.top1, rung.drop, report.validated),
             megabytes(rung.file_bytes),
         )
     return table
+
+
+def _others(top1: Top1, drop: Top1 | None, validated: bool) -> tuple[str, ...]:
+    """Cells of the images that don't decide; without a drop, of the float file."""
+    lost_on = ("", "") if drop is None else (_number(drop.report), f"{drop.whole:.2f}")
+    return (_number(top1.report), lost_on[0]) if validated else (lost_on[0], f"{top1.whole:.2f}", lost_on[1])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def runtime_table(report: QuantizationReport) -> Table:
@@ -61,7 +71,8 @@ def runtime_table(report: QuantizationReport) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title="On this machine, one image at a time, one thread")
     for heading in ("File", "Runtime", "Precision"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("Top-1 %\nall", "Drop\nall", "Median\nms", "p95\nms", "Size\nMB"):
+    basis = "validation" if report.validated else "all"
+    for heading in (f"Top-1 %\n{basis}", f"Drop\n{basis}", "Median\nms", "p95\nms", "Size\nMB"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in report.runtimes:
         table.add_row(
@@ -82,12 +93,20 @@ def conclusion(report: QuantizationReport) -> list[str]:
     if report.refused:
         first = f"refused: no 8-bit {report.network} within {report.max_drop:g} points; kept {report.out} in float32"
     else:
-        best = report.best
-        first = (
-            f"{report.out}: {best.name}, {lost(best.drop.selection)} on the {report.selection_images:,} images that "
-            f"decided, {lost(best.drop.report)} on the {report.report_images:,} others, {lost(best.drop.whole)} on all"
-        )
+        first = f"{report.out}: {report.best.name}, {_lost_where(report)}"
     return [first, *report.remarks]
+
+
+def _lost_where(report: QuantizationReport) -> str:
+    drop, decided, others = report.best.drop, f"{report.selection_images:,}", f"{report.report_images:,}"
+    if not report.validated:
+        assert drop.report is not None  # both halves are asked
+        return (
+            f"{lost(drop.selection)} on the {decided} images that decided, {lost(drop.report)} on the {others} others, "
+            f"{lost(drop.whole)} on all"
+        )
+    told = "" if drop.report is None else f", {lost(drop.report)} on the {others} test images, asked once, afterwards"
+    return f"{lost(drop.selection)} on the {decided} validation images, which decided{told}"
 
 
 def quantization_record(report: QuantizationReport) -> dict[str, Any]:

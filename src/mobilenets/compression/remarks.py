@@ -41,16 +41,20 @@ def _doubts(report: QuantizationReport, majority: float) -> list[str]:
             f"the float network is right on {report.float_top1.whole:.1f} %, no more than naming always the same class "
             f"({majority:.1f} %): a drop from there means nothing, train it first"
         )
+    split = "validation" if report.validated else "test"
     image = 100 / report.selection_images
     if image > report.max_drop / 2:
         said.append(
             f"only {report.selection_images} images decide, one of them is {image:.2f} points: "
-            f"a drop of {report.max_drop:g} is hardly measured; give more test images"
+            f"a drop of {report.max_drop:g} is hardly measured; give more {split} images"
         )
-    if not report.refused and not within(report.best.drop.report, report.max_drop):
+    drop = report.best.drop.report
+    if not report.refused and drop is not None and not within(drop, report.max_drop):
+        others = "test images" if report.validated else "images that did not decide"
+        again = "; don't choose again by them" if report.validated else ""
         said.append(
-            f"on the {report.report_images} images that did not decide it loses {report.best.drop.report:.2f} points, "
-            f"more than {report.max_drop:g}: what was promised may not hold elsewhere"
+            f"on the {report.report_images} {others} it loses {drop:.2f} points, more than {report.max_drop:g}: what "
+            f"was promised may not hold elsewhere{again}"
         )
     return said
 

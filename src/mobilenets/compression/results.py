@@ -11,10 +11,11 @@ Whoever writes another format (LiteRT) makes a `ladder.Ladder` of its own, which
 the same records.
 
 Which images decide. A ladder that picks the best of many rungs on the images it reports on flatters itself. So the
-evaluation split is cut into two stratified halves by a seed: the *selection* half decides what later rungs build on
-and which rung is taken; `whole` is the entire split, where the drop must be within the bound as well, since it is what
-others will measure. The *report* half so has a veto and no other say. What is bounded is the drop, float minus int8 on
-the same images.
+validation images, the *selection*, decide what later rungs build on and which rung is taken; the test images, the
+*report*, are asked once, of the float file and the chosen one. Where no validation images are known the test images are
+cut into two stratified halves by a seed: one is the selection, the other the report; `whole` is both, where the drop
+must be within the bound as well, since it is what others will measure. The report half so has a veto and no other say.
+What is bounded is the drop, float minus int8 on the same images.
 
 Accuracies and drops are percentages and points (0 to 100), sizes bytes, times seconds or milliseconds.
 """
@@ -34,15 +35,23 @@ def within(drop: float, max_drop: float) -> bool:
 
 @dataclass(frozen=True)
 class Top1:
-    """Top-1 in percent on the half that decides, on the half that does not, and on both together."""
+    """Top-1 in percent, of 100.
+
+    Attributes:
+        selection: on the images that decide: validation images, or one half of the test images.
+        report: on those that don't: the test images, None where they were not asked, or their other half.
+        whole: on all images that judge rungs: the validation images, or both halves.
+    """
 
     selection: float
-    report: float
+    report: float | None
     whole: float
 
     def drop_from(self, reference: Top1) -> Top1:
         """Points lost against `reference` on each of the three; negative where this one is better."""
-        return Top1(reference.selection - self.selection, reference.report - self.report, reference.whole - self.whole)
+        known = self.report is not None and reference.report is not None
+        report = reference.report - self.report if known else None  # type: ignore[operator]
+        return Top1(reference.selection - self.selection, report, reference.whole - self.whole)
 
 
 @dataclass(frozen=True)
@@ -126,9 +135,9 @@ class QuantizationReport:
         kind: format of the 8-bit file, `onnx` or `litert`.
         out: the file written: the 8-bit one or, where it refused, the float one beside it.
         max_drop: points of top-1 allowed.
-        seed: cut the evaluation split in halves and drew the calibration images.
+        seed: drew the calibration images, and cut the test images in halves where these decided.
         selection_images: images that decided.
-        report_images: images that did not.
+        report_images: images that did not: the test images, 0 where they were not asked, or their other half.
         calibration: where the ranges come from.
         float_top1: of the float file.
         float_bytes: its size.
@@ -136,6 +145,7 @@ class QuantizationReport:
         chosen: name of the first rung within `max_drop`, None where none is.
         runtimes: both files in every installed runtime.
         remarks: what a user should know, a sentence each.
+        validated: whether validation images decided, and not one half of the test images.
     """
 
     network: str
@@ -154,6 +164,7 @@ class QuantizationReport:
     chosen: str | None
     runtimes: tuple[RuntimeRow, ...]
     remarks: tuple[str, ...]
+    validated: bool = False
 
     @property
     def refused(self) -> bool:

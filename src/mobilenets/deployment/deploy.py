@@ -15,9 +15,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mobilenets.benchmarking.benchmark import Settings
 from mobilenets.benchmarking.candidate import network_words
 from mobilenets.benchmarking.candidates import PEERS
@@ -28,11 +25,11 @@ from mobilenets.deployment.contest import Rules, hold_contest
 from mobilenets.deployment.keeping import keep
 from mobilenets.deployment.making import TARGETS, Workshop
 from mobilenets.deployment.presenting import write_report
-from mobilenets.deployment.results import DeploymentReport
+from mobilenets.deployment.results import DeploymentReport, Way
+from mobilenets.deployment.testing import Reading, read_test, top1
 from mobilenets.errors import MobilenetsError, RunError
-from mobilenets.evaluation.ledger import record_for
+from mobilenets.exporting.deciding import deciding_questions, load_deciding
 from mobilenets.exporting.parity import network_predict
-from mobilenets.exporting.proof import Questions, split_questions
 from mobilenets.exporting.subject import load_subject
 from mobilenets.exporting.watcher import Unwatched, Watcher
 from mobilenets.models.saved import SavedNetwork
@@ -65,18 +62,22 @@ def deploy(
 ) -> DeploymentReport:
     """Export and quantize a trained network in every way installed, measure all, keep the fastest whose accuracy holds.
 
+    The choice is made on the validation images that were held out in training; the test images are asked once, when it
+    is made, and change nothing. Where the validation images can't be known (a weight file, other data), the test images
+    decide, and a note says so.
+
     Args:
         run: a run folder, a loaded network, or with `model` a weight file or `imagenet`.
-        data: images as for training, or a data set in memory, of the network's classes; the test split is scored,
-            training images calibrate.
+        data: images as for training, or a data set in memory, of the network's classes; training images
+            calibrate, validation images decide, test images are asked last.
         out: the folder to write into; what an earlier deployment left there is replaced.
         max_drop: points of top-1 the kept way may lose against the network in PyTorch.
         targets: formats to make; those not installed are listed, and the others made all the same.
         against: what the kept file is compared with: `pytorch` (eager), `onnxruntime`, `openvino` (both by hand).
         threads: numbers of threads to try; by default 1 and every usable core.
         seconds: measured time of each way; the final comparison takes twice as long.
-        limit: score on so many test images, and judge the quantizer's rungs on as many; None for all, on which both
-            agree.
+        limit: score on so many images of each split, and judge the quantizer's rungs on as many; None for all, on
+            which both agree.
         int8: whether 8-bit files are made, too.
         calibration_images: training images to find the ranges of 8-bit files on.
         finetune: whether training the network a little more may be the quantizer's last rung.
@@ -107,29 +108,29 @@ def deploy(
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file: give a folder")
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
-    questions = split_questions(
-        subject,
-        data,
-        limit=limit,
-        skip_bad=skip_bad,
-        data_root=data_root,
-        progress=watcher.progress,
+    dataset = load_deciding(subject, data, data_root=data_root, progress=watcher.progress)
+    questions, sealed = deciding_questions(
+        subject, dataset, run, "deploy", limit=limit, skip_bad=skip_bad, progress=watcher.progress
     )
-    record_for(run, "deploy", questions.count, questions.digest)
     own = network_predict(subject.model, subject.preprocessing)
-    reference = _top1(questions, questions.ask(own, "asking the network in PyTorch", watcher.progress))
+    reference = top1(questions, questions.ask(own, "asking the network in PyTorch", watcher.progress))
     watcher.message(f"the network in PyTorch: top-1 {reference:.2f} % on {questions.what}")
-    quantizing = {
-        "run": run, "data": data, "max_drop": max_drop, "model": model, "width_mult": width_mult,
-        "image_size": image_size, "calibration_images": calibration_images, "max_images": limit,
-        "finetune": finetune, "seed": seed, "skip_bad": skip_bad, "data_root": data_root, "watcher": watcher,
+    ordering = {
+        "max_drop": max_drop, "calibration_images": calibration_images, "max_images": limit, "finetune": finetune,
+        "seed": seed, "skip_bad": skip_bad,
     }  # fmt: skip
-    workshop = Workshop(subject, questions, folder / CANDIDATES, max(threads, default=None), quantizing, watcher)
+    most = max(threads, default=None)
+    workshop = Workshop(subject, dataset, questions, folder / CANDIDATES, _words(run), most, ordering, watcher)
     files, quantizations = workshop.make(targets, int8=int8)
     contest = hold_contest(files, questions, reference, Rules(max_drop, against, threads, seconds), watcher)
     kept = contest.kept
-    basis = f"top-1 {kept.top1:.2f} % (PyTorch {reference:.2f} %) on {questions.what}"
-    artifact = keep(kept, folder, {"deployed": basis})
+    told = {"deployed": f"top-1 {kept.top1:.2f} % (PyTorch {reference:.2f} %) on {questions.what}"}
+    reading = None
+    if sealed is not None:
+        watcher.message("the file is chosen: asking the test images")
+        reading = read_test(contest.ways, kept, sealed.open(), own, most, max_drop, watcher)
+        told |= _tested(reading, kept)
+    artifact = keep(kept, folder, told, None if reading is None else reading.confidence)
     report = DeploymentReport(
         created=created,
         command=command or _call(run, data, out, max_drop),
@@ -141,12 +142,13 @@ def deploy(
         decision=contest.decision,
         advantages=contest.advantages,
         files=files,
-        ways=contest.ways,
+        ways=contest.ways if reading is None else reading.ways,
         quantizations=quantizations,
         survey=contest.survey,
         final=contest.final,
         environment=contest.survey.environment,
-        notes=(*notes, *questions.notes, *contest.notes),
+        notes=tuple(dict.fromkeys((*(reading.notes if reading else ()), *notes, *questions.notes, *contest.notes))),
+        test=None if reading is None else reading.test,
     )
     write_report(report, folder)
     return report
@@ -171,11 +173,18 @@ def _check(
 
 def _call(run: Path | str | SavedNetwork, data: str | Path | Dataset, out: Path | str, max_drop: float) -> str:
     """The call as the report shows it; what was given in memory goes by its name."""
-    network = "memory" if isinstance(run, SavedNetwork) else str(run)
     images = data.name if isinstance(data, Dataset) else str(data)
-    return f"mobilenets.deploy({network!r}, {images!r}, {str(out)!r}, max_drop={max_drop:g})"
+    return f"mobilenets.deploy({_words(run)!r}, {images!r}, {str(out)!r}, max_drop={max_drop:g})"
 
 
-def _top1(questions: Questions, logits: NDArray[np.float32]) -> float:
-    assert questions.labels is not None
-    return 100 * float((logits.argmax(axis=1) == questions.labels).mean())
+def _words(run: Path | str | SavedNetwork) -> str:
+    return "memory" if isinstance(run, SavedNetwork) else str(run)
+
+
+def _tested(reading: Reading, kept: Way) -> dict[str, str]:
+    """What the kept file is told of the test images."""
+    own = next(way for way in reading.ways if way.label == kept.label)
+    if own.test_top1 is None:
+        return {}
+    words = f"top-1 {own.test_top1:.2f} % (PyTorch {reading.test.float_top1:.2f} %) on {reading.test.data}"
+    return {"tested": words, "top1": f"{own.test_top1:.4f}", "top1 basis": reading.test.data}

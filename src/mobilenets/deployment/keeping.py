@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mobilenets.artifact.container import SUFFIXES, Artifact, read_artifact, read_payload, write_artifact
-from mobilenets.artifact.description import Settings
+from mobilenets.artifact.description import Confidence, Settings
 from mobilenets.deployment.results import Way
 from mobilenets.errors import ArtifactError
 from mobilenets.exporting.describe import golden_pairs
@@ -16,7 +16,7 @@ from mobilenets.runtime.backend import open_backend
 STEM = "model"
 
 
-def keep(way: Way, out: Path, provenance: dict[str, str]) -> Artifact:
+def keep(way: Way, out: Path, provenance: dict[str, str], confidence: Confidence | None = None) -> Artifact:
     """Write the kept way's file into `out` and check its golden pairs as its users' runtime will.
 
     A file that an earlier deployment kept there in another format is removed once the new one stands.
@@ -25,6 +25,7 @@ def keep(way: Way, out: Path, provenance: dict[str, str]) -> Artifact:
         way: what was chosen.
         out: the deployment's folder.
         provenance: what to add to the file's own.
+        confidence: what takes the place of the file's own; None leaves that.
 
     Raises:
         ArtifactError: the candidate is gone or damaged.
@@ -35,6 +36,7 @@ def keep(way: Way, out: Path, provenance: dict[str, str]) -> Artifact:
     description = replace(
         candidate.description,
         settings=settings,
+        confidence=confidence or candidate.description.confidence,
         provenance={**candidate.description.provenance, **provenance},
     )
     if way.precision != description.precision:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.artifact.container import SUFFIXES, read_artifact
-from mobilenets.compression.quantize import quantize
+from mobilenets.compression.order import Order
+from mobilenets.compression.quantizing import quantize_loaded
 from mobilenets.compression.results import QuantizationReport
+from mobilenets.data.datasets import Dataset
 from mobilenets.deployment.choosing import points
 from mobilenets.deployment.results import FileOutcome
 from mobilenets.errors import MissingExtraError, MobilenetsError
@@ -29,18 +31,22 @@ class Workshop:
 
     Attributes:
         subject: the network.
-        questions: evaluation images every float file is proven on.
+        dataset: its images, as `exporting.deciding.load_deciding` gives them.
+        questions: images that decide, on which every float file is proven.
         folder: where the files go.
+        run: where the network came from, in words.
         threads: for the runtimes that are asked; None for every usable core.
-        quantizing: the arguments of `quantize` but for `out`.
+        ordering: the attributes of every `Order` but for `out` and `kind`.
         watcher: told of progress.
     """
 
     subject: Subject
+    dataset: Dataset
     questions: Questions
     folder: Path
+    run: str
     threads: int | None
-    quantizing: dict[str, Any]
+    ordering: dict[str, Any]
     watcher: Watcher
 
     def make(
@@ -71,16 +77,17 @@ class Workshop:
     def _exported(self, kind: str, name: str) -> FileOutcome:
         target = Target(kind, "fp32", self.folder / name, self.threads)
         target.check()
-        report = deliver(
-            self.subject, target, self.questions, prove(self.subject, target, self.questions, self.watcher), ()
-        )
+        report = deliver(self.subject, target, prove(self.subject, target, self.questions, self.watcher), ())
         return _made(kind, "fp32", name, report.artifact.path, report.artifact.file_bytes)
 
     def _quantized(self, kind: str, name: str) -> tuple[FileOutcome, QuantizationReport | None]:
         climbed: list[QuantizationReport] = []
 
         def make() -> FileOutcome:
-            report = quantize(out=self.folder / name, to=kind, **self.quantizing)
+            order = Order(self.folder / name, kind, **self.ordering)
+            order.check()
+            # The test images are not asked here: which file is kept is still to be chosen.
+            report = quantize_loaded(self.subject, self.dataset, order, self.watcher, run=self.run)
             climbed.append(report)
             if report.refused:
                 # The float file it leaves instead is here already, under its own name.

@@ -38,7 +38,6 @@ def score(
     artifacts: Sequence[Artifact], questions: Questions, threads: int | None, watcher: Watcher
 ) -> tuple[dict[Key, float], tuple[str, ...]]:
     """Top-1 in percent of each file in each backend and precision, and a sentence on each that could not answer."""
-    assert questions.labels is not None
     found: dict[Key, float] = {}
     lost = []
     for artifact in artifacts:
@@ -53,8 +52,9 @@ def score(
                 lost.append(f"{what} failed: {error}")
                 watcher.message(lost[-1])
                 continue
-            right = logits.argmax(axis=1) == questions.labels
-            found[str(artifact.path), choice.backend, choice.precision] = 100 * float(right.mean())
+            top1 = questions.top1(logits)
+            assert top1 is not None  # these are no made images
+            found[str(artifact.path), choice.backend, choice.precision] = top1
     return found, tuple(lost)
 
 

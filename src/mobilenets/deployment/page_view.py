@@ -9,9 +9,10 @@ from mobilenets.benchmarking.results import BenchmarkRow
 from mobilenets.compression.results import QuantizationReport, within
 from mobilenets.deployment.choosing import points
 from mobilenets.deployment.measuring import BATCH
-from mobilenets.deployment.results import DeploymentReport, FileOutcome, Way
+from mobilenets.deployment.results import DeploymentReport, FileOutcome, TestReading, Way
 from mobilenets.deployment.words import (
     advantage_sentence,
+    choice_sentence,
     drop_words,
     headline,
     python_lines,
@@ -22,30 +23,29 @@ from mobilenets.evaluation.results import Latency
 from mobilenets.evaluation.wording import megabytes, three_digits
 from mobilenets.report.deployment_page import Cell, DeploymentView, FileView, LadderView, WayView
 
-COLUMNS = (
-    ("Latency", "ms", False),
-    ("Top-1", "%", True),
+COSTS = (
     ("File", "MB", False),
     ("Peak memory", "MiB", False),
     ("Cold start", "ms", False),
 )
 RUNG_HEADINGS = ("Rung", "Top-1 %, deciding half", "Drop", "Bought", "Drop, other half", "Drop, all", "Size MB")
+VALIDATED_RUNG_HEADINGS = ("Rung", "Top-1 %, validation", "Drop", "Bought", "Size MB")
 MISSING = "–"
 
 
 def page_view(report: DeploymentReport) -> DeploymentView:
     """Turn a report into what its page shows."""
-    kept = report.kept
+    kept, tested = report.kept, report.test is not None
     return DeploymentView(
         title=f"{report.network} on this machine",
-        lead=f"{report.data}; PyTorch answers {report.float_top1:.2f} % of them rightly, "
+        lead=f"Chosen on {report.data}; PyTorch answers {report.float_top1:.2f} % of them rightly, "
         f"{points(report.max_drop)} may be lost",
         headline=headline(report),
         holds=report.decision.holds,
-        reason=report.decision.reason,
+        reason=f"{report.decision.reason} {choice_sentence(report)}",
         keys=(
             ("Latency", f"{three_digits(kept.latency.median_ms)} ms", f"p95 {three_digits(kept.latency.p95_ms)}"),
-            ("Top-1", f"{kept.top1:.2f} %", drop_words(kept.drop)),
+            *_accuracies(report),
             ("File", f"{megabytes(kept.file_bytes)} MB", ""),
             ("Peak memory", f"{three_digits(kept.peak_memory_mb)} MiB", ""),
             ("Runs in", settings_words(report), ""),
@@ -53,10 +53,17 @@ def page_view(report: DeploymentReport) -> DeploymentView:
         advantages=tuple(advantage_sentence(one) for one in report.advantages),
         shell=shell_commands(report),
         python=python_lines(report),
-        columns=COLUMNS,
+        columns=(
+            ("Latency", "ms", False),
+            *((("Validation", "%", True), ("Test", "%", True)) if tested else (("Top-1", "%", True),)),
+            *COSTS,
+        ),
         ways=tuple(_rows(report)),
         files=tuple(_file(one) for one in report.files),
-        rung_headings=RUNG_HEADINGS,
+        rung_headings=VALIDATED_RUNG_HEADINGS if tested else RUNG_HEADINGS,
+        ladder_lead="The validation images decide; the test images had no part in it."
+        if tested
+        else "One half of the test images decides; the other half had no part in it.",
         ladders=tuple(_ladder(one) for one in report.quantizations),
         notes=report.notes,
         measured=tuple(_measured(report)),
@@ -67,9 +74,22 @@ def page_view(report: DeploymentReport) -> DeploymentView:
     )
 
 
+def _accuracies(report: DeploymentReport) -> Iterator[tuple[str, str, str]]:
+    """The kept way's accuracy; that on the test images first, as the one that nothing was chosen by."""
+    kept, drop = report.kept, report.test_drop(report.kept)
+    if report.test is None:
+        yield "Top-1", f"{kept.top1:.2f} %", drop_words(kept.drop)
+        return
+    if drop is not None:
+        yield "Top-1, test images", f"{kept.test_top1:.2f} %", drop_words(drop)
+    yield "Top-1, validation images", f"{kept.top1:.2f} %", drop_words(kept.drop)
+
+
 def _rows(report: DeploymentReport) -> Iterator[WayView]:
     peers = [
-        (one.latency, _peer(row, one.latency)) for row in report.survey.rows if row.peer and (one := row.at(BATCH))
+        (one.latency, _peer(row, one.latency, report.test))
+        for row in report.survey.rows
+        if row.peer and (one := row.at(BATCH))
     ]
     rows = [(way.latency, _way(report, way)) for way in report.ways] + peers
     for _, view in sorted(rows, key=lambda pair: pair[0].median_ms):
@@ -82,15 +102,23 @@ def _way(report: DeploymentReport, way: Way) -> WayView:
     cells = (
         _latency(way.latency),
         Cell(way.top1, f"{way.top1:.2f}", _points(way.drop)),
+        *([] if report.test is None else [_tested(way.test_top1, report.test)]),
         Cell(way.file_bytes, megabytes(way.file_bytes)),
         *_costs(way),
     )
     return WayView(way.label, mark, cells, report.verdict(way))
 
 
-def _peer(row: BenchmarkRow, latency: Latency) -> WayView:
+def _tested(top1: float | None, test: TestReading) -> Cell:
+    return Cell(None, MISSING) if top1 is None else Cell(top1, f"{top1:.2f}", _points(test.float_top1 - top1))
+
+
+def _peer(row: BenchmarkRow, latency: Latency, test: TestReading | None) -> WayView:
     top1 = Cell(None, MISSING) if row.top1 is None else Cell(row.top1, f"{row.top1:.2f}")
-    return WayView(row.label, "peer", (_latency(latency), top1, Cell(None, MISSING), *_costs(row)), "for comparison")
+    own = row.backend == "pytorch" and test is not None  # PyTorch eager is the network itself
+    tested = [] if test is None else [Cell(test.float_top1, f"{test.float_top1:.2f}") if own else Cell(None, MISSING)]
+    cells = (_latency(latency), top1, *tested, Cell(None, MISSING), *_costs(row))
+    return WayView(row.label, "peer", cells, "for comparison")
 
 
 def _latency(latency: Latency) -> Cell:
@@ -116,16 +144,19 @@ def _file(outcome: FileOutcome) -> FileView:
 
 def _ladder(report: QuantizationReport) -> LadderView:
     top1 = report.float_top1
-    rows = [("float32", f"{top1.selection:.2f}", "", "", "", "", megabytes(report.float_bytes))]
+    others = () if report.validated else ("", "")
+    rows: list[tuple[str, ...]] = [
+        ("float32", f"{top1.selection:.2f}", "", "", *others, megabytes(report.float_bytes)),
+    ]
     for number, rung in enumerate(report.rungs):
+        drop = rung.drop
         rows.append(
             (
                 rung.name,
                 f"{rung.top1.selection:.2f}",
-                f"{rung.drop.selection:.2f}",
+                f"{drop.selection:.2f}",
                 f"{rung.bought:+.2f}" if number else "",
-                f"{rung.drop.report:.2f}",
-                f"{rung.drop.whole:.2f}",
+                *(() if drop.report is None else (f"{drop.report:.2f}", f"{drop.whole:.2f}")),
                 megabytes(rung.file_bytes),
             )
         )
@@ -136,10 +167,15 @@ def _ladder(report: QuantizationReport) -> LadderView:
 
 def _measured(report: DeploymentReport) -> Iterator[tuple[str, str]]:
     yield (
-        "Top-1",
+        "Top-1" if report.test is None else "Validation",
         f"Share of {report.data} whose first answer is right, asked of each file in each runtime and precision itself. "
-        "Below it, points against the network in PyTorch.",
+        "Below it, points against the network in PyTorch. The choice is made by it.",
     )
+    if report.test is not None:
+        yield (
+            "Test",
+            f"The same on {report.test.data}, asked once, when the choice had been made. Nothing was chosen by it.",
+        )
     yield (
         "Latency",
         "One image at a time. Every way runs in a process of its own, on as many cores as it has threads, and all take "

@@ -53,11 +53,12 @@ class Way:
         precision: the arithmetic it computes in there.
         threads: threads, and cores, it was given.
         file_bytes: bytes on disk.
-        top1: accuracy on the evaluation images, answered by this backend in this precision.
-        drop: points lost against the network in PyTorch; negative where it is better.
+        top1: accuracy on the images that decide, answered by this backend in this precision.
+        drop: points lost on them against the network in PyTorch; negative where it is better.
         latency: of one image.
         peak_memory_mb: peak resident memory of a fresh process that answered one image.
         cold_start_ms: from starting that process until its first answer.
+        test_top1: accuracy on the test images, asked when the choice was made; None where they decided themselves.
     """
 
     label: str
@@ -73,6 +74,7 @@ class Way:
     latency: Latency
     peak_memory_mb: float
     cold_start_ms: float
+    test_top1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,16 @@ class Advantage:
 
 
 @dataclass(frozen=True)
+class TestReading:
+    """The test images, asked once the choice was made: in words, and the network's own accuracy on them in PyTorch."""
+
+    __test__ = False  # pytest takes it for tests otherwise
+
+    data: str
+    float_top1: float
+
+
+@dataclass(frozen=True)
 class DeploymentReport:
     """Everything `deploy` found out.
 
@@ -108,9 +120,9 @@ class DeploymentReport:
         created: when it began, ISO 8601.
         command: how it was asked for.
         network: name, width and input size.
-        data: the evaluation images in words.
+        data: the images that decide in words: validation images, or test images where those can't be known.
         max_drop: points of top-1 allowed.
-        float_top1: the network's own accuracy in PyTorch.
+        float_top1: the network's own accuracy on them in PyTorch.
         path: the file kept, or OpenVINO's folder.
         decision: which way that is, and why.
         advantages: how it compares with PyTorch eager, and with ONNX Runtime and OpenVINO run by hand.
@@ -121,6 +133,7 @@ class DeploymentReport:
         final: the kept way and its peers measured again, undisturbed by the others; None where there are no peers.
         environment: the machine and versions.
         notes: what the user should know, a sentence each.
+        test: what the test images are, and PyTorch's accuracy on them; None where they decided themselves.
     """
 
     created: str
@@ -139,11 +152,16 @@ class DeploymentReport:
     final: BenchmarkReport | None
     environment: Mapping[str, str]
     notes: tuple[str, ...]
+    test: TestReading | None = None
 
     @property
     def kept(self) -> Way:
         """The way that is kept."""
         return next(way for way in self.ways if way.label == self.decision.label)
+
+    def test_drop(self, way: Way) -> float | None:
+        """Points it loses on the test images against the network in PyTorch, where these were asked of it."""
+        return None if self.test is None or way.test_top1 is None else self.test.float_top1 - way.test_top1
 
     def verdict(self, way: Way) -> str:
         """Why this way was kept or not, in a few words."""

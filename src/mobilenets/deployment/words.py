@@ -22,6 +22,16 @@ def headline(report: DeploymentReport) -> str:
     return f"Take {name}" if report.decision.holds else f"Nothing holds the accuracy: kept {name}, in float"
 
 
+def choice_sentence(report: DeploymentReport) -> str:
+    """On which images the choice was made, and what the test images say of it."""
+    if report.test is None:
+        return f"Chosen on {report.data}, {report.kept.top1:.2f} % of which it answers rightly."
+    drop, asked = report.test_drop(report.kept), f"the {report.test.data}, asked once, afterwards"
+    if drop is None:
+        return f"Chosen on {report.data}; {asked}, could not be answered."
+    return f"Chosen on {report.data}. Of {asked}, it answers {report.kept.test_top1:.2f} % rightly, {drop_words(drop)}."
+
+
 def advantage_sentence(advantage: Advantage) -> str:
     """How the kept way compares with one peer: `6.1× (5.8 to 6.4) as fast as PyTorch eager`."""
     ratio = advantage.ratio

@@ -3,13 +3,14 @@
 Temperature scaling (Guo et al. 2017, arXiv 1706.04599, section 4.2) divides all logits by one number, which changes no
 answer, only how sure it claims to be. An answer is given where it is likely enough to be right (Chow 1970, "On optimum
 recognition error and reject tradeoff"): by default where it is likelier right than wrong, a bar that a weak network can
-clear too, unlike a share of right answers that only a strong one can promise. One half of the test images, stratified
-over classes and seeded, finds temperature and threshold; the other, which had no part in it, says what they are worth.
+clear too, unlike a share of right answers that only a strong one can promise. The validation images find temperature
+and threshold, and the test images, which had no part in it, say what they are worth. Where there are no validation
+images, one half of the test images, stratified over classes and seeded, does the one, and the other half the other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ KEPT = 0.99
 Where a network may answer everything, this lets it still say "unknown" of images unlike all it knows.
 """
 FEWEST_IMAGES = 100
+"""To find on one half and to tell by the other; where other images tell, half as many are enough."""
 FEWEST_ANSWERS = 20
 """Below this many answers, their share that is right is mostly luck."""
 TEMPERATURES = (0.05, 20.0)
@@ -35,7 +37,7 @@ TEMPERATURES = (0.05, 20.0)
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibrating brought, measured on the half that had no part in it.
+    """What calibrating brought, measured on images that had no part in it.
 
     Attributes:
         confidence: temperature and threshold, as they go into the artifact.
@@ -44,7 +46,7 @@ class Calibration:
         coverage: images that get an answer, in percent.
         answered_top1: answers given that are right, in percent; None where none is given.
         unknown_top1: of the images left unknown, those whose first guess was right, in percent; None where none is.
-        images: how many images that half has.
+        images: how many images these are.
     """
 
     confidence: Confidence
@@ -59,10 +61,7 @@ class Calibration:
 def calibrate(
     logits: NDArray[np.float32], labels: NDArray[np.int64], what: str, *, promise: float = PROMISE, seed: int = 0
 ) -> Calibration | None:
-    """Find temperature and threshold on held-out images; None where there are fewer than 100.
-
-    The threshold is the probability at which answers of the calibrating half cease to be right as often as promised,
-    and no smaller than that of all but one in a hundred of its right answers.
+    """Find temperature and threshold on one half of some images, and tell by the other; None for fewer than 100.
 
     Args:
         logits: the exported file's own answers, `[N, K]`.
@@ -78,30 +77,65 @@ def calibrate(
     if len(labels) < FEWEST_IMAGES:
         return None
     first, second = halves(labels, seed)
-    temperature = fit_temperature(logits[first], labels[first])
-    sure, right = _top(logits[first] / temperature, labels[first])
-    threshold, kept = choose_threshold(sure, right, promise)
-    checked_sure, checked_right = _top(logits[second] / temperature, labels[second])
-    given = checked_sure >= threshold
-    answered, unknown = _percent(checked_right[given]), _percent(checked_right[~given])
-    coverage = 100 * float(given.mean())
+    found = find_confidence(logits[first], labels[first], f"{len(first)} {what}", promise=promise)
+    return None if found is None else tell_worth(found, logits[second], labels[second], f"{len(second)} others")
+
+
+def find_confidence(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], what: str, *, promise: float = PROMISE
+) -> Confidence | None:
+    """Find temperature and threshold on images of which nothing else is told; None where there are fewer than 50.
+
+    The threshold is the probability at which answers to them cease to be right as often as promised, and no smaller
+    than that of all but one in a hundred of the right answers.
+
+    Args:
+        logits: the exported file's own answers, `[N, K]`.
+        labels: the true classes, `[N]`.
+        what: the images in words, with their number.
+        promise: how likely right an answer has to be to be given, from 0, which gives every answer, to below 1.
+
+    Raises:
+        DataError: there is no such promise.
+    """
+    check_promise(promise)
+    if len(labels) < FEWEST_IMAGES // 2:
+        return None
+    temperature = fit_temperature(logits, labels)
+    threshold, kept = choose_threshold(*_top(logits / temperature, labels), promise)
     wanted = "likelier right than wrong" if promise == PROMISE else f"at least {100 * promise:g} % likely right"
     found = f"answers {wanted}" if kept else f"no answers were {wanted}, these came nearest"
+    return Confidence(temperature, threshold, f"{found}; found on {what}")
+
+
+def tell_worth(
+    confidence: Confidence, logits: NDArray[np.float32], labels: NDArray[np.int64], what: str
+) -> Calibration:
+    """Say what a temperature and a threshold are worth on images by which they were not found.
+
+    Args:
+        confidence: as `find_confidence` found it; what is told is added to its basis.
+        logits: the file's answers, `[N, K]`.
+        labels: the true classes, `[N]`.
+        what: the images in words, with their number.
+    """
+    sure, right = _top(logits / confidence.temperature, labels)
+    given = sure >= confidence.threshold
+    answered, unknown = _percent(right[given]), _percent(right[~given])
+    coverage = 100 * float(given.mean())
     said = [f"{coverage:.1f} % are answered"]
     if answered is not None:
         said.append(f"{answered:.1f} % of them right")
     if unknown is not None:
         said.append(f"of those left unknown {unknown:.1f} % would have been")
-    basis = f"{found}; found on {len(first)} {what}; on {len(second)} others {', '.join(said)}"
-    raw_sure, raw_right = _top(logits[second], labels[second])
     return Calibration(
-        confidence=Confidence(temperature, threshold, basis),
-        ece_before=expected_calibration_error(raw_sure, raw_right),
-        ece_after=expected_calibration_error(checked_sure, checked_right),
+        confidence=replace(confidence, basis=f"{confidence.basis}; on {what} {', '.join(said)}"),
+        ece_before=expected_calibration_error(*_top(logits, labels)),
+        ece_after=expected_calibration_error(sure, right),
         coverage=coverage,
         answered_top1=answered,
         unknown_top1=unknown,
-        images=len(second),
+        images=len(labels),
     )
 
 

@@ -5,27 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mobilenets.artifact.container import Artifact, write_artifact
-from mobilenets.errors import BackendError, ExportError
-from mobilenets.evaluation.ledger import record_for
-from mobilenets.exporting.confidence import PROMISE, Calibration, calibrate, check_promise
+from mobilenets.artifact.container import Artifact
+from mobilenets.artifact.description import Confidence
+from mobilenets.data.datasets import Dataset
+from mobilenets.errors import ExportError
+from mobilenets.exporting.confidence import (
+    PROMISE,
+    Calibration,
+    calibrate,
+    check_promise,
+    find_confidence,
+    tell_worth,
+)
+from mobilenets.exporting.deciding import SealedTest, deciding_questions, load_deciding
 from mobilenets.exporting.describe import Subject, describe, golden_pairs
 from mobilenets.exporting.exported import Exported
-from mobilenets.exporting.first_difference import first_difference
-from mobilenets.exporting.parity import TOLERANCES, Parity, compare_answers, describe_failure, network_predict
+from mobilenets.exporting.parity import TOLERANCES, Parity, compare_answers, network_predict
 from mobilenets.exporting.prepare import check_outputs
-from mobilenets.exporting.proof import Questions, made_questions, split_questions
+from mobilenets.exporting.proof import Proof, Questions, made_questions
+from mobilenets.exporting.rejecting import reject
 from mobilenets.exporting.subject import load_subject
 from mobilenets.exporting.target import Target
-from mobilenets.exporting.translators import translator
 from mobilenets.exporting.trial import opened, write_proven
 from mobilenets.exporting.watcher import Unwatched, Watcher
 from mobilenets.models.saved import SavedNetwork
-
-REJECTED = ".rejected"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class ExportReport:
     Attributes:
         artifact: the file with its description.
         backend: the runtime it was asked in.
-        asked: the images in words.
+        asked: the images in words that the figures below are of.
         parity: how near its logits are to the network's.
         network_top1: the network's accuracy on those images in percent; None for made images.
         file_top1: the file's.
@@ -60,7 +63,7 @@ def export(
     to: str,
     out: Path | str,
     *,
-    data: str | Path | None = None,
+    data: str | Path | Dataset | None = None,
     precision: str = "fp32",
     limit: int | None = None,
     promise: float = PROMISE,
@@ -82,9 +85,10 @@ def export(
         run: a run folder, a loaded network, or with `model` a weight file or `imagenet`.
         to: the format: `onnx`, `openvino`, `litert` or `executorch`.
         out: the file to write, or OpenVINO's folder; what is there is replaced, but only by a file that passed.
-        data: images whose test split is asked, as for training; None asks made images, and calibrates nothing.
+        data: images as for training, or a data set in memory: the validation images calibrate and the test images are
+            asked last; None asks made images, and calibrates nothing.
         precision: `fp32`; `fp16` stores the weights in half the bytes, where the format can.
-        limit: ask so many test images; None asks all of them.
+        limit: ask so many images of each split; None asks all of them.
         promise: how likely right an answer has to be to be given, 0 to below 1; else it is "unknown". The probability
             from which on it is goes into the file, where there is `data`.
         model: name of the network a weight file is of.
@@ -109,38 +113,32 @@ def export(
     target.check()
     check_promise(promise)
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
+    sealed: SealedTest | None = None
     if data is None:
         questions = made_questions(subject)
     else:
-        questions = split_questions(
-            subject, data, limit=limit, skip_bad=skip_bad, data_root=data_root, progress=watcher.progress
+        dataset = load_deciding(subject, data, data_root=data_root, progress=watcher.progress)
+        questions, sealed = deciding_questions(
+            subject, dataset, run, "export", limit=limit, skip_bad=skip_bad, progress=watcher.progress
         )
-        record_for(run, "export", questions.count, questions.digest)
     proof = prove(subject, target, questions, watcher)
-    return deliver(subject, target, questions, proof, notes, promise=promise)
+    tested = None if sealed is None else prove(subject, target, sealed.open(), watcher, exported=proof.exported)
+    return deliver(subject, target, proof, notes, promise=promise, tested=tested)
 
 
-@dataclass(frozen=True, eq=False)
-class Proof:
-    """A translated network and what it answered: logits `[N, K]` of the network and of the file, in which runtime."""
-
-    exported: Exported
-    expected: NDArray[np.float32]
-    actual: NDArray[np.float32]
-    parity: Parity
-    backend: str
-
-
-def prove(subject: Subject, target: Target, questions: Questions, watcher: Watcher) -> Proof:
-    """Translate a network and ask both the same.
+def prove(
+    subject: Subject, target: Target, questions: Questions, watcher: Watcher, *, exported: Exported | None = None
+) -> Proof:
+    """Translate a network, unless it is translated already, and ask both the same.
 
     Raises:
         ExportError: the file does not answer as the network does; it stands beside `target.out` as rejected.
     """
     predict = network_predict(subject.model, subject.preprocessing)
     check_outputs(predict(questions.batch(questions.golden[:1])).shape, len(subject.classes))
-    watcher.message(f"translating to {target.to}, {target.precision}")
-    exported = target.check()(subject.model, subject.preprocessing, precision=target.precision)
+    if exported is None:
+        watcher.message(f"translating to {target.to}, {target.precision}")
+        exported = target.check()(subject.model, subject.preprocessing, precision=target.precision)
     expected = questions.ask(predict, "asking the network", watcher.progress)
     with opened(
         exported,
@@ -152,27 +150,36 @@ def prove(subject: Subject, target: Target, questions: Questions, watcher: Watch
     ) as backend:
         actual = questions.ask(backend.predict, "asking the file", watcher.progress)
         name = backend.name
-    proof = Proof(exported, expected, actual, compare_answers(expected, actual, TOLERANCES[target.precision]), name)
+    parity = compare_answers(expected, actual, TOLERANCES[target.precision])
+    proof = Proof(questions, exported, expected, actual, parity, name)
     if not proof.parity.holds:
-        raise ExportError(_rejected(subject, target, questions, proof, watcher))
+        raise ExportError(reject(subject, target, proof, watcher))
     return proof
 
 
 def deliver(
     subject: Subject,
     target: Target,
-    questions: Questions,
     proof: Proof,
     notes: tuple[str, ...],
     *,
     promise: float = PROMISE,
+    tested: Proof | None = None,
 ) -> ExportReport:
-    """Write a file that passed, once the same beside it has been opened again and given its golden answers."""
-    calibration = None
-    if questions.labels is not None:
-        calibration = calibrate(proof.actual, questions.labels, "test images", promise=promise)
-        if calibration is None:
-            notes = (*notes, f"{questions.count} test images are too few to calibrate probabilities on")
+    """Write a file that passed, once the same beside it has been opened again and given its golden answers.
+
+    Args:
+        subject: the network.
+        target: where to, and as what.
+        proof: of the images that decide; some of them become golden ones.
+        notes: what the user should know, a sentence each.
+        promise: how likely right an answer has to be to be given.
+        tested: the same of the test images, where they did not decide; its figures are reported.
+    """
+    questions, reported = proof.questions, tested or proof
+    confidence, calibration = _calibrated(proof, tested, promise)
+    if questions.labels is not None and confidence is None:
+        notes = (*notes, f"{questions.what} are too few to calibrate probabilities on")
     golden = golden_pairs(questions.batch(questions.golden), proof.actual[questions.golden], target.precision)
     description = describe(
         subject,
@@ -180,68 +187,47 @@ def deliver(
         target.precision,
         proof.exported,
         golden,
-        confidence=None if calibration is None else calibration.confidence,
-        provenance=_provenance(questions, proof),
+        confidence=confidence,
+        provenance=_provenance(proof, reported),
     )
     artifact, golden_difference = write_proven(target.out, proof.exported.payload, description, target.threads)
     return ExportReport(
         artifact=artifact,
         backend=proof.backend,
-        asked=questions.what,
-        parity=proof.parity,
-        network_top1=_top1(proof.expected, questions),
-        file_top1=_top1(proof.actual, questions),
+        asked=reported.questions.what,
+        parity=reported.parity,
+        network_top1=reported.questions.top1(reported.expected),
+        file_top1=reported.questions.top1(reported.actual),
         golden_difference=golden_difference,
         calibration=calibration,
-        notes=(*notes, *questions.notes),
+        notes=tuple(dict.fromkeys((*notes, *questions.notes, *reported.questions.notes))),
     )
 
 
-def _rejected(subject: Subject, target: Target, questions: Questions, proof: Proof, watcher: Watcher) -> str:
-    """Keep a file that failed beside the place it was meant for, and say what is wrong with it."""
-    place = target.out.with_name(f"{target.out.stem}{REJECTED}{target.out.suffix}")
-    images = questions.batch(questions.golden)
-    # With the network's own answers, so that whoever opens the file is told that it does not give them.
-    golden = golden_pairs(images, proof.expected[questions.golden], target.precision)
-    description = describe(subject, target.to, target.precision, proof.exported, golden)
-    write_artifact(place, proof.exported.payload, description)
-    watcher.message("the file's answers differ: looking for the first layer that does")
-    failure = describe_failure(proof.parity)
-    try:
-        found = first_difference(
-            subject.model,
-            subject.preprocessing,
-            images,
-            kind=target.to,
-            translate=translator(target.to),
-            precision=target.precision,
-            tolerance=TOLERANCES[target.precision],
-        )
-    except (ExportError, BackendError) as error:
-        where = f"which layer is the first can't be told ({error})"
-    else:
-        where = (
-            "no layer does when it is exported in part"
-            if found is None
-            else f"the first layer to differ is {found.layer}, by {found.parity.max_difference:.2g}"
-        )
-    return f"{failure}; {where}. Don't use {place}; {target.out} is as it was"
+def _calibrated(proof: Proof, tested: Proof | None, promise: float) -> tuple[Confidence | None, Calibration | None]:
+    """What goes into the file, and what it is worth where that can be told."""
+    questions = proof.questions
+    if questions.labels is None:
+        return None, None
+    if not questions.decided:
+        calibration = calibrate(proof.actual, questions.labels, "test images", promise=promise)
+        return (None if calibration is None else calibration.confidence), calibration
+    found = find_confidence(proof.actual, questions.labels, questions.what, promise=promise)
+    if found is None or tested is None or tested.questions.labels is None:
+        return found, None
+    calibration = tell_worth(found, tested.actual, tested.questions.labels, tested.questions.what)
+    return calibration.confidence, calibration
 
 
-def _provenance(questions: Questions, proof: Proof) -> dict[str, str]:
+def _provenance(proof: Proof, reported: Proof) -> dict[str, str]:
+    questions, asked = proof.questions, reported.questions
     golden = "made images" if questions.labels is None else questions.what
     told = {
         "golden_images": f"{len(questions.golden)} of {golden}",
-        "checked_in": proof.backend,
-        "checked_on": questions.what,
-        "max_difference": f"{proof.parity.max_difference:.3g}",
+        "checked_in": reported.backend,
+        "checked_on": asked.what,
+        "max_difference": f"{reported.parity.max_difference:.3g}",
     }
-    top1 = _top1(proof.actual, questions)
+    top1 = asked.top1(reported.actual)
     # `benchmark` reads these two for its picture of latency against accuracy.
-    return told if top1 is None else {**told, "top1": f"{top1:.4f}", "top1 basis": questions.what}
-
-
-def _top1(logits: NDArray[np.float32], questions: Questions) -> float | None:
-    if questions.labels is None:
-        return None
-    return 100 * float((logits.argmax(axis=1) == questions.labels).mean())
+    return told if top1 is None else {**told, "top1": f"{top1:.4f}", "top1 basis": asked.what}

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.data.datasets import Dataset, check_classes, load_dataset
+from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.data.splits import stratified_split
 from mobilenets.errors import DataError
 from mobilenets.evaluation.evaluate import Predict
 from mobilenets.exporting.describe import Subject
+from mobilenets.exporting.exported import Exported
 from mobilenets.exporting.golden_images import COUNT, choose_golden, made_images
+from mobilenets.exporting.parity import Parity
 
 BATCH = 64
 MADE_IMAGES = 32
@@ -34,7 +35,8 @@ class Questions:
         labels: true class of each, `[N]`; None for made images.
         golden: positions of those that go into the file.
         notes: what the user should know of them, a sentence each.
-        digest: of the data set whose test images they are; empty for made images.
+        digest: of the data set whose images they are; empty for made images.
+        decided: whether they are validation images, by all of which choices are made; none is left to report on.
     """
 
     what: str
@@ -44,6 +46,7 @@ class Questions:
     golden: NDArray[np.int64]
     notes: tuple[str, ...] = ()
     digest: str = ""
+    decided: bool = False
 
     def ask(self, predict: Predict, what: str, progress: Progress) -> NDArray[np.float32]:
         """All answers to them, logits `[N, K]`."""
@@ -53,6 +56,22 @@ class Questions:
             logits.append(predict(self.batch(positions)))
             progress(what, int(positions[-1]) + 1, self.count)
         return np.concatenate(logits)
+
+    def top1(self, logits: NDArray[np.float32]) -> float | None:
+        """Accuracy of answers `[N, K]` in percent; None for made images."""
+        return None if self.labels is None else 100 * float((logits.argmax(axis=1) == self.labels).mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """A translated network and what it answered: logits `[N, K]` of the network and of the file, in which runtime."""
+
+    questions: Questions
+    exported: Exported
+    expected: NDArray[np.float32]
+    actual: NDArray[np.float32]
+    parity: Parity
+    backend: str
 
 
 def made_questions(subject: Subject) -> Questions:
@@ -70,46 +89,48 @@ def made_questions(subject: Subject) -> Questions:
 
 def split_questions(
     subject: Subject,
-    data: str | Path | Dataset,
+    dataset: Dataset,
+    part: str,
     *,
     limit: int | None,
     skip_bad: bool,
-    data_root: Path | None,
     progress: Progress,
 ) -> Questions:
-    """Questions from a data set's test split.
+    """Questions from a data set's test or validation images.
 
     Args:
-        subject: whose classes and preprocessing they must have.
-        data: as `load_dataset` takes it.
+        subject: whose preprocessing they get.
+        dataset: of the subject's classes.
+        part: `test` or `validation`.
         limit: ask so many of them, the same share of each class; None for all.
         skip_bad: leave unreadable images out, and say so, instead of refusing.
-        data_root: where downloads are kept.
         progress: told of the images read.
 
     Raises:
-        DataError: the data can't be used, has other classes than the network, or `limit` is below 1.
+        DataError: there are no such images, or `limit` is below 1.
+        BadImagesError: images that can't be read.
     """
-    dataset = load_dataset(data, data_root=data_root)
-    check_classes(dataset, data, subject.classes)
-    split = dataset.test
+    split = dataset.test if part == "test" else dataset.validation
+    if split is None:
+        raise DataError(f"{dataset.name} has no {part} images")
     if limit is not None:
         split = split.take(_limited(split.labels, limit))
     prepared: PreparedImages = prepare(
         split,
         subject.preprocessing,
         skip_bad=skip_bad,
-        progress=lambda done, total: progress("reading test images", done, total),
+        progress=lambda done, total: progress(f"reading {part} images", done, total),
     )
     left_out = tuple(f"left out: {image.name}: {image.reason}" for image in prepared.skipped)
     return Questions(
-        what=f"{len(prepared):,} test images of {dataset.name}",
+        what=f"{len(prepared):,} {part} images of {dataset.name}",
         count=len(prepared),
         batch=prepared.batch,
         labels=prepared.labels,
         golden=choose_golden(prepared.labels),
         notes=(*dataset.notes, *left_out),
         digest=dataset.digest,
+        decided=part == "validation",
     )
 
 

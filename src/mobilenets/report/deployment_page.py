@@ -80,6 +80,7 @@ class DeploymentView:
         ways: fastest first.
         files: what was made.
         rung_headings: of the ladders.
+        ladder_lead: which images they were climbed by, a sentence.
         ladders: the rungs climbed.
         notes: what the reader should know, a sentence each.
         measured: how each figure was found: term and explanation.
@@ -102,6 +103,7 @@ class DeploymentView:
     ways: tuple[WayView, ...]
     files: tuple[FileView, ...]
     rung_headings: tuple[str, ...]
+    ladder_lead: str
     ladders: tuple[LadderView, ...]
     notes: tuple[str, ...]
     measured: tuple[tuple[str, str], ...]

@@ -1,0 +1,52 @@
+"""What the test images say once the choice is made."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mobilenets.deployment import testing
+from mobilenets.deployment.testing import Reading, read_test
+from mobilenets.exporting.proof import Questions
+from mobilenets.exporting.watcher import Unwatched
+
+if TYPE_CHECKING:
+    from conftest import MakeWay
+
+
+def read(way: MakeWay, scored: float, monkeypatch: pytest.MonkeyPatch) -> Reading:
+    kept, other = way("kept", 1.0, drop=0.2), way("other", 2.0)
+    scores = {(kept.path, kept.backend, kept.precision): scored}
+    artifact: Any = SimpleNamespace(description=SimpleNamespace(confidence=None))
+    monkeypatch.setattr(testing, "read_artifact", lambda path: artifact)
+    monkeypatch.setattr(testing, "score", lambda *asked: (scores, ("scoring other failed: no memory",)))
+    labels = np.zeros(4, np.int64)
+    questions = Questions(
+        "4 test images of photos", 4, lambda positions: np.zeros((len(positions), 1, 1, 3), np.uint8), labels, labels
+    )
+
+    def network(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.eye(2, dtype=np.float32)[np.zeros(len(images), np.int64)]
+
+    return read_test((kept, other), kept, questions, network, 1, 1.0, Unwatched())
+
+
+def test_a_kept_file_that_loses_too_much_there_is_kept_and_warned_of(
+    way: MakeWay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = read(way, 75.0, monkeypatch)
+    assert [one.test_top1 for one in reading.ways] == [75.0, None]
+    assert (reading.test.data, reading.test.float_top1) == ("4 test images of photos", 100.0)
+    assert reading.notes == (
+        "on the 4 test images of photos kept loses 25.00 points, more than the 1 point allowed: the validation images "
+        "promised too much; don't choose again by the test images",
+        "scoring other failed: no memory",
+    )
+
+
+def test_a_kept_file_that_holds_is_no_news(way: MakeWay, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(way, 99.0, monkeypatch).notes == ("scoring other failed: no memory",)
