@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable
 from itertools import combinations
 
@@ -8,11 +9,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from seeded_folder import jpeg, picture
 
 from mobilenets.checkup import duplicates
-from mobilenets.checkup.duplicates import close_hashes, exact_groups, near_pairs
+from mobilenets.checkup.duplicates import (
+    LOOK_DISTANCE,
+    LOOK_LIKENESS,
+    MOST_PARTNERS,
+    NEAR_BITS,
+    centred,
+    close_hashes,
+    exact_groups,
+    near_pairs,
+)
 from mobilenets.checkup.facts import Facts, look_at
 from mobilenets.data.sources import ArraySource
 
@@ -36,6 +47,15 @@ def compressed(image: Image.Image) -> Image.Image:
     return Image.open(io.BytesIO(jpeg(image, 30)))
 
 
+def shots(seed: int) -> list[Facts]:
+    """A picture, and what might be made of it."""
+    image = picture(seed, "square")
+    return [
+        facts_of(one)
+        for one in (image, compressed(image), image.rotate(2), image, ImageEnhance.Color(image).enhance(0.3))
+    ]
+
+
 PRINTS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "compressed to quality 30": compressed,
     "half as large": lambda image: image.resize((image.width // 2, image.height // 2)),
@@ -45,26 +65,72 @@ PRINTS: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-@given(
-    st.lists(st.integers(0, 2**64 - 1), max_size=12),
-    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 63)), max_size=8),
-    st.integers(0, 12),
-)
+SHOTS = [shots(seed) for seed in range(6)]
+Hashes = st.lists(st.integers(0, 2**64 - 1), max_size=12)
+
+
+@given(Hashes, Hashes, st.lists(st.tuples(st.integers(0, 11), st.integers(0, 63)), max_size=8), st.integers(0, 12))
 def test_close_hashes_are_those_of_comparing_each_with_each(
-    hashes: list[int], flips: list[tuple[int, int]], bits: int
+    drawn: list[int], others: list[int], flips: list[tuple[int, int]], bits: int
 ) -> None:
-    hashes = hashes + [hashes[place % len(hashes)] ^ (1 << bit) for place, bit in flips if hashes]
-    every = combinations(range(len(hashes)), 2)
-    wanted = {(i, j) for i, j in every if (hashes[i] ^ hashes[j]).bit_count() <= bits}
+    twins = [drawn[place % len(drawn)] ^ (1 << bit) for place, bit in flips if drawn]
+    hashes, others = drawn + twins, others + twins
+    among = {(i, j) for i, j in combinations(range(len(hashes)), 2) if (hashes[i] ^ hashes[j]).bit_count() <= bits}
+    between = {
+        (i, j) for i, one in enumerate(hashes) for j, other in enumerate(others) if (one ^ other).bit_count() <= bits
+    }
+    for columns, wanted in ((None, among), (np.array(others, np.uint64), between)):
+        found = _found(np.array(hashes, np.uint64), columns, bits)
+        assert len(found) == len(set(found))
+        assert set(found) == wanted
+
+
+def _found(hashes: NDArray[np.uint64], others: NDArray[np.uint64] | None, bits: int) -> list[tuple[int, int]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "_BLOCK", 5)
-        found = [
-            (int(a), int(b))
-            for first, second in close_hashes(np.array(hashes, np.uint64), bits)
-            for a, b in zip(first, second, strict=True)
-        ]
+        patch.setattr(duplicates, "_ROWS", 3)
+        patch.setattr(duplicates, "_COLUMNS", 5)
+        tiles = list(close_hashes(hashes, others, bits, np.zeros(len(hashes), np.bool_)))
+    return [pair for first, second in tiles for pair in zip(first.tolist(), second.tolist(), strict=True)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["train", "test"])), max_size=14), st.integers(1, 3))
+def test_near_pairs_are_those_of_looking_at_every_two(drawn: list[tuple[int, str]], most: int) -> None:
+    """Against brute force: all pairs where none is cut off, and otherwise every image's first ones of each split."""
+    drawn.sort(key=lambda one: one[1], reverse=True)
+    facts = [SHOTS[scene][number % len(SHOTS[scene])] for number, (scene, _) in enumerate(drawn)]
+    splits = [split for _, split in drawn]
+    wanted, kept = set(), Counter[tuple[int, str]]()
+    for i, j in combinations(range(len(facts)), 2):
+        one, other = facts[i], facts[j]
+        if one.digest != other.digest and (one.hash ^ other.hash).bit_count() <= NEAR_BITS and _alike(one, other):
+            kept[i, splits[j]] += 1
+            if kept[i, splits[j]] <= most:
+                wanted.add((i, j))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "MOST_PARTNERS", most)
+        patch.setattr(duplicates, "_ROWS", 3)
+        patch.setattr(duplicates, "_COLUMNS", 4)
+        patch.setattr(duplicates, "_CHECKED_AT_ONCE", 2)
+        found = near_pairs(facts, splits)
     assert len(found) == len(set(found))
     assert set(found) == wanted
+
+
+def _alike(one: Facts, other: Facts) -> bool:
+    here, there = centred(one.look), centred(other.look)
+    like = float(here @ there) >= LOOK_LIKENESS * float(np.linalg.norm(here) * np.linalg.norm(there))
+    return like and float(np.abs(here - there).mean()) <= LOOK_DISTANCE
+
+
+def test_the_frames_of_a_film_are_told_in_few_pairs_and_none_is_missed() -> None:
+    random = np.random.default_rng(0)
+    scene = np.asarray(picture(3, "disc")).astype(np.int16)
+    frames = [np.clip(scene + random.integers(-4, 5, scene.shape), 0, 255).astype(np.uint8) for _ in range(120)]
+    facts = [look_at(ArraySource("made", frame)) for frame in frames]
+    pairs = near_pairs(facts, ["train"] * 60 + ["test"] * 60)
+    assert len(pairs) <= 120 * 2 * MOST_PARTNERS
+    leaking = {first for first, second in pairs if first < 60 <= second}
+    assert leaking == set(range(60))
 
 
 @pytest.mark.parametrize("name", PRINTS)

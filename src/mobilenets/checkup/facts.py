@@ -73,8 +73,7 @@ def perceptual_hash(grey: NDArray[np.uint8]) -> int:
 
 def _opened(source: ImageSource) -> tuple[Header, Image.Image]:
     if isinstance(source, FileSource):
-        with source.path.open("rb") as file:
-            return inspect_image(file, name=str(source.path))
+        return inspect_image(source.path)
     if isinstance(source, MemberSource):
         content = source.archive.read(source.member)
         return inspect_image(io.BytesIO(content), name=source.archive.full_name(source.member))

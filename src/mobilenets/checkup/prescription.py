@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Iterator
+
+from mobilenets.checkup.case import Case, finding
 from mobilenets.checkup.inventory import TEST
-from mobilenets.checkup.judgement import Case
+from mobilenets.checkup.results import Example, Finding
 
 
 def prescribe(case: Case) -> dict[str, str]:
@@ -29,3 +33,16 @@ def prescribe(case: Case) -> dict[str, str]:
         if entries[pair[0]].split != TEST and entries[pair[1]].split == TEST:
             reasons.setdefault(pair[0], f"looks like {entries[pair[1]].name}, which tests")
     return {entries[place].name: reason for place, reason in sorted(reasons.items())}
+
+
+def of_exclusion(case: Case, excluded: Collection[str]) -> Iterator[Finding]:
+    """Classes that lose their last image with those to leave out: training would refuse the list."""
+    there = Counter((entry.split, entry.label) for entry in case.entries)
+    left = Counter((entry.split, entry.label) for entry in case.entries if entry.name not in excluded)
+    yield from finding(
+        "class-emptied",
+        "error",
+        "classes without a good image",
+        [Example((label,), f"in {split}") for split, label in there if not left[split, label]],
+        "add images, or remove their folders: a list can't mend that",
+    )

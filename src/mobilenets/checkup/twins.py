@@ -1,0 +1,86 @@
+"""Findings about pictures that are there more than once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from mobilenets.checkup.case import Case, finding
+from mobilenets.checkup.inventory import TEST
+from mobilenets.checkup.results import Example, Finding
+
+
+def of_same(case: Case) -> Iterator[Finding]:
+    """Pictures that are there more than once, pixel for pixel."""
+    entries = case.entries
+    across = [group for group in case.same if len({entries[place].split for place in group}) > 1]
+    torn = [group for group in case.same if len({entries[place].label for place in group}) > 1]
+    within = [group for group in case.same if group not in across and group not in torn]
+    drawn = ", as training splits them" if case.inventory.drawn else ""
+    yield from finding(
+        "same-across-splits",
+        "error",
+        f"pictures in both the training and the test split{drawn}",
+        [_group(case, group) for group in across],
+        "remove one of each: the test would ask what training has told",
+    )
+    yield from finding(
+        "same-two-classes",
+        "error",
+        "pictures in two classes at once",
+        [_group(case, group) for group in torn],
+        "decide for one class: at least one label is wrong",
+    )
+    yield from finding(
+        "same",
+        "warning",
+        "pictures that are there more than once",
+        [_group(case, group) for group in within],
+        "keep one of each: the others only weigh more",
+    )
+
+
+def of_alike(case: Case) -> Iterator[Finding]:
+    """Pictures that are there once more, but not pixel for pixel."""
+    entries = case.entries
+    leaks: dict[int, list[int]] = defaultdict(list)
+    rest, torn = [], []
+    for one, other in case.near:
+        if entries[one].split != entries[other].split:
+            leaks[other if entries[other].split == TEST else one] += [one, other]
+        if entries[one].label != entries[other].label:
+            torn.append((one, other))
+        elif entries[one].split == entries[other].split:
+            rest.append((one, other))
+    drawn = ", as training splits them" if case.inventory.drawn else ""
+    yield from finding(
+        "alike-across-splits",
+        "warning",
+        f"test images that look like training images{drawn}",
+        [_group(case, list(dict.fromkeys((test, *alike)))) for test, alike in sorted(leaks.items())],
+        "remove the training images of each: test accuracy is flattered by them",
+    )
+    yield from finding(
+        "alike-two-classes",
+        "warning",
+        "pairs that look alike and are in two classes",
+        [_group(case, pair) for pair in torn],
+        "look at their labels",
+    )
+    yield from finding(
+        "alike",
+        "note",
+        "pairs that look alike",
+        [_group(case, pair) for pair in rest],
+        "keep one of each if they are the same shot",
+    )
+
+
+def _group(case: Case, places: Sequence[int]) -> Example:
+    entries = [case.entries[place] for place in places]
+    labels = list(dict.fromkeys(entry.label for entry in entries))
+    splits = list(dict.fromkeys(entry.split for entry in entries))
+    # The test image first, as the one that stays.
+    entries.sort(key=lambda entry: entry.split != TEST)
+    remark = ", ".join(labels) + (f" ({' and '.join(splits)})" if len(splits) > 1 else "")
+    return Example(tuple(entry.name for entry in entries), remark)
