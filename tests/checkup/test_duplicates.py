@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
@@ -69,6 +69,7 @@ SHOTS = [shots(seed) for seed in range(6)]
 Hashes = st.lists(st.integers(0, 2**64 - 1), max_size=12)
 
 
+@settings(deadline=None)
 @given(Hashes, Hashes, st.lists(st.tuples(st.integers(0, 11), st.integers(0, 63)), max_size=8), st.integers(0, 12))
 def test_close_hashes_are_those_of_comparing_each_with_each(
     drawn: list[int], others: list[int], flips: list[tuple[int, int]], bits: int
@@ -93,6 +94,7 @@ def _found(hashes: NDArray[np.uint64], others: NDArray[np.uint64] | None, bits: 
     return [pair for first, second in tiles for pair in zip(first.tolist(), second.tolist(), strict=True)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["train", "test"])), max_size=14), st.integers(1, 3))
 def test_near_pairs_are_those_of_looking_at_every_two(drawn: list[tuple[int, str]], most: int) -> None:
     """Against brute force: all pairs where none is cut off, and otherwise every image's first ones of each split."""

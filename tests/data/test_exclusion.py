@@ -23,7 +23,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_exclusions(tmp_path / "by-hand.txt") == {"a/1.png": "", "c/3.png": ""}
 
 
-@settings(max_examples=25)  # each is written to the disk
+@settings(max_examples=25, deadline=None)  # each is written to the disk
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text(), max_size=5))
 def test_any_name_survives_being_listed(listed: dict[str, str]) -> None:
     with TemporaryDirectory() as folder:
