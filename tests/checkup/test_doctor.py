@@ -113,7 +113,7 @@ def test_what_to_leave_out_keeps_the_test_images_and_one_of_each(checkup: Checku
     ]
     reasons = dict(checkup.excluded)
     assert reasons["train/disc/leaked.jpg"] == "the same picture as test/disc/000.jpg"
-    assert reasons["train/square/compressed.jpg"] == "looks like test/square/001.jpg, which tests"
+    assert reasons["train/square/compressed.jpg"] == "looks like test/square/001.jpg, a test image"
     assert reasons["train/disc/truncated.jpg"].startswith("truncated")
 
 
@@ -247,6 +247,30 @@ def test_the_same_picture_in_two_classes_and_both_splits_leaves_the_test_image(s
     checkup = doctor(tmp_path / "photos")
     assert {finding.kind for finding in checkup.findings} == {"same-across-splits", "same-two-classes"}
     assert [name for name, _ in checkup.excluded] == ["train/disc/a.jpg", "train/square/a.jpg"]
+
+
+def test_validation_images_of_their_own_stay_before_training_and_go_before_test_images(
+    sound: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(sound, tmp_path / "photos")
+    shutil.copytree(sound / "test", tmp_path / "photos" / "val")
+    for kind in ("disc", "square"):
+        for number in range(8):
+            (tmp_path / "photos" / "val" / kind / f"{number:03d}.jpg").write_bytes(jpeg(picture(2000 + number, kind)))
+    first, second = (tmp_path / "photos" / "val" / "disc" / f"00{number}.jpg" for number in (1, 2))
+    shutil.copyfile(first, tmp_path / "photos" / "train" / "disc" / "new.jpg")
+    second.write_bytes(jpeg(Image.open(tmp_path / "photos" / "test" / "disc" / "003.jpg"), 50))
+    checkup = doctor(tmp_path / "photos", tmp_path / "out", fix=True)
+    assert checkup.splits == ("train", "validation", "test")
+    found = {finding.kind: [example.images for example in finding.examples] for finding in checkup.findings}
+    assert found == {
+        "same-across-splits": [("val/disc/001.jpg", "train/disc/new.jpg")],
+        "alike-across-splits": [("test/disc/003.jpg", "val/disc/002.jpg")],
+    }
+    assert [name for name, _ in checkup.excluded] == ["train/disc/new.jpg", "val/disc/002.jpg"]
+    dataset = load_dataset(tmp_path / "photos", exclude=tmp_path / "out" / EXCLUSIONS)
+    assert dataset.validation is not None
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (48, 15, 16)
 
 
 def test_huge_pictures_and_numbered_classes_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mobilenets.checkup.duplicates import Pair
 from mobilenets.checkup.examination import Examination
 from mobilenets.checkup.facts import Facts
-from mobilenets.checkup.inventory import Entry, Inventory
+from mobilenets.checkup.inventory import RANKS, Entry, Inventory
 from mobilenets.checkup.results import ClassCount, Example, Finding, Severity
 
 
@@ -25,6 +25,10 @@ class Case:
     def entries(self) -> Sequence[Entry]:
         """The images."""
         return self.inventory.entries
+
+    def rank(self, place: int) -> int:
+        """Of the image at a place: the higher stays, where a picture is in two splits."""
+        return RANKS[self.entries[place].split]
 
     def seen(self) -> Iterator[tuple[Entry, Facts]]:
         """Images that could be read, with their facts."""

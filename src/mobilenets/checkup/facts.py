@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dct
 
-from mobilenets.data.archives import MemberSource
-from mobilenets.data.sources import FileSource, ImageSource
+from mobilenets.data.sources import EncodedSource, FileSource, ImageSource
 from mobilenets.images import Header, inspect_image
 
 HASH_SIDE: Final = 32
@@ -75,8 +74,7 @@ def perceptual_hash(grey: NDArray[np.uint8]) -> int:
 def _opened(source: ImageSource) -> tuple[Header, Image.Image]:
     if isinstance(source, FileSource):
         return inspect_image(source.path)
-    if isinstance(source, MemberSource):
-        content = source.archive.read(source.member)
-        return inspect_image(io.BytesIO(content), name=source.archive.full_name(source.member))
+    if isinstance(source, EncodedSource):
+        return inspect_image(io.BytesIO(source.encoded()), name=source.location)
     image = source.open()
     return Header("pixels", image.mode, image.width, image.height, 1, False), image

@@ -21,7 +21,9 @@ from mobilenets.data.sources import ImageSource, printable
 from mobilenets.data.splits import stratified_split
 from mobilenets.errors import DataError
 
-TRAIN, TEST, ALL = "train", "test", "all"
+ALL, TRAIN, VALIDATION, TEST = "all", "train", "validation", "test"
+RANKS = {ALL: 0, TRAIN: 0, VALIDATION: 1, TEST: 2}
+"""Of the same picture in two splits, that of the higher rank stays: what scores must not change with what is scored."""
 HELD_OUT, SEED = 0.2, 0
 """How `load_dataset` splits a folder that is not."""
 
@@ -46,7 +48,8 @@ class Inventory:
 
     Attributes:
         name: of the data set.
-        splits: `("train", "test")`, or the one of them that is there, or `("all",)` where training could not split.
+        splits: those of `train`, `validation` and `test` that are there, in this order, or `("all",)` where training
+            could not split.
         entries: its images, split by split, class by class.
         labels: class folders of each split, empty ones too, in the order of labels.
         drawn: whether training draws the split itself.
@@ -135,7 +138,8 @@ def _entries(split: str, tree: ImageTree) -> list[Entry]:
 
 def _of_dataset(dataset: Dataset) -> Inventory:
     """A data set that is split by its maker, or by `load_dataset`: then the cut is not part of it."""
-    parts = {TRAIN: dataset.train, TEST: dataset.test}
+    own = {} if dataset.validation is None else {VALIDATION: dataset.validation}
+    parts = {TRAIN: dataset.train, **own, TEST: dataset.test}
     entries = [
         Entry(split, dataset.classes[label], source)
         for split, part in parts.items()

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from mobilenets.checkup.case import Case, finding
-from mobilenets.checkup.inventory import TEST
 from mobilenets.checkup.results import Example, Finding
 
 
@@ -14,24 +13,25 @@ def prescribe(case: Case) -> dict[str, str]:
     """Names of images to leave out, with reasons, in the order of the data.
 
     Unreadable ones; of the same picture all but one, the test split's if it has it; all prints of a picture that stands
-    in two classes, but the test split's; and training images that look like one of the test split.
+    in two classes, but the test split's; and training images that look like one of the test split. Validation images
+    stay before training images, and go before test images.
     """
     entries = case.entries
     reasons: dict[int, str] = {place: image.reason for place, image in case.examination.bad.items()}
     for group in case.same:
-        tested = [place for place in group if entries[place].split == TEST]
         torn = len({entries[place].label for place in group}) > 1
-        kept = tested[:1] or ([] if torn else [group[0]])
+        best = max(case.rank(place) for place in group)
+        ranking = [place for place in group if case.rank(place) == best]
+        kept = ranking[:1] if not torn else (ranking if best else [])
         for place in group:
-            if place in kept or (torn and place in tested):
-                continue
-            other = next((entries[one].name for one in group if one != place), "")
-            why = "the same picture, in another class, as" if torn else "the same picture as"
-            reasons.setdefault(place, f"{why} {entries[kept[0]].name if kept else other}")
-    for first, second in case.near:
-        pair = sorted((first, second), key=lambda place: entries[place].split == TEST)
-        if entries[pair[0]].split != TEST and entries[pair[1]].split == TEST:
-            reasons.setdefault(pair[0], f"looks like {entries[pair[1]].name}, which tests")
+            if place not in kept:
+                other = kept[0] if kept else next(one for one in group if one != place)
+                why = "the same picture, in another class, as" if torn else "the same picture as"
+                reasons.setdefault(place, f"{why} {entries[other].name}")
+    for pair in case.near:
+        lower, higher = sorted(pair, key=case.rank)
+        if case.rank(lower) != case.rank(higher):
+            reasons.setdefault(lower, f"looks like {entries[higher].name}, a {entries[higher].split} image")
     return {entries[place].name: reason for place, reason in sorted(reasons.items())}
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from mobilenets.checkup.case import Case, finding
-from mobilenets.checkup.inventory import TEST
+from mobilenets.checkup.inventory import VALIDATION
 from mobilenets.checkup.results import Example, Finding
 
 
@@ -16,11 +16,10 @@ def of_same(case: Case) -> Iterator[Finding]:
     across = [group for group in case.same if len({entries[place].split for place in group}) > 1]
     torn = [group for group in case.same if len({entries[place].label for place in group}) > 1]
     within = [group for group in case.same if group not in across and group not in torn]
-    drawn = ", as training splits them" if case.inventory.drawn else ""
     yield from finding(
         "same-across-splits",
         "error",
-        f"pictures in both the training and the test split{drawn}",
+        f"pictures in {'both the training and the test split' if _plain(case) else 'two splits at once'}{_drawn(case)}",
         [_group(case, group) for group in across],
         "remove one of each: the test would ask what training has told",
     )
@@ -47,18 +46,20 @@ def of_alike(case: Case) -> Iterator[Finding]:
     rest, torn = [], []
     for one, other in case.near:
         if entries[one].split != entries[other].split:
-            leaks[other if entries[other].split == TEST else one] += [one, other]
+            leaks[max(one, other, key=case.rank)] += [one, other]
         if entries[one].label != entries[other].label:
             torn.append((one, other))
         elif entries[one].split == entries[other].split:
             rest.append((one, other))
-    drawn = ", as training splits them" if case.inventory.drawn else ""
+    what = (
+        "test images that look like training images" if _plain(case) else "images that look like those of other splits"
+    )
     yield from finding(
         "alike-across-splits",
         "warning",
-        f"test images that look like training images{drawn}",
-        [_group(case, list(dict.fromkeys((test, *alike)))) for test, alike in sorted(leaks.items())],
-        "remove the training images of each: test accuracy is flattered by them",
+        f"{what}{_drawn(case)}",
+        [_group(case, list(dict.fromkeys((held, *alike)))) for held, alike in sorted(leaks.items())],
+        "remove all but the first of each: accuracy is flattered by them",
     )
     yield from finding(
         "alike-two-classes",
@@ -76,11 +77,18 @@ def of_alike(case: Case) -> Iterator[Finding]:
     )
 
 
+def _plain(case: Case) -> bool:
+    return VALIDATION not in case.inventory.splits
+
+
+def _drawn(case: Case) -> str:
+    return ", as training splits them" if case.inventory.drawn else ""
+
+
 def _group(case: Case, places: Sequence[int]) -> Example:
-    entries = [case.entries[place] for place in places]
-    labels = list(dict.fromkeys(entry.label for entry in entries))
-    splits = list(dict.fromkeys(entry.split for entry in entries))
-    # The test image first, as the one that stays.
-    entries.sort(key=lambda entry: entry.split != TEST)
+    # The one that stays first: a test image, if there is one.
+    entries = [case.entries[place] for place in sorted(places, key=case.rank, reverse=True)]
+    labels = list(dict.fromkeys(case.entries[place].label for place in places))
+    splits = list(dict.fromkeys(case.entries[place].split for place in places))
     remark = ", ".join(labels) + (f" ({' and '.join(splits)})" if len(splits) > 1 else "")
     return Example(tuple(entry.name for entry in entries), remark)

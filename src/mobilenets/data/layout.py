@@ -137,15 +137,17 @@ def unwrapped(tree: ImageTree) -> ImageTree:
 
 
 def parts_of(tree: ImageTree) -> dict[str, str]:
-    """The folders of `train` and `test` images, as `find_layout` takes them; none where it would split itself.
+    """The folders of `train`, `validation` and `test` images, as `find_layout` takes them; none where it splits itself.
 
-    Nothing is refused: where one of the two is missing, it is missing here.
+    Nothing is refused: where one is missing, it is missing here.
     """
     found = {names[0]: _find(tree, names) for names in (_TRAIN, _TEST, _VAL)}
     scored = found["test"] or found["val"]
     if not (any(_is_split(tree, name) for name in found.values()) or (found["train"] and scored)):
         return {}
-    parts = {"train": found["train"], "test": _scored_part(tree, found, []) if scored else None}
+    test = _scored_part(tree, found, []) if scored else None
+    validation = found["val"] if found["val"] != test and _is_split(tree, found["val"]) else None
+    parts = {"train": found["train"], "validation": validation, "test": test}
     return {split: name for split, name in parts.items() if name is not None}
 
 
