@@ -183,11 +183,11 @@ def distillation() -> str:
 def doctor() -> str:
     """How long looking at 60,000 images takes, and what is found in them."""
     result = load("doctor")
-    found, seconds = result["findings"], result["seconds"]
+    found, seconds, speed = result["findings"], result["seconds"], result["images_per_second"]["median"]
     return (
         f"CIFAR-10 (JPEG), {result['images']:,} images in a zip, takes {seconds['median']:.0f} s on 2 cores "
-        f"({seconds['min']:.0f} to {seconds['max']:.0f}; {result['images_per_second']['median']:,.0f} images a second), "
-        f"at most {result['peak_memory_mb']:,} MB of memory. Of its 10,000 test images "
+        f"({seconds['min']:.0f} to {seconds['max']:.0f}), {speed:,.0f} images a second, with at most "
+        f"{result['peak_memory_mb']:,} MB of memory. Of its 10,000 test images "
         f"{found['alike-across-splits']:,} look like one of the training images; pairs within a split: "
         f"{found['alike']:,}; pairs in two classes: {found.get('alike-two-classes', 0):,}; left out by `--fix`: "
         f"{result['left_out']:,}.\n"

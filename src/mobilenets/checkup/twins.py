@@ -12,10 +12,16 @@ from mobilenets.checkup.results import Example, Finding
 
 def of_same(case: Case) -> Iterator[Finding]:
     """Pictures that are there more than once, pixel for pixel."""
-    entries = case.entries
-    across = [group for group in case.same if len({entries[place].split for place in group}) > 1]
-    torn = [group for group in case.same if len({entries[place].label for place in group}) > 1]
-    within = [group for group in case.same if group not in across and group not in torn]
+    across, torn, within = [], [], []
+    for group in case.same:
+        splits = {case.entries[place].split for place in group}
+        labels = {case.entries[place].label for place in group}
+        if len(splits) > 1:
+            across.append(group)
+        if len(labels) > 1:
+            torn.append(group)
+        if len(splits) == len(labels) == 1:
+            within.append(group)
     yield from finding(
         "same-across-splits",
         "error",
@@ -89,6 +95,6 @@ def _group(case: Case, places: Sequence[int]) -> Example:
     # The one that stays first: a test image, if there is one.
     entries = [case.entries[place] for place in sorted(places, key=case.rank, reverse=True)]
     labels = list(dict.fromkeys(case.entries[place].label for place in places))
-    splits = list(dict.fromkeys(case.entries[place].split for place in places))
+    splits = [split for split in case.inventory.splits if any(case.entries[place].split == split for place in places)]
     remark = ", ".join(labels) + (f" ({' and '.join(splits)})" if len(splits) > 1 else "")
     return Example(tuple(entry.name for entry in entries), remark)
