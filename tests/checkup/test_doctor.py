@@ -139,6 +139,8 @@ def test_progress_tells_both_long_parts(sound: Path) -> None:
 def test_bad_input_is_one_line(tmp_path: Path, sound: Path) -> None:
     with pytest.raises(DataError, match="there is no"):
         doctor(tmp_path / "missing")
+    with pytest.raises(DataError, match="neither a folder nor a zip"):
+        doctor(__file__)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no images"):
         doctor(tmp_path / "empty")

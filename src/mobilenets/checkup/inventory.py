@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,8 +88,8 @@ def take_inventory(data: str | Path | Dataset, *, data_root: Path | None = None)
     if names_shards(data):
         raise DataError(f"{data} is shards: give the images they were made of; 'shard' looks at each of them, too")
     path = find_data(data)
-    if path.is_dir() and find_cifar10(path) is not None:
-        return _of_dataset(load_dataset(path))
+    if find_cifar10(path) is not None if path.is_dir() else not zipfile.is_zipfile(path):
+        return _of_dataset(load_dataset(path))  # what is neither a folder nor a zip is named by it
     tree = read_folder(path) if path.is_dir() else read_zip(path)
     try:
         find_layout(tree)
