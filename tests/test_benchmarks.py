@@ -99,4 +99,4 @@ def test_the_doctor_looks_at_60000_images_in_under_3_minutes_and_finds_prints_ag
         assert sum(row["wrong"] for row in rows.values()) == 0
         assert rows["mirrored"]["found"] == 0
     photographs = result["found_again"]["imagenet-samples"]
-    assert min(row["found"] for name, row in photographs.items() if not name.startswith(("mirrored", "10 %"))) > 0.97
+    assert min(row["found"] for name, row in photographs.items() if not name.startswith(("mirrored", "10 %"))) > 0.95

@@ -19,6 +19,7 @@ from mobilenets.checkup.duplicates import (
     FIRST_LOOK,
     MOST_PARTNERS,
     NEAR_BITS,
+    PER_BIT,
     SECOND_LOOK,
     close_hashes,
     exact_groups,
@@ -128,7 +129,7 @@ def _alike(one: Facts, other: Facts) -> bool:
     return bool(
         close
         and aligned_correlation(small, other_small)[0] >= FIRST_LOOK
-        and aligned_correlation(here, there)[0] >= SECOND_LOOK
+        and aligned_correlation(here, there)[0] >= SECOND_LOOK + PER_BIT * (one.hash ^ other.hash).bit_count()
     )
 
 

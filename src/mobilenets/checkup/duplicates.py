@@ -16,13 +16,14 @@ from mobilenets.checkup.likeness import aligned_correlation, correlation, halved
 
 NEAR_BITS: Final = 16
 """Bits in which the hashes of two prints of one picture may differ: a crop of 5 % of a small one costs so many."""
-CLOSE_LOOK: Final = 0.7
+CLOSE_LOOK: Final = 0.6
 """Correlation of their 8x8 pictures as they are, below which two are not looked at further."""
-FIRST_LOOK, SECOND_LOOK = 0.94, 0.93
-"""Correlation of their 8x8 and then their 16x16 pictures, once aligned, from which two look alike.
-
-Below, other ships on other seas come in: of CIFAR-10's 50 million pairs of test images a handful is above without being
-the same.
+FIRST_LOOK: Final = 0.93
+"""Correlation of their 8x8 pictures, once aligned, below which two are not looked at further."""
+SECOND_LOOK, PER_BIT = 0.912, 0.002
+"""Correlation of their 16x16 pictures, once aligned, from which two look alike, and how much more for each bit in which
+their hashes differ. Of CIFAR-10's images nearly all pairs above are the same picture. With less, other ships on other
+seas come in; with as much for every number of bits, crops are lost.
 """
 MOST_PARTNERS: Final = 8
 """Pairs an image is first in, for each split: of a film's frames all are alike, and their pairs would fill memory."""
@@ -121,10 +122,12 @@ def _alike(one: _Prints, other: _Prints, first: NDArray[np.int64], second: NDArr
     half, other_half = halved(here), halved(there)
     alike: NDArray[np.bool_] = (one.digests[first] != other.digests[second]).any(axis=1)
     alike &= correlation(half, other_half) >= CLOSE_LOOK
-    # Each test costs some times the one before, and is made of those that passed it.
-    for these, those, least in ((half, other_half, FIRST_LOOK), (here, there, SECOND_LOOK)):
-        left = np.flatnonzero(alike)
-        alike[left] = aligned_correlation(these[left], those[left]) >= least
+    # Each look costs some times the one before, and is taken at those that passed it.
+    left = np.flatnonzero(alike)
+    alike[left] = aligned_correlation(half[left], other_half[left]) >= FIRST_LOOK
+    left = np.flatnonzero(alike)
+    bits = np.bitwise_count(one.hashes[first[left]] ^ other.hashes[second[left]])
+    alike[left] = aligned_correlation(here[left], there[left]) >= SECOND_LOOK + PER_BIT * bits
     return alike
 
 

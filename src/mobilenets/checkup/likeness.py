@@ -24,8 +24,7 @@ _TINY: Final = 1e-6
 
 def correlation(one: Pictures, other: Pictures) -> NDArray[np.float32]:
     """Correlation of pictures as they are, -1 to 1, `[N]`."""
-    size = one[:1].size or 1
-    return _cosine(_centred(one.reshape(len(one), size)), _centred(other.reshape(len(other), size)))
+    return _cosine(_levelled(one), _levelled(other))
 
 
 def aligned_correlation(one: Pictures, other: Pictures) -> NDArray[np.float32]:
@@ -51,8 +50,8 @@ def _fit(moved: Pictures, fixed: Pictures) -> NDArray[np.float32]:
     x_slope = (moved[:, 1:-1, 2:] - moved[:, 1:-1, :-2]) / 2
     y_slope = (moved[:, 2:, 1:-1] - moved[:, :-2, 1:-1]) / 2
     parts = np.stack([moved[:, 1:-1, 1:-1], x_slope, y_slope, x_slope * across, y_slope * down], axis=1)
-    regressors = _centred(parts.reshape(count, 5, inner))
-    wanted = _centred(fixed[:, 1:-1, 1:-1].reshape(count, inner))
+    regressors = _levelled(parts.reshape(5 * count, side - 2, side - 2, channels)).reshape(count, 5, inner)
+    wanted = _levelled(fixed[:, 1:-1, 1:-1])
     products = regressors @ regressors.transpose(0, 2, 1)
     # A little of the picture's own size on the diagonal: one without slopes, or of one colour, still has an answer.
     products += np.eye(5, dtype=np.float32) * (_STEADY * products[:, :1, :1] + _TINY)
@@ -63,9 +62,10 @@ def _fit(moved: Pictures, fixed: Pictures) -> NDArray[np.float32]:
     return _cosine((weights[:, None] @ regressors)[:, 0], wanted)
 
 
-def _centred(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    less: NDArray[np.float32] = values - values.mean(axis=-1, keepdims=True)
-    return less
+def _levelled(pictures: Pictures) -> NDArray[np.float32]:
+    """Pictures less the mean of each channel, `[N, S * S * C]`: a blue sky is no likeness to another."""
+    less: Pictures = pictures - pictures.mean(axis=(1, 2), keepdims=True)
+    return less.reshape(len(pictures), int(np.prod(pictures.shape[1:])))
 
 
 def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
