@@ -291,3 +291,11 @@ def test_classes_of_data_in_memory_keep_their_order(tmp_path: Path) -> None:
     digits = load_dataset("digits")
     other = replace(digits, classes=tuple(reversed(digits.classes)))
     assert [count.name for count in doctor(other).classes] == list(other.classes)
+
+
+def test_names_that_a_terminal_would_obey_are_shown_quoted(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound, tmp_path / "photos")
+    (tmp_path / "photos" / "train" / "disc" / "a\x1b[2J\nb.jpg").write_bytes(b"")
+    lines = list(text_lines(doctor(tmp_path / "photos")))
+    assert any('"train/disc/a\\u001b[2J\\nb.jpg": empty file' in line for line in lines)
+    assert all(line.isprintable() for line in lines)

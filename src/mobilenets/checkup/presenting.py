@@ -13,6 +13,7 @@ from PIL import Image
 
 from mobilenets.checkup.inventory import Entry, Inventory
 from mobilenets.checkup.results import SEVERITIES, Checkup, Example, Finding, Measures
+from mobilenets.data.exclusion import as_listed
 from mobilenets.errors import BadImagesError
 from mobilenets.report.doctor_page import Bar, DoctorView, FindingView, Picture, PictureGroup
 
@@ -103,7 +104,10 @@ def _kinds(counts: Sequence[tuple[str, int]]) -> str:
 
 def _kind_rows(measures: Measures) -> Iterator[tuple[str, str]]:
     for name, extent in (("Width", measures.width), ("Height", measures.height)):
-        yield name, f"{extent.least:,} to {extent.greatest:,} pixels, half of them at most {extent.median:,}"
+        if extent.least == extent.greatest:
+            yield name, f"{extent.least:,} pixels, all of them"
+        else:
+            yield name, f"{extent.least:,} to {extent.greatest:,} pixels, half of them at most {extent.median:,}"
     yield "Files", _kinds(measures.formats)
     yield "Colours", _kinds(measures.modes)
 
@@ -117,7 +121,7 @@ def _side_bars(measures: Measures) -> tuple[Bar, ...]:
 
 
 def _example_line(example: Example) -> str:
-    shown = " = ".join(example.images[:GROUPED]) + (" = ..." if len(example.images) > GROUPED else "")
+    shown = " = ".join(map(as_listed, example.images[:GROUPED])) + (" = ..." if len(example.images) > GROUPED else "")
     return f"{shown}: {example.remark}" if example.remark else shown
 
 

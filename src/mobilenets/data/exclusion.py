@@ -45,11 +45,12 @@ def write_exclusions(path: Path, excluded: Mapping[str, str], about: str) -> Non
     Raises:
         RunError: it can't be written.
     """
-    lines = (f"{_quoted(name)}\t{' '.join(reason.split())}\n" for name, reason in excluded.items())
+    lines = (f"{as_listed(name)}\t{' '.join(reason.split())}\n" for name, reason in excluded.items())
     write_text_atomically(path, f"{_COMMENT} {about}\n" + "".join(lines))
 
 
-def _quoted(name: str) -> str:
+def as_listed(name: str) -> str:
+    """A name as the list has it, on one line and without anything a terminal would obey."""
     plain = name.isprintable() and name == name.strip() and not name.startswith((_COMMENT, _QUOTE))
     return name if plain else json.dumps(name)
 
