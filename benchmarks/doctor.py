@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -72,7 +71,7 @@ PRINTS: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def checkup(data: Path) -> dict[str, Any]:
-    """Seconds, memory and findings of the command on `data`."""
+    """Seconds and findings of the command on `data`."""
     from timing import spread
 
     seconds, record, page = [], {}, 0
@@ -92,7 +91,6 @@ def checkup(data: Path) -> dict[str, Any]:
         "images": record["images"],
         "seconds": spread(seconds[1:]),
         "images_per_second": spread([record["images"] / one for one in seconds[1:]]),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
         "page_kb": round(page / 1000),
         "findings": {finding["kind"]: finding["count"] for finding in record["findings"]},
         "left_out": len(record["excluded"]),
@@ -129,7 +127,6 @@ def found_again(data: Path) -> dict[str, dict[str, float]]:
 def main(cifar10: Path, photographs: Path) -> None:
     from timing import write
 
-    # The command comes first: what a process took at most counts from that of the process that started it.
     figures = checkup(cifar10)
     again = {data.stem: found_again(data) for data in (cifar10, photographs)}
     regime = f"mobilenets doctor {cifar10.name} --fix, {ROUNDS} rounds, files in the system's cache; {DRAWN} made over"

@@ -186,8 +186,7 @@ def doctor() -> str:
     found, seconds, speed = result["findings"], result["seconds"], result["images_per_second"]["median"]
     return (
         f"CIFAR-10 (JPEG), {result['images']:,} images in a zip, takes {seconds['median']:.0f} s on 2 cores "
-        f"({seconds['min']:.0f} to {seconds['max']:.0f}), {speed:,.0f} images a second, with at most "
-        f"{result['peak_memory_mb']:,} MB of memory. Of its 10,000 test images "
+        f"({seconds['min']:.0f} to {seconds['max']:.0f}), {speed:,.0f} images a second. Of its 10,000 test images "
         f"{found['alike-across-splits']:,} look like one of the training images; pairs within a split: "
         f"{found['alike']:,}; pairs in two classes: {found.get('alike-two-classes', 0):,}; left out by `--fix`: "
         f"{result['left_out']:,}.\n"
