@@ -183,13 +183,24 @@ def distillation() -> str:
 def doctor() -> str:
     """How long looking at 60,000 images takes, and what is found in them."""
     result = load("doctor")
-    found = result["findings"]
+    found, seconds, speed = result["findings"], result["seconds"], result["images_per_second"]["median"]
     return (
-        f"CIFAR-10 (JPEG), {result['images']:,} images in a zip, takes {result['seconds']['median']:.0f} s on 2 cores "
-        f"({result['seconds']['min']:.0f} to {result['seconds']['max']:.0f}). Of its 10,000 test images "
-        f"{result['test_images_alike_to_training']:,} look like one of the training images; pairs within a split: "
-        f"{found['alike']:,}; pairs in two classes: {found.get('alike-two-classes', 0):,}.\n"
+        f"CIFAR-10 (JPEG), {result['images']:,} images in a zip, takes {seconds['median']:.0f} s on 2 cores "
+        f"({seconds['min']:.0f} to {seconds['max']:.0f}), {speed:,.0f} images a second. Of its 10,000 test images "
+        f"{found['alike-across-splits']:,} look like one of the training images; pairs within a split: "
+        f"{found['alike']:,}; pairs in two classes: {found.get('alike-two-classes', 0):,}; left out by `--fix`: "
+        f"{result['left_out']:,}.\n"
     )
+
+
+def doctor_prints() -> str:
+    """How surely a picture that was made over is found again, on small images and on photographs."""
+    again = load("doctor")["found_again"]
+    lines = ["| made over | " + " | ".join(again) + " |", "| :-- |" + " --: |" * len(again)]
+    for name in next(iter(again.values())):
+        cells = [f"{100 * rows[name]['found']:.1f} % ({rows[name]['wrong']} wrong)" for rows in again.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def recipes() -> str:
@@ -237,6 +248,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "core_install": core_install,
     "distillation": distillation,
     "doctor": doctor,
+    "doctor_prints": doctor_prints,
     "kills": kills,
     "ray_predict": ray_predict,
     "scaling": scaling,

@@ -89,3 +89,14 @@ def test_the_loader_feeds_training_twice_as_fast_as_torchvisions_at_usual_sizes(
     for what in ("training", "evaluation"):
         assert set(result[what]["images_per_second"]) == {"torchvision", "torchvision_v2", "mobilenets"}
     assert result.get("reduced_decoding_changes", {"mean": 0})["mean"] < 1.5
+
+
+def test_the_doctor_looks_at_60000_images_in_under_3_minutes_and_finds_prints_again() -> None:
+    result = load("doctor")
+    assert result["images"] == 60_000
+    assert result["seconds"]["max"] < 180
+    for rows in result["found_again"].values():
+        assert sum(row["wrong"] for row in rows.values()) == 0
+        assert rows["mirrored"]["found"] == 0
+    photographs = result["found_again"]["imagenet-samples"]
+    assert min(row["found"] for name, row in photographs.items() if not name.startswith(("mirrored", "10 %"))) > 0.95

@@ -105,20 +105,17 @@ def open_image(source: Path | BinaryIO, *, name: str | None = None) -> Image.Ima
         raise _bad_image(source, name, error) from error
 
 
-def inspect_image(source: BinaryIO, *, name: str) -> tuple[Header, Image.Image]:
+def inspect_image(source: Path | BinaryIO, *, name: str | None = None) -> tuple[Header, Image.Image]:
     """Decode a picture as `open_image` does, and tell what its file says of it.
 
     Raises:
         BadImagesError: see `open_image`.
     """
     try:
-        image = _identify(source)
-        orientation = 1
-        with contextlib.suppress(*_DECODER_FAULTS):
-            orientation = int(image.getexif().get(_ORIENTATION, 1))
-        animated = bool(getattr(image, "is_animated", False))
-        header = Header(str(image.format), image.mode, image.width, image.height, orientation, animated)
-        return header, _decode(source)
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                return _header(file), _decode(file)
+        return _header(source), _decode(source)
     except (_UnreadableError, OSError) as error:
         raise _bad_image(source, name, error) from error
 
@@ -192,6 +189,15 @@ def _bad_image(source: Path | BinaryIO, name: str | None, error: Exception) -> B
     label = name or str(source if isinstance(source, Path) else getattr(source, "name", "image"))
     reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
     return BadImagesError([BadImage(label, reason[:1].lower() + reason[1:])])
+
+
+def _header(file: BinaryIO) -> Header:
+    image = _identify(file)
+    orientation = 1
+    with contextlib.suppress(*_DECODER_FAULTS):  # a broken EXIF block turns nothing, here as in `_decode`
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
+    animated = bool(getattr(image, "is_animated", False))
+    return Header(str(image.format), image.mode, image.width, image.height, orientation, animated)
 
 
 def _decode(file: BinaryIO) -> Image.Image:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from seeded_folder import jpeg, picture
 
+from mobilenets.checkup import pictures
 from mobilenets.checkup.doctor import EXCLUSIONS, PAGE, RECORD, doctor
-from mobilenets.checkup.results import Checkup
+from mobilenets.checkup.inventory import take_inventory
+from mobilenets.checkup.presenting import text_lines
+from mobilenets.checkup.results import Checkup, Example, Extent, SideRange
+from mobilenets.data.datasets import load_dataset
 from mobilenets.data.exclusion import read_exclusions
 from mobilenets.errors import DataError, RunError
 
@@ -64,6 +72,17 @@ def test_counts_add_up(checkup: Checkup, seeded: Path) -> None:
     assert [count.name for count in checkup.classes] == ["disc", "only-here", "square", "star"]
 
 
+def test_sizes_and_kinds_are_summed_up(checkup: Checkup) -> None:
+    measures = checkup.measures
+    assert measures is not None
+    assert measures.width == Extent(20, 96, 400)
+    assert measures.height == Extent(20, 96, 96)
+    assert measures.shorter_side == (SideRange(16, 31, 1), SideRange(32, 63, 0), SideRange(64, 127, 82))
+    assert dict(measures.formats) == {"JPEG": 76, "PNG": 6, "GIF": 1}
+    assert dict(measures.modes) == {"RGB": 78, "CMYK": 1, "L": 1, "I;16": 1, "RGBA": 1, "P": 1}
+    assert "20 to 400 pixels wide, 20 to 96 high" in list(text_lines(checkup))[1]
+
+
 def test_a_sound_folder_has_nothing_but_its_few_images(sound: Path) -> None:
     checkup = doctor(sound)
     assert checkup.findings == ()
@@ -94,7 +113,7 @@ def test_what_to_leave_out_keeps_the_test_images_and_one_of_each(checkup: Checku
     ]
     reasons = dict(checkup.excluded)
     assert reasons["train/disc/leaked.jpg"] == "the same picture as test/disc/000.jpg"
-    assert reasons["train/square/compressed.jpg"] == "looks like test/square/001.jpg, which tests"
+    assert reasons["train/square/compressed.jpg"] == "looks like test/square/001.jpg, a test image"
     assert reasons["train/disc/truncated.jpg"].startswith("truncated")
 
 
@@ -112,13 +131,16 @@ def test_files_are_written_only_where_asked_and_the_images_never_touched(seeded:
 def test_progress_tells_both_long_parts(sound: Path) -> None:
     told: list[tuple[str, int, int]] = []
     doctor(sound, progress=lambda *one: told.append(one))
-    assert told[-1] == ("comparing images", 64, 64)
+    pairs = 48 * 48 + 48 * 16 + 16 * 16
+    assert told[-1] == ("comparing pairs of images", pairs, pairs)
     assert ("looking at images", 64, 64) in told
 
 
 def test_bad_input_is_one_line(tmp_path: Path, sound: Path) -> None:
     with pytest.raises(DataError, match="there is no"):
         doctor(tmp_path / "missing")
+    with pytest.raises(DataError, match="neither a folder nor a zip"):
+        doctor(__file__)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no images"):
         doctor(tmp_path / "empty")
@@ -130,3 +152,150 @@ def test_data_sets_of_packages_are_looked_at_too() -> None:
     checkup = doctor("digits")
     assert (checkup.images, checkup.splits) == (1797, ("train", "test"))
     assert not checkup.count("error")
+
+
+def test_an_unsplit_folder_is_looked_at_as_training_splits_it(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    for kind in ("disc", "square"):
+        (folder / kind).mkdir(parents=True)
+        for number in range(25):
+            (folder / kind / f"{number:02d}.jpg").write_bytes(jpeg(picture(number, kind)))
+    dataset = load_dataset(folder)
+    inventory = take_inventory(folder)
+    assert inventory.drawn
+    for split, part in (("train", dataset.train), ("test", dataset.test)):
+        named = [(entry.name, entry.label) for entry in inventory.entries if entry.split == split]
+        labels = [dataset.classes[label] for label in part.labels]
+        assert named == [(source.name, label) for source, label in zip(part.sources, labels, strict=True)]
+    # A shot of a test image leaks whatever its name; two of one split do not.
+    tested = folder / dataset.test.sources[0].name
+    trained = [source.name for source in dataset.train.sources if source.name.startswith("disc")]
+    (folder / trained[0]).write_bytes(jpeg(Image.open(tested), 50))
+    (folder / trained[1]).write_bytes((folder / trained[2]).read_bytes())
+    checkup = doctor(folder)
+    found = {finding.kind: [example.images for example in finding.examples] for finding in checkup.findings}
+    assert found["alike-across-splits"] == [(dataset.test.sources[0].name, trained[0])]
+    assert [set(group) for group in found["same"]] == [{trained[1], trained[2]}]
+    assert [name for name, _ in checkup.excluded] == [trained[0], trained[2]]
+    assert "40 to train, 10 to test as training splits them" in next(iter(text_lines(checkup)))
+
+
+REFUSED = {
+    "no test": ("train/a/1.png train/b/1.png", "has train/ but no test/ or val/"),
+    "no train": ("test/a/1.png test/b/1.png", "has test/ but no train/"),
+    "one class": ("a/1.png a/2.png", "one class only"),
+    "no class": ("1.png 2.png", "no class folders"),
+    "one image": ("a/1.png a/2.png b/1.png", "has 1 image"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_folders_that_training_refuses_are_looked_at_all_the_same(case: str, tmp_path: Path) -> None:
+    names, why = REFUSED[case]
+    for number, name in enumerate(names.split()):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(number, "disc").save(path)
+    with pytest.raises(DataError, match=why):
+        load_dataset(tmp_path / "photos")
+    checkup = doctor(tmp_path / "photos", tmp_path / "out")
+    [refused] = [finding for finding in checkup.findings if finding.kind == "refused"]
+    assert refused.severity == "error"
+    assert why in refused.advice
+    assert checkup.images == (0 if case == "no class" else len(names.split()))
+
+
+def test_folders_beside_the_splits_are_told(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound, tmp_path / "photos")
+    (tmp_path / "photos" / "unsorted").mkdir()
+    (tmp_path / "photos" / "unsorted" / "1.jpg").write_bytes(jpeg(picture(9, "disc")))
+    [found] = doctor(tmp_path / "photos").findings
+    assert (found.kind, found.examples[0].images) == ("not-read", ("unsorted",))
+
+
+def test_a_link_to_nowhere_and_a_broken_member_are_unreadable_images(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound, tmp_path / "photos")
+    (tmp_path / "photos" / "train" / "disc" / "gone.jpg").symlink_to("/nowhere")
+    [found] = doctor(tmp_path / "photos").findings
+    assert found.examples == (Example(("train/disc/gone.jpg",), "no such file or directory"),)
+    archive = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(sound.rglob("*.jpg")):
+            file.write(path, path.relative_to(sound))
+    content = archive.read_bytes()
+    whole = (sound / "train" / "disc" / "000.jpg").read_bytes()
+    archive.write_bytes(content.replace(whole, whole[:-9] + bytes(9), 1))
+    [found] = doctor(archive).findings
+    assert found.examples[0].images == ("train/disc/000.jpg",)
+    assert found.examples[0].remark.startswith("damaged in the zip")
+
+
+def test_a_class_without_a_good_image_is_an_error_before_the_list_is_used(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound, tmp_path / "photos")
+    for path in (tmp_path / "photos" / "test" / "disc").iterdir():
+        path.write_bytes(b"")
+    checkup = doctor(tmp_path / "photos", tmp_path / "out", fix=True)
+    found = {finding.kind: finding.examples for finding in checkup.findings}
+    assert found["class-emptied"] == (Example(("disc",), "in test"),)
+    with pytest.raises(DataError, match="class disc has none to test on"):
+        load_dataset(tmp_path / "photos", exclude=tmp_path / "out" / EXCLUSIONS)
+
+
+def test_the_same_picture_in_two_classes_and_both_splits_leaves_the_test_image(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound, tmp_path / "photos")
+    tested = tmp_path / "photos" / "test" / "disc" / "000.jpg"
+    for name in ("square/a.jpg", "disc/a.jpg"):
+        shutil.copyfile(tested, tmp_path / "photos" / "train" / name)
+    checkup = doctor(tmp_path / "photos")
+    assert {finding.kind for finding in checkup.findings} == {"same-across-splits", "same-two-classes"}
+    assert [name for name, _ in checkup.excluded] == ["train/disc/a.jpg", "train/square/a.jpg"]
+
+
+def test_validation_images_of_their_own_stay_before_training_and_go_before_test_images(
+    sound: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(sound, tmp_path / "photos")
+    shutil.copytree(sound / "test", tmp_path / "photos" / "val")
+    for kind in ("disc", "square"):
+        for number in range(8):
+            (tmp_path / "photos" / "val" / kind / f"{number:03d}.jpg").write_bytes(jpeg(picture(2000 + number, kind)))
+    first, second = (tmp_path / "photos" / "val" / "disc" / f"00{number}.jpg" for number in (1, 2))
+    shutil.copyfile(first, tmp_path / "photos" / "train" / "disc" / "new.jpg")
+    second.write_bytes(jpeg(Image.open(tmp_path / "photos" / "test" / "disc" / "003.jpg"), 50))
+    checkup = doctor(tmp_path / "photos", tmp_path / "out", fix=True)
+    assert checkup.splits == ("train", "validation", "test")
+    found = {finding.kind: [example.images for example in finding.examples] for finding in checkup.findings}
+    assert found == {
+        "same-across-splits": [("val/disc/001.jpg", "train/disc/new.jpg")],
+        "alike-across-splits": [("test/disc/003.jpg", "val/disc/002.jpg")],
+    }
+    assert [name for name, _ in checkup.excluded] == ["train/disc/new.jpg", "val/disc/002.jpg"]
+    dataset = load_dataset(tmp_path / "photos", exclude=tmp_path / "out" / EXCLUSIONS)
+    assert dataset.validation is not None
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (48, 15, 16)
+
+
+def test_huge_pictures_and_numbered_classes_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "HUGE_PIXELS", 96 * 96)
+    for name in ("2", "10"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(26):
+            picture(number, name).save(tmp_path / "photos" / name / f"{number}.jpg")
+    picture(99, "2", (97, 96)).save(tmp_path / "photos" / "2" / "huge.jpg")
+    found = {finding.kind: finding for finding in doctor(tmp_path / "photos").findings}
+    assert set(found) == {"class-order", "huge"}
+    assert found["huge"].examples == (Example(("2/huge.jpg",), "97x96"),)
+
+
+def test_classes_of_data_in_memory_keep_their_order(tmp_path: Path) -> None:
+    digits = load_dataset("digits")
+    other = replace(digits, classes=tuple(reversed(digits.classes)))
+    assert [count.name for count in doctor(other).classes] == list(other.classes)
+
+
+def test_names_that_a_terminal_would_obey_are_shown_quoted(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound, tmp_path / "photos")
+    (tmp_path / "photos" / "train" / "disc" / "a\x1b[2J\nb.jpg").write_bytes(b"")
+    lines = list(text_lines(doctor(tmp_path / "photos")))
+    assert any('"train/disc/a\\u001b[2J\\nb.jpg": empty file' in line for line in lines)
+    assert all(line.isprintable() for line in lines)

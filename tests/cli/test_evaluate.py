@@ -10,6 +10,7 @@ import torch
 
 from mobilenets.cli.evaluate import main
 from mobilenets.cli.options import UsageError
+from mobilenets.data.datasets import load_dataset
 from mobilenets.errors import ArtifactError, BackendError, DataError, RunError
 from mobilenets.exporting.onnx import export_onnx
 from mobilenets.models.registry import create_model
@@ -52,6 +53,15 @@ def test_mirror_images_are_answered_on_request_alone_and_the_scores_say_so(
     assert [one["flip_test"] for one in scores] == [False, True]
     assert main([str(artifact), "--flip-test", "--threads", "1"]) == 0
     assert "together with its mirror image" in " ".join(capsys.readouterr().out.split())
+
+
+def test_listed_images_are_not_scored(artifact: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    test = load_dataset("digits").test
+    (tmp_path / "exclude.txt").write_text("".join(f"{source.name}\tdull\n" for source in test.sources[:7]))
+    assert main([str(artifact), "--threads", "1", "--json", "--exclude", str(tmp_path / "exclude.txt")]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["count"] == len(test) - 7
+    assert "7 images left out, as exclude.txt lists them" in said.err
 
 
 def test_another_backend_scores_alike(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -244,6 +244,24 @@ def test_the_report_must_lie_outside_the_images(tmp_path: Path) -> None:
         compare(tmp_path, tmp_path / "out", models=MODELS)
 
 
+def test_listed_images_are_left_out_of_the_comparison(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("digits/0\n")
+    with pytest.raises(DataError, match=r"list\.txt lists digits/0, not among the images of digits"):
+        run(tmp_path / "out", seeds=1, exclude=tmp_path / "list.txt")
+    listener = Listener()
+    (tmp_path / "list.txt").write_text(f"{load_dataset('digits').test.sources[0].name}\n")
+    with pytest.raises(TrainingError):  # what is told of the data is told before any training
+        run(
+            tmp_path / "out",
+            listener,
+            models=MODELS[:1],
+            seeds=1,
+            exclude=tmp_path / "list.txt",
+            recipe=replace(RECIPE, optimizer="sgd", learning_rate=1e18),
+        )
+    assert "note: 1 image left out, as list.txt lists them" in listener.said
+
+
 def test_no_seed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MobilenetsError, match="must be at least 1"):
         run(tmp_path, seeds=0)

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mobilenets.data.datasets import load_dataset
 from mobilenets.data.exclusion import read_exclusions, write_exclusions
@@ -18,6 +21,24 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_exclusions(tmp_path / "exclude.txt") == listed
     (tmp_path / "by-hand.txt").write_text("a/1.png\n\n# b/2.png\nc/3.png\r\n")
     assert read_exclusions(tmp_path / "by-hand.txt") == {"a/1.png": "", "c/3.png": ""}
+
+
+@settings(max_examples=25, deadline=None)  # each is written to the disk
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text(), max_size=5))
+def test_any_name_survives_being_listed(listed: dict[str, str]) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "exclude.txt"
+        write_exclusions(path, listed, "about")
+        assert list(read_exclusions(path)) == list(listed)
+
+
+def test_editors_may_mark_the_list_and_a_broken_quote_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "exclude.txt"
+    path.write_text("a/1.png\n", encoding="utf-8-sig")
+    assert read_exclusions(path) == {"a/1.png": ""}
+    path.write_text('# about\n"#1/a.png"\tdouble\n"b.png\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"exclude\.txt, line 3: \"b\.png begins with a quote"):
+        read_exclusions(path)
 
 
 def test_listed_images_are_left_out_of_the_split_that_was_and_said(make_folder: MakeFolder, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mobilenets.report.doctor_page import (
-    ClassBar,
+    Bar,
     DoctorView,
     FindingView,
     Picture,
@@ -36,7 +36,9 @@ def view(**changes: object) -> DoctorView:
             FindingView("note", "other files: 1", "convert them", names, 0),
         ),
         "splits": ("train", "test"),
-        "classes": (ClassBar(HOSTILE, ((1200, 100.0), (8, 0.7))),),
+        "classes": (Bar(HOSTILE, ((1200, 100.0), (8, 0.7))),),
+        "kinds": (("Width", "32 to 64 pixels"),),
+        "sides": (Bar("32 to 63", ((1208, 100.0),)),),
         "excluded": 3,
     }
     return DoctorView(**{**values, **changes})  # type: ignore[arg-type]

@@ -12,13 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from mobilenets.checkup.case import Case, class_counts
 from mobilenets.checkup.duplicates import exact_groups, near_pairs
 from mobilenets.checkup.examination import examine
 from mobilenets.checkup.inventory import Inventory, take_inventory
-from mobilenets.checkup.judgement import Case, class_counts, of_classes, of_duplicates, of_files, of_pictures
-from mobilenets.checkup.prescription import prescribe
+from mobilenets.checkup.measures import measure
+from mobilenets.checkup.pictures import of_modes, of_pictures
+from mobilenets.checkup.prescription import of_exclusion, prescribe
 from mobilenets.checkup.presenting import to_json, view_of
 from mobilenets.checkup.results import SEVERITIES, Checkup
+from mobilenets.checkup.structure import of_classes, of_files, of_folders
+from mobilenets.checkup.twins import of_alike, of_same
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.exclusion import write_exclusions
 from mobilenets.data.location import outside
@@ -28,6 +32,8 @@ from mobilenets.report.doctor_page import write_doctor_page
 PAGE: Final = "doctor.html"
 RECORD: Final = "doctor.json"
 EXCLUSIONS: Final = "exclude.txt"
+
+CHECKS: Final = (of_files, of_folders, of_classes, of_same, of_alike, of_pictures, of_modes)
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is, and how much there is."""
@@ -58,14 +64,18 @@ def doctor(
     folder = None if out is None else outside(data, Path(out))
     inventory = take_inventory(data, data_root=data_root)
     case = _examined(inventory, progress)
-    findings = [finding for check in (of_files, of_classes, of_duplicates, of_pictures) for finding in check(case)]
+    excluded = prescribe(case)
+    findings = [finding for check in CHECKS for finding in check(case)]
+    findings += of_exclusion(case, excluded)
     checkup = Checkup(
         data=inventory.name,
         splits=inventory.splits,
+        drawn=inventory.drawn,
         classes=class_counts(inventory),
         images=len(inventory.entries),
+        measures=measure(facts for _, facts in case.seen()),
         findings=tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))),
-        excluded=tuple(prescribe(case).items()),
+        excluded=tuple(excluded.items()),
         seconds=time.monotonic() - start,
     )
     if folder is not None:
@@ -83,4 +93,5 @@ def _examined(inventory: Inventory, progress: Progress | None) -> Case:
 
     examination = examine(inventory.entries, tell("looking at images"))
     same = exact_groups(examination.facts)
-    return Case(inventory, examination, same, near_pairs(examination.facts, tell("comparing images")))
+    splits = [entry.split for entry in inventory.entries]
+    return Case(inventory, examination, same, near_pairs(examination.facts, splits, tell("comparing pairs of images")))

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.checkup.facts import FLAT, Facts
+from mobilenets.checkup.facts import FLAT, LOOK_SIDE, Facts
+from mobilenets.checkup.likeness import aligned_correlation, correlation, halved
 
-NEAR_BITS: Final = 10
-"""Bits in which the hashes of two prints of one picture may differ."""
-LOOK_DISTANCE: Final = 12.0
-"""Grey values by which their 8x8 pictures may differ on average, once both have the same brightness."""
-LOOK_LIKENESS: Final = 0.9
-"""Correlation of their 8x8 pictures at least: two empty skies differ by few grey values, but in nothing else."""
-_BLOCK: Final = 1024
+NEAR_BITS: Final = 16
+"""Bits in which the hashes of two prints of one picture may differ: a crop of 5 % of a small one costs so many."""
+CLOSE_LOOK: Final = 0.6
+"""Correlation of their 8x8 pictures as they are, below which two are not looked at further."""
+FIRST_LOOK: Final = 0.93
+"""Correlation of their 8x8 pictures, once aligned, below which two are not looked at further."""
+SECOND_LOOK, PER_BIT = 0.912, 0.002
+"""Correlation of their 16x16 pictures, once aligned, from which two look alike, and how much more for each bit in which
+their hashes differ. Of CIFAR-10's images nearly all pairs above are the same picture. With less, other ships on other
+seas come in; with as much for every number of bits, crops are lost.
+"""
+MOST_PARTNERS: Final = 8
+"""Pairs an image is first in, for each split: of a film's frames all are alike, and their pairs would fill memory."""
+_ROWS, _COLUMNS = 256, 4096  # a tile of a million pairs fits a processor's cache
+_CHECKED_AT_ONCE: Final = 2048
 
 Pair = tuple[int, int]
 """Places of two images, the smaller first."""
+Progress = Callable[[int, int], None]
 
 
 def exact_groups(facts: Sequence[Facts | None]) -> list[tuple[int, ...]]:
@@ -32,53 +44,126 @@ def exact_groups(facts: Sequence[Facts | None]) -> list[tuple[int, ...]]:
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
-def near_pairs(facts: Sequence[Facts | None], progress: Callable[[int, int], None] | None = None) -> list[Pair]:
+def near_pairs(
+    facts: Sequence[Facts | None], splits: Sequence[str] | None = None, progress: Progress | None = None
+) -> list[Pair]:
     """Pairs of images that look alike and are not the same pixel for pixel.
 
-    Their hashes differ in at most `NEAR_BITS`, and their 8x8 pictures by little. Images of one colour are left out: all
-    of them look alike.
+    Their hashes differ in at most `NEAR_BITS`, and small pictures of them are nearly the same once aligned. Images of
+    one colour and those of less than 16 pixels a side are left out: they have too little to tell them apart. Every
+    image that has partners later in the data is in at least one pair with each split that has some, and in
+    `MOST_PARTNERS` at most.
 
     Args:
         facts: of each image; None for one that can't be read.
-        progress: told the images compared with all others, and how many there are.
+        splits: of each image; None if all are of one.
+        progress: told the pairs compared, and how many there are.
     """
-    places = np.array([place for place, one in enumerate(facts) if one is not None and one.contrast >= FLAT], np.int64)
+    groups: dict[str, list[int]] = defaultdict(list)
+    for place, one in enumerate(facts):
+        if one is not None and one.contrast >= FLAT and min(one.header.width, one.header.height) >= LOOK_SIDE:
+            groups["" if splits is None else splits[place]].append(place)
+    parts = [_prints(facts, places) for places in groups.values()]
+    jobs = list(combinations_with_replacement(parts, 2))
+    total = sum(len(here.places) * len(there.places) for here, there in jobs)
+    pairs: list[Pair] = []
+    done = 0
+    for here, there in jobs:
+        for first, second in _near(here, there, None if progress is None else _after(progress, done, total)):
+            pairs += zip(first.tolist(), second.tolist(), strict=True)
+        done += len(here.places) * len(there.places)
+    return sorted((min(pair), max(pair)) for pair in pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class _Prints:
+    """What is compared of the images of one split: their places, hashes, small pictures and digests."""
+
+    places: NDArray[np.int64]
+    hashes: NDArray[np.uint64]
+    looks: NDArray[np.uint8]
+    digests: NDArray[np.uint64]
+
+
+def _prints(facts: Sequence[Facts | None], places: Sequence[int]) -> _Prints:
     known = [one for place in places if (one := facts[place]) is not None]
-    hashes = np.array([one.hash for one in known], np.uint64)
-    looks = np.array([centred(one.look) for one in known], np.float32)
-    pairs = []
-    for first, second in close_hashes(hashes, NEAR_BITS, progress):
-        one, other = looks[first], looks[second]
-        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-        alike = (one * other).sum(axis=1) >= LOOK_LIKENESS * lengths
-        alike &= np.abs(one - other).mean(axis=1) <= LOOK_DISTANCE
-        for a, b in zip(first[alike], second[alike], strict=True):
-            if known[a].digest != known[b].digest:
-                pairs.append((int(places[a]), int(places[b])))
-    return sorted(pairs)
+    return _Prints(
+        np.array(places, np.int64),
+        np.array([one.hash for one in known], np.uint64),
+        np.array([one.look for one in known], np.uint8),
+        np.frombuffer(b"".join(one.digest for one in known), np.uint64).reshape(len(known), -1),
+    )
+
+
+def _near(
+    one: _Prints, other: _Prints, progress: Progress | None
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Places of images that look alike, some at a time."""
+    kept = np.zeros(len(one.places), np.int64)
+    settled = np.zeros(len(one.places), np.bool_)
+    for first, second in close_hashes(one.hashes, None if one is other else other.hashes, NEAR_BITS, settled, progress):
+        starts = range(0, len(first), _CHECKED_AT_ONCE)
+        alike = np.concatenate(
+            [_alike(one, other, first[at : at + _CHECKED_AT_ONCE], second[at : at + _CHECKED_AT_ONCE]) for at in starts]
+        )
+        first, second = first[alike], second[alike]
+        # Rows come in order: an image's pairs stand together, and its earliest partners are kept.
+        number = np.arange(len(first)) - np.searchsorted(first, first) + kept[first]
+        room = number < MOST_PARTNERS
+        first, second = first[room], second[room]
+        kept += np.bincount(first, minlength=len(kept))
+        settled[kept >= MOST_PARTNERS] = True
+        yield one.places[first], other.places[second]
+
+
+def _alike(one: _Prints, other: _Prints, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether pairs with close hashes look alike, by their small pictures, and are not the very same."""
+    here, there = (part.looks[places].astype(np.float32) for part, places in ((one, first), (other, second)))
+    half, other_half = halved(here), halved(there)
+    alike: NDArray[np.bool_] = (one.digests[first] != other.digests[second]).any(axis=1)
+    alike &= correlation(half, other_half) >= CLOSE_LOOK
+    # Each look costs some times the one before, and is taken at those that passed it.
+    left = np.flatnonzero(alike)
+    alike[left] = aligned_correlation(half[left], other_half[left]) >= FIRST_LOOK
+    left = np.flatnonzero(alike)
+    bits = np.bitwise_count(one.hashes[first[left]] ^ other.hashes[second[left]])
+    alike[left] = aligned_correlation(here[left], there[left]) >= SECOND_LOOK + PER_BIT * bits
+    return alike
 
 
 def close_hashes(
-    hashes: NDArray[np.uint64], bits: int, progress: Callable[[int, int], None] | None = None
+    hashes: NDArray[np.uint64],
+    others: NDArray[np.uint64] | None,
+    bits: int,
+    settled: NDArray[np.bool_],
+    progress: Progress | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield places of pairs of hashes that differ in at most `bits`, each pair once, some at a time.
+    """Yield places of pairs of hashes that differ in at most `bits`, tile by tile, each pair once, rows in order.
 
-    All are compared with all, 1024 against the rest: 60,000 take some seconds, and no structure has to be right.
+    All are compared with all: 60,000 take some seconds, and no structure has to be right.
+
+    Args:
+        hashes: the first of each pair, `[N]`.
+        others: the second of each pair, `[M]`; None pairs `hashes` among themselves, each with later ones.
+        bits: how many.
+        settled: `[N]`, hashes that no more is wanted of; the caller may mark some as it goes.
+        progress: told the pairs compared, and how many there are.
     """
-    count = len(hashes)
-    for start in range(0, count, _BLOCK):
-        block = hashes[start : start + _BLOCK, None]
-        differing = np.bitwise_count(block ^ hashes[None, start:])
-        first, second = np.nonzero(differing <= bits)
-        once = second > first  # within the block itself, every pair stands twice
-        if once.any():
-            yield first[once] + start, second[once] + start
+    columns = hashes if others is None else others
+    for top in range(0, len(hashes), _ROWS):
+        for left in range(top if others is None else 0, len(columns), _COLUMNS):
+            rows = top + np.flatnonzero(~settled[top : top + _ROWS])
+            differing = np.bitwise_count(hashes[rows, None] ^ columns[None, left : left + _COLUMNS])
+            row, column = np.nonzero(differing <= bits)
+            first, second = rows[row], column + left
+            if others is None:
+                later = second > first
+                first, second = first[later], second[later]
+            if len(first):
+                yield first, second
         if progress is not None:
-            progress(min(start + _BLOCK, count), count)
+            progress(min(top + _ROWS, len(hashes)) * len(columns), len(hashes) * len(columns))
 
 
-def centred(look: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """An 8x8 picture `[8, 8, 3]` as 192 numbers, less its own mean: two prints may differ in brightness."""
-    values = look.astype(np.float32)
-    flat: NDArray[np.float32] = (values - values.mean()).ravel()
-    return flat
+def _after(progress: Progress, before: int, total: int) -> Progress:
+    return lambda done, _: progress(before + done, total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,9 +31,10 @@ def examine(entries: Sequence[Entry], progress: Callable[[int, int], None] | Non
         entries: the images.
         progress: told how many are done, and how many there are.
     """
+    stop = threading.Event()
 
     def look(chunk: Sequence[Entry]) -> list[Facts | BadImage]:
-        return [_look(entry) for entry in chunk]
+        return [_look(entry) for entry in chunk if not stop.is_set()]
 
     facts: list[Facts | None] = []
     bad: dict[int, BadImage] = {}
@@ -47,6 +49,8 @@ def examine(entries: Sequence[Entry], progress: Callable[[int, int], None] | Non
             if progress is not None:
                 progress(len(facts), len(entries))
     finally:
+        # After Ctrl-C, what has not begun never does, and what has begun ends with the image at hand.
+        stop.set()
         pool.shutdown(cancel_futures=True)
     return Examination(facts, bad)
 

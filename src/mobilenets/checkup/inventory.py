@@ -5,20 +5,28 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from mobilenets.data.archives import read_zip
 from mobilenets.data.datasets import Dataset, find_data, load_dataset
 from mobilenets.data.folders import read_folder
-from mobilenets.data.layout import ImageTree, Parts, parts_of, unwrapped
+from mobilenets.data.layout import ImageTree, Parts, find_layout, parts_of, unwrapped
 from mobilenets.data.packaged import find_cifar10
 from mobilenets.data.shards.location import names_shards
-from mobilenets.data.sources import ImageSource
+from mobilenets.data.sources import ImageSource, printable
+from mobilenets.data.splits import stratified_split
 from mobilenets.errors import DataError
 
-TRAIN, TEST, ALL = "train", "test", "all"
+ALL, TRAIN, VALIDATION, TEST = "all", "train", "validation", "test"
+RANKS = {ALL: 0, TRAIN: 0, VALIDATION: 1, TEST: 2}
+"""Of the same picture in two splits, that of the higher rank stays: what scores must not change with what is scored."""
+HELD_OUT, SEED = 0.2, 0
+"""How `load_dataset` splits a folder that is not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,24 +49,32 @@ class Inventory:
 
     Attributes:
         name: of the data set.
-        splits: `("train", "test")`, or `("all",)`.
+        splits: those of `train`, `validation` and `test` that are there, in this order, or `("all",)` where training
+            could not split.
         entries: its images, split by split, class by class.
         labels: class folders of each split, empty ones too, in the order of labels.
+        drawn: whether training draws the split itself.
         ignored: paths of files that are no images by their extension.
         loose: images in no class folder.
+        unread: folders beside those of the splits, which are not read.
+        refused: why training refuses the data as it is, in its words; None where it does not.
     """
 
     name: str
     splits: tuple[str, ...]
     entries: Sequence[Entry]
     labels: dict[str, tuple[str, ...]]
+    drawn: bool = False
     ignored: Sequence[str] = ()
     loose: Sequence[str] = ()
+    unread: Sequence[str] = ()
+    refused: str | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
         """All class names, in the order of labels."""
-        return tuple(sorted({label for split in self.splits for label in self.labels[split]}))
+        found = [self.labels[split] for split in self.splits]
+        return found[0] if len(set(found)) == 1 else tuple(sorted({label for labels in found for label in labels}))
 
 
 def take_inventory(data: str | Path | Dataset, *, data_root: Path | None = None) -> Inventory:
@@ -72,24 +88,46 @@ def take_inventory(data: str | Path | Dataset, *, data_root: Path | None = None)
     if names_shards(data):
         raise DataError(f"{data} is shards: give the images they were made of; 'shard' looks at each of them, too")
     path = find_data(data)
-    if path.is_dir() and find_cifar10(path) is not None:
-        return _of_dataset(load_dataset(path))
-    tree = unwrapped(read_folder(path) if path.is_dir() else read_zip(path))
-    if not tree.files:
-        raise DataError(f"{tree.root} holds no images: give a folder with one folder of images for each class")
-    name = path.resolve().name if path.is_dir() else path.stem
-    found = parts_of(tree)
-    parts = {TRAIN: tree.child(found[0]), TEST: tree.child(found[1])} if found is not None else {ALL: tree}
-    inside = [part for split in parts.values() for part in _loose(split)]
-    outside = _loose(tree) if found is not None else []
-    return Inventory(
+    if find_cifar10(path) is not None if path.is_dir() else not zipfile.is_zipfile(path):
+        return _of_dataset(load_dataset(path))  # what is neither a folder nor a zip is named by it
+    tree = read_folder(path) if path.is_dir() else read_zip(path)
+    try:
+        find_layout(tree)
+        refused = None
+    except DataError as error:
+        if not tree.files:
+            raise
+        refused = str(error)
+    return _of_tree(printable(path.resolve().name if path.is_dir() else path.stem), unwrapped(tree), refused)
+
+
+def _of_tree(name: str, tree: ImageTree, refused: str | None) -> Inventory:
+    folders = parts_of(tree)
+    parts = {split: tree.child(folder) for split, folder in folders.items()} or {ALL: tree}
+    top = tree.loose_names() if folders else []
+    entries = [entry for split, part in parts.items() for entry in _entries(split, part)]
+    found = Inventory(
         name=name,
         splits=tuple(parts),
-        entries=[entry for split, part in parts.items() for entry in _entries(split, part)],
+        entries=entries,
         labels={split: tuple(part.children()) for split, part in parts.items()},
         ignored=["/".join(path) for path in tree.ignored],
-        loose=[*outside, *inside],
+        loose=[*top, *(name for part in parts.values() for name in part.loose_names())],
+        unread=[child for child in tree.children() if folders and child not in folders.values()],
+        refused=refused,
     )
+    return _drawn(found) if refused is None and not folders else found
+
+
+def _drawn(found: Inventory) -> Inventory:
+    """Split as training will, so that what leaks from one side to the other is seen before."""
+    classes = found.classes
+    index = {label: place for place, label in enumerate(classes)}
+    labels = np.array([index[entry.label] for entry in found.entries], np.int64)
+    train, test = stratified_split(labels, test_fraction=HELD_OUT, seed=SEED)
+    drawn = {TRAIN: train, TEST: test}
+    entries = [replace(found.entries[place], split=split) for split, places in drawn.items() for place in places]
+    return replace(found, splits=tuple(drawn), entries=entries, labels=dict.fromkeys(drawn, classes), drawn=True)
 
 
 def _entries(split: str, tree: ImageTree) -> list[Entry]:
@@ -99,13 +137,10 @@ def _entries(split: str, tree: ImageTree) -> list[Entry]:
     return [Entry(split, parts[0], source) for parts, source in sorted(tree.files, key=order) if len(parts) > 1]
 
 
-def _loose(tree: ImageTree) -> list[str]:
-    return [source.name for parts, source in tree.files if len(parts) == 1]
-
-
 def _of_dataset(dataset: Dataset) -> Inventory:
     """A data set that is split by its maker, or by `load_dataset`: then the cut is not part of it."""
-    parts = {TRAIN: dataset.train, TEST: dataset.test}
+    own = {} if dataset.validation is None else {VALIDATION: dataset.validation}
+    parts = {TRAIN: dataset.train, **own, TEST: dataset.test}
     entries = [
         Entry(split, dataset.classes[label], source)
         for split, part in parts.items()

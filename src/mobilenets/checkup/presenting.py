@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Final
 
 from PIL import Image
 
 from mobilenets.checkup.inventory import Entry, Inventory
-from mobilenets.checkup.results import SEVERITIES, Checkup, Example, Finding
+from mobilenets.checkup.results import SEVERITIES, Checkup, Example, Finding, Measures
+from mobilenets.data.exclusion import as_listed
 from mobilenets.errors import BadImagesError
-from mobilenets.report.doctor_page import ClassBar, DoctorView, FindingView, Picture, PictureGroup
+from mobilenets.report.doctor_page import Bar, DoctorView, FindingView, Picture, PictureGroup
 
 SHOWN: Final = 12
 """Examples of a finding on the page; the record has all."""
@@ -33,6 +34,8 @@ def to_json(checkup: Checkup) -> str:
 def text_lines(checkup: Checkup) -> Iterator[str]:
     """What the terminal shows: a line a finding, with a few names below."""
     yield f"{checkup.data}: {checkup.images:,} images, {len(checkup.classes)} classes, {_splits(checkup)}"
+    if checkup.measures is not None:
+        yield f"  {_sizes(checkup.measures)}; {_kinds(checkup.measures.formats)}"
     for finding in checkup.findings:
         yield f"{finding.severity + ':':<9}{headline(finding)}"
         for example in finding.examples[:LISTED]:
@@ -57,9 +60,11 @@ def view_of(checkup: Checkup, inventory: Inventory) -> DoctorView:
         findings=tuple(_finding_view(finding, entries) for finding in checkup.findings),
         splits=checkup.splits,
         classes=tuple(
-            ClassBar(count.name, tuple((images, 100 * images / most) for images in count.images))
+            Bar(count.name, tuple((images, 100 * images / most) for images in count.images))
             for count in checkup.classes
         ),
+        kinds=() if checkup.measures is None else tuple(_kind_rows(checkup.measures)),
+        sides=() if checkup.measures is None else _side_bars(checkup.measures),
         excluded=len(checkup.excluded),
     )
 
@@ -82,11 +87,41 @@ def _splits(checkup: Checkup) -> str:
     totals = [sum(count.images[number] for count in checkup.classes) for number in range(len(checkup.splits))]
     if checkup.splits == ("all",):
         return "not split"
-    return ", ".join(f"{total:,} to {split}" for split, total in zip(checkup.splits, totals, strict=True))
+    told = ", ".join(f"{total:,} to {split}" for split, total in zip(checkup.splits, totals, strict=True))
+    return f"{told} as training splits them" if checkup.drawn else told
+
+
+def _sizes(measures: Measures) -> str:
+    width, height = measures.width, measures.height
+    if (width.least, height.least) == (width.greatest, height.greatest):
+        return f"all {width.least}x{height.least} pixels"
+    return f"{width.least} to {width.greatest} pixels wide, {height.least} to {height.greatest} high"
+
+
+def _kinds(counts: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{name} {images:,}" for name, images in counts)
+
+
+def _kind_rows(measures: Measures) -> Iterator[tuple[str, str]]:
+    for name, extent in (("Width", measures.width), ("Height", measures.height)):
+        if extent.least == extent.greatest:
+            yield name, f"{extent.least:,} pixels, all of them"
+        else:
+            yield name, f"{extent.least:,} to {extent.greatest:,} pixels, half of them at most {extent.median:,}"
+    yield "Files", _kinds(measures.formats)
+    yield "Colours", _kinds(measures.modes)
+
+
+def _side_bars(measures: Measures) -> tuple[Bar, ...]:
+    most = max(one.images for one in measures.shorter_side)
+    return tuple(
+        Bar(f"{one.least:,} to {one.greatest:,}", ((one.images, 100 * one.images / most),))
+        for one in measures.shorter_side
+    )
 
 
 def _example_line(example: Example) -> str:
-    shown = " = ".join(example.images[:GROUPED]) + (" = ..." if len(example.images) > GROUPED else "")
+    shown = " = ".join(map(as_listed, example.images[:GROUPED])) + (" = ..." if len(example.images) > GROUPED else "")
     return f"{shown}: {example.remark}" if example.remark else shown
 
 

@@ -47,14 +47,53 @@ class ClassCount:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """The least, the middle and the greatest of some numbers."""
+
+    least: int
+    median: int
+    greatest: int
+
+
+@dataclass(frozen=True)
+class SideRange:
+    """How many images have a shorter side from `least` to `greatest` pixels, both included."""
+
+    least: int
+    greatest: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Sizes and kinds of the readable images.
+
+    Attributes:
+        width: in pixels, upright.
+        height: likewise.
+        shorter_side: how many images have which, in steps that double.
+        formats: of files, `JPEG`, ..., with their images, the commonest first; `pixels` came without a file.
+        modes: Pillow's names of how pixels are stored, likewise.
+    """
+
+    width: Extent
+    height: Extent
+    shorter_side: tuple[SideRange, ...]
+    formats: tuple[tuple[str, int], ...]
+    modes: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
 class Checkup:
     """All that was found in a data set.
 
     Attributes:
         data: its name.
-        splits: `("train", "test")`, or `("all",)` where it is not split.
+        splits: `("train", "test")`, or the one that is there, or `("all",)` where it can't be split.
+        drawn: whether training draws the split itself, from images that come unsplit.
         classes: in the order of labels, with their images.
         images: how many were looked at.
+        measures: their sizes and kinds; None if none can be read.
         findings: errors first.
         excluded: what `--fix` would leave out of training: names and why.
         seconds: how long it took.
@@ -62,8 +101,10 @@ class Checkup:
 
     data: str
     splits: tuple[str, ...]
+    drawn: bool
     classes: tuple[ClassCount, ...]
     images: int
+    measures: Measures | None
     findings: tuple[Finding, ...]
     excluded: tuple[tuple[str, str], ...]
     seconds: float

@@ -51,6 +51,8 @@ class CompareOptions:
     """Bound on accuracy in percent, on the validation images."""
     skip_bad: bool = False
     """Leave unreadable images out, and count them, instead of refusing."""
+    exclude: Path | None = None
+    """List of images to leave out, as `doctor --fix` writes it."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
     device: str | None = None
@@ -83,6 +85,7 @@ def main(argv: Sequence[str]) -> int:
             image_size=options.image_size,
             bounds=Bounds(options.max_latency_ms, options.max_params, options.min_top1),
             skip_bad=options.skip_bad,
+            exclude=options.exclude,
             data_root=options.data_root,
             device=options.device,
             observer=live,

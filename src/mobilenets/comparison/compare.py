@@ -71,6 +71,7 @@ def compare(
     image_size: int | Sequence[int] = (),
     bounds: Bounds | None = None,
     skip_bad: bool = False,
+    exclude: str | Path | None = None,
     data_root: Path | None = None,
     device: str | None = None,
     observer: Observer | None = None,
@@ -95,6 +96,7 @@ def compare(
         image_size: input sizes in pixels; none means the images' natural size.
         bounds: what the device and the task allow.
         skip_bad: leave unreadable images out instead of refusing.
+        exclude: a list of images to leave out, as `doctor --fix` writes it.
         data_root: where `cifar10` is looked for and downloaded to.
         device: `cpu`, `cuda` or `mps` instead of the best present.
         observer: told of progress.
@@ -110,7 +112,8 @@ def compare(
     recipe = replace(recipe, epochs=epochs) if epochs is not None else recipe
     chosen_device = choose_device(device)
     require_exporter()
-    dataset = _with_validation(load_dataset(data, data_root=data_root, progress=observer.progress), recipe)
+    loaded = load_dataset(data, data_root=data_root, exclude=exclude, progress=observer.progress)
+    dataset = _with_validation(loaded, recipe)
     sizes = _several(image_size) or (natural_image_size(dataset),)
     networks = candidates(_several(models), _several(width_mult), sizes)
     splits = _splits(dataset, sizes, skip_bad, observer)

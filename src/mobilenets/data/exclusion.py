@@ -1,7 +1,12 @@
-"""A list of images to leave out: a name a line, a tab, and why. The images themselves stay where and as they are."""
+"""A list of images to leave out: a name a line, a tab, and why. The images themselves stay where and as they are.
+
+A name that would not survive as a line (it begins like a comment, or holds a tab or an end of line) stands in quotes,
+as JSON writes text.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -10,6 +15,7 @@ from mobilenets.errors import DataError
 from mobilenets.files import write_text_atomically
 
 _COMMENT: Final = "#"
+_QUOTE: Final = '"'
 
 
 def read_exclusions(path: str | Path) -> dict[str, str]:
@@ -19,14 +25,18 @@ def read_exclusions(path: str | Path) -> dict[str, str]:
         DataError: it can't be read.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark in front
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such list; 'mobilenets doctor DATA --fix' writes one") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no list of images ({error}): it holds a name a line") from error
-    lines = (line.rstrip("\r\n") for line in text.split("\n"))
-    pairs = (line.partition("\t") for line in lines if line.strip() and not line.startswith(_COMMENT))
-    return {name: reason for name, _, reason in pairs}
+    excluded: dict[str, str] = {}
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = raw.rstrip("\r")
+        if line.strip() and not line.startswith(_COMMENT):
+            name, _, reason = line.partition("\t")
+            excluded[_unquoted(name, f"{path}, line {number}")] = reason
+    return excluded
 
 
 def write_exclusions(path: Path, excluded: Mapping[str, str], about: str) -> None:
@@ -35,5 +45,20 @@ def write_exclusions(path: Path, excluded: Mapping[str, str], about: str) -> Non
     Raises:
         RunError: it can't be written.
     """
-    lines = (f"{name}\t{reason}\n" for name, reason in excluded.items())
+    lines = (f"{as_listed(name)}\t{' '.join(reason.split())}\n" for name, reason in excluded.items())
     write_text_atomically(path, f"{_COMMENT} {about}\n" + "".join(lines))
+
+
+def as_listed(name: str) -> str:
+    """A name as the list has it, on one line and without anything a terminal would obey."""
+    plain = name.isprintable() and name == name.strip() and not name.startswith((_COMMENT, _QUOTE))
+    return name if plain else json.dumps(name)
+
+
+def _unquoted(name: str, where: str) -> str:
+    if not name.startswith(_QUOTE):
+        return name
+    try:
+        return str(json.loads(name))
+    except ValueError as error:
+        raise DataError(f"{where}: {name} begins with a quote and is no JSON text ({error})") from error

@@ -65,6 +65,10 @@ class ImageTree:
         """Return how many images lie at the top, in no folder."""
         return sum(len(parts) == 1 for parts, _ in self.files)
 
+    def loose_names(self) -> list[str]:
+        """Return the names of these images."""
+        return [source.name for parts, source in self.files if len(parts) == 1]
+
     def child(self, name: str) -> ImageTree:
         """Return the tree below one folder at the top."""
         files = [(parts[1:], source) for parts, source in self.files if len(parts) > 1 and parts[0] == name]
@@ -132,17 +136,19 @@ def unwrapped(tree: ImageTree) -> ImageTree:
     return tree
 
 
-def parts_of(tree: ImageTree) -> tuple[str, str] | None:
-    """The folders of training and of scored images, as `find_layout` takes them; None where it would split itself.
+def parts_of(tree: ImageTree) -> dict[str, str]:
+    """The folders of `train`, `validation` and `test` images, as `find_layout` takes them; none where it splits itself.
 
-    Raises:
-        DataError: one of the two is missing.
+    Nothing is refused: where one is missing, it is missing here.
     """
     found = {names[0]: _find(tree, names) for names in (_TRAIN, _TEST, _VAL)}
     scored = found["test"] or found["val"]
     if not (any(_is_split(tree, name) for name in found.values()) or (found["train"] and scored)):
-        return None
-    return _train_part(tree, found), _scored_part(tree, found, [])
+        return {}
+    test = _scored_part(tree, found, []) if scored else None
+    validation = found["val"] if found["val"] != test and _is_split(tree, found["val"]) else None
+    parts = {"train": found["train"], "validation": validation, "test": test}
+    return {split: name for split, name in parts.items() if name is not None}
 
 
 def _count(count: int, noun: str) -> str:
@@ -176,7 +182,12 @@ def _plain(tree: ImageTree, notes: list[str]) -> Layout:
 
 
 def _with_parts(tree: ImageTree, found: dict[str, str | None], notes: list[str]) -> Layout:
-    train_name = _train_part(tree, found)
+    train_name = found["train"]
+    if train_name is None:
+        scored = found["test"] or found["val"]
+        raise DataError(
+            f"{tree.root} has {scored}/ but no train/: add it, or give {tree.root}/{scored} to have it split"
+        )
     test_name = _scored_part(tree, found, notes)
     others = [name for name in tree.children() if name not in found.values()]
     if others or tree.loose():
@@ -206,15 +217,6 @@ def _part_like(tree: ImageTree, train_name: str, classes: tuple[str, ...], name:
             "give both the same class folders"
         )
     return _read_part(tree.child(name), classes, notes)
-
-
-def _train_part(tree: ImageTree, found: dict[str, str | None]) -> str:
-    if found["train"] is None:
-        scored = found["test"] or found["val"]
-        raise DataError(
-            f"{tree.root} has {scored}/ but no train/: add it, or give {tree.root}/{scored} to have it split"
-        )
-    return found["train"]
 
 
 def _scored_part(tree: ImageTree, found: dict[str, str | None], notes: list[str]) -> str:

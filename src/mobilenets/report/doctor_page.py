@@ -48,8 +48,8 @@ class FindingView:
 
 
 @dataclass(frozen=True)
-class ClassBar:
-    """A class with, for each split, its images and the length of its bar in percent."""
+class Bar:
+    """A class, or a range of sizes, with its images (in each split) and the length of their bar in percent."""
 
     name: str
     images: tuple[tuple[int, float], ...]
@@ -57,7 +57,10 @@ class ClassBar:
 
 @dataclass(frozen=True)
 class DoctorView:
-    """What the page shows, in the order it shows it; `sound` is whether nothing has to be mended."""
+    """What the page shows; `sound` is whether nothing has to be mended.
+
+    `classes` are in the order of labels, `kinds` are names and texts about all images, `sides` their shorter sides.
+    """
 
     title: str
     lead: str
@@ -65,7 +68,9 @@ class DoctorView:
     sound: bool
     findings: tuple[FindingView, ...]
     splits: tuple[str, ...]
-    classes: tuple[ClassBar, ...]
+    classes: tuple[Bar, ...]
+    kinds: tuple[tuple[str, str], ...]
+    sides: tuple[Bar, ...]
     excluded: int
 
 
