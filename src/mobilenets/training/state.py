@@ -143,6 +143,18 @@ def load_state(run: Path, device: torch.device) -> SavedState:
         return state
 
 
+def drop_damaged(run: Path) -> None:
+    """Remove a newest state that turned out damaged: kept, it would become the one before the next, in place of a whole.
+
+    Raises:
+        RunError: it can't be removed.
+    """
+    try:
+        (run / STATE).unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"{run / STATE} is damaged and can't be removed ({error.strerror or error})") from error
+
+
 def has_state(run: Path) -> bool:
     """Whether a run folder holds a state, whole or not."""
     return (run / STATE).exists() or (run / PREVIOUS).exists()
