@@ -144,7 +144,7 @@ def load_state(run: Path, device: torch.device) -> SavedState:
 
 
 def drop_damaged(run: Path) -> None:
-    """Remove a newest state that turned out damaged: kept, it would become the one before the next, in place of a whole.
+    """Remove a newest state that turned out damaged: with the next one it would take the place of the whole spare.
 
     Raises:
         RunError: it can't be removed.
