@@ -6,7 +6,9 @@ no generator's state has to be kept: weights, optimizer, averages and the positi
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -54,6 +56,11 @@ class Experiment:
     recipe: dict[str, Any]
     data: dict[str, Any]
     teacher: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """A number for all of it, hexadecimal SHA-256."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def differences(self, other: Experiment) -> list[str]:
         """What `other` has otherwise, e.g. `recipe learning_rate: 0.001 there, 0.01 now`.
