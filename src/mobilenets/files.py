@@ -51,11 +51,11 @@ def write_atomically(
         temporary = Path(name)
         try:
             write(temporary)
+            _to_disk(temporary)
             # mkstemp makes the file private to its owner; give it the mode any other new file here would have.
             umask = os.umask(0)
             os.umask(umask)
             temporary.chmod(0o666 & ~umask)
-            _to_disk(temporary)
             if before is not None:
                 before()
             temporary.replace(path)
@@ -90,8 +90,5 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with path.open("rb+") as file:  # Windows refuses to sync what is open for reading alone
+        os.fsync(file.fileno())

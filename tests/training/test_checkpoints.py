@@ -84,6 +84,28 @@ def test_a_damaged_newest_state_costs_only_the_steps_since_the_one_before(
     assert "state.pt is damaged" in said.lines[0]
 
 
+def test_a_damaged_state_does_not_take_the_place_of_the_whole_one_before(
+    start_training: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Killed):
+        start_training(tmp_path, QUICK, KillAt(9)).fit()
+    (tmp_path / STATE).write_bytes(b"half")
+
+    move = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if target.name == STATE:
+            raise Killed
+        return move(self, target)
+
+    resumed = start_training(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)  # while the first state after the resume takes its place
+        with pytest.raises(Killed):
+            resumed.fit(resume=True)
+    assert load_state(tmp_path, CPU).progress.epoch == 0
+
+
 def test_writing_states_takes_a_twentieth_of_the_time_at_most(start_training: Start, tmp_path: Path) -> None:
     training = start_training(tmp_path)
     training.checkpoints.seconds = 1e-6
@@ -107,7 +129,17 @@ def test_another_experiment_goes_on_only_if_forced(start_training: Start, tmp_pa
     assert start_training(tmp_path, longer).checkpoints.experiment == load_state(tmp_path, CPU).experiment
 
 
-@pytest.mark.parametrize("change", [{"batch_size": 32}, {"batch_size": 8}, {"ema_decay": 0.9}, {"weight_decay": 0.3}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch_size": 32},
+        {"batch_size": 8},
+        {"ema_decay": 0.9},
+        {"weight_decay": 0.3},
+        {"optimizer": "rmsprop"},
+        {"optimizer": "sgd"},
+    ],
+)
 def test_a_forced_change_of_recipe_takes_effect(start_training: Start, tmp_path: Path, change: dict[str, Any]) -> None:
     with pytest.raises(Killed):
         start_training(tmp_path, QUICK, KillAt(8)).fit()

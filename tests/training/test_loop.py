@@ -17,9 +17,11 @@ from mobilenets.data.loader import prepare
 from mobilenets.errors import NonFiniteLossError, RunError, TrainingInterruptedError
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.training import loop
 from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
 from mobilenets.training.observer import Silent
+from mobilenets.training.plan import ComputePlan
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.state import Experiment
 
@@ -233,3 +235,23 @@ def test_a_defaulted_recipe_measures_how_to_compute(start_training: Start, tmp_p
     start_training(tmp_path / "b", recipe, said).fit()
     assert "measured: float32, contiguous" in said.lines[1]
     assert any("measured here before" in line for line in said.lines)
+
+
+def test_memory_that_runs_out_while_measuring_how_to_compute_halves_the_batch(
+    start_training: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+
+    def choose(model: object, images: torch.Tensor, *_: object) -> tuple[ComputePlan, str]:
+        measured.append(len(images))
+        if len(images) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return ComputePlan("float32", "contiguous"), "measured"
+
+    monkeypatch.setattr(loop, "choose_plan", choose)
+    said = Said()
+    training = start_training(tmp_path, replace(QUICK, epochs=1), said)
+    training.fit()
+    assert measured == [16, 8, 4]
+    assert training.compute.parts == 4
+    assert "out of memory: going on with 4 images at a time, their gradients added up to the recipe's 16" in said.lines

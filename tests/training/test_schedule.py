@@ -68,6 +68,13 @@ def test_one_cycle_is_torchs(warmup: float) -> None:
     assert our_rates(5, epochs=8, schedule="onecycle", warmup_epochs=warmup) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("epochs", "steps", "warmup"), [(4, 1, 1.0), (1, 2, 0.5)])
+def test_one_cycle_of_a_single_rising_step_begins_at_the_peak(epochs: int, steps: int, warmup: float) -> None:
+    rates = our_rates(steps, epochs=epochs, schedule="onecycle", warmup_epochs=warmup)
+    assert rates[0] == pytest.approx(0.3)
+    assert all(rate < 0.3 for rate in rates[1:])
+
+
 def test_step_is_torchs_step_decay() -> None:
     expected = torchs_rates(torch.optim.lr_scheduler.StepLR, 56, every=7, step_size=3, gamma=0.9)
     assert our_rates(7, epochs=8, schedule="step", rate_decay=0.9, decay_epochs=3.0) == pytest.approx(expected)

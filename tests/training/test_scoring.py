@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +18,17 @@ from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages
 from mobilenets.data.sources import ImageSplit
 from mobilenets.data.validation import cut_validation
-from mobilenets.errors import RunError
+from mobilenets.errors import RunError, TrainingInterruptedError
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.training import run as running
 from mobilenets.training import scoring
+from mobilenets.training.interrupt import StopRequest
 from mobilenets.training.metric_log import read_curve
 from mobilenets.training.observer import Silent
+from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import prepare_splits, read_run, train_and_score, train_unseen
 from mobilenets.training.scoring import Splits, Validator, read_scores, score_test
 from mobilenets.training.sealed import SealedImages
@@ -50,8 +55,8 @@ def splits(few: Dataset) -> Splits:
     return splits_of(few)
 
 
-def learn(splits: Splits, run: Path, *, resume: bool = False) -> SeedRun:
-    return train_and_score(NETWORK, splits, QUICK, run, resume=resume, device=CPU, observer=Silent())
+def learn(splits: Splits, run: Path, recipe: Recipe = QUICK, *, resume: bool = False, force: bool = False) -> SeedRun:
+    return train_and_score(NETWORK, splits, recipe, run, resume=resume, device=CPU, observer=Silent(), force=force)
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -154,6 +159,68 @@ def test_new_weights_in_the_same_folder_are_a_second_reading(splits: Splits, tmp
     assert [one.repeats for one in again.test_readings] == [False, False]
 
 
+def test_a_run_that_was_forced_to_become_another_is_not_taken_for_scored(
+    splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = learn(splits, tmp_path / "run")
+    longer = replace(QUICK, epochs=3)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "score_trained", stop)
+    with pytest.raises(KeyboardInterrupt):
+        learn(splits, tmp_path / "run", longer, resume=True, force=True)
+    monkeypatch.undo()
+    done = learn(splits, tmp_path / "run", longer, resume=True)
+    assert done.train != first.train
+    assert len(done.test_readings) == 2
+    shorter = learn(splits, tmp_path / "run", QUICK, resume=True, force=True)
+    assert learn(splits, tmp_path / "run", QUICK, resume=True) == shorter, "scored again"
+
+
+class StopWhile(Silent):
+    """Asks to stop, by a real signal, while something goes on for the so-many-th time."""
+
+    def __init__(self, what: str, time: int) -> None:
+        self.what, self.left = what, time
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        if what == self.what:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_sigterm_during_a_validation_also_the_last_stops_the_run_and_it_goes_on(
+    splits: Splits, tmp_path: Path, epoch: int
+) -> None:
+    whole = learn(splits, tmp_path / "whole")
+    with pytest.raises(TrainingInterruptedError, match=f"stopped at epoch {epoch}, step 10 of 10") as stopped:
+        train_and_score(
+            NETWORK,
+            splits,
+            QUICK,
+            tmp_path / "run",
+            resume=False,
+            device=CPU,
+            observer=StopWhile("validating", epoch),
+        )
+    assert stopped.value.exit_code == 143
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    resumed = learn(splits, tmp_path / "run", resume=True)
+    assert same_weights(tmp_path / "whole", tmp_path / "run")
+    assert [point.validation_loss for point in resumed.curve] == [point.validation_loss for point in whole.curve]
+
+
+def test_a_validation_that_is_to_stop_ends_and_leaves_the_network_in_training(splits: Splits) -> None:
+    model, stop = create_model(**NETWORK).train(), StopRequest()
+    stop.signal = signal.SIGTERM
+    assert Validator(splits, CPU, Silent())(model, torch.contiguous_format, 1000, stop) is None
+    assert all(module.training for module in model.modules())
+
+
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_validating_after_each_epoch_changes_nothing_else(
     start_training: StartTraining, splits: Splits, tmp_path: Path, ema: float | None
@@ -174,14 +241,17 @@ def test_a_validator_leaves_the_network_as_it_found_it(splits: Splits) -> None:
     frozen = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)).eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.get_rng_state()
-    early = Validator(splits, CPU, Silent())(model, torch.contiguous_format, 1)
-    late = Validator(splits, CPU, Silent())(model, torch.contiguous_format, 10**6)
+    early = Validator(splits, CPU, Silent())(model, torch.contiguous_format, 1, StopRequest())
+    late = Validator(splits, CPU, Silent())(model, torch.contiguous_format, 10**6, StopRequest())
     assert early is not None
     assert early != late, "statistics that are all made up are not scored"
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert [module for module in model.modules() if not module.training] == [frozen]
-    assert Validator(replace(splits, validation=None), CPU, Silent())(model, torch.contiguous_format, 1) is None
+    assert (
+        Validator(replace(splits, validation=None), CPU, Silent())(model, torch.contiguous_format, 1, StopRequest())
+        is None
+    )
 
 
 def test_the_cut_is_the_same_for_every_seed(few: Dataset, digits: Dataset) -> None:

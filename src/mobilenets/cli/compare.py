@@ -37,6 +37,8 @@ class CompareOptions:
     """How to train: article, quick, strong, paper-v1 ... paper-v4, or a TOML file."""
     epochs: int | None = None
     """Epochs instead of the recipe's."""
+    validation_fraction: float | None = None
+    """Share of the training images to choose by, instead of the recipe's; the papers' keep none."""
     width_mult: Floats = (1.0,)
     """Width multipliers; every network is built at each."""
     image_size: Integers = ()
@@ -80,6 +82,7 @@ def main(argv: Sequence[str]) -> int:
             models=options.models,
             recipe=options.recipe,
             epochs=options.epochs,
+            validation_fraction=options.validation_fraction,
             seeds=options.seeds,
             width_mult=options.width_mult,
             image_size=options.image_size,

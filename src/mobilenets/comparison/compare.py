@@ -51,10 +51,12 @@ from mobilenets.report.page import write_page
 from mobilenets.report.plots import summary_png
 from mobilenets.report.tables import write_csv, write_json
 from mobilenets.training.device import choose_device
+from mobilenets.training.freezing import settle_freezing
 from mobilenets.training.observer import Observer, Silent
 from mobilenets.training.recipe import Recipe, load_recipe
 from mobilenets.training.run import prepare_splits
 from mobilenets.training.scoring import PREDICTIONS, VALIDATION_PREDICTIONS, Splits
+from mobilenets.training.teacher import settle_recipe
 
 DEFAULT_MODELS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large")
 
@@ -66,6 +68,7 @@ def compare(
     models: str | Sequence[str] = DEFAULT_MODELS,
     recipe: str | Path | Recipe = "article",
     epochs: int | None = None,
+    validation_fraction: float | None = None,
     seeds: int = 1,
     width_mult: float | Sequence[float] = 1.0,
     image_size: int | Sequence[int] = (),
@@ -91,6 +94,7 @@ def compare(
         models: names as in `list_models()`.
         recipe: name of a shipped recipe, a TOML file, or a `Recipe`.
         epochs: instead of the recipe's.
+        validation_fraction: instead of the recipe's, such as the papers' that keep no images to choose by.
         seeds: train each network so many times, from the recipe's seed on; intervals of means then cover training.
         width_mult: width multipliers; every model is built at each.
         image_size: input sizes in pixels; none means the images' natural size.
@@ -109,7 +113,9 @@ def compare(
     if seeds < 1:
         raise MobilenetsError(f"seeds is {seeds}; it must be at least 1")
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    recipe = replace(recipe, epochs=epochs) if epochs is not None else recipe
+    asked = {"epochs": epochs, "validation_fraction": validation_fraction}
+    recipe = replace(recipe, **{name: value for name, value in asked.items() if value is not None})
+    settle_freezing(settle_recipe(recipe, has_teacher=False), has_weights=False)
     chosen_device = choose_device(device)
     require_exporter()
     loaded = load_dataset(data, data_root=data_root, exclude=exclude, progress=observer.progress)
@@ -136,14 +142,14 @@ def compare(
     result = Comparison(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command or f"mobilenets.compare({str(data)!r}, {str(out)!r}, models={models!r}, ...)",
-        data=_summary(dataset, splits[sizes[0]]),
+        data=_summary(dataset, splits[sizes[0]], recipe),
         recipe=recipe.to_dict(),
         environment=environment(chosen_device),
         rows=rows,
         pairs=pairs,
         bounds=bounds,
         choice=choice,
-        notes=(*failures, *differing, *_flip_note(recipe)),
+        notes=(*failures, *differing),
     )
     _write(result, out)
     return result
@@ -191,7 +197,8 @@ def _with_validation(dataset: Dataset, recipe: Recipe) -> Dataset:
     if dataset.validation is None:
         raise DataError(
             f"there are no validation images to compare networks by (validation_fraction is "
-            f"{recipe.validation_fraction:g}): set it to 0.1, give more images, or val/ beside train/ and test/"
+            f"{recipe.validation_fraction:g}): give"
+            " --validation-fraction 0.1, more images, or val/ beside train/ and test/"
         )
     return dataset
 
@@ -251,7 +258,7 @@ def _train_interval(runs: Sequence[SeedRun]) -> Interval:
     return proportion_interval(round(scores[0] * count / 100), count, "training")
 
 
-def _summary(dataset: Dataset, splits: Splits) -> DataSummary:
+def _summary(dataset: Dataset, splits: Splits, recipe: Recipe) -> DataSummary:
     validation = splits.validation
     skipped = (*splits.train.skipped, *(() if validation is None else validation.skipped), *splits.test.skipped)
     return DataSummary(
@@ -260,6 +267,6 @@ def _summary(dataset: Dataset, splits: Splits) -> DataSummary:
         train_images=len(splits.trained_on),
         test_images=len(splits.test),
         skipped=tuple(f"{image.name}: {image.reason}" for image in skipped),
-        notes=dataset.notes,
+        notes=(*dataset.notes, *_flip_note(recipe)),
         validation_images=0 if validation is None else len(validation),
     )

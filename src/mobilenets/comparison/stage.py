@@ -17,7 +17,7 @@ from mobilenets.training.observer import Observer
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import read_run, train_unseen
 from mobilenets.training.scoring import Splits, score_test
-from mobilenets.training.state import STATE
+from mobilenets.training.state import has_state
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Stage:
                 self.splits[network.image_size],
                 replace(self.recipe, seed=seed),
                 run,
-                resume=(run / STATE).exists(),
+                resume=has_state(run),
                 device=self.device,
                 observer=self.observer,
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 from mobilenets.errors import TrainingError
 from mobilenets.training.objectives import Objective
 from mobilenets.training.plan import ComputePlan
+
+Result = TypeVar("Result")
 
 # How PyTorch's allocators say it: CUDA's, the CPU's in two versions, and MPS'.
 _OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "could not create a memory")
@@ -37,6 +39,41 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+
+
+def within_memory(
+    act: Callable[[int], Result], *, parts: int, images: int, device: torch.device, on_halving: Callable[[int], None]
+) -> tuple[Result, int]:
+    """Do something with a batch in as many parts as the memory asks for.
+
+    Args:
+        act: does it, given the number of parts; done anew with twice as many where memory ran out.
+        parts: how many to begin with.
+        images: of the batch.
+        device: whose memory it is.
+        on_halving: told the number of parts when memory ran out; it may raise to give up.
+
+    Returns:
+        What came of it, and the number of parts.
+
+    Raises:
+        TrainingError: not even one image fits.
+    """
+    while True:
+        try:
+            return act(parts), parts
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if parts >= images:
+                raise TrainingError(
+                    "out of memory with one image at a time; try a smaller --image-size or --width-mult"
+                ) from error
+        # Outside of the handler: the error's frames hold what the failed attempt computed.
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        parts = min(2 * parts, images)
+        on_halving(parts)
 
 
 class Accumulation:
@@ -80,28 +117,24 @@ class Accumulation:
         Raises:
             TrainingError: not even one image fits.
         """
-        while True:
+
+        def attempt(parts: int) -> Outcome:
             self.network.zero_grad(set_to_none=True)
             torch.manual_seed(seed)
-            try:
-                return self._accumulated(inputs, targets, labels)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self.parts >= len(inputs):
-                    raise TrainingError(
-                        "out of memory with one image at a time; try a smaller --image-size or --width-mult"
-                    ) from error
-            # Outside of the handler: the error's frames hold what the failed attempt computed.
-            self.network.zero_grad(set_to_none=True)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            self.parts = min(2 * self.parts, len(inputs))
-            self._on_halving(self.parts)
+            return self._accumulated(inputs, targets, labels, parts)
 
-    def _accumulated(self, inputs: Tensor, targets: Tensor, labels: Tensor) -> Outcome:
+        def halved(parts: int) -> None:
+            self.network.zero_grad(set_to_none=True)
+            self._on_halving(parts)
+
+        outcome, self.parts = within_memory(
+            attempt, parts=self.parts, images=len(inputs), device=self.device, on_halving=halved
+        )
+        return outcome
+
+    def _accumulated(self, inputs: Tensor, targets: Tensor, labels: Tensor, parts: int) -> Outcome:
         total, correct = 0.0, 0
-        cut = (torch.tensor_split(tensor, self.parts) for tensor in (inputs, targets, labels))
+        cut = (torch.tensor_split(tensor, parts) for tensor in (inputs, targets, labels))
         pieces = list(zip(*cut, strict=True))
         for context, (images, wanted, truth) in zip(self._contexts(len(pieces)), pieces, strict=True):
             with context:

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from mobilenets.errors import RunError, first_line
 from mobilenets.training.observer import Observer
 from mobilenets.training.plan import ComputePlan
-from mobilenets.training.state import Experiment, Progress, SavedState, load_state, save_state
+from mobilenets.training.state import Experiment, Progress, SavedState, drop_damaged, load_state, save_state
 from mobilenets.training.team import Team
 
 SAVE_SECONDS = 60.0
@@ -108,7 +108,8 @@ class Checkpoints:
         plan = ComputePlan(state.plan["precision"], state.plan["memory_format"])
         trained.model.to(memory_format=plan.layout)
         try:
-            _put_back(state, trained)
+            same = state.experiment.recipe.get("optimizer") == self.experiment.recipe.get("optimizer")
+            _put_back(state, trained, same_optimizer=same)
         except (RuntimeError, ValueError, KeyError) as error:
             why = f"{self.run}: its state does not fit this network and recipe ({first_line(error)})"
             raise RunError(f"{why}; train in another folder, or start --weights from this one") from error
@@ -128,6 +129,7 @@ class Checkpoints:
         state = load_state(self.run, torch.device("cpu"))
         if state.warning is not None:
             observer.message(f"warning: {state.warning}")
+            drop_damaged(self.run)
         if (forced := check_same(self.run, state.experiment, self.experiment, force=force)) is not None:
             observer.message(forced)
         return state
@@ -150,10 +152,12 @@ def check_same(run: Path, begun: Experiment, now: Experiment, *, force: bool) ->
     return f"warning: going on with another experiment, as forced: {named}"
 
 
-def _put_back(state: SavedState, trained: Trained) -> None:
+def _put_back(state: SavedState, trained: Trained, *, same_optimizer: bool) -> None:
+    """Load what was saved. An optimizer of another kind keeps other things of each weight: it begins without any."""
     trained.model.load_state_dict(state.model)
     groups: list[dict[str, Any]] = [dict(group) for group in trained.optimizer.param_groups]
-    trained.optimizer.load_state_dict(state.optimizer)
+    if same_optimizer:
+        trained.optimizer.load_state_dict(state.optimizer)
     for group, own in zip(trained.optimizer.param_groups, groups, strict=True):
         group.update({name: value for name, value in own.items() if name != "params"})  # the recipe's, if forced
     if trained.ema is not None:

@@ -79,12 +79,19 @@ class FeatureCache:
 
     def prune(self, limit: int = LIMIT) -> None:
         """Remove what was not used for longest, until at most `limit` bytes are left."""
-        files = [(path, path.stat()) for path in self.folder.glob("*/*.npz")]
+        files = []
+        for path in self.folder.glob("*/*.npz"):
+            with contextlib.suppress(OSError):  # another run's pruning was faster
+                files.append((path, path.stat()))
         excess = sum(status.st_size for _, status in files) - limit
         for path, status in sorted(files, key=lambda one: one[1].st_mtime):
             if excess <= 0:
                 return
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                self.complaint = f"{self.folder} can't be pruned ({error.strerror or error})"
+                return
             excess -= status.st_size
 
     def _path(self, key: str) -> Path:

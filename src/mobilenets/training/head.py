@@ -29,7 +29,7 @@ from mobilenets.training.loop import RECIPE
 from mobilenets.training.metric_log import MetricLog
 from mobilenets.training.observer import Observer
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment, Progress, SavedState, load_state, save_state
+from mobilenets.training.state import Experiment, Progress, SavedState, drop_damaged, load_state, save_state
 
 PART: Final = 250
 """Images whose features are computed and kept together."""
@@ -204,6 +204,7 @@ def _restore(place: Place, model: MobileNet) -> None:
     state = load_state(place.run, torch.device("cpu"))
     if state.warning is not None:
         place.observer.message(f"warning: {state.warning}")
+        drop_damaged(place.run)
     try:
         model.load_state_dict(state.model)
     except RuntimeError as error:

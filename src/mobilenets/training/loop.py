@@ -28,7 +28,7 @@ from mobilenets.errors import (
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_text_atomically
 from mobilenets.training.accounting import epoch_point, step_report, where_of
-from mobilenets.training.accumulation import Accumulation
+from mobilenets.training.accumulation import Accumulation, within_memory
 from mobilenets.training.allocator import keep_freed_memory
 from mobilenets.training.checkpoints import SAVE_SECONDS, Checkpoints, Trained
 from mobilenets.training.ema import build_ema
@@ -52,8 +52,9 @@ from mobilenets.training.team import SOLO, Team
 
 Network = TypeVar("Network", bound=nn.Module)
 
-Validate = Callable[[nn.Module, torch.memory_format, int], tuple[float, float] | None]
-"""Loss and accuracy, after so many steps, on images not trained on, or None; it must leave the network as it was."""
+Validate = Callable[[nn.Module, torch.memory_format, int, StopRequest], tuple[float, float] | None]
+"""Loss and accuracy, after so many steps, on images not trained on; None where there are none, or when it was asked to
+stop meanwhile. It must leave the network as it was."""
 
 RECIPE = "recipe.toml"
 
@@ -166,17 +167,24 @@ class Training(Generic[Network]):
         progress = self.progress
         while progress.epoch < self.recipe.epochs:
             self._clock = time.perf_counter()
-            stopping = self._steps(stop)
-            if progress.step == self.steps:
-                point = epoch_point(progress, self.steps, self.recipe)
-                if log is not None:
-                    point = self._validated(point)
-                    log.add(point)
-                progress.next_epoch()
-                self._save()
-                self.observer.epoch(point, self.recipe.epochs)
-            if stopping:
+            if self._steps(stop):
                 self._stop(stop)
+            point = epoch_point(progress, self.steps, self.recipe)
+            if log is not None:
+                point = self._validated(point, stop)
+            if self._asked(stop):  # during validation, which a run that goes on makes anew
+                self._stop(stop)
+            if log is not None:
+                log.add(point)
+            progress.next_epoch()
+            self._save()
+            self.observer.epoch(point, self.recipe.epochs)
+        if self._asked(stop):
+            self._stop(stop)
+
+    def _asked(self, stop: StopRequest) -> bool:
+        """Whether any member was asked to stop; all of a team meet here."""
+        return self.team.sum([float(bool(stop))], self.device)[0] > 0
 
     def _steps(self, stop: StopRequest) -> bool:
         """The rest of an epoch, or as much of it as there is until somebody asks to stop; whether somebody did."""
@@ -240,11 +248,11 @@ class Training(Generic[Network]):
             layout = self.compute.plan.layout
             reestimate(model, (self.inputs.plain(torch.from_numpy(images), layout) for images, _ in batches))
 
-    def _validated(self, point: EpochPoint) -> EpochPoint:
-        """Add what the validation images say; the time it takes is not the epoch's."""
+    def _validated(self, point: EpochPoint, stop: StopRequest) -> EpochPoint:
+        """Add what the validation images say, unless it is to stop; the time it takes is not the epoch's."""
         network = self.model if self.ema is None else self.ema.module
         steps = self.progress.epoch * self.steps + self.progress.step
-        scored = None if self.validate is None else self.validate(network, self.compute.plan.layout, steps)
+        scored = None if self.validate is None else self.validate(network, self.compute.plan.layout, steps, stop)
         return point if scored is None else replace(point, validation_loss=scored[0], validation_top1=scored[1])
 
     def _learning_rate(self) -> float:
@@ -253,21 +261,31 @@ class Training(Generic[Network]):
     def _begin(self) -> ComputePlan:
         """Choose how to compute, on a real batch; the network is not changed by it."""
         self.parts = remembered_parts(self.run)
-        plan = self.team.led(self._choose_plan)
+        plan, self.parts = self.team.led(self._choose_plan)
         self.model.to(memory_format=plan.layout)
         return plan
 
-    def _choose_plan(self) -> ComputePlan:
+    def _choose_plan(self) -> tuple[ComputePlan, int]:
+        """The plan, and in how many parts a batch fits into memory."""
         images, labels = next(self._remaining_batches())
         inputs = self.inputs.plain(torch.from_numpy(images), torch.contiguous_format)
         targets = torch.from_numpy(labels).to(self.device)
         if len(allowed_plans(self.recipe, self.device)) > 1:
             self.observer.message("finding the fastest way to compute here")
-        fitting = -(-len(inputs) // self.parts)
-        plan, how = choose_plan(self.model, inputs[:fitting], targets[:fitting], self.recipe, self.objective)
+
+        def choose(parts: int) -> tuple[ComputePlan, str]:
+            fitting = -(-len(inputs) // parts)
+            return choose_plan(self.model, inputs[:fitting], targets[:fitting], self.recipe, self.objective)
+
+        def halved(parts: int) -> None:
+            self.observer.message(f"out of memory: going on with {self._fewer(parts)}")
+
+        (plan, how), parts = within_memory(
+            choose, parts=self.parts, images=len(inputs), device=self.device, on_halving=halved
+        )
         together = f" in {self.team.count} processes" if self.team.count > 1 else ""
         self.observer.message(f"{verb_of(self.objective)} on {self.device.type}{together} in {plan} ({how})")
-        return plan
+        return plan, parts
 
     def _restore(self, force: bool) -> ComputePlan:
         restored = self.checkpoints.restore(self._trained(), force=force, observer=self.observer)
@@ -294,12 +312,16 @@ class Training(Generic[Network]):
 
     def _halved(self, parts: int) -> None:
         """Memory ran out. In a team the others are at another place by now: note it for the restart, and give up."""
-        batch = self.batch_size // self.team.count
-        fewer = f"{-(-batch // parts)} images at a time, their gradients added up to the recipe's {self.batch_size}"
         if self.team.count > 1:
             remember_parts(self.run, parts)
-            raise TrainingError(f"out of memory in process {self.team.rank}; a restart goes on with {fewer}")
-        self.observer.message(f"out of memory: going on with {fewer}")
+            raise TrainingError(
+                f"out of memory in process {self.team.rank}; a restart goes on with {self._fewer(parts)}"
+            )
+        self.observer.message(f"out of memory: going on with {self._fewer(parts)}")
+
+    def _fewer(self, parts: int) -> str:
+        batch = self.batch_size // self.team.count
+        return f"{-(-batch // parts)} images at a time, their gradients added up to the recipe's {self.batch_size}"
 
     def _refuse(self, images: NDArray[np.uint8], labels: NDArray[np.int64], loss: float) -> None:
         """Stop at a loss that is no number, with the batch kept; the state saved last is from before it."""

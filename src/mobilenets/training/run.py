@@ -243,8 +243,13 @@ def train_unseen(
                 trained = training.fit(resume=resume, force=force)
                 predict = torch_predict(trained, splits.preprocessing, device, torch.channels_last)
                 record = {"training_images_decoded": decoded_by, **({} if teacher is None else teacher.record)}
-            record, flip_test = {**begun_with, **record}, recipe.flip_test
-            team.led(lambda: _save_and_score(run, trained, predict, splits, record, observer, flip_test))
+            record = {**begun_with, **record}
+
+            def finish() -> None:
+                _save(run, trained, splits, record)
+                score_trained(run, predict, splits, observer, experiment=experiment.digest, flip_test=recipe.flip_test)
+
+            team.led(finish)
             return predict if head_only else None
         return None
 
@@ -263,19 +268,6 @@ def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observ
     if resume and not has_state(run):
         observer.message(f"{run} was stopped before its first state: begun anew")
     return has_state(run)
-
-
-def _save_and_score(
-    run: Path,
-    trained: MobileNet,
-    predict: Predict,
-    splits: Splits,
-    record: dict[str, str],
-    observer: Observer,
-    flip_test: bool,
-) -> None:
-    _save(run, trained, splits, record)
-    score_trained(run, predict, splits, observer, flip_test=flip_test)
 
 
 def read_run(run: Path, seed: int) -> SeedRun:
@@ -311,8 +303,10 @@ def _finished(run: Path, recipe: Recipe, experiment: Experiment, splits: Splits,
     if check_same(run, state.experiment, experiment, force=force) is not None:
         return False
     names = [SCORES, WEIGHTS, DESCRIPTION, *([] if splits.validation is None else [VALIDATION_PREDICTIONS])]
-    whole = all((run / name).exists() for name in names)
-    return whole and len(read_curve(run)) == recipe.epochs
+    if not all((run / name).exists() for name in names) or len(read_curve(run)) < recipe.epochs:
+        return False
+    # A run that was forced to become another has the scores of the one it was until it is scored anew.
+    return read_scores(run).experiment in ("", state.experiment.digest)
 
 
 def _plan(run: Path) -> str:

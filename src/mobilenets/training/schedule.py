@@ -57,7 +57,7 @@ def image_size_at(epoch: int, full: int, recipe: Recipe) -> int:
 
 def _one_cycle(step: int, total: int, rise: float) -> float:
     top = rise * total - 1
-    if step <= top:
+    if step < top:
         return _cosine(LOWEST_START, 1.0, step / top)
     return _cosine(1.0, LOWEST_END, (step - top) / max(1.0, total - 1 - top))
 

@@ -28,6 +28,7 @@ from mobilenets.folder_lock import only_writer
 from mobilenets.models.normalizer import Normalizer
 from mobilenets.models.saved import load_network
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.training.interrupt import StopRequest
 from mobilenets.training.norm_statistics import FORGOTTEN, reestimate, share_of_start
 from mobilenets.training.observer import Observer
 from mobilenets.training.sealed import SealedImages
@@ -69,20 +70,26 @@ class Splits:
 class Scores:
     """What `scores.json` holds: the trained network on images as they are; `test` is None until they are read.
 
-    `earlier_readings` counts what stood in the ledger when training ended: those were of other weights.
+    `earlier_readings` counts what stood in the ledger when training ended: those were of other weights. `experiment` is
+    the digest of what was trained, so that a run which was forced to become another is not taken for scored; empty in
+    files of earlier versions.
     """
 
     train: Metrics
     test: Metrics | None = None
     validation: Metrics | None = None
     earlier_readings: int = 0
+    experiment: str = ""
 
 
-def score_trained(run: Path, predict: Predict, splits: Splits, observer: Observer, *, flip_test: bool = False) -> None:
+def score_trained(
+    run: Path, predict: Predict, splits: Splits, observer: Observer, *, experiment: str, flip_test: bool = False
+) -> None:
     """Score a network whose training has ended on the training and the validation images, into its run folder.
 
-    With `flip_test` each image is answered together with its mirror image, and so will the test images be. Scores that
-    are there, of test images too, were of other weights and are replaced.
+    `experiment` is the digest of what was trained. With `flip_test` each image is answered together with its mirror
+    image, and so will the test images be. Scores that are there, of test images too, were of other weights and are
+    replaced.
     """
     train = _score(predict, splits.train, splits.dataset, "scoring training images", observer, flip_test)
     validation = None
@@ -90,7 +97,8 @@ def score_trained(run: Path, predict: Predict, splits: Splits, observer: Observe
         scored = _score(predict, splits.validation, splits.dataset, "scoring validation images", observer, flip_test)
         scored.predictions.save(run / VALIDATION_PREDICTIONS)
         validation = scored.metrics
-    _write(run, Scores(train=train.metrics, validation=validation, earlier_readings=len(readings(run))))
+    earlier = len(readings(run))
+    _write(run, Scores(train.metrics, validation=validation, earlier_readings=earlier, experiment=experiment))
 
 
 def score_test(
@@ -172,6 +180,10 @@ def torch_predict(
     return predict
 
 
+class _StoppedError(Exception):
+    """Ends a validation that somebody asked to stop."""
+
+
 class Validator:
     """Scores a network in training on the validation images, and leaves it as it found it.
 
@@ -184,8 +196,13 @@ class Validator:
         self._device = device
         self._observer = observer
 
-    def __call__(self, model: nn.Module, layout: torch.memory_format, steps: int) -> tuple[float, float] | None:
-        """Loss and accuracy in percent of the network as it is after so many steps; None without validation images."""
+    def __call__(
+        self, model: nn.Module, layout: torch.memory_format, steps: int, stop: StopRequest
+    ) -> tuple[float, float] | None:
+        """Loss and accuracy in percent of the network as it is after so many steps.
+
+        None without validation images, and when `stop` came: a batch scheduler does not wait for the rest of them.
+        """
         images = self._splits.validation
         if images is None:
             return None
@@ -193,9 +210,19 @@ class Validator:
             model = self._settled(model, layout)
         modes = [(module, module.training) for module in model.modules()]  # some layers may be kept in evaluation mode
         predict = torch_predict(model, self._splits.preprocessing, self._device, layout)
-        scored = _score(predict, images, self._splits.dataset, "validating", self._observer).metrics
-        for module, mode in modes:
-            module.training = mode
+
+        def until_stopped(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+            if stop:
+                raise _StoppedError
+            return predict(batch)
+
+        try:
+            scored = _score(until_stopped, images, self._splits.dataset, "validating", self._observer).metrics
+        except _StoppedError:
+            return None
+        finally:
+            for module, mode in modes:
+                module.training = mode
         return scored.loss, scored.top1
 
     def _settled(self, model: nn.Module, layout: torch.memory_format) -> nn.Module:

@@ -6,7 +6,9 @@ no generator's state has to be kept: weights, optimizer, averages and the positi
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -54,6 +56,11 @@ class Experiment:
     recipe: dict[str, Any]
     data: dict[str, Any]
     teacher: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """A number for all of it, hexadecimal SHA-256."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def differences(self, other: Experiment) -> list[str]:
         """What `other` has otherwise, e.g. `recipe learning_rate: 0.001 there, 0.01 now`.
@@ -141,6 +148,18 @@ def load_state(run: Path, device: torch.device) -> SavedState:
             raise RunError(f"{damaged}; start the run anew in another folder") from damaged
         state.warning = f"{damaged}; going on from the state before it"
         return state
+
+
+def drop_damaged(run: Path) -> None:
+    """Remove a newest state that turned out damaged: with the next one it would take the place of the whole spare.
+
+    Raises:
+        RunError: it can't be removed.
+    """
+    try:
+        (run / STATE).unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"{run / STATE} is damaged and can't be removed ({error.strerror or error})") from error
 
 
 def has_state(run: Path) -> bool:

@@ -65,7 +65,8 @@ def train(
         teacher_model: the network of a teacher that is a weight file; None takes `model`. A run folder says it itself.
         teacher_width_mult: its width, likewise.
         head_only: fit the classifier alone, to features that the backbone with its weights computes once. Of the recipe
-            `flip`, `balance` and `seed` count. Images are taken at the size the weights were made for.
+            `flip`, `balance`, `validation_fraction` and `seed` count. Images are taken at the size the weights were
+            made for.
         resume: continue a run that was stopped, to the weights it would have had.
         force: with `resume`, go on even where recipe, images or network are not those the run was begun with.
         save_seconds: how often the state is saved, which is what being killed may cost; 0 for after every step.
