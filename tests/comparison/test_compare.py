@@ -17,7 +17,7 @@ from mobilenets.comparison.compare import compare
 from mobilenets.comparison.measure import RUNTIMES, Cost
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.sources import ImageSplit
-from mobilenets.errors import DataError, MobilenetsError, NonFiniteLossError, RunError, TrainingError
+from mobilenets.errors import DataError, MobilenetsError, NonFiniteLossError, RecipeError, RunError, TrainingError
 from mobilenets.evaluation.evaluate import Predictions
 from mobilenets.evaluation.results import Bounds, Comparison, Latency
 from mobilenets.models.registry import create_model
@@ -229,6 +229,23 @@ def test_without_validation_images_nothing_is_compared(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no validation images to compare networks by \(validation_fraction is 0\)"):
         run(tmp_path, recipe=replace(RECIPE, validation_fraction=0.0))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_that_keeps_no_images_is_given_some_and_mirror_images_are_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing, "measure", fixed_costs)
+    recipe = replace(RECIPE, epochs=1, validation_fraction=0.0, flip_test=True)
+    options = {"data": few_digits(), "models": "mobilenet_v3_small", "seeds": 1, "recipe": recipe}
+    result = run(tmp_path, validation_fraction=0.1, **options)
+    assert result.recipe["validation_fraction"] == 0.1
+    assert result.notes == (), "what was left out, for which the command exits with 1"
+    assert "mirror image" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_recipe_for_given_weights_is_refused_before_any_image_is_read(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="freeze is bn, but the network starts fresh"):
+        run(tmp_path, data="nowhere", recipe="finetune")
 
 
 def test_where_no_network_comes_through_the_reason_is_said(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import prepare
-from mobilenets.errors import NonFiniteLossError, RunError, TrainingInterruptedError
+from mobilenets.errors import ModelError, NonFiniteLossError, RunError, TrainingInterruptedError
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training import loop
@@ -23,7 +23,7 @@ from mobilenets.training.metric_log import read_curve
 from mobilenets.training.observer import Silent
 from mobilenets.training.plan import ComputePlan
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment
+from mobilenets.training.state import Experiment, load_state
 
 from .conftest import QUICK, InterruptAt
 
@@ -255,3 +255,16 @@ def test_memory_that_runs_out_while_measuring_how_to_compute_halves_the_batch(
     assert measured == [16, 8, 4]
     assert training.compute.parts == 4
     assert "out of memory: going on with 4 images at a time, their gradients added up to the recipe's 16" in said.lines
+
+
+def test_answers_to_validation_images_that_are_no_numbers_are_a_training_that_diverged(
+    start_training: Start, tmp_path: Path
+) -> None:
+    def diverged(*_: object) -> tuple[float, float]:
+        raise ModelError("the network's answer to image 0 is infinite or not a number")
+
+    training = start_training(tmp_path)
+    training.validate = diverged
+    with pytest.raises(NonFiniteLossError, match=r"after epoch 1 of .* answer to image 0 .*--resume --force"):
+        training.fit()
+    assert load_state(tmp_path, torch.device("cpu")).progress.epoch == 0

@@ -113,8 +113,8 @@ def compare(
     if seeds < 1:
         raise MobilenetsError(f"seeds is {seeds}; it must be at least 1")
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    asked = {"epochs": epochs, "validation_fraction": validation_fraction}
-    recipe = replace(recipe, **{name: value for name, value in asked.items() if value is not None})
+    recipe = replace(recipe, epochs=epochs) if epochs is not None else recipe
+    recipe = recipe if validation_fraction is None else replace(recipe, validation_fraction=validation_fraction)
     settle_freezing(settle_recipe(recipe, has_teacher=False), has_weights=False)
     chosen_device = choose_device(device)
     require_exporter()

@@ -21,6 +21,7 @@ from torch import nn
 from mobilenets.data.training_images import TrainingBatch, TrainingImages
 from mobilenets.errors import (
     DataError,
+    ModelError,
     NonFiniteLossError,
     TrainingError,
     TrainingInterruptedError,
@@ -252,7 +253,11 @@ class Training(Generic[Network]):
         """Add what the validation images say, unless it is to stop; the time it takes is not the epoch's."""
         network = self.model if self.ema is None else self.ema.module
         steps = self.progress.epoch * self.steps + self.progress.step
-        scored = None if self.validate is None else self.validate(network, self.compute.plan.layout, steps, stop)
+        try:
+            scored = None if self.validate is None else self.validate(network, self.compute.plan.layout, steps, stop)
+        except ModelError as error:  # the last step's gradient was no number, though its loss was one
+            again = "or go on from the state before with --resume --force"
+            raise NonFiniteLossError(f"after epoch {point.epoch} of {self.run} {error}, {again}") from error
         return point if scored is None else replace(point, validation_loss=scored[0], validation_top1=scored[1])
 
     def _learning_rate(self) -> float:

@@ -76,7 +76,8 @@ def check_fields(fields: Mapping[str, Any]) -> None:
     for names, fits, must in RANGES:
         for name in names:
             if name in given and not fits(given[name]):
-                raise RecipeError(f"recipe field {name} is {given[name]}; it must be {must}")
+                limit = f"{must} and below 2**63" if given[name] >= LARGEST else must
+                raise RecipeError(f"recipe field {name} is {given[name]}; it must be {limit}")
     for name, (other, values) in ONLY_WITH.items():
         if name in given and given[other] not in values:
             raise RecipeError(

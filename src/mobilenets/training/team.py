@@ -153,7 +153,9 @@ def _connect(backend: str) -> None:
     store, rank, count = next(rendezvous("env://", timeout=_MEETING))
     own = PrefixStore(f"attempt{_restarts()}", store)
     distributed.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=_MEETING)
-    distributed_c10d._set_pg_timeout(_PATIENCE, distributed.group.WORLD)
+    # Its public name is younger than the oldest PyTorch taken here.
+    set_timeout = getattr(distributed, "set_timeout", None) or distributed_c10d._set_pg_timeout
+    set_timeout(_PATIENCE, distributed.group.WORLD)
 
 
 def local_device(device: torch.device) -> torch.device:

@@ -91,6 +91,8 @@ def train(
     settle_freezing(recipe, has_weights=weights is not None)
     if teacher is None and (teacher_model is not None or teacher_width_mult != 1.0):
         raise ModelError("a teacher's model or width is given, but there is no teacher; give --teacher")
+    if force and not resume:
+        raise RunError("force is for going on with a run: give --resume with it, or leave it out")
     if save_seconds < 0:
         raise RunError(f"save_seconds is {save_seconds:g}; it must be at least 0")
     chosen = local_device(choose_device(device))
