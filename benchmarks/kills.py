@@ -25,7 +25,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-LEFTOVER = re.compile(r"\.(\w+(?:\.\w+)?)-[a-z0-9_]{8}(\.\w+)?")
+LEFTOVER = re.compile(r"\.(\w+(?:\.\w+)?)~[a-z0-9_]{8}(\.\w+)?")
 ENDLESS = 100_000  # restarts: more than are ever needed
 SAVE_SECONDS = ("0", "0.2")
 TRAIN = [

@@ -34,8 +34,8 @@ def test_a_folder_in_use_twice_in_one_process_is_refused_too(tmp_path: Path) -> 
 
 
 def test_what_a_killed_process_left_half_written_is_cleared_away_and_nothing_else(tmp_path: Path) -> None:
-    half = [".state-a1b2c3d4.pt", ".metrics-________.jsonl", ".state.previous-00000000.pt"]
-    kept = ["state.pt", ".hidden", "model-abcdefgh.safetensors", ".state-short.pt", LOCK]
+    half = [".state~a1b2c3d4.pt", ".metrics~________.jsonl", ".state.previous~00000000.pt"]
+    kept = ["state.pt", ".hidden", "model~abcdefgh.safetensors", ".state~short.pt", ".gitlab-settings.yml", LOCK]
     for name in (*half, *kept):
         (tmp_path / name).write_bytes(b"x")
     with only_writer(tmp_path):

@@ -11,8 +11,8 @@ from typing import Final
 
 from mobilenets.errors import RunError
 
-_LEFTOVER: Final = re.compile(r"\.(?P<stem>.+)-[a-z0-9_]{8}(\.\w+)?")
-"""How `mkstemp` names the neighbours below."""
+_LEFTOVER: Final = re.compile(r"\..+~[a-z0-9_]{8}(\.\w+)?")
+"""How `mkstemp` names the neighbours below; the tilde keeps them apart from hidden files of anybody else."""
 
 
 def make_folder(path: Path) -> None:
@@ -46,7 +46,7 @@ def write_atomically(
     """
     make_folder(path.parent)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}~", suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
         try:

@@ -64,10 +64,10 @@ def test_a_batch_too_large_is_halved_until_it_fits_and_its_gradient_stays(error:
     assert told == [2, 4]
 
 
-def test_one_image_that_does_not_fit_is_said_with_what_to_do() -> None:
+def test_two_images_that_do_not_fit_are_said_with_what_to_do() -> None:
     model, images, labels = batch()
     accumulation = Accumulation(model, Memory(0, MemoryError), PLAN, CPU, parts=1, on_halving=lambda parts: None)
-    with pytest.raises(TrainingError, match="one image at a time; try a smaller --image-size"):
+    with pytest.raises(TrainingError, match="2 images at a time; try a smaller --image-size"):
         accumulation.gradients(images, labels, labels, 0)
 
 

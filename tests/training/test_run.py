@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,13 @@ from mobilenets.errors import BadImagesError, RunError
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.report.wording import run_line
+from mobilenets.training import run
 from mobilenets.training.observer import Silent
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import prepare_splits, read_run, train_and_score
 from mobilenets.training.scoring import SCORES, torch_predict
+from mobilenets.training.state import STATE
+from mobilenets.training.team import Team
 
 
 class Listener(Silent):
@@ -90,3 +94,20 @@ def test_a_recipe_that_scores_mirror_images_too_says_so_in_every_score(folder: P
     assert done.test.flip_test
     assert '"flip_test":true' in (run / SCORES).read_text()
     assert "each answered together with its mirror image" in run_line(done)
+
+
+def test_a_restart_of_torchrun_takes_up_its_own_run_and_no_other(tmp_path: Path) -> None:
+    """Its second attempt would otherwise go on with what the first was refused."""
+
+    def take(team: Team, *, resume: bool = False) -> bool:
+        with ExitStack() as held:
+            return run._take(tmp_path, resume, held, team, Silent())
+
+    assert not take(Team(launch="a 1"))
+    (tmp_path / STATE).touch()
+    assert take(Team(restarts=1, launch="a 1"))
+    for stranger in (Team(launch="b 2"), Team(restarts=1, launch="b 2"), Team(restarts=1)):
+        with pytest.raises(RunError, match="holds a run already"):
+            take(stranger)
+    assert take(Team(launch="b 2"), resume=True)
+    assert take(Team(restarts=3, launch="b 2"))

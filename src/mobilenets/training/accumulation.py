@@ -57,22 +57,23 @@ def within_memory(
         What came of it, and the number of parts.
 
     Raises:
-        TrainingError: not even one image fits.
+        TrainingError: not even two images fit, the fewest that batch norm can take.
     """
+    most = max(1, images // 2)
     while True:
         try:
             return act(parts), parts
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if parts >= images:
+            if parts >= most:
                 raise TrainingError(
-                    "out of memory with one image at a time; try a smaller --image-size or --width-mult"
+                    f"out of memory with {images // parts} images at a time; try a smaller --image-size or --width-mult"
                 ) from error
         # Outside of the handler: the error's frames hold what the failed attempt computed.
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        parts = min(2 * parts, images)
+        parts = min(2 * parts, most)
         on_halving(parts)
 
 
@@ -115,7 +116,7 @@ class Accumulation:
             seed: of dropout.
 
         Raises:
-            TrainingError: not even one image fits.
+            TrainingError: not even two images fit.
         """
 
         def attempt(parts: int) -> Outcome:

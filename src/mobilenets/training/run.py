@@ -19,6 +19,7 @@ from mobilenets.errors import BadImage, BadImagesError, RunError
 from mobilenets.evaluation.evaluate import Predict
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.results import SeedRun
+from mobilenets.files import write_text_atomically
 from mobilenets.folder_lock import LOCK, only_writer
 from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
@@ -53,6 +54,9 @@ from mobilenets.training.team import SOLO, Team
 if TYPE_CHECKING:
     from mobilenets.data.shards.shard_set import ShardSet
     from mobilenets.data.shards.streaming import ShardImages
+
+LAUNCH = ".torchrun"
+"""Which call of torchrun trains here: its restarts go on by themselves, another call has to say --resume."""
 
 
 def prepare_splits(
@@ -256,7 +260,7 @@ def train_unseen(
 
 def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observer) -> bool:
     """Hold the run folder until `held` is closed; return whether there is a state to go on from."""
-    if team.restarts and has_state(run):
+    if team.restarts and has_state(run) and _launched_by(run) == team.launch:
         resume = True  # torchrun starts all anew by the command that began it
     if resume and not (has_state(run) or (run / LOCK).exists()):
         raise RunError(f"nothing to resume: {run / STATE} does not exist; leave out --resume to start")
@@ -267,7 +271,17 @@ def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observ
         raise RunError(f"{run} holds a trained network but no {STATE} to continue it by; choose another folder")
     if resume and not has_state(run):
         observer.message(f"{run} was stopped before its first state: begun anew")
+    if team.launch:
+        write_text_atomically(run / LAUNCH, team.launch + "\n")
     return has_state(run)
+
+
+def _launched_by(run: Path) -> str:
+    """The call of torchrun that last took this run up; empty where none did."""
+    try:
+        return (run / LAUNCH).read_text(encoding="utf-8").strip()
+    except OSError:  # not there, or not to be read: then this is no restart of it
+        return ""
 
 
 def read_run(run: Path, seed: int) -> SeedRun:

@@ -200,7 +200,7 @@ def _read_state(path: Path, device: torch.device) -> SavedState:
 
 def _keep_previous(run: Path) -> None:
     """Give the state a second name, from which the new one does not take it."""
-    state, second = run / STATE, run / f".{Path(PREVIOUS).stem}-{'0' * 8}.pt"
+    state, second = run / STATE, run / f".{Path(PREVIOUS).stem}~{'0' * 8}.pt"
     if not state.exists():
         return
     second.unlink(missing_ok=True)

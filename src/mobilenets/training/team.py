@@ -41,11 +41,13 @@ class Team:
         rank: its number, from 0.
         count: how many they are.
         restarts: how often torchrun has started all of them anew, after one was lost.
+        launch: what tells one call of torchrun from another; empty without it.
     """
 
     rank: int = 0
     count: int = 1
     restarts: int = 0
+    launch: str = ""
 
     @property
     def leads(self) -> bool:
@@ -126,14 +128,14 @@ def join_team(device: torch.device) -> Iterator[Team]:
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1 or "RANK" not in os.environ:
-        yield Team(restarts=_restarts())
+        yield Team(restarts=_restarts(), launch=_launch())
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
         _connect(backend)
-        yield Team(distributed.get_rank(), distributed.get_world_size(), _restarts())
+        yield Team(distributed.get_rank(), distributed.get_world_size(), _restarts(), _launch())
     except (distributed.DistError, RuntimeError) as error:
         # Without one member the others' calls fail, in words that depend on which call it was.
         if not any(word in str(error).lower() for word in _LOST):
@@ -167,3 +169,9 @@ def local_device(device: torch.device) -> torch.device:
 
 def _restarts() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def _launch() -> str:
+    """torchrun's own process stays while it starts trainings again and again."""
+    run = os.environ.get("TORCHELASTIC_RUN_ID")
+    return "" if run is None else f"{run} {os.getppid()}"
