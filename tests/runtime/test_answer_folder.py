@@ -32,7 +32,7 @@ def test_what_a_killed_process_left_is_taken_up_or_away(tmp_path):
             folder.add(*part(number))
     (out / "part-00001.csv").unlink()
     (out / "part-00002.csv").write_bytes(b"torn")
-    (out / ".part-00004-abcdefgh.csv").write_bytes(b"half of it")
+    (out / ".part-00004~abcdefgh.csv").write_bytes(b"half of it")
     with (out / "finished.jsonl").open("a") as journal:
         journal.write('{"part": 4, "dig')
     with open_answer_folder(out, MANIFEST, "csv") as folder:
