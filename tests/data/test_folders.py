@@ -8,8 +8,8 @@ import pytest
 
 from mobilenets.data.datasets import load_dataset
 from mobilenets.data.folders import read_folder
-from mobilenets.data.sources import printable
 from mobilenets.errors import BadImagesError, DataError
+from mobilenets.quoting import decodable
 
 MakeFolder = Callable[[dict[str, int]], Path]
 
@@ -72,9 +72,9 @@ def test_names_that_are_no_utf_8(make_folder: MakeFolder) -> None:
     assert load_dataset(root.parent / os.fsdecode(b"p\xe9ts")).name == "p\\xe9ts"
 
 
-def test_a_lone_surrogate_of_windows_is_printable() -> None:
-    assert printable("a\ud800b").encode() == b"a\\xed\\xa0\\x80b"
-    assert printable("plain é") == "plain é"
+def test_a_lone_surrogate_of_windows_is_decodable() -> None:
+    assert decodable("a\ud800b").encode() == b"a\\xed\\xa0\\x80b"
+    assert decodable("plain é") == "plain é"
 
 
 def test_a_folder_that_cannot_be_listed(make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:

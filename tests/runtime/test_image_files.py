@@ -4,7 +4,8 @@ import pytest
 
 from mobilenets.data.layout import is_image_name
 from mobilenets.errors import BadImage
-from mobilenets.runtime.image_files import SUFFIXES, find_images, printable
+from mobilenets.quoting import printable
+from mobilenets.runtime.image_files import SUFFIXES, find_images
 
 
 @pytest.fixture

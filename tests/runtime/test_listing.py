@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from mobilenets.errors import BadImage
-from mobilenets.runtime.image_files import find_images, printable
+from mobilenets.quoting import decodable
+from mobilenets.runtime.image_files import find_images
 from mobilenets.runtime.listing import Listed, find_listed, list_parts
 
 
@@ -19,7 +20,7 @@ def tree(tmp_path):
 def test_names_are_those_given_and_paths_hold_anywhere(tree, monkeypatch, given):
     found = list(find_listed([Path(given)], tree))
     monkeypatch.chdir(tree)
-    assert [item.name for item in found] == [printable(path) for path in find_images([Path(given)])]
+    assert [item.name for item in found] == [decodable(str(path)) for path in find_images([Path(given)])]
     for item in found:
         assert Path(item.path) == tree / item.name
 

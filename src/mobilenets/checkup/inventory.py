@@ -18,9 +18,10 @@ from mobilenets.data.folders import read_folder
 from mobilenets.data.layout import ImageTree, Parts, find_layout, parts_of, unwrapped
 from mobilenets.data.packaged import find_cifar10
 from mobilenets.data.shards.location import names_shards
-from mobilenets.data.sources import ImageSource, printable
+from mobilenets.data.sources import ImageSource
 from mobilenets.data.splits import stratified_split
 from mobilenets.errors import DataError
+from mobilenets.quoting import decodable
 
 ALL, TRAIN, VALIDATION, TEST = "all", "train", "validation", "test"
 RANKS = {ALL: 0, TRAIN: 0, VALIDATION: 1, TEST: 2}
@@ -98,7 +99,7 @@ def take_inventory(data: str | Path | Dataset, *, data_root: Path | None = None)
         if not tree.files:
             raise
         refused = str(error)
-    return _of_tree(printable(path.resolve().name if path.is_dir() else path.stem), unwrapped(tree), refused)
+    return _of_tree(decodable(path.resolve().name if path.is_dir() else path.stem), unwrapped(tree), refused)
 
 
 def _of_tree(name: str, tree: ImageTree, refused: str | None) -> Inventory:

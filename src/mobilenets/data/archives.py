@@ -13,9 +13,10 @@ from typing import Final
 from PIL import Image
 
 from mobilenets.data.layout import ImageTree, Parts, is_image_name, is_junk
-from mobilenets.data.sources import ImageSource, printable
+from mobilenets.data.sources import ImageSource
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.images import open_image, read_size
+from mobilenets.quoting import decodable
 
 MAX_MEMBER_BYTES: Final = 256 * 2**20
 """How large one image in a zip may be when unpacked. No photograph is, but a zip of a megabyte can claim terabytes."""
@@ -38,7 +39,7 @@ class ZipArchive:
     """
 
     def __init__(self, path: Path) -> None:
-        self.name = printable(str(path))
+        self.name = decodable(str(path))
         self._lock = threading.Lock()
         try:
             self._zip = zipfile.ZipFile(path)

@@ -26,9 +26,10 @@ from mobilenets.data.packaged import (
     read_digits,
 )
 from mobilenets.data.shards.location import names_shards
-from mobilenets.data.sources import ImageSource, ImageSplit, printable
+from mobilenets.data.sources import ImageSource, ImageSplit
 from mobilenets.data.splits import Cut, stratified_split
 from mobilenets.errors import BadImage, BadImagesError, DataError
+from mobilenets.quoting import decodable, printable
 
 if TYPE_CHECKING:
     from mobilenets.data.shards.shard_set import ShardSet
@@ -124,7 +125,7 @@ def _load(data: str | Path | Dataset, seed: int, test_fraction: float, data_root
             return _build("cifar10", Layout(*read_cifar10(local), ()), seed, test_fraction)
         return _build(path.resolve().name, find_layout(read_folder(path)), seed, test_fraction)
     if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):
-        raise DataError(f"{printable(str(path))} is neither a folder nor a zip: {_WANTED}")
+        raise DataError(f"{printable(path)} is neither a folder nor a zip: {_WANTED}")
     return _build(path.stem, find_layout(read_zip(path)), seed, test_fraction)
 
 
@@ -200,7 +201,7 @@ def _build(name: str, layout: Layout, seed: int, test_fraction: float) -> Datase
         train, test = train.take(train_indices), train.take(test_indices)
     own = layout.validation
     parts = (train, test) if own is None else (train, test, own)
-    return Dataset(printable(name), layout.classes, train, test, notes, _digest(layout.classes, parts), own)
+    return Dataset(decodable(name), layout.classes, train, test, notes, _digest(layout.classes, parts), own)
 
 
 def _without(dataset: Dataset, excluded: Mapping[str, str], listed_in: str | Path) -> Dataset:
@@ -268,6 +269,6 @@ def _near(path: Path) -> str:
     known = ["digits", "cifar10"]
     with contextlib.suppress(OSError):  # a folder that can't be listed just offers no names
         beside = [entry for entry in path.parent.iterdir() if not is_junk(entry.name)]
-        known += [printable(entry.name) for entry in beside if entry.is_dir() or entry.suffix.lower() == ".zip"]
+        known += [decodable(entry.name) for entry in beside if entry.is_dir() or entry.suffix.lower() == ".zip"]
     matches = difflib.get_close_matches(path.name, known, n=3, cutoff=0.6)
     return f" (is it {' or '.join(matches)}?)" if matches else ""

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from mobilenets.data.layout import ImageTree, Parts, is_image_name, is_junk
-from mobilenets.data.sources import FileSource, ImageSource, printable
+from mobilenets.data.sources import FileSource, ImageSource
 from mobilenets.errors import DataError
+from mobilenets.quoting import decodable, printable
 
 
 def read_folder(folder: Path) -> ImageTree:
@@ -30,7 +31,7 @@ def read_folder(folder: Path) -> ImageTree:
             files.append((parts, FileSource(Path(entry.path), "/".join(parts), size)))
         else:
             ignored.append(parts)
-    return ImageTree(printable(str(folder)), files, frozenset(folders), ignored)
+    return ImageTree(decodable(str(folder)), files, frozenset(folders), ignored)
 
 
 def _walk(folder: Path, above: Parts, seen: set[tuple[int, int]]) -> Iterator[tuple[Parts, os.DirEntry[str]]]:
@@ -46,7 +47,7 @@ def _walk(folder: Path, above: Parts, seen: set[tuple[int, int]]) -> Iterator[tu
     for entry in entries:
         if is_junk(entry.name):
             continue
-        parts = (*above, printable(entry.name))
+        parts = (*above, decodable(entry.name))
         yield parts, entry
         if entry.is_dir():
             yield from _walk(Path(entry.path), parts, seen)
@@ -54,5 +55,5 @@ def _walk(folder: Path, above: Parts, seen: set[tuple[int, int]]) -> Iterator[tu
 
 def _refuse(folder: Path, error: OSError) -> NoReturn:
     raise DataError(
-        f"{printable(str(folder))} can't be listed ({error.strerror or error}): check its permissions"
+        f"{printable(folder)} can't be listed ({error.strerror or error}): check its permissions"
     ) from error

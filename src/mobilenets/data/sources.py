@@ -13,21 +13,10 @@ from PIL import Image
 
 from mobilenets.errors import DataError
 from mobilenets.images import open_image, read_file, read_size
+from mobilenets.quoting import decodable
 
 MAX_FILE_BYTES: Final = 256 * 2**20
 """Of a file that is read whole before it is known to be a picture; larger ones are read as far as they are needed."""
-
-
-def printable(name: str) -> str:
-    """Return a file's name as text that can be written anywhere: bytes that are no UTF-8 become `\\xe9`.
-
-    Python carries such bytes as lone surrogates, which open the file but can't be encoded, printed or saved.
-    """
-    try:
-        raw = name.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # Windows has surrogates of its own in names, which stand for no byte
-        raw = name.encode("utf-8", "surrogatepass")
-    return raw.decode("utf-8", "backslashreplace")
 
 
 class ImageSource(Protocol):
@@ -71,7 +60,7 @@ class FileSource:
     @property
     def location(self) -> str:
         """See `EncodedSource`."""
-        return printable(str(self.path))
+        return decodable(str(self.path))
 
     def encoded(self) -> bytes:
         """See `EncodedSource`."""

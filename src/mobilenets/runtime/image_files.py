@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mobilenets.errors import BadImage
+from mobilenets.quoting import decodable
 
 SUFFIXES: Final = frozenset(
     {
@@ -35,11 +36,6 @@ def find_images(paths: Iterable[Path]) -> Iterator[Path | BadImage]:
             yield path
 
 
-def printable(path: Path) -> str:
-    """The path as text that can be printed: names on disk need not be text, and what is none becomes `\ufffd`."""
-    return os.fsencode(path).decode("utf-8", errors="replace")
-
-
 def _below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path | BadImage]:
     """`above` identifies the folders this one is in: a link back to one of them would never end."""
     try:
@@ -50,7 +46,7 @@ def _below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path | B
         with os.scandir(folder) as entries:
             names = sorted((entry.name, entry.is_dir()) for entry in entries if not _is_junk(entry.name))
     except OSError as error:
-        yield BadImage(printable(folder), f"folder can't be read: {error.strerror}")
+        yield BadImage(decodable(str(folder)), f"folder can't be read: {error.strerror}")
         return
     for name, is_folder in names:
         path = folder / name

@@ -9,7 +9,8 @@ from itertools import count, islice
 from pathlib import Path
 
 from mobilenets.errors import BadImage
-from mobilenets.runtime.image_files import find_images, printable
+from mobilenets.quoting import decodable
+from mobilenets.runtime.image_files import find_images
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def find_listed(paths: Iterable[Path], base: Path) -> Iterator[Found]:
         start = base / given
         for item in find_images([start]):
             if isinstance(item, BadImage):
-                below = Path(item.name).relative_to(printable(start))
-                yield BadImage(printable(given / below), item.reason)
+                below = Path(item.name).relative_to(decodable(str(start)))
+                yield BadImage(decodable(str(given / below)), item.reason)
             else:
-                yield Listed(printable(given / item.relative_to(start)), str(item))
+                yield Listed(decodable(str(given / item.relative_to(start))), str(item))

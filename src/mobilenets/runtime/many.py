@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mobilenets.errors import ArtifactError, ClusterError, DataError, RunError, first_line
+from mobilenets.quoting import decodable, printable
 from mobilenets.runtime.answer_folder import BAD, AnswerFolder, FinishedPart, open_answer_folder
 from mobilenets.runtime.classifier import Classifier
-from mobilenets.runtime.image_files import printable
 from mobilenets.runtime.prediction_text import csv_head
 from mobilenets.runtime.ray_session import ray_session
 from mobilenets.runtime.ray_worker import (
@@ -133,7 +133,7 @@ def predict_many(
     manifest = {
         "format": _FORMAT,
         "artifact": classifier.artifact.description.digest,
-        "files": [printable(path) for path in given],
+        "files": [decodable(str(path)) for path in given],
         "part_size": part_size,
         **{name: value for name, value in vars(loading).items() if name not in ("path", "threads")},
     }

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.machine import usable_cores
+from mobilenets.quoting import decodable
 from mobilenets.runtime.classifier import Classifier, Prediction
-from mobilenets.runtime.image_files import find_images, printable
+from mobilenets.runtime.image_files import find_images
 
 _BATCHES_AHEAD = 2
 
@@ -78,7 +79,7 @@ def _prepared(
         if isinstance(item, BadImage):
             return item
         try:
-            name = printable(item)
+            name = decodable(str(item))
             return name, classifier.prepare(item, name)
         except BadImagesError as error:
             return error.bad[0]

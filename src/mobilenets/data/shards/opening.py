@@ -11,8 +11,9 @@ from mobilenets.data.shards.index import SPLITS, ShardEntry, ShardIndex, digest_
 from mobilenets.data.shards.location import Location, is_remote, locate
 from mobilenets.data.shards.reading import read_whole
 from mobilenets.data.shards.shard_set import Progress, Shard, ShardSet
-from mobilenets.data.sources import ImageSplit, printable
+from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import DataError
+from mobilenets.quoting import decodable
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ def open_shards(
     told = f"{len(train):,} training images are streamed from {len(train.shards):,} shards"
     if len(sample) < len(train):
         told += f"; what needs some of them at once, such as the training accuracy, takes {len(sample):,}"
-    name = printable(location.folder.rpartition("/")[2] or location.folder)
+    name = decodable(location.folder.rpartition("/")[2] or location.folder)
     digest = digest_of(index.classes, index.shards)
     return OpenedShards(name, index.classes, train, sample, test.load(progress), (*notes, told), digest)
 

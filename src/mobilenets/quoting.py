@@ -1,0 +1,41 @@
+"""Names that come from outside, such as files' and classes', as text that a terminal or a spreadsheet only shows."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import PurePath
+from typing import Final
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def decodable(name: str) -> str:
+    """Return a file's name as text that can be encoded anywhere: bytes that are no UTF-8 become `\\xe9`.
+
+    Python carries such bytes as lone surrogates, which open the file but can't be encoded, printed or saved.
+    """
+    try:
+        raw = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # Windows has surrogates of its own in names, which stand for no byte
+        raw = name.encode("utf-8", "surrogatepass")
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def printable(name: str | PurePath) -> str:
+    """Return a name for a message: as it is where it holds only printable characters, else in quotes as JSON has it.
+
+    Control characters (an escape sequence, a line break) and what turns the direction of text around never reach a
+    terminal: `a\\nb` becomes `"a\\nb"`, its escape written out.
+    """
+    text = decodable(os.fspath(name))
+    return text if text.isprintable() else json.dumps(text)
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Return text for a cell of a CSV file, with an apostrophe in front where a spreadsheet would run it as a formula.
+
+    A cell that begins with `=`, `+`, `-`, `@`, a tab or a carriage return is a formula to spreadsheets, quotes or not
+    (OWASP, "CSV Injection"). Only for text from outside: a negative number is none.
+    """
+    return f"'{text}" if text.startswith(_FORMULA) else text
