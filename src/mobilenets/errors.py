@@ -27,6 +27,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mobilenets.quoting import one_line, printable
+
 
 def first_line(error: BaseException) -> str:
     """The first line of another library's message, or its kind when it says nothing."""
@@ -68,6 +70,10 @@ class BadImage:
     name: str
     reason: str
 
+    def __str__(self) -> str:
+        """One line for people: a name that could steer a terminal is quoted."""
+        return f"{printable(self.name)}: {one_line(self.reason)}"
+
 
 class BadImagesError(DataError):
     """Images that can't be read; `bad` lists all of them, the message the first few, `rest` those it leaves out."""
@@ -76,7 +82,7 @@ class BadImagesError(DataError):
 
     def __init__(self, bad: Sequence[BadImage]) -> None:
         self.bad = tuple(bad)
-        listed = "; ".join(f"{image.name}: {image.reason}" for image in self.bad[: self.SHOWN])
+        listed = "; ".join(map(str, self.bad[: self.SHOWN]))
         more = f"; and {len(self.rest)} more" if self.rest else ""
         count = "1 image" if len(self.bad) == 1 else f"{len(self.bad)} images"
         super().__init__(f"{count} can't be read: {listed}{more}. Mend, remove, or leave them out with --skip-bad")

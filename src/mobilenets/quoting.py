@@ -32,6 +32,16 @@ def printable(name: str | PurePath) -> str:
     return text if text.isprintable() else json.dumps(text)
 
 
+def one_line(text: str) -> str:
+    """Return a message with each character escaped that is not printable: it stays on one line and only shows."""
+    return "".join(sign if sign.isprintable() else _escaped(sign) for sign in decodable(text))
+
+
+def several_lines(text: str) -> str:
+    """Return a text of several lines with all else escaped that is not printable."""
+    return "\n".join(one_line(line) for line in text.split("\n"))
+
+
 def spreadsheet_cell(text: str) -> str:
     """Return text for a cell of a CSV file, with an apostrophe in front where a spreadsheet would run it as a formula.
 
@@ -39,3 +49,7 @@ def spreadsheet_cell(text: str) -> str:
     (OWASP, "CSV Injection"). Only for text from outside: a negative number is none.
     """
     return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _escaped(sign: str) -> str:
+    return sign.encode("unicode_escape").decode("ascii")

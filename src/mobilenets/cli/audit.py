@@ -9,6 +9,7 @@ from typing import Any
 from tyro.conf import Positional
 
 from mobilenets.cli.options import UsageError, parse
+from mobilenets.cli.streams import say
 
 ABOUT = """Compare anybody's MobileNet with the published one: every deviation with its place, source, cost and cure.
 Structure and behaviour are read, never names. Exits 1 when there are errors, so that a CI job fails.
@@ -70,7 +71,10 @@ def audit(options: AuditOptions) -> int:
         image_size=options.image_size,
         args=arguments,
     )
-    print(json.dumps(audit_record(result), indent=2) if options.json else audit_text(result))
+    if options.json:
+        print(json.dumps(audit_record(result), indent=2))
+    else:
+        say(audit_text(result))
     return 1 if result.errors else 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from mobilenets.cli.options import Integers, Names, parse
+from mobilenets.cli.streams import console, warn
 from mobilenets.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -79,14 +79,12 @@ class Scoring:
 def main(argv: Sequence[str]) -> int:
     """Run the verb; 1 when an artifact could not be measured or scored."""
     options = parse(BenchmarkOptions, argv, "benchmark", ABOUT)
-    from rich.console import Console
-
     from mobilenets.benchmarking.benchmark import benchmark
     from mobilenets.benchmarking.benchmark_text import benchmark_text
     from mobilenets.cli.live import Live
 
     _require_places(options)  # now, not after minutes of measuring
-    with Live(Console(stderr=True)) as live:
+    with Live(console(stderr=True)) as live:
         scoring = _scoring(options, live)
         report = benchmark(
             options.artifacts,
@@ -107,9 +105,9 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         print(report.to_json())
     else:
-        Console().print(benchmark_text(report))
+        console().print(benchmark_text(report))
         if options.out is None and options.plot is None:
-            print("--out DIR keeps these figures as JSON and a picture", file=sys.stderr)
+            warn("--out DIR keeps these figures as JSON and a picture")
     return 1 if report.failures else 0
 
 

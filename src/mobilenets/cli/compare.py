@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilenets.cli.options import Floats, Integers, Names, parse
+from mobilenets.cli.streams import console
 
 WIDTH_OF_A_FILE = 160  # columns: a file or a CI log has room for every column
 
@@ -66,8 +67,6 @@ class CompareOptions:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(CompareOptions, argv, "compare", ABOUT)
-    from rich.console import Console
-
     from mobilenets.cli.live import Live
     from mobilenets.comparison.compare import compare
     from mobilenets.evaluation.results import Bounds
@@ -75,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     from mobilenets.report.wording import split_sentence
 
     out = options.out or Path(f"comparison-{Path(options.data).stem or 'data'}")
-    with Live(Console(stderr=True)) as live:
+    with Live(console(stderr=True)) as live:
         result = compare(
             options.data,
             out,
@@ -97,11 +96,11 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         print(to_json(result))
     else:
-        console = Console() if sys.stdout.isatty() else Console(width=WIDTH_OF_A_FILE)
-        console.print(comparison_table(result, width=console.width))
-        console.print(f"Choose: {result.choice.label or 'none'}. {result.choice.reason}", markup=False, highlight=False)
+        screen = console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
+        screen.print(comparison_table(result, width=screen.width))
+        screen.print(f"Choose: {result.choice.label or 'none'}. {result.choice.reason}")
         for line in verdict_lines(result):
-            console.print(f"  {line}", markup=False, highlight=False)
-        console.print(split_sentence(result), markup=False, highlight=False)
-        console.print(f"Report: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+            screen.print(f"  {line}")
+        screen.print(split_sentence(result))
+        screen.print(f"Report: {out / 'report.html'}", soft_wrap=True)
     return 1 if result.notes else 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import tyro
 
 from mobilenets.cli.options import Integers, Names, parse
+from mobilenets.cli.streams import console
 
 ABOUT = """Export and quantize a trained network in every way installed, measure all, keep the fastest that holds.
 
@@ -73,18 +74,16 @@ def main(argv: Sequence[str]) -> int:
     options = parse(DeployOptions, argv, "deploy", ABOUT)
     import json
 
-    from rich.console import Console
-
     from mobilenets.cli.live import Live
     from mobilenets.deployment.deploy import deploy
     from mobilenets.deployment.deploy_text import deploy_text
     from mobilenets.deployment.presenting import deployment_record
 
     arguments = {name: value for name, value in vars(options).items() if name != "json"}
-    with Live(Console(stderr=True)) as live:
+    with Live(console(stderr=True)) as live:
         report = deploy(**arguments, watcher=live, command=shlex.join(["mobilenets", "deploy", *argv]))
     if options.json:
         print(json.dumps(deployment_record(report), allow_nan=False))
     else:
-        Console().print(deploy_text(report))
+        console().print(deploy_text(report))
     return 0 if report.decision.holds else 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import tyro
 
 from mobilenets.cli.options import parse
+from mobilenets.cli.streams import console, say
 
 ABOUT = """Look at every image before training: unreadable, doubled, leaked into the test split, mislabelled, uneven.
 
@@ -44,23 +45,21 @@ class DoctorOptions:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(DoctorOptions, argv, "doctor", ABOUT)
-    from rich.console import Console
-
     from mobilenets.checkup.doctor import EXCLUSIONS, PAGE, doctor
     from mobilenets.checkup.presenting import text_lines, to_json
     from mobilenets.cli.live import Live
 
     out = options.out or Path(f"doctor-{Path(options.data).resolve().stem}")
-    with Live(Console(stderr=True)) as live:
+    with Live(console(stderr=True)) as live:
         checkup = doctor(options.data, out, fix=options.fix, data_root=options.data_root, progress=live.progress)
     if options.json:
         print(to_json(checkup), end="")
     else:
         for line in text_lines(checkup):
-            print(line)
-        print(f"page: {out / PAGE}")
+            say(line)
+        say(f"page: {out / PAGE}")
         if options.fix:
-            print(f"images to leave out: {len(checkup.excluded):,}, listed in {out / EXCLUSIONS}")
+            say(f"images to leave out: {len(checkup.excluded):,}, listed in {out / EXCLUSIONS}")
         elif checkup.excluded:
-            print(f"images better left out: {len(checkup.excluded):,}; --fix lists them for train --exclude")
+            say(f"images better left out: {len(checkup.excluded):,}; --fix lists them for train --exclude")
     return 1 if checkup.count("error") else 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from mobilenets.cli.options import UsageError, parse
+from mobilenets.cli.streams import console, say
 from mobilenets.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -78,15 +79,13 @@ def main(argv: Sequence[str]) -> int:
     options = parse(EvaluateOptions, argv, "evaluate", ABOUT)
     if artifact := _is_artifact(options.run):
         _require_scoring()
-    from rich.console import Console
-
     from mobilenets.cli.live import Live
     from mobilenets.evaluation.evaluate import evaluate
     from mobilenets.report.tables import metrics_table
     from mobilenets.report.wording import class_lines
 
     answerer = _artifact(options) if artifact else _network(options)
-    with Live(Console(stderr=True)) as live:
+    with Live(console(stderr=True)) as live:
         images = _images(options, answerer, live)
         scored = evaluate(
             answerer.predict,
@@ -98,9 +97,9 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(asdict(scored.metrics)))
     else:
-        Console().print(metrics_table(scored.metrics))
+        console().print(metrics_table(scored.metrics))
         for line in class_lines(scored.metrics):
-            print(line)
+            say(line)
     return 0
 
 
@@ -176,7 +175,7 @@ def _images(options: EvaluateOptions, answerer: Answerer, live: Live) -> Prepare
     if images.skipped:
         live.message(f"{len(images.skipped)} image{'s' * (len(images.skipped) > 1)} left out:")
     for image in images.skipped:
-        live.message(f"  {image.name}: {image.reason}")
+        live.message(f"  {image}")
     if options.split == "test" and (options.run / DESCRIPTION).is_file():
         _record(options.run, len(images), dataset.digest, live)
     return images

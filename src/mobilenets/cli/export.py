@@ -9,6 +9,7 @@ from pathlib import Path
 import tyro
 
 from mobilenets.cli.options import parse
+from mobilenets.cli.streams import console, say
 
 ABOUT = """Write a trained network as one file that runs without PyTorch, and prove that it answers as the network does.
 
@@ -62,13 +63,11 @@ def main(argv: Sequence[str]) -> int:
     options = parse(ExportOptions, argv, "export", ABOUT)
     import json
 
-    from rich.console import Console
-
     from mobilenets.cli.live import Live
     from mobilenets.exporting.export import export
     from mobilenets.exporting.export_text import export_record, export_text
 
-    with Live(Console(stderr=True)) as live:
+    with Live(console(stderr=True)) as live:
         report = export(
             options.run,
             options.to,
@@ -85,5 +84,8 @@ def main(argv: Sequence[str]) -> int:
             data_root=options.data_root,
             watcher=live,
         )
-    print(json.dumps(export_record(report)) if options.json else export_text(report))
+    if options.json:
+        print(json.dumps(export_record(report)))
+    else:
+        say(export_text(report))
     return 0

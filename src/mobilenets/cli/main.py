@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
+from mobilenets.cli.streams import drop_output, prepare_streams, warn
 from mobilenets.errors import BadImagesError, MissingExtraError, MobilenetsError
 
 VERBS = {
@@ -38,7 +38,7 @@ verbs:
 {chr(10).join(f"  {verb:<10} {what}" for verb, what in VERBS.items())}
 
 options:
-  -h, --help  this text; 'mobilenets VERB --help' for a verb's options
+  -h, --help  this text; 'mobilenets help VERB' for a verb's options
   --version   the version
 
 example:
@@ -64,36 +64,36 @@ EXTRAS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
+    prepare_streams()
     try:
         return _run(argv)
     except MobilenetsError as error:
         if error.told:
             return error.exit_code
-        print(f"mobilenets: {error}", file=sys.stderr)
+        warn(f"mobilenets: {error}")
         for image in error.rest if isinstance(error, BadImagesError) else ():
-            print(f"  {image.name}: {image.reason}", file=sys.stderr)
+            warn(f"  {image}")
         return error.exit_code
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            return _reader_gone()
-        # What a room did not foresee of disks and permissions: the system's own words are clear enough.
-        print(f"mobilenets: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        if isinstance(error, BrokenPipeError):  # the reader of our output, such as `head`, has left
+            drop_output()
+            return 0
+        # What was not foreseen of disks and permissions: the system's own words are clear enough.
+        warn(f"mobilenets: {error.filename or 'system'}: {error.strerror or error}")
+        if error.filename is None:  # what may be standard output itself, on a full disk
+            drop_output()
         return 2
     except MemoryError:
-        print("mobilenets: out of memory; try a smaller batch_size, --image-size or --width-mult", file=sys.stderr)
+        warn("mobilenets: out of memory; try a smaller batch_size, --image-size or --width-mult")
         return 1
     except KeyboardInterrupt:
-        print("mobilenets: stopped", file=sys.stderr)
+        warn("mobilenets: stopped")
         return 130
 
 
-def _reader_gone() -> int:
-    """The reader of our output, such as `head`, has left; Python's own flush at exit must not complain either."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-
-
 def _run(argv: list[str]) -> int:
+    if len(argv) > 1 and argv[0] == "help" and not argv[1].startswith("-"):
+        argv = [argv[1], "--help"]
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0

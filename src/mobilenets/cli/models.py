@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tyro.conf import Positional
 
 from mobilenets.cli.options import parse
+from mobilenets.cli.streams import console
 
 ABOUT = """List every published MobileNet: parameters and multiply-adds counted here beside what each source prints,
 with accuracy, latency and published weights; where a source's figure is not the network's, the way of counting that
@@ -43,8 +44,6 @@ def models(options: ModelsOptions) -> int:
     import json
     import os
 
-    from rich.console import Console
-
     from mobilenets.auditing.catalogue.text import WIDE, sources_view, variants_view
     from mobilenets.auditing.catalogue.variants import published_variants
 
@@ -58,10 +57,10 @@ def models(options: ModelsOptions) -> int:
     if options.json:
         print(json.dumps([variant.to_dict() for variant in variants], indent=2))
         return 0
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(width=WIDE)
-    console.print(variants_view(variants, columns=console.width), highlight=False)
-    console.print()
-    console.print(sources_view(variants), highlight=False, crop=False)  # addresses stay whole
+    screen = console()
+    if not screen.is_terminal and "COLUMNS" not in os.environ:
+        screen = console(width=WIDE)
+    screen.print(variants_view(variants, columns=screen.width))
+    screen.print()
+    screen.print(sources_view(variants), crop=False)  # addresses stay whole
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,9 +10,11 @@ from pathlib import Path
 
 from mobilenets.cli.options import parse
 from mobilenets.cli.predict_options import PredictOptions
+from mobilenets.cli.streams import warn
 from mobilenets.errors import BadImage, DataError
+from mobilenets.quoting import printable
 from mobilenets.runtime.classifier import Classifier, Prediction
-from mobilenets.runtime.prediction_text import WRITERS, bad_lines
+from mobilenets.runtime.prediction_text import WRITERS
 from mobilenets.runtime.streaming import predict_files
 
 ABOUT = """Classify images with an exported file. It needs no PyTorch.
@@ -53,8 +54,6 @@ def main(argv: Sequence[str]) -> int:
         precision=options.precision,
         threshold=options.threshold,
     )
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a file's name may hold what this terminal can't show
     records = predict_files(classifier, options.files, batch_size=options.batch_size, top=options.top)
     bad: list[BadImage] = []
     answered = _Count()
@@ -80,14 +79,14 @@ def _good(records: Iterable[Prediction | BadImage], bad: list[BadImage], answere
 
 def _conclude(answered: int, bad: Sequence[BadImage], files: Sequence[Path]) -> int:
     if not answered and not bad:
-        raise DataError(f"no images in {', '.join(map(str, files))}")
+        raise DataError(f"no images in {', '.join(map(printable, files))}")
     if not bad:
         return 0
     sys.stdout.flush()
     count = "1 image" if len(bad) == 1 else f"{len(bad):,} images"
-    print(f"mobilenets: {count} of {answered + len(bad):,} can't be read:", file=sys.stderr)
-    for line in bad_lines(bad):
-        print(line, file=sys.stderr)
+    warn(f"mobilenets: {count} of {answered + len(bad):,} can't be read:")
+    for image in bad:
+        warn(f"  {image}")
     return 1 if answered else 2
 
 

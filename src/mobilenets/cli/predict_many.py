@@ -8,10 +8,9 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
-
 from mobilenets.cli.live import Live, duration
 from mobilenets.cli.predict_options import PredictOptions
+from mobilenets.cli.streams import console, say
 from mobilenets.errors import DataError
 from mobilenets.runtime.image_files import find_images
 from mobilenets.runtime.many import ManySummary, predict_many
@@ -26,7 +25,7 @@ def predict_in_parts(options: PredictOptions) -> int:
     if options.format == "table":
         raise DataError("--engine ray writes csv or jsonl, no table")
     started = time.monotonic()
-    with Live(Console(stderr=True)) as live:
+    with Live(console(stderr=True)) as live:
         summary = predict_many(
             options.artifact,
             options.files,
@@ -73,6 +72,6 @@ def _print_summary(summary: ManySummary, seconds: float, *, as_json: bool) -> No
     before = f", {summary.parts_before:,} of them before" if summary.parts_before else ""
     parts = "1 part" if summary.parts == 1 else f"{summary.parts:,} parts"
     count = "1 image" if summary.answered == 1 else f"{summary.answered:,} images"
-    print(f"{count} answered in {duration(seconds)}; {parts}{before} in {summary.out}")
+    say(f"{count} answered in {duration(seconds)}; {parts}{before} in {summary.out}")
     if summary.bad:
-        print(f"{summary.bad:,} can't be read; {summary.bad_list} lists them")
+        say(f"{summary.bad:,} can't be read; {summary.bad_list} lists them")

@@ -10,6 +10,7 @@ from typing import Literal
 import tyro
 
 from mobilenets.cli.options import parse
+from mobilenets.cli.streams import console
 
 WIDTH_OF_A_FILE = 120  # columns: a file or a CI log has room for every column
 
@@ -76,22 +77,20 @@ def main(argv: Sequence[str]) -> int:
     import sys
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from mobilenets.cli.live import Live
     from mobilenets.compression.quantize import quantize
     from mobilenets.compression.quantize_text import conclusion, quantization_record, rung_table, runtime_table
 
     arguments = {name: value for name, value in asdict(options).items() if name != "json"}
-    with Live(Console(stderr=True)) as live:
+    with Live(console(stderr=True)) as live:
         report = quantize(**arguments, watcher=live)
     if options.json:
         print(json.dumps(quantization_record(report)))
     else:
-        console = Console() if sys.stdout.isatty() else Console(width=WIDTH_OF_A_FILE)
-        console.print(rung_table(report))
-        console.print(runtime_table(report))
+        screen = console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
+        screen.print(rung_table(report))
+        screen.print(runtime_table(report))
         for sentence in conclusion(report):
-            console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+            screen.print(sentence, soft_wrap=True)
     report.raise_if_refused()
     return 0

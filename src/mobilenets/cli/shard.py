@@ -10,6 +10,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from mobilenets.cli.options import parse
+from mobilenets.cli.streams import console, say
 
 ABOUT = """Write images as WebDataset shards: tar files of many images each, which training reads one after the other.
 
@@ -51,12 +52,10 @@ class ShardOptions:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(ShardOptions, argv, "shard", ABOUT)
-    from rich.console import Console
-
     from mobilenets.cli.live import Live
     from mobilenets.data.shards.writing import shard
 
-    with Live(Console(stderr=True)) as live:
+    with Live(console(stderr=True)) as live:
         index = shard(
             options.data,
             options.out,
@@ -72,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps(asdict(index)))
         return 0
     size = sum(entry.bytes for entry in index.shards) / 2**20
-    print(
+    say(
         f"{len(index.shards):,} shards, {size:,.0f} MiB: {index.images('train'):,} training and "
         f"{index.images('test'):,} test images of {len(index.classes):,} classes\nfolder: {options.out}"
     )

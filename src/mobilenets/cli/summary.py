@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tyro.conf import Positional
 
 from mobilenets.cli.options import parse
+from mobilenets.cli.streams import say
 
 ABOUT = """Show every layer's output shape, parameters, multiply-adds and activation memory; totals; peak activation
 memory; and what the same network costs with standard instead of separable convolutions.
@@ -71,5 +72,5 @@ def summary(options: SummaryOptions) -> int:
     else:
         config = model.config
         title = f"{config.name}, width {config.width_mult:g}, {config.num_classes:,} classes"
-        print(summary_text(result, title))
+        say(summary_text(result, title))
     return 0

@@ -13,6 +13,7 @@ from typing import Annotated
 import tyro
 
 from mobilenets.cli.options import parse
+from mobilenets.cli.streams import console, say
 from mobilenets.training.recipe import Recipe, load_recipe
 
 ABOUT = """Train one network on your images into a run folder, and score it, at the end and once on the test images.
@@ -79,8 +80,6 @@ class TrainOptions:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = _options(argv)
-    from rich.console import Console
-
     from mobilenets.cli.live import Live
     from mobilenets.training.train import train
 
@@ -88,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
         _download(options.model, options.width_mult)
     if options.teacher == "imagenet":
         _download(options.teacher_model or options.model, options.teacher_width_mult)
-    with Live(Console(stderr=True)) as live:
+    with Live(console(stderr=True)) as live:
         run = train(
             options.model,
             options.data,
@@ -119,7 +118,7 @@ def main(argv: Sequence[str]) -> int:
     else:
         from mobilenets.report.wording import class_lines, run_line
 
-        print("\n".join((run_line(run), *class_lines(run.test), f"run folder: {options.out}")))
+        say("\n".join((run_line(run), *class_lines(run.test), f"run folder: {options.out}")))
     return 0
 
 

@@ -266,7 +266,7 @@ def _summary(dataset: Dataset, splits: Splits, recipe: Recipe) -> DataSummary:
         classes=dataset.classes,
         train_images=len(splits.trained_on),
         test_images=len(splits.test),
-        skipped=tuple(f"{image.name}: {image.reason}" for image in skipped),
+        skipped=tuple(map(str, skipped)),
         notes=(*dataset.notes, *_flip_note(recipe)),
         validation_images=0 if validation is None else len(validation),
     )

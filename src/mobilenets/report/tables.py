@@ -23,6 +23,7 @@ from rich.text import Text
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import Comparison, Interval, Metrics, NetworkRow
 from mobilenets.files import write_text_atomically
+from mobilenets.quoting import printable, spreadsheet_cell
 from mobilenets.report.columns import Column, Figure, columns
 from mobilenets.report.wording import NBSP, pair_sentence, parted_pairs, plural, runtimes, short_labels
 
@@ -83,7 +84,7 @@ def metrics_table(metrics: Metrics) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for score in metrics.classes:
         figures = (score.recall, score.precision, score.f1)
-        table.add_row(Text(score.name), f"{score.count:,}", *(f"{figure:.1f}" for figure in figures))
+        table.add_row(Text(printable(score.name)), f"{score.count:,}", *(f"{figure:.1f}" for figure in figures))
     table.add_section()
     averages = (metrics.macro_recall, metrics.macro_precision, metrics.macro_f1)
     table.add_row("macro average", f"{metrics.count:,}", *(f"{figure:.1f}" for figure in averages), style="bold")
@@ -153,7 +154,7 @@ def _interval_fields(name: str, interval: Interval | None) -> dict[str, float | 
 
 def _csv_record(row: NetworkRow, runtime_keys: tuple[str, ...], chosen: bool) -> dict[str, object]:
     record: dict[str, object] = {
-        "network": row.label,
+        "network": spreadsheet_cell(row.label),
         "model": row.model,
         "width_mult": row.width_mult,
         "image_size": row.image_size,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from mobilenets.evaluation import wording
 from mobilenets.evaluation.results import Bounds, Comparison, Interval, Latency, Metrics, PairedTest, SeedRun
 from mobilenets.evaluation.wording import three_digits
+from mobilenets.quoting import printable
 
 RUNTIME_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime"}
 MISSING = "–"
@@ -156,9 +157,10 @@ def class_lines(metrics: Metrics) -> tuple[str, ...]:
             f"{metrics.macro_f1:.2f} % (classes have {min(counts):,} to {max(counts):,} images, each weighs the same)"
         )
     present = sorted((score for score in metrics.classes if score.count), key=lambda score: score.recall)
-    worst = [f"{score.name} {score.recall:.1f} %" for score in present[:WORST] if score.recall < metrics.top1]
+    worst = [score for score in present[:WORST] if score.recall < metrics.top1]
     if worst:
-        lines.append(f"least recognised: {', '.join(worst)}")
+        listed = ", ".join(f"{printable(score.name)} {score.recall:.1f} %" for score in worst)
+        lines.append(f"least recognised: {listed}")
     return tuple(lines)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from typing import Final, TextIO
 
-from mobilenets.errors import BadImage
+from mobilenets.quoting import printable, spreadsheet_cell
 from mobilenets.runtime.classifier import UNKNOWN, Prediction
 
 _BAR_WIDTH: Final = 20
@@ -31,7 +31,7 @@ def write_table(answers: Iterable[Prediction], out: TextIO) -> None:
         return
     for answer in chain(first, answers):
         share = answer.probability
-        out.write(f"{share:7.1%}  {bar(share)}  {_fit(answer.label)}  {answer.name}\n")
+        out.write(f"{share:7.1%}  {bar(share)}  {_fit(printable(answer.label))}  {printable(answer.name)}\n")
 
 
 def write_csv(answers: Iterable[Prediction], out: TextIO) -> None:
@@ -49,11 +49,12 @@ def csv_head(top: int) -> str:
 
 
 def write_csv_rows(answers: Iterable[Prediction], out: TextIO) -> None:
-    """Such a table without its first line."""
+    """Such a table without its first line; a name that a spreadsheet would run as a formula gets an apostrophe."""
     table = csv.writer(out, lineterminator="\n")
     for answer in answers:
-        listed = chain.from_iterable((name, f"{share:.6f}") for name, share in answer.top)
-        table.writerow([answer.name, answer.label, f"{answer.probability:.6f}", *listed])
+        listed = chain.from_iterable((spreadsheet_cell(name), f"{share:.6f}") for name, share in answer.top)
+        said = spreadsheet_cell(answer.name), spreadsheet_cell(answer.label)
+        table.writerow([*said, f"{answer.probability:.6f}", *listed])
 
 
 def write_json_lines(answers: Iterable[Prediction], out: TextIO) -> None:
@@ -69,21 +70,15 @@ def write_json_lines(answers: Iterable[Prediction], out: TextIO) -> None:
         out.write((line if _can_print(out, line) else json.dumps(document)) + "\n")
 
 
-def bad_lines(bad: Iterable[BadImage]) -> Iterator[str]:
-    """A line for each image that can't be read."""
-    for image in bad:
-        yield f"  {image.name}: {image.reason}"
-
-
 WRITERS: Final[dict[str, Writer]] = {"table": write_table, "csv": write_csv, "jsonl": write_json_lines}
 
 
 def _write_one(answer: Prediction, out: TextIO, bar: Callable[[float], str]) -> None:
-    out.write(f"{answer.name}: {answer.label}\n")
+    out.write(f"{printable(answer.name)}: {printable(answer.label)}\n")
     if answer.label == UNKNOWN:
         out.write("  none of its classes is likely enough; the likeliest are\n")
     for name, share in answer.top:
-        out.write(f"{share:7.1%}  {bar(share)}  {name}\n")
+        out.write(f"{share:7.1%}  {bar(share)}  {printable(name)}\n")
 
 
 def _bar(share: float) -> str:

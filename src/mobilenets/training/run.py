@@ -110,7 +110,7 @@ def stream(shards: ShardSet, preprocessing: Preprocessing, skip_bad: bool, obser
     from mobilenets.data.shards.streaming import ShardImages  # loads webdataset
 
     def tell(image: BadImage) -> None:
-        observer.message(f"left out: {image.name}: {image.reason}")
+        observer.message(f"left out: {image}")
 
     return ShardImages(shards, preprocessing, skip_bad=skip_bad, told=tell)
 
@@ -122,7 +122,7 @@ def announce(notes: Sequence[str], left_out: Sequence[BadImage], observer: Obser
     if left_out:
         observer.message(f"{len(left_out)} image{'s' * (len(left_out) > 1)} left out:")
     for image in left_out:
-        observer.message(f"  {image.name}: {image.reason}")
+        observer.message(f"  {image}")
 
 
 def train_and_score(
