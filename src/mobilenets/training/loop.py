@@ -29,7 +29,7 @@ from mobilenets.errors import (
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_text_atomically
 from mobilenets.training.accounting import epoch_point, step_report, where_of
-from mobilenets.training.accumulation import Accumulation, within_memory
+from mobilenets.training.accumulation import Accumulation, is_out_of_memory, within_memory
 from mobilenets.training.allocator import keep_freed_memory
 from mobilenets.training.checkpoints import SAVE_SECONDS, Checkpoints, Trained
 from mobilenets.training.ema import build_ema
@@ -202,6 +202,14 @@ class Training(Generic[Network]):
             self._save()
             where = where_of(self.progress, self.steps)
             raise DataError(f"{error}. Saved before {where}: --resume goes on once they are back") from error
+        except (RuntimeError, MemoryError) as error:  # where no smaller parts help: augmentation, the optimizer
+            if not is_out_of_memory(error):
+                raise
+            where = where_of(self.progress, self.steps)
+            raise TrainingError(
+                f"out of memory in {where}; free some, or try a smaller batch_size or image size in another folder; "
+                "--resume goes on from the state saved last"
+            ) from error
         return False
 
     def _step(self, images: NDArray[np.uint8], labels: NDArray[np.int64], stop: StopRequest) -> bool:
