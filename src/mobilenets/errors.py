@@ -24,8 +24,12 @@ A message says what is wrong, where, and what to do about it. `exit_code` is wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+Worded = TypeVar("Worded", bound="MobilenetsError")
 
 from mobilenets.quoting import one_line, printable
 
@@ -41,10 +45,37 @@ class MobilenetsError(Exception):
     Attributes:
         exit_code: what the command line returns.
         told: whether another process of the same training says it already.
+
+    Errors go from process to process (teams, pools of workers, Ray), so each of them pickles and copies with all it
+    carries, whatever arguments its own `__init__` takes.
     """
 
     exit_code = 2
     told = False
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """How to make it anew: not by `__init__`, which Python would call with the message as its only argument."""
+        return _made_anew, (type(self), self.args, {**_slots(self), **self.__dict__})
+
+
+def _made_anew(kind: type[MobilenetsError], args: tuple[Any, ...], carried: Mapping[str, Any]) -> MobilenetsError:
+    error = kind.__new__(kind)
+    error.args = args
+    for name, value in carried.items():
+        setattr(error, name, value)
+    return error
+
+
+def reworded(error: Worded, message: str) -> Worded:
+    """The same error, with all it carries, in other words."""
+    anew = copy.copy(error)
+    anew.args = (message,)
+    return anew
+
+
+def _slots(error: MobilenetsError) -> dict[str, Any]:
+    """What Python's own import errors keep outside of the instance's dictionary."""
+    return {name: getattr(error, name) for name in ("msg", "name", "path") if isinstance(error, ImportError)}
 
 
 class ModelError(MobilenetsError, ValueError):

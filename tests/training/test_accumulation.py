@@ -64,6 +64,53 @@ def test_a_batch_too_large_is_halved_until_it_fits_and_its_gradient_stays(error:
     assert told == [2, 4]
 
 
+class ForgetsNothing(nn.Module):
+    """Like a range observer: keeps what it saw in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen += len(x)
+        return x
+
+
+def with_statistics() -> nn.Module:
+    torch.manual_seed(4)
+    layers = (nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), ForgetsNothing(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(20, 4))
+    return nn.Sequential(*layers)
+
+
+class FailsAt(Memory):
+    """Runs out of memory at the end of one call, when the forward pass has moved everything."""
+
+    def __init__(self, call: int) -> None:
+        super().__init__(0, MemoryError)
+        self.call = call
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        self.sizes.append(len(images))
+        answered = CrossEntropy()(model, images, targets)
+        if len(self.sizes) == self.call:
+            raise self.error()
+        return answered
+
+
+@pytest.mark.parametrize(("parts", "call"), [(1, 1), (2, 2), (2, 1)])
+def test_an_attempt_that_failed_leaves_no_trace(parts: int, call: int) -> None:
+    _, images, labels = batch()
+    interrupted, smaller = with_statistics(), with_statistics()
+    failing = Accumulation(interrupted, FailsAt(call), PLAN, CPU, parts=parts, on_halving=lambda parts: None)
+    found = [failing.gradients(images, labels, labels, seed) for seed in (7, 8)]
+    calm = Accumulation(smaller, CrossEntropy(), PLAN, CPU, parts=2 * parts, on_halving=lambda parts: None)
+    assert found == [calm.gradients(images, labels, labels, seed) for seed in (7, 8)]
+    for name, wanted in smaller.state_dict().items():
+        assert torch.equal(interrupted.state_dict()[name], wanted), name
+    for one, other in zip(interrupted.parameters(), smaller.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+
+
 def test_two_images_that_do_not_fit_are_said_with_what_to_do() -> None:
     model, images, labels = batch()
     accumulation = Accumulation(model, Memory(0, MemoryError), PLAN, CPU, parts=1, on_halving=lambda parts: None)

@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import prepare
-from mobilenets.errors import ModelError, NonFiniteLossError, RunError, TrainingInterruptedError
+from mobilenets.errors import ModelError, NonFiniteLossError, RunError, TrainingError, TrainingInterruptedError
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training import loop
 from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
+from mobilenets.training.objectives import CrossEntropy
 from mobilenets.training.observer import Silent
+from mobilenets.training.parts import remember_parts
 from mobilenets.training.plan import ComputePlan
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.state import Experiment, load_state
@@ -268,3 +270,44 @@ def test_answers_to_validation_images_that_are_no_numbers_are_a_training_that_di
     with pytest.raises(NonFiniteLossError, match=r"after epoch 1 of .* answer to image 0 .*--resume --force"):
         training.fit()
     assert load_state(tmp_path, torch.device("cpu")).progress.epoch == 0
+
+
+class OutOfMemory:
+    """An objective that runs out of memory once, when the forward pass has moved batch norm's statistics."""
+
+    def __init__(self, call: int) -> None:
+        self.left = call
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        answered = CrossEntropy()(model, images, labels)
+        self.left -= 1
+        if self.left == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return answered
+
+
+def test_a_run_that_ran_out_of_memory_is_the_run_of_smaller_parts(start_training: Start, tmp_path: Path) -> None:
+    recipe = replace(QUICK, ema_decay=0.9)
+    (tmp_path / "small").mkdir()
+    remember_parts(tmp_path / "small", 2)
+    start_training(tmp_path / "small", recipe).fit()
+    interrupted = start_training(tmp_path / "run", recipe)
+    interrupted.objective = OutOfMemory(1)
+    interrupted.fit()
+    assert interrupted.compute.parts == 2
+    found, wanted = (load_state(tmp_path / name, torch.device("cpu")) for name in ("run", "small"))
+    assert found.ema is not None and wanted.ema is not None
+    # Of the states, since the statistics of what `fit` returns are measured anew.
+    assert all(torch.equal(found.model[name], wanted.model[name]) for name in wanted.model)
+    assert all(torch.equal(found.ema[name], wanted.ema[name]) for name in wanted.ema)
+
+
+def test_running_out_of_memory_where_no_smaller_parts_help_is_one_line(start_training: Start, tmp_path: Path) -> None:
+    training = start_training(tmp_path)
+
+    def step() -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory")
+
+    training.optimizer.step = step  # type: ignore[method-assign, assignment]
+    with pytest.raises(TrainingError, match=r"out of memory in epoch 1, step 1.*--resume goes on from the state saved"):
+        training.fit()

@@ -11,12 +11,14 @@ import torch
 
 from mobilenets.comparison.candidates import Candidate
 from mobilenets.data.datasets import Dataset
-from mobilenets.errors import NonFiniteLossError, TrainingInterruptedError
+from mobilenets.errors import NonFiniteLossError, RecipeError, TrainingInterruptedError, reworded
 from mobilenets.evaluation.results import SeedRun
+from mobilenets.models.registry import create_model
 from mobilenets.training.observer import Observer
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import read_run, train_unseen
 from mobilenets.training.scoring import Splits, score_test
+from mobilenets.training.single_images import check_single_images
 from mobilenets.training.state import has_state
 
 
@@ -49,7 +51,11 @@ class Stage:
 
         Raises:
             TrainingInterruptedError: on Ctrl-C; the run under way is saved.
+            RecipeError: a network can't be trained in so small batches; nothing is trained then.
         """
+        if min(self.recipe.batch_size, *(len(splits.trained_on) for splits in self.splits.values())) == 1:
+            for network in networks:
+                self._check_single_images(network)
         runs: dict[Candidate, list[TrainedRun]] = {network: [] for network in networks}
         failures: dict[Candidate, str] = {}
         plan = [(seed, network) for seed in range(seeds) for network in networks]
@@ -67,6 +73,14 @@ class Stage:
                 self.observer.message(failures[network])
         return {network: found for network, found in runs.items() if network not in failures}, (*failures.values(),)
 
+    def _check_single_images(self, network: Candidate) -> None:
+        with torch.random.fork_rng(devices=[]):  # building a network draws numbers
+            model = create_model(**network.arguments(len(self.dataset.classes)))
+        try:
+            check_single_images(model, self.splits[network.image_size].trained_on, self.recipe)
+        except RecipeError as error:
+            raise reworded(error, f"{network.label}: {error}") from error
+
     def train_one(self, network: Candidate, seed: int) -> TrainedRun:
         """Train one network with one seed, or continue or keep what is there."""
         run = self.out / "runs" / network.folder / f"seed{seed}"
@@ -81,8 +95,7 @@ class Stage:
                 observer=self.observer,
             )
         except TrainingInterruptedError as stopped:
-            again = f"{stopped}; the same command again goes on from there"
-            raise TrainingInterruptedError(again, signal=stopped.signal) from stopped
+            raise reworded(stopped, f"{stopped}; the same command again goes on from there") from stopped
         return TrainedRun(seed, run)
 
     def seal(self, until: str | None) -> None:

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from mobilenets.errors import BadImage, MobilenetsError
+from mobilenets.errors import BadImage, MobilenetsError, reworded
 from mobilenets.runtime.classifier import Classifier, Prediction
 from mobilenets.runtime.listing import Found, Part, list_parts
 from mobilenets.runtime.prediction_text import Writer, write_csv_rows, write_json_lines
@@ -145,7 +145,7 @@ class Loading:
                     threads=self.threads,
                 )
             except MobilenetsError as error:
-                raise type(error)(str(error).replace(str(copy), str(self.path))) from error
+                raise reworded(error, str(error).replace(str(copy), str(self.path))) from error
 
 
 def read_files(path: Path) -> dict[str, bytes]:

@@ -109,6 +109,9 @@ class Accumulation:
     def gradients(self, inputs: Tensor, targets: Tensor, labels: Tensor, seed: int) -> Outcome:
         """Leave the gradient of the batch's mean loss in the parameters.
 
+        An attempt that runs out of memory leaves no trace: what its forward passes moved in the network's buffers, such
+        as batch norm's statistics, is put back before the batch is tried in more parts.
+
         Args:
             inputs: [B, C, H, W].
             targets: class indices [B] or shares of classes [B, K].
@@ -119,6 +122,9 @@ class Accumulation:
             TrainingError: not even two images fit.
         """
 
+        buffers = list(self.network.buffers())
+        before = [buffer.clone() for buffer in buffers]
+
         def attempt(parts: int) -> Outcome:
             self.network.zero_grad(set_to_none=True)
             torch.manual_seed(seed)
@@ -126,6 +132,8 @@ class Accumulation:
 
         def halved(parts: int) -> None:
             self.network.zero_grad(set_to_none=True)
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
             self._on_halving(parts)
 
         outcome, self.parts = within_memory(

@@ -29,7 +29,7 @@ from mobilenets.errors import (
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_text_atomically
 from mobilenets.training.accounting import epoch_point, step_report, where_of
-from mobilenets.training.accumulation import Accumulation, within_memory
+from mobilenets.training.accumulation import Accumulation, is_out_of_memory, within_memory
 from mobilenets.training.allocator import keep_freed_memory
 from mobilenets.training.checkpoints import SAVE_SECONDS, Checkpoints, Trained
 from mobilenets.training.ema import build_ema
@@ -47,6 +47,7 @@ from mobilenets.training.parts import remember_parts, remembered_parts
 from mobilenets.training.plan import ComputePlan, allowed_plans, choose_plan
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.schedule import learning_rate_at
+from mobilenets.training.single_images import check_single_images
 from mobilenets.training.state import Experiment, Progress, derived_seed
 from mobilenets.training.synced_norm import sync_norms, unsync_norms
 from mobilenets.training.team import SOLO, Team
@@ -113,10 +114,12 @@ class Training(Generic[Network]):
         freeze(self.model, recipe.freeze)
         self.optimizer = build_optimizer(self.model, recipe)
         self.ema = build_ema(self.model, recipe.ema_decay) if recipe.ema_decay is not None else None
+        team.check_images(len(images))
         # A small data set is one batch. Left-over images wait for another epoch's order: a last batch of one image
         # would give batch norm nothing to normalise over.
         self.batch_size = min(recipe.batch_size, len(images) // team.count * team.count)
         team.check_batch(self.batch_size)
+        check_single_images(self.model, images, recipe, processes=team.count)
         self.steps = len(images) // self.batch_size
         self.progress = Progress()
         self.parts = 1
@@ -199,6 +202,14 @@ class Training(Generic[Network]):
             self._save()
             where = where_of(self.progress, self.steps)
             raise DataError(f"{error}. Saved before {where}: --resume goes on once they are back") from error
+        except (RuntimeError, MemoryError) as error:  # where no smaller parts help: augmentation, the optimizer
+            if not is_out_of_memory(error):
+                raise
+            where = where_of(self.progress, self.steps)
+            raise TrainingError(
+                f"out of memory in {where}; free some, or try a smaller batch_size or image size in another folder; "
+                "--resume goes on from the state saved last"
+            ) from error
         return False
 
     def _step(self, images: NDArray[np.uint8], labels: NDArray[np.int64], stop: StopRequest) -> bool:
@@ -242,10 +253,11 @@ class Training(Generic[Network]):
         if reason is not None and self.recipe.freeze == "none":
             self.observer.message(f"batch norm re-estimated: {reason}")
             # Mixed, since images lie sorted by class, and parted evenly: a batch of one class or of a few images
-            # would be normalised by statistics unlike the others' and weigh as much.
+            # would be normalised by statistics unlike the others' and weigh as much, or by none at all.
             seed = derived_seed(self.recipe.seed, self.recipe.epochs, NORM)
             parts = -(-len(self.images) // self.batch_size) * self.compute.parts
-            batches = self.images.epoch(seed, max(1, len(self.images) // parts))
+            size = max(min(2, self.batch_size), len(self.images) // parts)
+            batches = self.images.epoch(seed, size)
             layout = self.compute.plan.layout
             reestimate(model, (self.inputs.plain(torch.from_numpy(images), layout) for images, _ in batches))
 

@@ -20,8 +20,12 @@ FORGOTTEN = 1e-3  # the share of the made-up start that may be left in the stati
 
 
 def share_of_start(model: nn.Module, steps: int) -> float:
-    """How much of the initial statistics is left after `steps` training steps, 0 to 1: (1 - momentum) ** steps."""
-    momenta = [layer.momentum for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    """How much of the initial statistics is left after `steps` training steps, 0 to 1: (1 - momentum) ** steps.
+
+    Frozen layers count as settled: theirs are the weights' own.
+    """
+    norms = (layer for layer in model.modules() if isinstance(layer, _BatchNorm))
+    momenta = [layer.momentum for layer in norms if layer.weight is None or layer.weight.requires_grad]
     return max((1 - momentum) ** steps if momentum is not None else 0.0 for momentum in momenta) if momenta else 0.0
 
 

@@ -32,21 +32,31 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
     """`nn.BatchNorm2d` whose mean and variance in training are those of all processes' images, on the CPU."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Feature maps [B, C, H, W] -> the same, normalised over all processes."""
+        """Feature maps [B, C, H, W] -> the same, normalised over all processes, in their format and memory layout.
+
+        Statistics of half-precision maps are computed in float32, as torch's own layers do: bfloat16 can't even count
+        to 257.
+        """
         if not self.training:
             return super().forward(images)
+        values = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
         count = images.numel() // images.shape[1]
-        sums = torch.cat([images.sum(dim=(0, 2, 3)), images.new_full((1,), count)])
+        sums = torch.cat([values.sum(dim=(0, 2, 3)), values.new_full((1,), count)])
         sums = cast(Tensor, _SumOverTeam.apply(sums))
         total = sums[-1].detach()
         mean = sums[:-1] / total
         # Centred before squaring: the difference of two large sums would lose the digits that matter.
-        centred = images - mean[None, :, None, None]
+        centred = values - mean[None, :, None, None]
         squares = cast(Tensor, _SumOverTeam.apply(centred.square().sum(dim=(0, 2, 3))))
         variance = squares / total
         self._remember(mean.detach(), variance.detach() * total / (total - 1).clamp(min=1))
-        scale = torch.rsqrt(variance + self.eps) * self.weight
-        return centred * scale[None, :, None, None] + self.bias[None, :, None, None]
+        scale = torch.rsqrt(variance + self.eps)
+        if self.weight is not None:
+            scale = scale * self.weight
+        normalised = centred * scale[None, :, None, None]
+        if self.bias is not None:
+            normalised = normalised + self.bias[None, :, None, None]
+        return normalised.to(images.dtype)
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running statistics, by the rule of `nn.BatchNorm2d`."""
@@ -54,8 +64,8 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
             return
         self.num_batches_tracked.add_(1)
         momentum = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
-        self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(variance, momentum)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), momentum)
 
 
 def sync_norms(model: nn.Module, device: torch.device) -> None:
@@ -81,7 +91,14 @@ def _exchange(model: nn.Module, old: type[nn.Module], new: type[nn.Module]) -> N
 
 def _remade(layer: nn.Module, kind: type[nn.Module]) -> nn.Module:
     """A layer of another kind around the same tensors."""
-    remade = kind(layer.num_features, layer.eps, layer.momentum, device="meta")
+    remade = kind(
+        layer.num_features,
+        layer.eps,
+        layer.momentum,
+        affine=layer.affine,
+        track_running_stats=layer.track_running_stats,
+        device="meta",
+    )
     for name, parameter in layer.named_parameters(recurse=False):
         remade.register_parameter(name, parameter)
     for name, buffer in layer.named_buffers(recurse=False):

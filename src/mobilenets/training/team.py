@@ -21,7 +21,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from mobilenets.data.training_images import Share
-from mobilenets.errors import MobilenetsError, RecipeError, TrainingError, first_line
+from mobilenets.errors import DataError, MobilenetsError, RecipeError, TrainingError, first_line
 
 Result = TypeVar("Result")
 
@@ -58,6 +58,18 @@ class Team:
     def share(self) -> Share:
         """Its part of every batch."""
         return Share(self.rank, self.count)
+
+    def check_images(self, count: int) -> None:
+        """Refuse to train on fewer images than there are processes.
+
+        Raises:
+            DataError: there are fewer.
+        """
+        there = "1 training image" if count == 1 else f"{count} training images"
+        if count == 0:
+            raise DataError("there are no training images")
+        if count < self.count:
+            raise DataError(f"{there} for {self.count} processes; start at most {count}, or give more images")
 
     def check_batch(self, batch_size: int) -> None:
         """Refuse a batch that can't be parted equally: its gradient would not be that of the whole.

@@ -9,7 +9,7 @@ from typing import Any
 from mobilenets.data.datasets import load_dataset, natural_image_size
 from mobilenets.data.location import outside
 from mobilenets.data.validation import cut_validation
-from mobilenets.errors import ModelError, RunError, TrainingInterruptedError
+from mobilenets.errors import ModelError, RunError, TrainingInterruptedError, reworded
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
@@ -154,5 +154,4 @@ def train(
                 save_seconds=save_seconds,
             )
         except TrainingInterruptedError as stopped:
-            again = f"{stopped}; the same with --resume goes on from there"
-            raise TrainingInterruptedError(again, signal=stopped.signal) from stopped
+            raise reworded(stopped, f"{stopped}; the same with --resume goes on from there") from stopped

@@ -1,0 +1,109 @@
+"""Errors go from process to process, as teams and pools send them, and lose nothing on the way."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import importlib
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+from failing import fail
+
+import mobilenets
+from mobilenets.errors import (
+    ArtifactError,
+    BadImage,
+    BadImagesError,
+    MissingExtraError,
+    MobilenetsError,
+    TrainingInterruptedError,
+    reworded,
+)
+
+BAD = BadImagesError([BadImage(f"cat/{number}.jpg", "cut short") for number in range(7)])
+
+
+class KeywordsOnlyError(MobilenetsError):
+    """As awkward as a class of ours might become: no positional argument, and a message it makes itself."""
+
+    def __init__(self, *, path: Path, wanted: int) -> None:
+        super().__init__(f"{path}: {wanted} wanted")
+        self.path, self.wanted = path, wanted
+
+
+class WithoutMessageError(ArtifactError):
+    def __init__(self) -> None:
+        super().__init__()
+
+
+def _modules_with_errors() -> list[str]:
+    """Every module of the package that defines an exception, found in its source: importing all takes minutes."""
+    root = Path(mobilenets.__file__).parent
+    found = []
+    for path in root.rglob("*.py"):
+        classes = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ClassDef))
+        if any(ast.unparse(base).endswith("Error") for one in classes for base in one.bases):
+            found.append(".".join(("mobilenets", *path.relative_to(root).with_suffix("").parts)))
+    return found
+
+
+def _kinds(kind: type[MobilenetsError] = MobilenetsError) -> set[type[MobilenetsError]]:
+    return {kind}.union(*(_kinds(below) for below in kind.__subclasses__()))
+
+
+def _one_of_each() -> list[MobilenetsError]:
+    for name in _modules_with_errors():
+        importlib.import_module(name)
+    special: dict[type[MobilenetsError], MobilenetsError] = {
+        BadImagesError: BAD,
+        TrainingInterruptedError: TrainingInterruptedError("stopped", signal=15),
+        KeywordsOnlyError: KeywordsOnlyError(path=Path("a/b"), wanted=3),
+        WithoutMessageError: WithoutMessageError(),
+        MissingExtraError: MissingExtraError("no ray", name="ray", path="/somewhere"),
+    }
+    made = [special.get(kind) or kind("what is wrong, where") for kind in _kinds()]
+    return sorted(made, key=lambda error: type(error).__name__)
+
+
+def _seen(error: BaseException) -> dict[str, object]:
+    """All that can be told of an error."""
+    names = (name for name in dir(error) if not name.startswith("__") and not callable(getattr(error, name)))
+    seen = {name: getattr(error, name) for name in (*names, "__dict__", "__class__", "args")}
+    return {**seen, "str": str(error), "repr": repr(error)}
+
+
+def test_the_walk_finds_the_tree() -> None:
+    assert len(_one_of_each()) >= 20
+    assert {"UsageError", "BadImagesError", "KeywordsOnlyError"} <= {type(one).__name__ for one in _one_of_each()}
+
+
+@pytest.mark.parametrize("error", _one_of_each(), ids=lambda error: type(error).__name__)
+def test_every_error_is_copied_whole(error: MobilenetsError) -> None:
+    error = copy.copy(error)
+    error.told = True
+    error.add_note("while reading photos")
+    copies = [pickle.loads(pickle.dumps(error, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+    for one in (*copies, copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(copies[0]))):
+        assert _seen(one) == _seen(error)
+        assert one.exit_code == error.exit_code
+
+
+def test_errors_come_back_from_a_pool_of_processes() -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for error in (BAD, TrainingInterruptedError("stopped", signal=15)):
+            with pytest.raises(type(error)) as caught:
+                pool.submit(fail, error).result()
+            assert str(caught.value) == str(error)
+            assert caught.value.exit_code == error.exit_code
+
+
+def test_other_words_keep_the_rest() -> None:
+    other = reworded(BAD, "7 images elsewhere")
+    assert (str(other), other.bad, other.rest) == ("7 images elsewhere", BAD.bad, BAD.rest)
+    assert str(BAD).startswith("7 images can't be read")
+    stopped = reworded(TrainingInterruptedError("stopped", signal=15), "stopped; go on")
+    assert (stopped.signal, stopped.exit_code) == (15, 143)
