@@ -95,7 +95,7 @@ def fuzz(reader: Reader, mutants: int, *, seed: int = 0, faults: Path | None = N
     outcome, begun = Outcome(), time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        seeds = [path for path in reader.seeds(folder)]
+        seeds = list(reader.seeds(folder))
         contents = [path.read_bytes() for path in seeds]
         for path in seeds:
             _must_be_sound(reader, path)

@@ -8,7 +8,7 @@ that readers turn into a line of their own anyway: no reader needs another case.
 | ---------------- | ----------------------------------------------------------------------------------- |
 | any file         | regular (no pipe, socket or device, nor a link to one), at most `most` bytes        |
 | JSON             | `MAX_DEPTH` levels, integers within 64 bits, finite numbers, text that is UTF-8     |
-| TOML             | the same, and keys of at most `MAX_DEPTH` parts                                     |
+| TOML             | levels and integers likewise, keys of at most `MAX_DEPTH` parts                     |
 """
 
 from __future__ import annotations
@@ -163,15 +163,20 @@ def parse_toml(text: str, *, most: int = MAX_TOML_BYTES) -> dict[str, Any]:
     """Return the table of a TOML text.
 
     Raises:
-        ValueError: it is no TOML, too large or too deep, or holds a number nothing here can use.
+        ValueError: it is no TOML, too large or too deep, or holds an integer of more than 64 bits. NaN and infinities
+            are TOML's own: whoever knows the fields refuses them by name.
     """
     if len(text) > most:
         raise ValueError(f"{len(text):,} letters, more than the {most:,} allowed")
     _check_toml_depth(text)
     try:
-        table = tomllib.loads(text, parse_float=_finite)
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
     except RecursionError as error:
         raise ValueError("too many levels within each other") from error
+    except ValueError as error:  # Python's own bound on converting digits
+        raise ValueError("an integer of thousands of digits") from error
     _check_integers(table)
     return table
 
