@@ -14,7 +14,7 @@ import pytest
 import mobilenets
 
 SOURCE = Path(mobilenets.__file__).parent
-EVERYWHERE = {"errors", "files", "folder_lock", "images", "machine", "preprocessing", "quoting"}
+EVERYWHERE = {"errors", "files", "folder_lock", "images", "limits", "machine", "preprocessing", "quoting"}
 
 # Room -> rooms it may import, beside itself and EVERYWHERE. `evaluation.results` holds plain records, and is listed
 # apart so that rooms which only fill or show records do not depend on how they are computed.
@@ -23,6 +23,7 @@ ARROWS: dict[str, set[str]] = {
     "files": set(),
     "folder_lock": set(),
     "images": set(),
+    "limits": set(),
     "machine": set(),
     "preprocessing": set(),
     "quoting": set(),
@@ -86,6 +87,7 @@ TORCH_FREE = [
     "mobilenets.errors",
     "mobilenets.files",
     "mobilenets.images",
+    "mobilenets.limits",
     "mobilenets.machine",
     "mobilenets.preprocessing",
     "mobilenets.artifact.container",

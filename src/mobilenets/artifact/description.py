@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from mobilenets.artifact.golden import GoldenPairs
 from mobilenets.errors import ArtifactError, MobilenetsError
+from mobilenets.limits import parse_json
 from mobilenets.preprocessing import Preprocessing
 
 FORMAT = 2
@@ -140,7 +141,7 @@ class Description:
             ArtifactError: it is no such document, of another format, or a part is missing or impossible.
         """
         try:
-            data = json.loads(text)
+            data = parse_json(text)
         except ValueError as error:
             raise ArtifactError(f"{where}: its description is damaged ({error}); export it again") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:

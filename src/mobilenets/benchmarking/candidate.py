@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from mobilenets.limits import parse_json
+
 Source = Literal["artifact", "file", "pytorch"]
 
 RUNTIME_WORDS = {
@@ -55,7 +57,7 @@ class Candidate:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote."""
-        return cls(**json.loads(text))
+        return cls(**parse_json(text))
 
     @property
     def file_bytes(self) -> int | None:

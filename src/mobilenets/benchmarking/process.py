@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from mobilenets.benchmarking.candidate import Candidate
 from mobilenets.errors import BackendError
+from mobilenets.limits import parse_json
 
 WORKER = "mobilenets.benchmarking.worker"
 TIMEOUT_SECONDS = 300.0
@@ -116,7 +117,7 @@ class Worker:
             watch.cancel()
         if not line:
             raise BackendError(f"no answer within {self._timeout:g} s") if hung.is_set() else self._death()
-        answer: dict[str, Any] = json.loads(line)
+        answer: dict[str, Any] = parse_json(line)
         return answer
 
     def _death(self) -> BackendError:

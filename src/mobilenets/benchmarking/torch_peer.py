@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 from mobilenets.benchmarking.by_hand import Opened
 from mobilenets.errors import MissingExtraError
+from mobilenets.limits import parse_json
 
 
 def open_pytorch(arguments: str, threads: int) -> Opened:
@@ -25,7 +25,7 @@ def open_pytorch(arguments: str, threads: int) -> Opened:
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"--against pytorch needs {error.name}: pip install 'mobilenets[train]'") from error
     torch.set_num_threads(threads)
-    known = json.loads(arguments)
+    known = parse_json(arguments)
     model = create_model(**known).eval()
     size, channels = int(known.get("image_size", 224)), int(known.get("in_channels", 3))
 

@@ -35,6 +35,7 @@ from mobilenets.benchmarking.by_hand import Opened, open_by_hand
 from mobilenets.benchmarking.candidate import Candidate
 from mobilenets.benchmarking.resident import peak_resident_bytes
 from mobilenets.errors import MobilenetsError
+from mobilenets.limits import parse_json
 
 if TYPE_CHECKING:
     from mobilenets.runtime.backend import Backend
@@ -130,7 +131,7 @@ def serve(candidate: Candidate, requests: TextIO, answers: TextIO) -> None:
     gc.disable()  # when it runs is chance
     slowest = 0.0
     for line in requests:
-        request = json.loads(line)
+        request = parse_json(line)
         batch, seconds = int(request["batch"]), float(request["seconds"])
         if batch not in calls:
             calls[batch], slowest = opened.prepare(batch), 0.0

@@ -81,10 +81,19 @@ def audit(options: AuditOptions) -> int:
 def _arguments(text: str) -> dict[str, Any]:
     import json
 
+    from mobilenets.limits import parse_json
+
     try:
-        arguments = json.loads(text)
+        arguments = parse_json(text)
     except json.JSONDecodeError as error:
-        raise UsageError(f"--args is no JSON: {error.msg} at character {error.pos + 1} of {text!r}") from None
+        raise UsageError(f"--args is no JSON: {error.msg} at character {error.pos + 1} of {_short(text)}") from None
+    except ValueError as error:
+        raise UsageError(f"--args can't be read: {error}") from None
     if not isinstance(arguments, dict):
-        raise UsageError(f"--args must be a JSON object such as '{{\"num_classes\": 10}}', not {text!r}")
+        raise UsageError(f"--args must be a JSON object such as '{{\"num_classes\": 10}}', not {_short(text)}")
     return arguments
+
+
+def _short(text: str) -> str:
+    """The beginning of what was given, quoted."""
+    return repr(text if len(text) <= 200 else f"{text[:200]}...")

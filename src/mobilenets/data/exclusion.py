@@ -13,6 +13,7 @@ from typing import Final
 
 from mobilenets.errors import DataError
 from mobilenets.files import write_text_atomically
+from mobilenets.limits import MAX_LIST_BYTES, parse_json, read_text
 
 _COMMENT: Final = "#"
 _QUOTE: Final = '"'
@@ -25,11 +26,13 @@ def read_exclusions(path: str | Path) -> dict[str, str]:
         DataError: it can't be read.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark in front
+        # Editors on Windows put a byte order mark in front.
+        text = read_text(path, most=MAX_LIST_BYTES, encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such list; 'mobilenets doctor DATA --fix' writes one") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no list of images ({error}): it holds a name a line") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} is no list of images ({reason}): it holds a name a line") from error
     excluded: dict[str, str] = {}
     for number, raw in enumerate(text.split("\n"), start=1):
         line = raw.rstrip("\r")
@@ -59,6 +62,6 @@ def _unquoted(name: str, where: str) -> str:
     if not name.startswith(_QUOTE):
         return name
     try:
-        return str(json.loads(name))
+        return str(parse_json(name))
     except ValueError as error:
         raise DataError(f"{where}: {name} begins with a quote and is no JSON text ({error})") from error

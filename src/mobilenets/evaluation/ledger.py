@@ -11,10 +11,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import Reading
+from mobilenets.limits import check_json, read_text
 
 LEDGER = "test_reads.jsonl"
 _DESCRIPTION = "model.json"  # what makes a folder a run; its own module loads PyTorch
@@ -69,7 +70,7 @@ def readings(run: Path) -> tuple[Reading, ...]:
     """
     path = run / LEDGER
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_text(path).split("\n")
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError) as error:
@@ -78,8 +79,8 @@ def readings(run: Path) -> tuple[Reading, ...]:
     for number, line in enumerate(lines, start=1):
         try:
             if line:
-                found.append(_READING.validate_json(line))
-        except ValidationError as error:
+                found.append(_READING.validate_json(check_json(line)))
+        except ValueError as error:  # also pydantic's ValidationError
             if number < len(lines) and not _torn(line):
                 raise RunError(f"{path}, line {number} is damaged: mend it, or remove the line") from error
     return tuple(found)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 
 from mobilenets.errors import MobilenetsError, RunError, first_line
 from mobilenets.files import write_bytes_atomically, write_text_atomically
+from mobilenets.limits import read_json
 from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
@@ -104,7 +105,7 @@ def _load_weights(model: MobileNet, path: Path) -> None:
 
 def _read_description(path: Path) -> dict[str, Any]:
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_json(path)
     except FileNotFoundError as error:
         raise RunError(f"{path.parent} is no run folder (no {path.name}); 'mobilenets train' makes one") from error
     except (OSError, ValueError) as error:

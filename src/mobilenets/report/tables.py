@@ -23,6 +23,7 @@ from rich.text import Text
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import Comparison, Interval, Metrics, NetworkRow
 from mobilenets.files import write_text_atomically
+from mobilenets.limits import check_json, read_bytes
 from mobilenets.quoting import printable, spreadsheet_cell
 from mobilenets.report.columns import Column, Figure, columns
 from mobilenets.report.wording import NBSP, pair_sentence, parted_pairs, plural, runtimes, short_labels
@@ -232,10 +233,12 @@ def read_json(path: Path) -> Comparison:
         RunError: the file can't be read or is no comparison; the message names the first wrong field.
     """
     try:
-        return _COMPARISON.validate_json(path.read_bytes())
+        return _COMPARISON.validate_json(check_json(read_bytes(path)))
     except OSError as error:
         raise RunError(f"{path}: can't be read ({error.strerror}); give the JSON file of a comparison") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise RunError(f"{path}: not a comparison: {where}: {first['msg']}; run the comparison again") from error
+    except ValueError as error:
+        raise RunError(f"{path}: not a comparison: the file: {error}; run the comparison again") from error

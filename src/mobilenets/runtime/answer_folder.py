@@ -24,6 +24,7 @@ from typing import Any, Final
 from mobilenets.errors import RunError
 from mobilenets.files import write_atomically, write_bytes_atomically, write_text_atomically
 from mobilenets.folder_lock import only_writer
+from mobilenets.limits import MAX_JSON_BYTES, parse_json, read_json
 
 BAD: Final = "bad.jsonl"
 _MANIFEST: Final = "manifest.json"
@@ -130,7 +131,7 @@ class AnswerFolder:
         with journal.open("rb") as file:
             for number in sorted(places):
                 file.seek(places[number])
-                yield FinishedPart(**json.loads(file.readline()))
+                yield _finished_part(file.readline(MAX_JSON_BYTES))
 
     def _write_bad(self, path: Path) -> None:
         with path.open("w", encoding="utf-8", newline="\n") as file:
@@ -171,7 +172,7 @@ def _check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
         write_text_atomically(file, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
         return
     try:
-        before = json.loads(file.read_bytes())
+        before = read_json(file)
         differences = [
             f"{name} was {_short(before.get(name))}, now {_short(value)}"
             for name, value in manifest.items()
@@ -196,12 +197,30 @@ def _notes(journal: Path) -> Iterator[tuple[int, FinishedPart]]:
     """Each note with its place in the file."""
     place = 0
     with journal.open("rb") as file:
-        for line in file:
+        while line := file.readline(MAX_JSON_BYTES):
             try:
-                yield place, FinishedPart(**json.loads(line))
-            except (ValueError, TypeError) as error:
+                yield place, _finished_part(line)
+            except ValueError as error:
                 raise RunError(f"{journal} is damaged; start again in another folder") from error
             place += len(line)
+
+
+def _finished_part(line: bytes) -> FinishedPart:
+    """A note as `AnswerFolder.add` writes it; raises ValueError for any other, as nothing is to go by a damaged one."""
+    value = parse_json(line)
+    fields = value if isinstance(value, dict) else {}
+    numbers = [fields.get(name) for name in ("part", "answered", "bytes")]
+    bad = fields.get("bad")
+    whole = (
+        set(fields) == set(FinishedPart.__dataclass_fields__)
+        and all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers)
+        and isinstance(fields["digest"], str)
+        and isinstance(bad, list)
+        and all(isinstance(pair, list) and len(pair) == 2 and set(map(type, pair)) == {str} for pair in bad)
+    )
+    if not whole:
+        raise ValueError("no note of a finished part")
+    return FinishedPart(**fields)
 
 
 def _cut_torn_line(journal: Path) -> None:

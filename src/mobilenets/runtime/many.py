@@ -9,7 +9,6 @@ answers are written, whole; what is not yet finished when the process ends is an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mobilenets.errors import ArtifactError, ClusterError, DataError, RunError, first_line
+from mobilenets.limits import parse_json
 from mobilenets.quoting import decodable, printable
 from mobilenets.runtime.answer_folder import BAD, AnswerFolder, FinishedPart, open_answer_folder
 from mobilenets.runtime.classifier import Classifier
@@ -230,7 +230,7 @@ def _collect(answers: Iterator[Answers], folder: AnswerFolder, loading: Loading,
             if one.fault:
                 raise ArtifactError(f"{loading.path}: {one.fault}")
             begun.setdefault(one.part, []).append(one)
-            done += one.answered + len(json.loads(one.bad))
+            done += one.answered + len(parse_json(one.bad))
             report(done, before)
             if len(begun[one.part]) == one.chunks:
                 _finish(begun.pop(one.part), folder, loading)
@@ -241,6 +241,6 @@ def _finish(chunks: list[Answers], folder: AnswerFolder, loading: Loading) -> No
     text = b"".join(chunk.text for chunk in chunks)
     if loading.form == "csv":
         text = csv_head(loading.top).encode() + text
-    bad = [pair for chunk in chunks for pair in json.loads(chunk.bad)]
+    bad = [pair for chunk in chunks for pair in parse_json(chunk.bad)]
     answered = sum(chunk.answered for chunk in chunks)
     folder.add(FinishedPart(chunks[0].part, chunks[0].digest, answered, len(text), bad), text)

@@ -9,13 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
+from pydantic import TypeAdapter, ValidationError
 from torch.utils.tensorboard import SummaryWriter
 
-from mobilenets.errors import RunError
+from mobilenets.errors import RunError, first_line
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_text_atomically
+from mobilenets.limits import check_json, read_bytes
 
 METRICS = "metrics.jsonl"
+_POINT = TypeAdapter(EpochPoint)
 
 
 class MetricLog:
@@ -71,15 +74,27 @@ def read_curve(run: Path) -> tuple[EpochPoint, ...]:
     path = run / METRICS
     if not path.exists():
         return ()
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = read_bytes(path).splitlines()
+    except OSError as error:
+        raise RunError(f"{path} can't be read ({error.strerror or error}); check the file") from error
     points = []
     for number, line in enumerate(lines, start=1):
         try:
-            points.append(EpochPoint(**json.loads(line)))
-        except (ValueError, TypeError) as error:
+            # Of a validation without a finite loss, NaN is what there is to log.
+            points.append(_POINT.validate_json(check_json(line, finite=False)))
+        except ValueError as error:  # also pydantic's ValidationError
             if number < len(lines):
-                raise RunError(f"{path}, line {number} is damaged: {error}") from error
+                raise RunError(f"{path}, line {number} is damaged: {_fault(error)}") from error
     return tuple(points)
+
+
+def _fault(error: ValueError) -> str:
+    """What is wrong, in one line."""
+    if not isinstance(error, ValidationError):
+        return first_line(error)
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'the line'}: {first['msg']}"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from mobilenets.files import write_text_atomically
+from mobilenets.limits import read_json
 
 NOTE: Final = "batch_parts.json"
 
@@ -27,7 +28,7 @@ def remember_parts(run: Path, parts: int) -> None:
 def remembered_parts(run: Path) -> int:
     """Into how many parts a batch has to be cut as far as is known; 1 where there is no note."""
     try:
-        parts = json.loads((run / NOTE).read_text(encoding="utf-8"))["parts"]
+        parts = read_json(run / NOTE)["parts"]
     except (OSError, ValueError, LookupError, TypeError):
         return 1  # missing or damaged: running out of memory once more is all it costs
     return parts if isinstance(parts, int) and parts >= 1 else 1

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mobilenets.errors import RunError
 from mobilenets.files import write_text_atomically
+from mobilenets.limits import read_json
 from mobilenets.machine import user_cache
 from mobilenets.training.device import processor_name
 from mobilenets.training.freezing import training_mode
@@ -148,7 +149,7 @@ def _situation(model: nn.Module, images: Tensor, plans: list[ComputePlan], objec
 
 def _read_cache(path: Path) -> dict[str, object]:
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_json(path)
     except (OSError, ValueError):
         return {}  # missing or damaged: measuring again is all it costs
     return known if isinstance(known, dict) else {}

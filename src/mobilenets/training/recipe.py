@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import tomllib
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mobilenets.errors import RecipeError
+from mobilenets.limits import MAX_TOML_BYTES, parse_toml, read_text
 from mobilenets.training.recipe_rules import check_fields
 
 Optimizer = Literal["adamw", "sgd", "rmsprop"]
@@ -156,8 +156,8 @@ def load_recipe(recipe: str | Path, **changes: Any) -> Recipe:
     """
     text, origin = _read(recipe)
     try:
-        fields = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        fields = parse_toml(text)
+    except ValueError as error:
         raise RecipeError(f"recipe {origin} is not valid TOML: {error}") from error
     return _validated({**fields, **changes}, origin)
 
@@ -186,9 +186,10 @@ def _read(recipe: str | Path) -> tuple[str, str]:
     path = Path(recipe)
     if path.suffix == ".toml" or path.parent != Path():
         try:
-            return path.read_text(encoding="utf-8"), str(path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"recipe {path} can't be read: {error}") from error
+            return read_text(path, most=MAX_TOML_BYTES), str(path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RecipeError(f"recipe {path} can't be read: {reason}") from error
     if str(recipe) not in list_recipes():
         shipped = ", ".join(list_recipes())
         raise RecipeError(f"no recipe is named {recipe}; shipped are {shipped}, or give a .toml file")

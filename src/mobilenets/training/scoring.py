@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from torch import nn
 
 from mobilenets.data.datasets import Dataset
@@ -25,6 +25,7 @@ from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.results import Metrics
 from mobilenets.files import write_text_atomically
 from mobilenets.folder_lock import only_writer
+from mobilenets.limits import check_json, read_bytes
 from mobilenets.models.normalizer import Normalizer
 from mobilenets.models.saved import load_network
 from mobilenets.preprocessing import Preprocessing
@@ -149,10 +150,10 @@ def read_scores(run: Path) -> Scores:
         RunError: it was not scored, or its scores are damaged.
     """
     try:
-        return TypeAdapter(Scores).validate_json((run / SCORES).read_bytes())
+        return TypeAdapter(Scores).validate_json(check_json(read_bytes(run / SCORES), finite=False))
     except FileNotFoundError as error:
         raise RunError(f"{run} is not finished: it has no {SCORES}; continue it with --resume") from error
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:  # also pydantic's ValidationError
         raise RunError(f"{run / SCORES} is damaged; remove it and continue with --resume to score again") from error
 
 

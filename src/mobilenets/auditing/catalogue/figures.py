@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -113,7 +112,7 @@ class PublishedFigures:
 def load_figures() -> PublishedFigures:
     """Read the shipped file; its fields are checked, because one misspelt would silently be a figure missing."""
     text = resources.files("mobilenets").joinpath("auditing", "catalogue", FILE).read_text(encoding="utf-8")
-    record = tomllib.loads(text)
+    record = parse_toml(text)
     sources = TypeAdapter(dict[str, Source]).validate_python(record["sources"])
     rows = tuple(row for table in record["tables"] for row in _rows(table))
     for row in rows:

@@ -8,11 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from mobilenets.data.shards.index import Origin, ShardEntry
 from mobilenets.data.shards.location import JOURNAL
 from mobilenets.errors import RunError
+from mobilenets.limits import check_json, read_bytes
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Journal:
         self._path = folder / JOURNAL
         self.finished: dict[str, Finished] = {}
         try:
-            lines = self._path.read_bytes().splitlines() if self._path.exists() else []
+            lines = read_bytes(self._path).splitlines() if self._path.exists() else []
             if lines:
                 self._read(lines, origin)
             self._file = self._path.open("ab")
@@ -79,8 +80,8 @@ class Journal:
 
     def _read(self, lines: list[bytes], origin: Origin) -> None:
         try:
-            begun = TypeAdapter(Origin).validate_json(lines[0])
-        except ValidationError:
+            begun = TypeAdapter(Origin).validate_json(check_json(lines[0]))
+        except ValueError:  # also pydantic's ValidationError
             return
         if begun != origin:
             raise RunError(
@@ -88,8 +89,8 @@ class Journal:
             )
         for line in lines[1:]:
             try:
-                finished = TypeAdapter(Finished).validate_json(line)
-            except ValidationError:
+                finished = TypeAdapter(Finished).validate_json(check_json(line))
+            except ValueError:
                 continue  # torn by a crash: its shard is written again
             self.finished[finished.entry.name] = finished
 

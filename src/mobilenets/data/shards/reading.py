@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import re
 import shlex
 import tarfile
@@ -28,6 +27,7 @@ from mobilenets.data.layout import is_image_name
 from mobilenets.data.shards.location import is_remote
 from mobilenets.errors import DataError
 from mobilenets.images import open_image, read_size
+from mobilenets.limits import parse_json
 
 _LABELS: Final = ("cls", "json")
 _LABEL_KEYS: Final = ("cls", "label", "class")
@@ -156,7 +156,7 @@ def _label(name: str, sample: dict[str, Any]) -> str:
         if "cls" in sample:
             value = sample["cls"].decode().strip()
         elif "json" in sample:
-            content = json.loads(sample["json"])
+            content = parse_json(sample["json"])
             fields = content if isinstance(content, dict) else {"label": content}
             value = next((fields[key] for key in _LABEL_KEYS if key in fields), None)
     except ValueError as error:  # also what is no UTF-8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from mobilenets.errors import DataError, WeightsError
+from mobilenets.limits import read_json
 from mobilenets.models.config import OptionValue
 from mobilenets.models.network import MobileNet
 from mobilenets.models.weights.fit import fit_tensors
@@ -110,7 +110,7 @@ def _fitted(path: Path, tensors: Mapping[str, Tensor], model: MobileNet) -> dict
 
 def _description(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError as error:
         raise WeightsError(
             f"{path} is missing: {path.parent} is no run folder; 'mobilenets train' makes one"

@@ -8,7 +8,6 @@ on Hugging Face), then in its name. Source of the figures: timm 1.0.31, `models/
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from mobilenets.errors import DataError, WeightsError
+from mobilenets.limits import read_json
 from mobilenets.models.config import OptionValue
 from mobilenets.models.network import MobileNet
 from mobilenets.models.weights.fit import fit_tensors
@@ -152,7 +152,7 @@ def _config_beside(path: Path) -> dict[str, Any]:
     """Hugging Face's `config.json` in the file's folder, empty when there is none, or none of timm's."""
     beside = path.parent / "config.json"
     try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
+        content = read_json(beside)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
