@@ -13,6 +13,7 @@ from mobilenets.errors import ArtifactError, BackendError, DataError, MissingExt
 from mobilenets.machine import usable_cores
 from mobilenets.runtime import backend as backends
 from mobilenets.runtime.backend import BACKENDS, Choice, choices, open_backend
+from mobilenets.runtime.pool import Pool
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), dtype=np.uint8)
 
@@ -156,7 +157,8 @@ def test_a_batch_too_large_for_onnx_runtime(artifact):
 
 def test_a_batch_too_large_for_openvino(artifact):
     pytest.importorskip("openvino")
-    full = replace(open_backend(artifact, backend="openvino", threads=1), requests={5: Full()})
+    pool = Pool(Full, 1)
+    full = replace(open_backend(artifact, backend="openvino", threads=1), pools={5: pool})
     with pytest.raises(
         BackendError, match=r"net.onnx: OpenVINO can't answer 5 images at once: bad allocation; try a smaller batch$"
     ):

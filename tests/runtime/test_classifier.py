@@ -152,7 +152,8 @@ def test_a_picture_of_pillows_that_ends_early(net):
     ("pixels", "said"),
     [
         (np.zeros((8, 8, 3), np.float32), r"not float32 \[8, 8, 3\]"),
-        (np.zeros((8, 8, 4), np.uint8), r"not uint8 \[8, 8, 4\]"),
+        (np.zeros((8, 8, 2), np.uint8), r"not uint8 \[8, 8, 2\]"),
+        (np.zeros(8, np.uint8), r"not uint8 \[8\]"),
         (np.zeros((1, 8, 8, 3), np.uint8), r"not uint8 \[1, 8, 8, 3\]"),
         (np.zeros((0, 8, 3), np.uint8), r"not uint8 \[0, 8, 3\]"),
         ([[1, 2, 3]], "a list is no picture"),

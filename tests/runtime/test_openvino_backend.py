@@ -33,7 +33,8 @@ def test_the_arithmetic_is_always_said(tmp_path):
     for precision in float_precisions():
         backend = open_backend(artifact, backend="openvino", precision=precision, threads=1)
         backend.predict(IMAGES[:1])
-        compiled = backend.requests[1].get_compiled_model()
+        with backend.pools[1].borrow() as request:
+            compiled = request.get_compiled_model()
         hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         assert {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}[hint] == precision
         assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
@@ -43,7 +44,7 @@ def test_two_batch_sizes_are_compiled_for_and_one_file_for_all_others(folder):
     backend = open_backend(folder, threads=1)
     for count in (1, 4, 2, 3, 7, 1, 4):
         np.testing.assert_allclose(backend.predict(IMAGES[:count]), colour_logits(IMAGES[:count]), atol=1e-4)
-    assert sorted(backend.requests) == [-1, 1, 4]
+    assert sorted(backend.pools) == [-1, 1, 4]
 
 
 def test_a_folder_that_is_no_network(tmp_path, capfd):

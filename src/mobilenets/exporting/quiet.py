@@ -8,13 +8,22 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
+
+# What is held back is the whole process's: two threads that each put back what they found would keep it for good.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back warnings, logs and whatever Python code prints."""
+    """Hold back warnings, logs and whatever Python code prints. A second thread waits until the first is done."""
+    with _ONE_AT_A_TIME:
+        yield from _quiet()
+
+
+def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -35,6 +44,11 @@ def silent() -> Iterator[None]:
 
     For a moment the whole process is mute, other threads too: use it around what needs it and no more.
     """
+    with _ONE_AT_A_TIME:
+        yield from _silent()
+
+
+def _silent() -> Iterator[None]:
     streams = (1, 2)
     sys.stdout.flush()
     sys.stderr.flush()

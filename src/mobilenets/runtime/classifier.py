@@ -1,38 +1,37 @@
 """Classifying pictures with an exported file: decode, arrange, run, and say how sure the answer is; no PyTorch here.
 
 classifier = Classifier("flowers.onnx")
-for answer in classifier.predict(["garden.jpg"]):
+for answer in classifier.predict(["garden.jpg", "meadow.jpg"]):
     print(answer.label, answer.probability)
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.artifact.description import Confidence
-from mobilenets.errors import ArtifactError, BadImage, BadImagesError, DataError, first_line
-from mobilenets.images import open_image
+from mobilenets.errors import ArtifactError, BadImage, BadImagesError, DataError
+from mobilenets.quoting import decodable
 from mobilenets.runtime.backend import Backend, open_backend
+from mobilenets.runtime.picture import TAKEN, Picture, is_picture, open_picture
 
 UNKNOWN: Final = "unknown"
-Picture = str | Path | bytes | Image.Image | NDArray[np.uint8]
-"""A path, an image file's content, a picture of Pillow's, or pixels uint8 `[H, W, 3]` or `[H, W, 1]`."""
-
 _NOT_CALIBRATED: Final = Confidence(temperature=1.0, threshold=0.0, basis="not calibrated")
-_DEEP_MODES: Final = ("I;16", "I;16L", "I;16B", "I", "F")
 # What computing in fewer bits than the golden answers may change a logit, as a share of the greatest. Trained V1, V2
 # and V3 networks change by 0.011 in bf16 and 0.0017 in fp16 (OpenVINO); a file computed wrongly, by about 1.
 _SHARE_LOST: Final = {"bf16": 0.05, "fp16": 0.01}
 _BATCH: Final = 16
+_LEFT_BEHIND: Final[list[Backend]] = []
+"""Backends of the process that this one is a fork of: to destroy one would wait for its threads, which are not here."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,10 @@ class Prediction:
 
 
 class Classifier:
-    """An exported file ready to answer.
+    """An exported file ready to answer. Any number of threads may share it.
+
+    Pickled or copied it is the path and the arguments: the file is opened again, and refused where it has changed. In
+    a forked process it opens the file again by itself.
 
     Args:
         path: the file, or OpenVINO's folder.
@@ -88,36 +90,47 @@ class Classifier:
         confidence = self.artifact.description.confidence or _NOT_CALIBRATED
         self.temperature = confidence.temperature
         self.threshold = confidence.threshold if threshold is None else threshold
+        self._process = os.getpid()
+        self._place = Path(path).absolute()  # where it is found from another folder, too
+        self._asked = {"backend": backend, "threads": threads, "precision": precision, "threshold": threshold}
         if check:
             check_golden(self.artifact, self.backend)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the path, the arguments and the file's digest."""
+        return _reopen, (type(self), self._place, self._asked, self.artifact.description.digest)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names in output order."""
         return self.artifact.description.classes
 
-    def predict(self, images: Sequence[Picture], *, top: int = 5) -> list[Prediction]:
+    def predict(self, images: Picture | Iterable[Picture], *, top: int = 5) -> list[Prediction]:
         """Recognise pictures.
 
         Args:
-            images: any number of them, of any size; all are decoded by the rules of training.
+            images: one picture, or any number of them, of any size; all are decoded by the rules of training. A
+                picture is a path, an image file's content or an open binary file, a picture of Pillow's, or pixels
+                uint8 `[H, W, 3]`, `[H, W, 4]` (RGBA), `[H, W, 1]` or `[H, W]`; an array `[B, H, W, C]` is B of them.
             top: how many classes each answer lists, at most all there are.
 
         Returns:
-            An answer for each picture, in order.
+            An answer for each picture, in order; a list of one for one picture.
 
         Raises:
             BadImagesError: pictures that can't be read; `bad` lists all of them, `picture 1` being the first. To go on
-                past them use `predict_files`.
-            DataError: pixels that are no picture, or a `top` below 1.
+                past them, or for folders and zips of images, use `predict_files`.
+            DataError: what is no picture, or a `top` below 1.
             ArtifactError: the file answers with numbers that are none.
         """
+        pictures = iter(_pictures(images))
+        numbers = count(1)
         bad: list[BadImage] = []
         answers: list[Prediction] = []
-        for start in range(0, len(images), _BATCH):
+        while some := list(islice(pictures, _BATCH)):
             names, arrays = [], []
-            for number, picture in enumerate(images[start : start + _BATCH], start + 1):
-                name = str(picture) if isinstance(picture, str | Path) else f"picture {number}"
+            for picture, number in zip(some, numbers, strict=False):
+                name = decodable(os.fspath(picture)) if isinstance(picture, str | Path) else f"picture {number}"
                 try:
                     arrays.append(self.prepare(picture, name))
                     names.append(name)
@@ -134,26 +147,34 @@ class Classifier:
 
         Raises:
             BadImagesError: it can't be read.
-            DataError: pixels that are no picture.
+            DataError: what is no picture.
         """
-        return self.artifact.description.preprocessing.arrange(_open(picture, name))
+        return self.artifact.description.preprocessing.arrange(open_picture(picture, name))
 
     def answer(self, images: NDArray[np.uint8], names: Sequence[str], *, top: int = 5) -> list[Prediction]:
         """Recognise prepared images uint8 `[B, H, W, C]`; `names` go with them.
 
         Raises:
             DataError: images of another size than the file takes, or a `top` below 1.
-            ArtifactError: the file answers with numbers that are none.
+            ArtifactError: the file answers with numbers that are none; or, in a forked process, is no longer there.
         """
         if top < 1:
             raise DataError(f"top is {top}; it must be at least 1")
-        probabilities = softmax(self.backend.predict(images) / self.temperature)
+        probabilities = softmax(self._own_backend().predict(images) / self.temperature)
         if not np.isfinite(probabilities).all():
             raise ArtifactError(f"{self.artifact.path}: it answers with numbers that are none; export it again")
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         return [
             self._prediction(name, row[best], best) for name, row, best in zip(names, probabilities, order, strict=True)
         ]
+
+    def _own_backend(self) -> Backend:
+        """The file loaded by this process: a fork has none of the runtime's threads."""
+        if self._process != os.getpid():
+            here = _reopen(type(self), self._place, self._asked, self.artifact.description.digest)
+            _LEFT_BEHIND.append(self.backend)
+            self.backend, self._process = here.backend, here._process
+        return self.backend
 
     def _prediction(self, name: str, probabilities: NDArray[np.float64], best: NDArray[np.intp]) -> Prediction:
         top = tuple((self.classes[index], float(share)) for index, share in zip(best, probabilities, strict=True))
@@ -182,40 +203,26 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return probabilities
 
 
-def _open(picture: Picture, name: str) -> Image.Image:
-    if isinstance(picture, str | Path):
-        return open_image(Path(picture), name=name)
-    if isinstance(picture, bytes):
-        return open_image(io.BytesIO(picture), name=name)
-    if isinstance(picture, Image.Image):
-        return _upright_rgb(picture, name)
-    return _from_pixels(picture, name)
+def _reopen(kind: type[Classifier], path: Path, asked: Mapping[str, Any], digest: str) -> Classifier:
+    """Open a classifier's file again, to which it must not make a difference where and when.
 
-
-def _upright_rgb(picture: Image.Image, name: str) -> Image.Image:
-    """What `open_image` makes of a file, made of a picture already open; what takes rules it is left to decide."""
-    if 0 in picture.size:
-        raise BadImagesError([BadImage(name, f"{picture.width}x{picture.height} pixels")])
+    Raises:
+        ArtifactError: the file is gone, or another.
+    """
     try:
-        upright = ImageOps.exif_transpose(picture)
-        if upright.mode in _DEEP_MODES:
-            return open_image(_saved(upright, "TIFF"), name=name)
-        if upright.has_transparency_data:
-            return open_image(_saved(upright.convert("RGBA"), "PNG"), name=name)
-        return upright.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:  # of a file opened by the caller but not read to its end
-        raise BadImagesError([BadImage(name, first_line(error))]) from error
+        again = kind(path, **asked, check=False)
+    except ArtifactError as error:
+        raise ArtifactError(f"a copied classifier opens its file again: {error}") from error
+    if again.artifact.description.digest != digest:
+        raise ArtifactError(
+            f"{path}: it is another file than the one this classifier was made with; open it by Classifier"
+        )
+    return again
 
 
-def _saved(picture: Image.Image, file_format: str) -> io.BytesIO:
-    file = io.BytesIO()
-    picture.save(file, file_format)
-    return file
-
-
-def _from_pixels(pixels: NDArray[np.uint8], name: str) -> Image.Image:
-    if not isinstance(pixels, np.ndarray):
-        raise DataError(f"{name}: a {type(pixels).__name__} is no picture; pass a path, bytes, Pillow image or array")
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
-        raise DataError(f"{name}: pixels are uint8 [H, W, 3] or [H, W, 1], not {pixels.dtype} {list(pixels.shape)}")
-    return Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))
+def _pictures(images: Picture | Iterable[Picture]) -> Iterable[Picture]:
+    if is_picture(images):
+        return [images]
+    if isinstance(images, Iterable) and not isinstance(images, Mapping):
+        return images
+    raise DataError(f"predict takes a picture or several, not a {type(images).__name__}: {TAKEN}")

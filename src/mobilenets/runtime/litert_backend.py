@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,46 +12,28 @@ from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
+from mobilenets.runtime.loaded_file import LoadedFile, read_model
+from mobilenets.runtime.pool import Pool, pool_size
 from mobilenets.runtime.silence import silent_stderr
-from mobilenets.runtime.tensors import one_by_one, require_images, require_signature
+from mobilenets.runtime.tensors import require_signature, unanswered
 
 
 @dataclass(frozen=True)
-class LiteRtBackend:
-    """A .tflite file in LiteRT's interpreter, which computes what is written there: `precision` is that arithmetic."""
+class LiteRtBackend(LoadedFile):
+    """A .tflite file in LiteRT's interpreters, which compute what is written there: `precision` is that arithmetic.
 
-    artifact: Artifact
-    threads: int
-    precision: str
-    interpreter: Interpreter
+    An interpreter serves one thread at a time, so threads borrow one each.
+    """
+
+    interpreters: Pool[Interpreter]
     name: str = "litert"
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Answer images uint8 `[B, H, W, C]` with logits float32 `[B, K]`.
-
-        Raises:
-            DataError: images of another type or size than the file takes.
-            BackendError: LiteRT can't compute the file for so many images.
-        """
-        images = require_images(images, self.artifact)
-        return self._answer(images) if self.artifact.description.dynamic_batch else one_by_one(images, self._answer)
-
     def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        interpreter = self.interpreter
-        index = interpreter.get_input_details()[0]["index"]
         try:
-            if interpreter.get_input_details()[0]["shape"][0] != len(images):
-                with silent_stderr():
-                    interpreter.resize_tensor_input(index, list(images.shape))
-                    interpreter.allocate_tensors()
-            interpreter.set_tensor(index, images)
-            interpreter.invoke()
-        except (RuntimeError, ValueError) as error:
-            raise BackendError(
-                f"{self.artifact.path}: LiteRT can't answer {len(images)} images at once: {first_line(error)}"
-            ) from error
-        output = interpreter.get_output_details()[0]
-        return _to_float(interpreter.get_tensor(output["index"]), output)
+            with self.interpreters.borrow() as interpreter:
+                return _ask(interpreter, images)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise unanswered(self.artifact, "LiteRT", len(images), first_line(error)) from error
 
 
 def open_file(artifact: Artifact, threads: int, precision: str) -> LiteRtBackend:
@@ -60,15 +43,37 @@ def open_file(artifact: Artifact, threads: int, precision: str) -> LiteRtBackend
         BackendError: this LiteRT can't run the file.
         ArtifactError: the file is not what its description says.
     """
+    content = read_model(artifact)  # once: interpreters made later must be of the same file
+    make = partial(_load, content, threads)
     try:
-        with silent_stderr():
-            interpreter = Interpreter(model_path=str(artifact.model_path), num_threads=threads)
-            interpreter.allocate_tensors()
+        interpreter = make()
     except (RuntimeError, ValueError) as error:
         raise BackendError(f"{artifact.path}: LiteRT can't run it: {first_line(error)}") from error
     inputs = [(np.dtype(one["dtype"]).name, _sizes(one)) for one in interpreter.get_input_details()]
     require_signature(artifact, inputs, [_sizes(one) for one in interpreter.get_output_details()])
-    return LiteRtBackend(artifact, threads, precision, interpreter)
+    interpreters = Pool(make, pool_size(threads))
+    interpreters.add(interpreter)
+    return LiteRtBackend(artifact, threads, precision, interpreters)
+
+
+def _load(content: bytes, threads: int) -> Interpreter:
+    """An interpreter, which works on `content` itself: several share its weights until XNNPACK arranges its own."""
+    with silent_stderr():
+        interpreter = Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
+    return interpreter
+
+
+def _ask(interpreter: Interpreter, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    source = interpreter.get_input_details()[0]
+    if source["shape"][0] != len(images):
+        with silent_stderr():
+            interpreter.resize_tensor_input(source["index"], list(images.shape))
+            interpreter.allocate_tensors()
+    interpreter.set_tensor(source["index"], images)
+    interpreter.invoke()
+    output = interpreter.get_output_details()[0]
+    return _to_float(interpreter.get_tensor(output["index"]), output)
 
 
 def _sizes(tensor: dict[str, Any]) -> tuple[int, ...]:

@@ -12,7 +12,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
-from mobilenets.runtime.tensors import one_by_one, require_images, require_signature, unanswered
+from mobilenets.runtime.loaded_file import LoadedFile
+from mobilenets.runtime.tensors import require_signature, unanswered
 
 # ONNX Runtime's exceptions share no base of their own.
 _FAILURES = (
@@ -23,31 +24,21 @@ _FATAL_ONLY = 4  # what goes wrong reaches us as an exception; its copy on stder
 
 
 @dataclass(frozen=True)
-class OnnxRuntimeBackend:
-    """An ONNX file in ONNX Runtime. `precision` is of its arithmetic: ONNX Runtime computes what is written there."""
+class OnnxRuntimeBackend(LoadedFile):
+    """An ONNX file in ONNX Runtime. `precision` is of its arithmetic: ONNX Runtime computes what is written there.
 
-    artifact: Artifact
-    threads: int
-    precision: str
+    A session may be run by several threads at once (ONNX Runtime, "Thread safety").
+    """
+
     session: onnxruntime.InferenceSession
     name: str = "onnxruntime"
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Answer images uint8 `[B, H, W, C]` with logits float32 `[B, K]`.
-
-        Raises:
-            DataError: images of another type or size than the file takes.
-            BackendError: ONNX Runtime can't compute so many images.
-        """
-        images = require_images(images, self.artifact)
-        return self._answer(images) if self.artifact.description.dynamic_batch else one_by_one(images, self._answer)
-
     def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
-            logits: NDArray[np.float32] = self.session.run(None, {self.session.get_inputs()[0].name: images})[0]
+            (logits,) = self.session.run(None, {self.session.get_inputs()[0].name: images})
         except _FAILURES as error:
             raise unanswered(self.artifact, "ONNX Runtime", len(images), first_line(error)) from error
-        return logits
+        return np.array(logits, dtype=np.float32)  # a copy: what comes is a view of the session's memory
 
 
 def open_file(artifact: Artifact, threads: int, precision: str) -> OnnxRuntimeBackend:

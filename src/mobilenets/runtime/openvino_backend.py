@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,10 @@ from numpy.typing import NDArray
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
 from mobilenets.runtime.discretion import load_openvino
+from mobilenets.runtime.loaded_file import LoadedFile
+from mobilenets.runtime.pool import Pool, pool_size
 from mobilenets.runtime.silence import silent_stderr
-from mobilenets.runtime.tensors import one_by_one, require_images, require_signature, unanswered
+from mobilenets.runtime.tensors import require_signature, unanswered
 
 openvino = load_openvino()
 _DEVICE = "CPU"
@@ -25,47 +29,42 @@ _ANY = -1
 
 
 @dataclass(frozen=True)
-class OpenVinoBackend:
-    """A file in OpenVINO. It is compiled when images of a new batch size first come."""
+class OpenVinoBackend(LoadedFile):
+    """A file in OpenVINO. It is compiled when images of a new batch size first come.
 
-    artifact: Artifact
-    threads: int
-    precision: str
+    A request serves one thread at a time, so threads borrow one each.
+    """
+
     core: Any
     model: Any
-    requests: dict[int, Any] = field(default_factory=dict)
+    pools: dict[int, Pool[Any]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
     name: str = "openvino"
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Answer images uint8 `[B, H, W, C]` with logits float32 `[B, K]`.
-
-        Raises:
-            DataError: images of another type or size than the file takes.
-            BackendError: OpenVINO can't compile the file for so many images, or not compute them.
-        """
-        images = require_images(images, self.artifact)
-        return self._answer(images) if self.artifact.description.dynamic_batch else one_by_one(images, self._answer)
-
     def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        request = self._request(len(images))
         try:
-            answered = request.infer([images], share_inputs=True, share_outputs=True)
+            with self._requests(len(images)).borrow() as request:
+                answered = request.infer([images], share_inputs=True, share_outputs=True)
+                # A copy: the next call writes into the same memory.
+                return np.array(answered[0], dtype=np.float32)
         except (RuntimeError, MemoryError) as error:
             raise unanswered(self.artifact, "OpenVINO", len(images), _reason(error)) from error
-        # A copy: the next call writes into the same memory.
-        return np.array(answered[0], dtype=np.float32)
 
-    def _request(self, batch: int) -> Any:
-        if batch not in self.requests and len(self.requests) >= _FIXED_SIZES:
-            batch = _ANY
-        if batch not in self.requests:
-            self.requests[batch] = self._compile(batch)
-        return self.requests[batch]
+    def _requests(self, batch: int) -> Pool[Any]:
+        with self.lock:
+            if batch not in self.pools and len(self.pools) >= _FIXED_SIZES:
+                batch = _ANY
+            if batch not in self.pools:
+                most = pool_size(self.threads)
+                make = _Requests(partial(self._compile, batch), most - 1)
+                self.pools[batch] = Pool(make.another, most)
+            return self.pools[batch]
 
-    def _compile(self, batch: int) -> Any:
+    def _compile(self, batch: int, streams: int) -> Any:
         properties = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": self.threads * streams,
             # Always said: by itself OpenVINO computes float files in bf16 on processors that can.
             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
             "CACHE_DIR": "",
@@ -74,9 +73,35 @@ class OpenVinoBackend:
             model = self.model.clone()
             if self.artifact.description.dynamic_batch:
                 model.reshape([batch, *self.artifact.description.image_shape])
-            return self.core.compile_model(model, _DEVICE, properties).create_infer_request()
+            return self.core.compile_model(model, _DEVICE, properties)
         except RuntimeError as error:
             raise BackendError(f"{self.artifact.path}: OpenVINO can't compile it: {_reason(error)}") from error
+
+
+class _Requests:
+    """Makes the requests for one batch size.
+
+    OpenVINO computes as many requests of a compiled file at once as that has streams, and a file of one stream answers
+    a single caller fastest. So the first request has such a file for itself; when a second thread asks meanwhile, the
+    file is compiled once more with `streams` for all others.
+    """
+
+    def __init__(self, compiled: Callable[[int], Any], streams: int) -> None:
+        self._compile = compiled
+        self._streams = streams
+        self._lock = threading.Lock()
+        self._single: Any = None
+        self._shared: Any = None
+
+    def another(self) -> Any:
+        """A request that no thread has yet."""
+        with self._lock:
+            if self._single is None:
+                self._single = self._compile(1)
+                return self._single.create_infer_request()
+            if self._shared is None:
+                self._shared = self._compile(self._streams)
+            return self._shared.create_infer_request()
 
 
 def open_file(artifact: Artifact, threads: int, precision: str) -> OpenVinoBackend:
