@@ -5,6 +5,7 @@ To add a reader, write a function that puts sound files into a folder and return
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -73,10 +74,8 @@ def _read_run(path: Path) -> None:
     try:
         load_network(path.parent)
     finally:
-        try:
+        with contextlib.suppress(MobilenetsError):
             read_weights(path.parent)
-        except MobilenetsError:
-            pass
 
 
 def _recipes(folder: Path) -> Sequence[Path]:

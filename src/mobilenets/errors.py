@@ -29,9 +29,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-Worded = TypeVar("Worded", bound="MobilenetsError")
-
 from mobilenets.quoting import one_line, printable
+
+Worded = TypeVar("Worded", bound="MobilenetsError")
 
 
 def first_line(error: BaseException) -> str:
