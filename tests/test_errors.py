@@ -14,6 +14,7 @@ import pytest
 from failing import fail
 
 import mobilenets
+from mobilenets.cli.main import main
 from mobilenets.errors import (
     ArtifactError,
     BadImage,
@@ -107,3 +108,42 @@ def test_other_words_keep_the_rest() -> None:
     assert str(BAD).startswith("7 images can't be read")
     stopped = reworded(TrainingInterruptedError("stopped", signal=15), "stopped; go on")
     assert (stopped.signal, stopped.exit_code) == (15, 143)
+
+
+@pytest.mark.parametrize(
+    ("in_command", "in_python"),
+    [
+        ("leave them out with --skip-bad", "leave them out with `skip_bad=True`"),
+        ("train with --seeds 2 or more", "train with `seeds=2` or more"),
+        ("--resume --force to go on", "`resume=True` `force=True` to go on"),
+        ("name its network: --model mobilenet_v2", "name its network: `model` mobilenet_v2"),
+        ("leave out --teacher, or --head-only.", "leave out `teacher`, or `head_only=True`."),
+        ("--against a--b.onnx: a peer is", "`against` a--b.onnx: a peer is"),
+        ("run 'mobilenets doctor DATA --fix' again", "run 'mobilenets doctor DATA --fix' again"),
+        ("start one by 'ray start --head'", "start one by 'ray start --head'"),
+        ("photos/--skip-bad/a.jpg can't be read", "photos/--skip-bad/a.jpg can't be read"),
+        ("a -- b, 2--3 and --", "a -- b, 2--3 and --"),
+    ],
+)
+def test_an_error_names_arguments_and_the_command_options(in_command, in_python, capsys, monkeypatch):
+    error = MobilenetsError(in_command)
+    assert str(error) == in_python
+    assert str(MobilenetsError(f"again: {error}")) == f"again: {in_python}"
+
+    def fail(argv):
+        raise error
+
+    monkeypatch.setattr("mobilenets.cli.models.main", fail)
+    assert main(["models"]) == 2
+    assert capsys.readouterr().err == f"mobilenets: {in_command}\n"
+
+
+def test_no_error_of_a_function_advises_an_option(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.jpg").write_text("no picture")
+    with pytest.raises(BadImagesError, match=r"or leave them out with `skip_bad=True`$"):
+        raise BadImagesError([BadImage("a.jpg", "cut short")])
+    with pytest.raises(MobilenetsError) as caught:
+        mobilenets.train("mobilenet_v2", "digits", tmp_path / "run", resume=True)
+    assert "`resume=True`" in str(caught.value)
+    assert "--" not in str(caught.value)

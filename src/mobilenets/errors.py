@@ -20,18 +20,53 @@
         └── TrainingInterruptedError  stopped on request; the run can be resumed
 
 A message says what is wrong, where, and what to do about it. `exit_code` is what the command line returns.
+
+What a message advises has two names: `--skip-bad` for the command, `skip_bad=True` for a function. Messages are written
+with the first; an error names the second, as `in_python` has it, and the command line turns it back by `in_command`.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from mobilenets.quoting import one_line, printable
 
 Worded = TypeVar("Worded", bound="MobilenetsError")
+
+_SWITCHES: Final = frozenset({"fix", "force", "head-only", "json", "resume", "skip-bad", "tensorrt"})
+# An option, with its value where that is a number; or a whole command in quotes, which stays one.
+_OPTION: Final = re.compile(
+    r"'(?:mobilenets|ray) [^']*'|(?<![\w./='\"`-])--([a-z][a-z0-9-]*)(?: (\d[\d.,]*\b))?(?![\w/-]|\.\w)"
+)
+_ARGUMENT: Final = re.compile(r"`([a-z][a-z0-9_]*)(?:=([\w.,]+))?`")
+
+
+def in_python(message: str) -> str:
+    """Name the options of a message as arguments of functions: `--skip-bad` becomes `skip_bad=True` in backticks."""
+
+    def argument(match: re.Match[str]) -> str:
+        option, value = match.groups()
+        if option is None:
+            return match[0]
+        value = value or ("True" if option in _SWITCHES else None)
+        name = option.replace("-", "_")
+        return f"`{name}={value}`" if value else f"`{name}`"
+
+    return _OPTION.sub(argument, message)
+
+
+def in_command(message: str) -> str:
+    """Name the arguments of a message as options of the command, the way back from `in_python`."""
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        return f"--{name.replace('_', '-')}" + (f" {value}" if value and value != "True" else "")
+
+    return _ARGUMENT.sub(option, message)
 
 
 def first_line(error: BaseException) -> str:
@@ -52,6 +87,10 @@ class MobilenetsError(Exception):
 
     exit_code = 2
     told = False
+
+    def __init__(self, *args: object, **named: Any) -> None:
+        # What is named goes on to Python's own import errors.
+        super().__init__(*(in_python(arg) if isinstance(arg, str) else arg for arg in args), **named)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """How to make it anew: not by `__init__`, which Python would call with the message as its only argument."""
@@ -111,12 +150,14 @@ class BadImagesError(DataError):
 
     SHOWN = 5
 
-    def __init__(self, bad: Sequence[BadImage]) -> None:
+    def __init__(
+        self, bad: Sequence[BadImage], advice: str = "mend, remove, or leave them out with --skip-bad"
+    ) -> None:
         self.bad = tuple(bad)
         listed = "; ".join(map(str, self.bad[: self.SHOWN]))
         more = f"; and {len(self.rest)} more" if self.rest else ""
         count = "1 image" if len(self.bad) == 1 else f"{len(self.bad)} images"
-        super().__init__(f"{count} can't be read: {listed}{more}. Mend, remove, or leave them out with --skip-bad")
+        super().__init__(f"{count} can't be read: {listed}{more}. {advice[:1].upper()}{advice[1:]}")
 
     @property
     def rest(self) -> tuple[BadImage, ...]:

@@ -199,7 +199,7 @@ def test_a_file_of_one_size_is_not_counted_at_another(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         torch.onnx.export(network, (torch.zeros(1, 3, 64, 64),), str(path), dynamo=False)
-    with pytest.raises(AuditError, match="takes images of 64 pixels only: leave --image-size 96 out"):
+    with pytest.raises(AuditError, match="takes images of 64 pixels only: leave `image_size=96` out"):
         audit(path, image_size=96)
     assert audit(path, image_size=64).unexplained_macs == 0
 

@@ -89,7 +89,7 @@ def test_a_package_and_the_current_directory(user_file: Path, monkeypatch: pytes
     [
         ("Nett", {}, r"types\.py has no Nett; did you mean Net\?"),
         ("Net", {"clases": 3}, r"Net\(classes: int = 10, channels: int = 3\) can't take these arguments: .*'clases'"),
-        ("failing", {}, r"failing fails when called: ValueError: no weights here; pass what it needs with --args"),
+        ("failing", {}, r"failing fails when called: ValueError: no weights here; pass what it needs with `args`"),
         ("table", {}, r"table makes a dict, not a PyTorch module"),
         ("number", {}, r"number is a int, not a class or function"),
         ("built", {"classes": 3}, r"built is built already: leave them out"),
@@ -157,7 +157,7 @@ def test_sizes_are_the_users_when_given() -> None:
     head = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 26 * 26, 2))
     assert module_target(head).input_shape == (1, 3, 28, 28)
     assert module_target(head).title == "Sequential"
-    with pytest.raises(AuditError, match=r"Sequential fails on images of 64 x 64: .*; choose another --image-size"):
+    with pytest.raises(AuditError, match=r"Sequential fails on images of 64 x 64: .*; choose another `image_size`"):
         module_target(head, 64)
     with pytest.raises(AuditError, match="and the other usual sizes"):
         module_target(nn.Linear(5, 5))
@@ -165,7 +165,7 @@ def test_sizes_are_the_users_when_given() -> None:
 
 def test_a_size_no_network_takes_is_refused_before_anything_runs() -> None:
     for size in (0, -5, 100_000):
-        with pytest.raises(AuditError, match=f"--image-size is {size}: it must be from 8 to 4096 pixels"):
+        with pytest.raises(AuditError, match=f"`image_size` is {size}: it must be from 8 to 4096 pixels"):
             module_target(nn.Conv2d(3, 4, 3), size)
 
 

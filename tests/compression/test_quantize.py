@@ -228,7 +228,7 @@ def test_places_and_formats_are_checked_first(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"litert files end in .tflite"):
         quantize("nowhere", "digits", tmp_path / "a.onnx", to="litert")
     for option in ({"tensorrt": True}, {"runtime": "openvino"}):
-        with pytest.raises(MobilenetsError, match=r"--tensorrt and --runtime are for \.onnx files, not a\.tflite"):
+        with pytest.raises(MobilenetsError, match=r"`tensorrt=True` and `runtime` are for \.onnx files, not a\.tflite"):
             quantize("nowhere", "digits", tmp_path / "a.tflite", **option)  # type: ignore[arg-type]
     with pytest.raises(MobilenetsError, match="onnxruntime or openvino, not tvm"):
         quantize("nowhere", "digits", tmp_path / "a.onnx", runtime="tvm")

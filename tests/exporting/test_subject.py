@@ -38,7 +38,7 @@ def test_googles_file_without_its_background() -> None:
 
 @pytest.mark.skipif(not GOOGLE.exists(), reason=f"no {GOOGLE.name} beside the repository")
 def test_a_weight_file_needs_its_networks_name() -> None:
-    with pytest.raises(RunError, match="--model mobilenet_v2"):
+    with pytest.raises(RunError, match="`model` mobilenet_v2"):
         load_subject(GOOGLE)
     with pytest.raises(WeightsError, match="does not fit mobilenet_v2"):
         load_subject(GOOGLE, model="mobilenet_v2")
@@ -66,7 +66,7 @@ def test_an_exported_file_is_no_run(tmp_path: Path, tiny: nn.Module) -> None:
 def test_nothing_there() -> None:
     with pytest.raises(RunError, match="no run folder"):
         load_subject("nothing")
-    with pytest.raises(RunError, match="--model"):
+    with pytest.raises(RunError, match="`model`"):
         load_subject("imagenet")
 
 
@@ -86,6 +86,6 @@ def test_a_network_in_memory_is_taken_as_it_is() -> None:
 @pytest.mark.parametrize("asked", [{"width_mult": 0.5}, {"image_size": 128}])
 def test_a_run_folder_says_its_own_width_and_size(run: Path, asked: dict[str, Any]) -> None:
     with pytest.raises(
-        RunError, match="--width-mult and --image-size are for a weight file; a run folder says its own"
+        RunError, match="`width_mult` and `image_size` are for a weight file; a run folder says its own"
     ):
         load_subject(run, **asked)

@@ -114,7 +114,7 @@ def test_an_attempt_that_failed_leaves_no_trace(parts: int, call: int) -> None:
 def test_two_images_that_do_not_fit_are_said_with_what_to_do() -> None:
     model, images, labels = batch()
     accumulation = Accumulation(model, Memory(0, MemoryError), PLAN, CPU, parts=1, on_halving=lambda parts: None)
-    with pytest.raises(TrainingError, match="2 images at a time; try a smaller --image-size"):
+    with pytest.raises(TrainingError, match="2 images at a time; try a smaller `image_size`"):
         accumulation.gradients(images, labels, labels, 0)
 
 

@@ -119,7 +119,9 @@ def test_writing_states_takes_a_twentieth_of_the_time_at_most(start_training: St
 def test_another_experiment_goes_on_only_if_forced(start_training: Start, tmp_path: Path) -> None:
     start_training(tmp_path).fit()
     longer = replace(QUICK, epochs=3, learning_rate=1e-3)
-    with pytest.raises(RunError, match=r"recipe epochs: 2 there, 3 now; .*--resume --force to go on all the same"):
+    with pytest.raises(
+        RunError, match=r"recipe epochs: 2 there, 3 now; .*`resume=True` `force=True` to go on all the same"
+    ):
         start_training(tmp_path, longer).fit(resume=True)
     said = Said()
     forced = start_training(tmp_path, longer, said)

@@ -149,6 +149,6 @@ def test_a_wrong_teacher_is_refused_before_anything_is_written(tmp_path: Path) -
     with pytest.raises(RecipeError, match="there is no teacher"):
         begin(tmp_path / "run", temperature=2.0)
     for pointless in ({"teacher_model": "mobilenet_v2"}, {"teacher_width_mult": 0.5}):
-        with pytest.raises(ModelError, match="there is no teacher; give --teacher"):
+        with pytest.raises(ModelError, match="there is no teacher; give `teacher`"):
             begin(tmp_path / "run", **pointless)
     assert not (tmp_path / "run").exists()

@@ -174,7 +174,7 @@ def test_a_recipe_is_completed_with_a_teacher_and_refused_without() -> None:
     assert settle_recipe(Recipe(), has_teacher=True).distill_weight == WEIGHT
     assert settle_recipe(Recipe(), has_teacher=False) == Recipe()
     for wrong in (Recipe(temperature=2.0), Recipe(distill_weight=0.5)):
-        with pytest.raises(RecipeError, match="there is no teacher; give --teacher"):
+        with pytest.raises(RecipeError, match="there is no teacher; give `teacher`"):
             settle_recipe(wrong, has_teacher=False)
 
 

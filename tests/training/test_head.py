@@ -108,7 +108,7 @@ def test_a_stopped_run_keeps_its_features_and_ends_the_same(
     monkeypatch.setattr(head, "PART", 25)
     begin(few, tmp_path / "whole", given)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
-    with pytest.raises(TrainingInterruptedError, match=r"stopped after 50 of 110 images; .* --resume"):
+    with pytest.raises(TrainingInterruptedError, match=r"stopped after 50 of 110 images; .* `resume=True`"):
         begin(few, tmp_path / "parts", given, observer=Watcher(stop_after=2))
     cache = tmp_path / "another" / "mobilenets" / "features"
     kept = {file: file.stat().st_ino for file in cache.glob("*/*.npz")}
@@ -139,10 +139,10 @@ def test_damaged_features_are_said_and_computed_again(few: Dataset, given: Path,
 
 def test_wrong_combinations_are_refused_before_any_work(few: Dataset, given: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with pytest.raises(ModelError, match="give its --weights"):
+    with pytest.raises(ModelError, match="give its `weights`"):
         begin(few, run, None)
-    with pytest.raises(ModelError, match="leave out --teacher"):
+    with pytest.raises(ModelError, match="leave out `teacher`"):
         begin(few, run, given, teacher=given)
-    with pytest.raises(RecipeError, match="--head-only has no epochs: of a recipe it takes flip, balance"):
+    with pytest.raises(RecipeError, match="`head_only=True` has no epochs: of a recipe it takes flip, balance"):
         begin(few, run, given, epochs=3)
     assert not run.exists()

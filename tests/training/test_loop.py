@@ -267,7 +267,7 @@ def test_answers_to_validation_images_that_are_no_numbers_are_a_training_that_di
 
     training = start_training(tmp_path)
     training.validate = diverged
-    with pytest.raises(NonFiniteLossError, match=r"after epoch 1 of .* answer to image 0 .*--resume --force"):
+    with pytest.raises(NonFiniteLossError, match=r"after epoch 1 of .* answer to image 0 .*`resume=True` `force=True`"):
         training.fit()
     assert load_state(tmp_path, torch.device("cpu")).progress.epoch == 0
 
@@ -310,5 +310,7 @@ def test_running_out_of_memory_where_no_smaller_parts_help_is_one_line(start_tra
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory")
 
     training.optimizer.step = step  # type: ignore[method-assign, assignment]
-    with pytest.raises(TrainingError, match=r"out of memory in epoch 1, step 1.*--resume goes on from the state saved"):
+    with pytest.raises(
+        TrainingError, match=r"out of memory in epoch 1, step 1.*`resume=True` goes on from the state saved"
+    ):
         training.fit()

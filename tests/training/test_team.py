@@ -62,7 +62,7 @@ def test_only_the_leader_writes(results: tuple[Any, Any, Any]) -> None:
 
 def test_a_batch_that_can_not_be_parted_equally_is_refused_with_one_that_can() -> None:
     Team(count=4).check_batch(128)
-    with pytest.raises(RecipeError, match="100 images can't be shared equally by 3 processes; try --batch-size 99"):
+    with pytest.raises(RecipeError, match="100 images can't be shared equally by 3 processes; try `batch_size=99`"):
         Team(count=3).check_batch(100)
 
 

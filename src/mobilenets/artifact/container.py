@@ -88,12 +88,13 @@ def write_artifact(path: Path, payload: Mapping[str, bytes], description: Descri
     return Artifact(path, described)
 
 
-def read_artifact(path: Path) -> Artifact:
+def read_artifact(path: str | Path) -> Artifact:
     """Read an artifact's description and make sure the rest of it is what was written.
 
     Raises:
         ArtifactError: there is nothing, it is damaged, or something else than mobilenets wrote it.
     """
+    path = Path(path)
     if path.is_dir():
         return _read_folder(path)
     try:

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
+from mobilenets.arguments import GivenPaths, names_of, numbers_of, paths_of
 from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.benchmarking.candidate import Candidate
 from mobilenets.benchmarking.candidates import Wanted, distinctly_labelled, find_candidates, find_peers
@@ -55,13 +55,13 @@ class Settings:
 
 
 def benchmark(
-    artifacts: Sequence[str | Path],
+    artifacts: GivenPaths,
     *,
-    against: Sequence[str] = (),
-    backends: Sequence[str] = (),
-    precisions: Sequence[str] = (),
-    threads: Sequence[int] = (),
-    batch_sizes: Sequence[int] = (1, 32),
+    against: str | Sequence[str] = (),
+    backends: str | Sequence[str] = (),
+    precisions: str | Sequence[str] = (),
+    threads: int | Sequence[int] = (),
+    batch_sizes: int | Sequence[int] = (1, 32),
     seconds: float = 2.0,
     starts: int = 3,
     progress: Progress | None = None,
@@ -69,7 +69,7 @@ def benchmark(
     """Measure latency, throughput, memory, size and cold start of every way to run these files here.
 
     Args:
-        artifacts: files or folders `mobilenets export` or `quantize` wrote.
+        artifacts: a file or folder, or several, as `mobilenets export` or `quantize` wrote.
         against: peers: `pytorch`, `onnxruntime`, `openvino` (those two run by hand), an artifact, or anybody's model
             file.
         backends: restrict to these; by default every one installed.
@@ -89,11 +89,12 @@ def benchmark(
         MissingExtraError: a backend or peer asked for that is not installed.
         MobilenetsError: no artifact, a batch below 1, or candidates that don't fit into memory together.
     """
-    settings = Settings(tuple(dict.fromkeys(batch_sizes)), seconds, starts)
-    if not artifacts:
+    settings = Settings(numbers_of(batch_sizes), seconds, starts)
+    against, given = names_of(against), tuple(dict.fromkeys(paths_of(artifacts)))
+    if not given:
         raise MobilenetsError("there is nothing to measure: name at least one artifact")
-    opened = [read_artifact(path) for path in dict.fromkeys(map(Path, artifacts))]
-    wanted = Wanted(tuple(backends), tuple(precisions), tuple(threads))
+    opened = [read_artifact(path) for path in given]
+    wanted = Wanted(names_of(backends), names_of(precisions), numbers_of(threads))
     candidates = distinctly_labelled(
         find_candidates(opened, wanted, against) + find_peers(against, opened, wanted.thread_counts)
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from mobilenets.arguments import check_threads
 from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.benchmarking.by_hand import RUNTIME_OF_SUFFIX
 from mobilenets.benchmarking.candidate import RUNTIME_WORDS, Candidate, distinct_names, label, network_words
@@ -37,11 +38,10 @@ class Wanted:
         """The numbers of threads, each once.
 
         Raises:
-            BackendError: one is below 1.
+            BackendError: one is impossible.
         """
         for count in self.threads:
-            if count < 1:
-                raise BackendError(f"a candidate needs at least 1 thread, not {count}")
+            check_threads(count)
         return tuple(dict.fromkeys(self.threads or (1, usable_cores())))
 
 

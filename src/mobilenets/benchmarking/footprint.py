@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mobilenets.arguments import check_threads
 from mobilenets.artifact.container import read_artifact
 from mobilenets.benchmarking.candidate import Candidate
 from mobilenets.benchmarking.process import Worker
@@ -15,7 +16,9 @@ from mobilenets.errors import ArtifactError, BackendError, ExportError
 from mobilenets.runtime.backend import choices
 
 
-def peak_memory_mb(path: Path, threads: int = 1, *, backend: str | None = None, precision: str | None = None) -> float:
+def peak_memory_mb(
+    path: str | Path, threads: int = 1, *, backend: str | None = None, precision: str | None = None
+) -> float:
     """Peak resident memory (MiB) of a fresh Python process that answers one image from an exported file.
 
     Python, NumPy and the runtime are in it (their part is the same for every network): it is what a device needs.
@@ -27,8 +30,11 @@ def peak_memory_mb(path: Path, threads: int = 1, *, backend: str | None = None, 
         precision: arithmetic; None takes that choice's.
 
     Raises:
+        BackendError: an impossible number of threads.
         ExportError: the file is missing, damaged or no artifact, or the process failed, with its last line.
     """
+    check_threads(threads)
+    path = Path(path)
     try:
         able = choices(read_artifact(path))
         chosen = next((one for one in able if backend in (None, one.backend)), None)

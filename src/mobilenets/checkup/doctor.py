@@ -44,7 +44,7 @@ def doctor(
     out: str | Path | None = None,
     *,
     fix: bool = False,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Checkup:
     """Look at every image of a data set.

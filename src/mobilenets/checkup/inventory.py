@@ -78,7 +78,7 @@ class Inventory:
         return found[0] if len(set(found)) == 1 else tuple(sorted({label for labels in found for label in labels}))
 
 
-def take_inventory(data: str | Path | Dataset, *, data_root: Path | None = None) -> Inventory:
+def take_inventory(data: str | Path | Dataset, *, data_root: str | Path | None = None) -> Inventory:
     """List the images of what `load_dataset` takes.
 
     Raises:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from mobilenets.cli.streams import drop_output, prepare_streams, warn
-from mobilenets.errors import BadImagesError, MissingExtraError, MobilenetsError
+from mobilenets.errors import BadImagesError, MissingExtraError, MobilenetsError, in_command
 
 VERBS = {
     "compare": "train networks on your images, measure them alike, say which to choose",
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MobilenetsError as error:
         if error.told:
             return error.exit_code
-        warn(f"mobilenets: {error}")
+        warn(f"mobilenets: {in_command(str(error))}")
         for image in error.rest if isinstance(error, BadImagesError) else ():
             warn(f"  {image}")
         return error.exit_code

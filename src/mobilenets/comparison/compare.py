@@ -75,7 +75,7 @@ def compare(
     bounds: Bounds | None = None,
     skip_bad: bool = False,
     exclude: str | Path | None = None,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     device: str | None = None,
     observer: Observer | None = None,
     command: str | None = None,

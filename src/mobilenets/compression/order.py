@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobilenets.arguments import check_threads
 from mobilenets.artifact.container import SUFFIXES, check_suffix
 from mobilenets.compression.calibration import DEFAULT_IMAGES
 from mobilenets.compression.ladders import require_quantizer
@@ -45,6 +46,7 @@ class Order:
             raise MobilenetsError(f"max_drop is points of top-1, 0 or more, not {self.max_drop}; 1.0 allows one point")
         if self.runtime not in RUNTIMES:
             raise MobilenetsError(f"8-bit ONNX files are written for {' or '.join(RUNTIMES)}, not {self.runtime}")
+        check_threads(self.threads)
         check_suffix(self.out, self.kind)
         if self.kind != "onnx" and (self.tensorrt or self.runtime != RUNTIMES[0]):
             raise MobilenetsError(f"--tensorrt and --runtime are for .onnx files, not {self.out.name}")

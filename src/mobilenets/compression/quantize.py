@@ -36,7 +36,7 @@ def quantize(
     threads: int | None = None,
     seed: int = 0,
     skip_bad: bool = False,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> QuantizationReport:
     """Quantize a trained network by the first rung of the ladder that loses no more than `max_drop` points of top-1.

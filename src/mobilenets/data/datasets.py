@@ -79,7 +79,7 @@ def load_dataset(
     *,
     seed: int = 0,
     test_fraction: float = 0.2,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     exclude: str | Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Dataset:
@@ -109,7 +109,7 @@ def load_dataset(
     return dataset if exclude is None else _without(dataset, read_exclusions(exclude), exclude)
 
 
-def _load(data: str | Path | Dataset, seed: int, test_fraction: float, data_root: Path | None) -> Dataset:
+def _load(data: str | Path | Dataset, seed: int, test_fraction: float, data_root: str | Path | None) -> Dataset:
     if isinstance(data, Dataset):
         return data
     if data == "digits":
@@ -117,7 +117,7 @@ def _load(data: str | Path | Dataset, seed: int, test_fraction: float, data_root
         layout = Layout(classes, images, None, (DIGITS_NOTE,))
         return _build("digits", layout, seed, test_fraction)
     if data == "cifar10":
-        return _build("cifar10", _cifar10(data_root or default_data_root()), seed, test_fraction)
+        return _build("cifar10", _cifar10(Path(data_root) if data_root else default_data_root()), seed, test_fraction)
     path = find_data(data)
     if path.is_dir():
         local = find_cifar10(path)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from mobilenets.arguments import check_threads, names_of, numbers_of
 from mobilenets.benchmarking.benchmark import Settings
 from mobilenets.benchmarking.candidate import network_words
 from mobilenets.benchmarking.candidates import PEERS
@@ -43,9 +44,9 @@ def deploy(
     out: Path | str,
     *,
     max_drop: float = 1.0,
-    targets: Sequence[str] = TARGETS,
-    against: Sequence[str] = PEERS,
-    threads: Sequence[int] = (),
+    targets: str | Sequence[str] = TARGETS,
+    against: str | Sequence[str] = PEERS,
+    threads: int | Sequence[int] = (),
     seconds: float = 1.0,
     limit: int | None = None,
     int8: bool = True,
@@ -56,7 +57,7 @@ def deploy(
     image_size: int | None = None,
     seed: int = 0,
     skip_bad: bool = False,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     watcher: Watcher | None = None,
     command: str | None = None,
 ) -> DeploymentReport:
@@ -102,7 +103,7 @@ def deploy(
     """
     watcher = watcher or Unwatched()
     created = datetime.now().astimezone().isoformat(timespec="seconds")
-    targets = tuple(dict.fromkeys(targets))
+    targets, against, threads = names_of(targets), names_of(against), numbers_of(threads)
     _check(targets, against, threads, max_drop, seconds)
     folder = outside(data, Path(out))
     if folder.exists() and not folder.is_dir():
@@ -167,8 +168,8 @@ def _check(
     if not targets:
         raise MobilenetsError(f"there is nothing to make: name targets of {', '.join(TARGETS)}")
     Settings(seconds=seconds)
-    if any(count < 1 for count in threads):
-        raise MobilenetsError(f"numbers of threads start at 1, not {min(threads)}")
+    for count in threads:
+        check_threads(count)
 
 
 def _call(run: Path | str | SavedNetwork, data: str | Path | Dataset, out: Path | str, max_drop: float) -> str:

@@ -16,7 +16,11 @@ FEWEST_IMAGES: Final = 2
 
 
 def load_deciding(
-    subject: Subject, data: str | Path | Dataset, *, data_root: Path | None = None, progress: Progress | None = None
+    subject: Subject,
+    data: str | Path | Dataset,
+    *,
+    data_root: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Load a network's images, and find its validation images again, to choose by.
 

@@ -72,7 +72,7 @@ def export(
     image_size: int | None = None,
     threads: int | None = None,
     skip_bad: bool = False,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> ExportReport:
     """Write a trained network as one artifact, and prove that it answers as the network does.

@@ -128,7 +128,9 @@ def _store_half(file: ModelProto) -> None:
     graph.node.extend(nodes)
 
 
-def export_onnx(model: nn.Module, path: Path, *, preprocessing: Preprocessing, classes: Sequence[str]) -> Artifact:
+def export_onnx(
+    model: nn.Module, path: str | Path, *, preprocessing: Preprocessing, classes: Sequence[str]
+) -> Artifact:
     """Write any network to `path` as a described ONNX file, whole or not at all; the model itself is not touched.
 
     The short way, for a network in memory and without images of its own: it is checked on made images only.
@@ -149,6 +151,7 @@ def export_onnx(model: nn.Module, path: Path, *, preprocessing: Preprocessing, c
         ArtifactError: the name does not end in `.onnx`.
         MissingExtraError: the extra `export` is not installed.
     """
+    path = Path(path)
     check_suffix(path, "onnx")
     subject = Subject(copy.deepcopy(model).eval(), tuple(classes), preprocessing, {})
     images = made_images(preprocessing, GOLDEN_IMAGES)

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobilenets.arguments import check_threads
 from mobilenets.artifact.container import DOCUMENT, check_suffix
 from mobilenets.errors import RunError
 from mobilenets.exporting.translators import Translate, translator
@@ -24,11 +25,12 @@ class Target:
         """Refuse what can't be, before anything long is begun; returns the translator.
 
         Raises:
-            MobilenetsError: there is no such format or precision.
+            MobilenetsError: there is no such format or precision, or an impossible number of threads.
             ArtifactError: the name of `out` is of another format.
             RunError: nothing can be written there, or something else than an artifact would be overwritten.
             MissingExtraError: the translator needs what is not installed.
         """
+        check_threads(self.threads)
         translate = translator(self.to, self.precision)
         check_suffix(self.out, self.to)
         check_place(self.out, folder=self.to == "openvino")

@@ -50,12 +50,13 @@ def save_network(folder: Path, network: SavedNetwork) -> None:
     write_text_atomically(folder / DESCRIPTION, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
 
 
-def load_network(folder: Path) -> SavedNetwork:
+def load_network(folder: str | Path) -> SavedNetwork:
     """Read a network back, in evaluation mode on the CPU.
 
     Raises:
         RunError: a file is missing, damaged, or the two do not fit together; the message names it.
     """
+    folder = Path(folder)
     description = _read_description(folder / DESCRIPTION)
     try:
         model = create_model(**description["network"])

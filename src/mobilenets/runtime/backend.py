@@ -15,6 +15,7 @@ from typing import Final, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilenets.arguments import check_threads
 from mobilenets.artifact.container import Artifact
 from mobilenets.artifact.description import Settings
 from mobilenets.errors import BackendError, MissingExtraError
@@ -106,12 +107,11 @@ def open_backend(
             followed, else the file's own where the backend computes in it, else fp32.
 
     Raises:
-        BackendError: no such backend, it does not run such files or not in this precision, fewer than 1 thread, or
-            the runtime refuses the file.
+        BackendError: no such backend, it does not run such files or not in this precision, an impossible number of
+            threads, or the runtime refuses the file.
         MissingExtraError: the backend's package is not installed; the message names the extra.
     """
-    if threads is not None and threads < 1:
-        raise BackendError(f"{artifact.path}: a backend needs at least 1 thread, not {threads}")
+    check_threads(threads)
     settings = _settings_to_follow(artifact, backend, precision)
     name = settings.backend if settings else backend or _default(artifact)
     _require(name, artifact)

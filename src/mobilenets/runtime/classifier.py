@@ -130,7 +130,7 @@ class Classifier:
         while some := list(islice(pictures, _BATCH)):
             names, arrays = [], []
             for picture, number in zip(some, numbers, strict=False):
-                name = decodable(os.fspath(picture)) if isinstance(picture, str | Path) else f"picture {number}"
+                name = decodable(os.fspath(picture)) if isinstance(picture, str | os.PathLike) else f"picture {number}"
                 try:
                     arrays.append(self.prepare(picture, name))
                     names.append(name)
@@ -139,7 +139,7 @@ class Classifier:
             if arrays and not bad:
                 answers += self.answer(np.stack(arrays), names, top=top)
         if bad:
-            raise BadImagesError(bad)
+            raise BadImagesError(bad, "mend or remove them; predict_files goes on past them")
         return answers
 
     def prepare(self, picture: Picture, name: str) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ answers are written, whole; what is not yet finished when the process ends is an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from mobilenets.arguments import GivenPaths, check_threads, paths_of
 from mobilenets.errors import ArtifactError, ClusterError, DataError, RunError, first_line
 from mobilenets.limits import parse_json
 from mobilenets.quoting import decodable, printable
@@ -68,7 +69,7 @@ class ManySummary:
 
 def predict_many(
     artifact: str | Path,
-    paths: Iterable[str | Path],
+    paths: GivenPaths,
     out: str | Path,
     *,
     address: str | None = None,
@@ -91,7 +92,7 @@ def predict_many(
 
     Args:
         artifact: the exported file, or OpenVINO's folder.
-        paths: files, and folders that are searched as `find_images` does.
+        paths: a file, a folder or a zip, or several; the last two are searched as `find_images` does.
         out: folder for `part-00000.jsonl` and on, and `bad.jsonl`. The same call again goes on where one was killed.
         address: `auto`, `HOST:PORT` or `ray://HOST:PORT` of a cluster; None is this machine.
         workers: processes that answer; None takes as many as there are cores, divided by `threads`.
@@ -117,7 +118,8 @@ def predict_many(
             raise DataError(f"{name} is {value}; it must be at least 1")
     if format not in ROW_WRITERS:
         raise DataError(f"format is {format}; it is {' or '.join(ROW_WRITERS)}")
-    given = tuple(Path(path) for path in paths)
+    given = tuple(paths_of(paths))
+    check_threads(threads)
     # Opened here, too: what is wrong with it is said before anything is started, and all workers are told one choice.
     classifier = Classifier(artifact, backend=backend, precision=precision, threshold=threshold, threads=1)
     loading = Loading(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilenets.arguments import GivenPaths, paths_of
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.machine import usable_cores
 from mobilenets.quoting import decodable
@@ -25,7 +26,7 @@ Prepared = tuple[str, NDArray[np.uint8]] | BadImage
 
 
 def predict_files(
-    classifier: Classifier, paths: Iterable[str | Path], *, batch_size: int = 16, top: int = 5
+    classifier: Classifier, paths: GivenPaths, *, batch_size: int = 16, top: int = 5
 ) -> Iterator[Prediction | BadImage]:
     """Recognise the images in files and folders, going on past those that can't be read.
 
@@ -34,7 +35,7 @@ def predict_files(
 
     Args:
         classifier: the loaded file.
-        paths: files, and folders that are searched as `find_images` does.
+        paths: a file, a folder or a zip, or several; the last two are searched as `find_images` does.
         batch_size: images a call of the network. 1 where answers matter one by one; more is faster for a folder.
         top: how many classes each answer lists, at most all there are.
 
@@ -42,12 +43,12 @@ def predict_files(
         For each image, in the order of the files, its answer or why it can't be read.
 
     Raises:
-        DataError: a `batch_size` or `top` below 1.
+        DataError: a `batch_size` or `top` below 1, or what is no path.
     """
     for name, value in (("batch_size", batch_size), ("top", top)):
         if value < 1:
             raise DataError(f"{name} is {value}; it must be at least 1")
-    return predict_found(classifier, find_images(Path(path) for path in paths), batch_size, top, usable_cores())
+    return predict_found(classifier, find_images(paths_of(paths)), batch_size, top, usable_cores())
 
 
 def predict_found(

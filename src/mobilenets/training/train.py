@@ -45,7 +45,7 @@ def train(
     dropout: float | None = None,
     skip_bad: bool = False,
     exclude: str | Path | None = None,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     device: str | None = None,
     observer: Observer | None = None,
     **changes: Any,

@@ -52,6 +52,6 @@ def test_hooks_stand_in_and_say_so() -> None:
 
 
 def test_a_network_that_takes_no_such_input_is_one_line(tiny: nn.Module) -> None:
-    with pytest.raises(AuditError, match=r"Sequential fails on an input of 1 x 5 x 32 x 32: .*--image-size") as caught:
+    with pytest.raises(AuditError, match=r"Sequential fails on an input of 1 x 5 x 32 x 32: .*`image_size`") as caught:
         capture(tiny, (1, 5, 32, 32))
     assert "\n" not in str(caught.value)

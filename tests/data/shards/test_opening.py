@@ -132,7 +132,7 @@ def test_whole_shards_are_held_out_for_validation(shards: Path) -> None:
     assert data.shards.parted(1 - 1e-9, 0)[0].shards
     single = load_dataset(f"{shards}/train-000001.tar")
     assert single.shards is not None
-    with pytest.raises(DataError, match=r"train-000001\.tar is the only training shard, .* --images-per-shard"):
+    with pytest.raises(DataError, match=r"train-000001\.tar is the only training shard, .* `images_per_shard`"):
         single.shards.held_out(0.5, seed=0)
 
 

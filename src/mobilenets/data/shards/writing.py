@@ -34,7 +34,7 @@ def shard(
     seed: int = 0,
     skip_bad: bool = False,
     exclude: str | Path | None = None,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     progress: Progress | None = None,
 ) -> ShardIndex:
     """Write images into the folder `out` as WebDataset shards with an index, for training to stream.
