@@ -296,7 +296,8 @@ def test_a_run_that_ran_out_of_memory_is_the_run_of_smaller_parts(start_training
     interrupted.fit()
     assert interrupted.compute.parts == 2
     found, wanted = (load_state(tmp_path / name, torch.device("cpu")) for name in ("run", "small"))
-    assert found.ema is not None and wanted.ema is not None
+    assert found.ema is not None
+    assert wanted.ema is not None
     # Of the states, since the statistics of what `fit` returns are measured anew.
     assert all(torch.equal(found.model[name], wanted.model[name]) for name in wanted.model)
     assert all(torch.equal(found.ema[name], wanted.ema[name]) for name in wanted.ema)
