@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from mobilenets.machine import physical_memory, usable_cores, user_cache
+from mobilenets import machine
+from mobilenets.machine import (
+    cgroup_memory_limit,
+    local_processes,
+    physical_memory,
+    usable_cores,
+    usable_memory,
+    user_cache,
+)
 
 
 def test_cores_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,6 +35,64 @@ def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert physical_memory() is None
     monkeypatch.delattr(os, "sysconf")
     assert physical_memory() is None
+
+
+GIB = 2**30
+NO_LIMIT = "9223372036854771712"
+"""What version 1 says of a group without a limit."""
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/\n", {}, None),
+        ("0::/\n", {"memory.max": f"{GIB}\n"}, GIB),
+        ("0::/\n", {"memory.max": "max\n"}, None),
+        ("0::/\n", {"memory.max": f"{2 * GIB}", "memory.high": f"{GIB}"}, GIB),
+        ("0::/a/b\n", {"a/b/memory.max": "max", "a/memory.max": f"{3 * GIB}", "memory.max": "max"}, 3 * GIB),
+        ("0::/a/b\n", {"a/b/memory.max": f"{GIB}", "a/memory.max": f"{3 * GIB}"}, GIB),
+        ("0::/a/b\n", {"a/b/memory.max": f"{5 * GIB}", "a/memory.max": f"{3 * GIB}"}, 3 * GIB),
+        ("0::/a/b\n", {"a/c/memory.max": f"{GIB}"}, None),
+        ("0::/../..\n", {"memory.max": f"{GIB}"}, GIB),
+        ("0::/../a\n", {"memory.max": f"{GIB}"}, GIB),
+        ("0::/a\n", {"unified/a/memory.max": f"{GIB}"}, GIB),
+        ("4:memory:/\n0::/\n", {"memory/memory.limit_in_bytes": f"{GIB}\n"}, GIB),
+        ("4:cpu,memory:/a\n", {"memory/a/memory.limit_in_bytes": f"{GIB}"}, GIB),
+        ("4:memory:/a\n", {"memory/a/memory.limit_in_bytes": NO_LIMIT, "memory/memory.limit_in_bytes": f"{GIB}"}, GIB),
+        ("4:memory:/docker/0\n", {"memory/memory.limit_in_bytes": f"{GIB}"}, GIB),
+        ("4:memory:/a\n0::/b\n", {"memory/a/memory.limit_in_bytes": f"{GIB}", "memory.max": f"{GIB // 2}"}, GIB // 2),
+        ("4:memoryless:/a\n3:cpu:/a\n", {"memory/a/memory.limit_in_bytes": f"{GIB}"}, None),
+        ("0::/a:b\n", {"a:b/memory.max": f"{GIB}"}, GIB),
+        ("damaged\n\n0::/\n", {"memory.max": "what"}, None),
+        (None, {"memory.max": f"{GIB}"}, None),
+    ],
+)
+def test_memory_of_a_control_group(
+    tmp_path: Path, groups: str | None, files: dict[str, str], expected: int | None
+) -> None:
+    if groups is not None:
+        (tmp_path / "proc/self").mkdir(parents=True)
+        (tmp_path / "proc/self/cgroup").write_text(groups)
+    for name, content in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    assert cgroup_memory_limit(tmp_path) == expected
+
+
+def test_the_memory_to_use_is_the_least_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for physical, group, expected in ((8, 4, 4), (8, 9, 8), (None, 4, 4), (8, None, 8), (None, None, None)):
+        monkeypatch.setattr(machine, "physical_memory", lambda said=physical: said)
+        monkeypatch.setattr(machine, "cgroup_memory_limit", lambda said=group: said)
+        assert usable_memory() == expected
+
+
+def test_processes_of_a_training_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert local_processes() == 1
+    for said, count in (("4", 4), ("0", 1), ("many", 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", said)
+        assert local_processes() == count
 
 
 @pytest.mark.parametrize(("platform", "variable"), [("linux", "XDG_CACHE_HOME"), ("win32", "LOCALAPPDATA")])

@@ -69,7 +69,7 @@ def test_pytorch_is_a_peer_of_the_same_network(onnx_file):
 
 
 def test_candidates_that_do_not_fit_into_memory_are_refused(onnx_file, monkeypatch):
-    monkeypatch.setattr(starting, "physical_memory", lambda: 50 * 2**20)
+    monkeypatch.setattr(starting, "usable_memory", lambda: 50 * 2**20)
     with pytest.raises(MobilenetsError, match="measure fewer at once"):
         benchmark([onnx_file], **QUICK)
 

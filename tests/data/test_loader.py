@@ -17,6 +17,7 @@ import mobilenets.data.loader as loader
 from mobilenets.data.datasets import load_dataset
 from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.data.sources import ImageSource, ImageSplit
+from mobilenets.data.training_decoding import TrainingDecoding
 from mobilenets.errors import BadImagesError, DataError
 from mobilenets.preprocessing import Preprocessing
 
@@ -268,10 +269,32 @@ def test_chunks_are_small_for_large_files() -> None:
 
 def test_a_small_machine_keeps_fewer_pixels(make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     split = plain_split(make_folder({"cat": 2, "dog": 2}))
+    monkeypatch.setattr(loader, "_kept", 0)
     for memory, in_memory in ((4 * 768, True), (4 * 768 - 4, False), (None, True), (2**60, True)):
-        monkeypatch.setattr(loader, "physical_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(loader, "usable_memory", lambda memory=memory: memory)
         assert prepare(split, SIZE).in_memory == in_memory
         assert loader.default_memory_limit() <= loader.MEMORY_LIMIT
+
+
+def test_splits_and_processes_share_one_limit(make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = plain_split(make_folder({"cat": 2, "dog": 2}))
+    monkeypatch.setattr(loader, "_kept", 0)
+    monkeypatch.setattr(loader, "usable_memory", lambda: 4 * 2000)
+    train, test = prepare(split, SIZE), prepare(split, SIZE)
+    assert (train.in_memory, test.in_memory) == (True, True)
+    assert loader.default_memory_limit() == 2000 - 2 * 768
+    third = prepare(split, SIZE)
+    assert not third.in_memory
+    assert np.array_equal(third.batch([0, 3]), train.batch([0, 3]))
+    view = train.for_training(TrainingDecoding(None, True))  # another view of the same pixels is no more of them
+    del train, test
+    assert loader.default_memory_limit() == 2000 - 768
+    del view
+    assert loader.default_memory_limit() == 2000
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert loader.default_memory_limit() == 1000
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert not prepare(split, SIZE).in_memory
 
 
 def test_workers_are_the_cores_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from mobilenets.benchmarking.candidate import Candidate
 from mobilenets.benchmarking.process import Worker
 from mobilenets.benchmarking.results import Failure
 from mobilenets.errors import BackendError, MobilenetsError
-from mobilenets.machine import physical_memory
+from mobilenets.machine import usable_memory
 
 Progress = Callable[[str, int, int], None]
 """Told what is going on, how far it is, and out of how much."""
@@ -86,7 +86,7 @@ def _summed(started: Sequence[Worker]) -> Started:
 
 
 def _require_memory(peaks_mb: Mapping[str, float]) -> None:
-    memory, needed = physical_memory(), sum(peaks_mb.values()) * 1024**2
+    memory, needed = usable_memory(), sum(peaks_mb.values()) * 1024**2
     if memory is not None and needed > _MEMORY_SHARE * memory:
         raise MobilenetsError(
             f"{len(peaks_mb)} candidates need {needed / 1e9:.1f} GB together, of {memory / 1e9:.1f} GB here: measure "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
@@ -22,7 +23,7 @@ from mobilenets.data.sources import ImageSplit
 from mobilenets.data.training_decoding import TrainingDecoding
 from mobilenets.data.training_images import WHOLE, Share, TrainingBatch, epoch_batches
 from mobilenets.errors import BadImage, BadImagesError, DataError
-from mobilenets.machine import physical_memory
+from mobilenets.machine import local_processes, usable_memory
 from mobilenets.preprocessing import Preprocessing
 
 MEMORY_LIMIT: Final = 2 * 2**30
@@ -30,6 +31,8 @@ MEMORY_LIMIT: Final = 2 * 2**30
 
 2 GiB hold CIFAR-10 eleven times over, or 14,000 pictures at 224x224.
 """
+_kept = 0
+"""Bytes of pixels that this process keeps now, of all splits together."""
 
 Indices = Sequence[int] | NDArray[np.int64]
 _Reader = Callable[[np.intp], NDArray[np.uint8]]
@@ -212,9 +215,30 @@ class _Batch:
 
 
 def default_memory_limit() -> int:
-    """Return how many bytes of pixels to keep: `MEMORY_LIMIT`, but at most a quarter of the machine's memory."""
-    memory = physical_memory()
-    return MEMORY_LIMIT if memory is None else min(MEMORY_LIMIT, memory // 4)
+    """Return how many more bytes of pixels to keep, beside those of other splits that this process keeps already.
+
+    All in all `MEMORY_LIMIT`, but at most a quarter of the memory that may be used here, and of that an equal share for
+    each process of a training on this machine.
+    """
+    memory = usable_memory()
+    limit = MEMORY_LIMIT if memory is None else min(MEMORY_LIMIT, memory // 4)
+    return max(0, limit // local_processes() - _kept)
+
+
+def _keep_pixels(shape: tuple[int, ...], limit: int) -> NDArray[np.uint8] | None:
+    """Room for pixels where they fit; it counts as kept until nothing refers to it any more."""
+    size = int(np.prod(shape, dtype=np.int64))
+    if size > limit:
+        return None
+    pixels = np.empty(shape, dtype=np.uint8)
+    _count_kept(size)
+    weakref.finalize(pixels, _count_kept, -size)
+    return pixels
+
+
+def _count_kept(size: int) -> None:
+    global _kept  # one count a process is what is meant
+    _kept += size
 
 
 def prepare(
@@ -243,8 +267,7 @@ def prepare(
     """
     if memory_limit is None:
         memory_limit = default_memory_limit()
-    shape = (len(split), *_shape(preprocessing))
-    pixels = np.empty(shape, dtype=np.uint8) if int(np.prod(shape, dtype=np.int64)) <= memory_limit else None
+    pixels = _keep_pixels((len(split), *_shape(preprocessing)), memory_limit)
     bad = decode_all(split.sources, preprocessing, pixels, progress)
     if not bad:
         return PreparedImages(split, preprocessing, pixels=pixels)
