@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mobilenets.errors import ArtifactError, ClusterError, DataError, RunError, first_line
+from mobilenets.files import check_writable
 from mobilenets.quoting import decodable, printable
 from mobilenets.runtime.answer_folder import BAD, AnswerFolder, FinishedPart, open_answer_folder
 from mobilenets.runtime.classifier import Classifier
@@ -117,6 +118,7 @@ def predict_many(
             raise DataError(f"{name} is {value}; it must be at least 1")
     if format not in ROW_WRITERS:
         raise DataError(f"format is {format}; it is {' or '.join(ROW_WRITERS)}")
+    check_writable(Path(out))
     given = tuple(Path(path) for path in paths)
     # Opened here, too: what is wrong with it is said before anything is started, and all workers are told one choice.
     classifier = Classifier(artifact, backend=backend, precision=precision, threshold=threshold, threads=1)
