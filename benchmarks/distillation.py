@@ -24,6 +24,7 @@ from mobilenets.benchmarking.latency import round_order
 from mobilenets.compression.calibration import stratified_sample
 from mobilenets.data.datasets import load_dataset, natural_image_size
 from mobilenets.evaluation.evaluate import Predictions
+from mobilenets.evaluation.metrics import correct_answers
 from mobilenets.evaluation.significance import paired_test, top1_interval
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.observer import Silent
@@ -79,7 +80,7 @@ def learn(network: dict[str, Any], splits: Splits, recipe: Recipe, teacher: Teac
 def teacher_top1(teacher: Teacher, splits: Splits) -> float:
     """Percent of the test images that the teacher gets right, on the student's inputs."""
     predict = torch_predict(teacher.network, splits.preprocessing, torch.device("cpu"), torch.channels_last)
-    right = [predict(images).argmax(axis=1) == labels for images, labels in splits.test.seen().batches(250)]
+    right = [correct_answers(labels, predict(images)) for images, labels in splits.test.seen().batches(250)]
     return 100 * float(np.concatenate(right).mean())
 
 

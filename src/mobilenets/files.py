@@ -27,6 +27,44 @@ def make_folder(path: Path) -> None:
         raise RunError(f"{path}: can't be made a folder ({error.strerror}); choose another place") from error
 
 
+def check_writable(path: Path, *, folder: bool = True) -> None:
+    """Refuse a place that can't be written, before anything long is begun; nothing is made there.
+
+    Args:
+        path: a folder to be made or filled, or a file to be written.
+        folder: which of the two.
+
+    Raises:
+        RunError: it is the other, there is a file in the way, or no permission.
+    """
+    try:
+        there = path.exists()
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        there = False
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+        raise RunError(f"{path} can't be written ({getattr(error, 'strerror', None) or error})") from error
+    if there and folder and not path.is_dir():
+        raise RunError(f"{path} is a file: give a folder")
+    if path.is_dir() and not folder:
+        raise RunError(f"{path} is a folder: give the file's whole name")
+    places = (path.absolute(), *path.absolute().parents)
+    above = next(one for one in (places if folder else places[1:]) if os.path.lexists(one))  # links to nothing, too
+    if not above.is_dir():
+        raise RunError(f"{path} can't be written: {above} is no folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise RunError(f"{path} can't be written: no permission to write into {above}; choose another place")
+    try:
+        tempfile.TemporaryFile(dir=above).close()  # what permissions don't tell: /proc, a full disk
+    except OSError as error:
+        raise RunError(f"{path} can't be written: {above}: {error.strerror or error}; choose another place") from error
+
+
+def unharmed(path: Path) -> str:
+    """The end of a message that `path` could not be written: that what was there is unharmed, where anything was."""
+    return "; what was there is unharmed" if os.path.lexists(path) else ""
+
+
 def write_atomically(
     path: Path, write: Callable[[Path], object], *, before: Callable[[], object] | None = None
 ) -> None:
@@ -62,7 +100,7 @@ def write_atomically(
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise RunError(f"{path}: can't be written ({error.strerror or error}); what was there is unharmed") from error
+        raise RunError(f"{path}: can't be written ({error.strerror or error}){unharmed(path)}") from error
 
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:

@@ -16,6 +16,7 @@ from mobilenets.compression.nncf_ptq import PtqSettings, quantize_file
 from mobilenets.compression.qdq import count_pairs, layer_nodes
 from mobilenets.errors import QuantizationError
 from mobilenets.exporting.onnx import MODEL
+from mobilenets.exporting.tensorrt import broken_rules
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -90,9 +91,17 @@ def test_the_file_takes_pictures_and_gives_float_logits(v3: Quantizable, plain_v
         assert logits.shape == (count, 10)
 
 
+@pytest.mark.parametrize("settings", [{}, {"ranges": "mean"}, {"float_layers": ("blocks.0.pointwise.conv",)}])
+def test_signed_files_keep_tensorrts_rules_on_every_rung(v1: Quantizable, settings: dict[str, object]) -> None:
+    assert broken_rules(quantized(v1, signed=True, **settings)) == ()
+
+
 def test_only_signed_files_are_symmetric_as_tensorrt_demands(v3: Quantizable, plain_v3: ModelProto) -> None:
     assert not count_pairs(plain_v3).symmetric
-    assert count_pairs(quantized(v3, signed=True)).symmetric
+    assert "uint8 values" in "".join(broken_rules(plain_v3))
+    signed = quantized(v3, signed=True)
+    assert count_pairs(signed).symmetric
+    assert broken_rules(signed) == ()
 
 
 def test_layers_asked_to_stay_float_do(v1: Quantizable) -> None:

@@ -20,7 +20,16 @@ from sklearn.metrics import (
 )
 
 from mobilenets.errors import DataError
-from mobilenets.evaluation.metrics import compute_metrics, expected_calibration_error, true_class_ranks
+from mobilenets.evaluation.metrics import (
+    NO_CLASS,
+    compute_metrics,
+    correct_answers,
+    expected_calibration_error,
+    predicted_classes,
+    top1_accuracy,
+    top1_agreement,
+    true_class_ranks,
+)
 from mobilenets.evaluation.results import ClassScore, Metrics
 
 DIGITS = tuple("0123456789")
@@ -153,3 +162,39 @@ def test_what_files_of_earlier_versions_lack_is_worked_out():
     assert old.classes[1].f1 == 0.0
     assert (old.macro_recall, old.macro_precision, old.macro_f1) == (80.0, 60.0, old.classes[0].f1)
     assert Metrics(9, 0.1, 90.0, 99.0, 1.0, (), ()).macro_recall == 0.0
+
+
+NOT_FINITE = [np.nan, np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+@pytest.mark.parametrize("whole_row", [True, False])
+def test_an_answer_that_is_not_finite_is_wrong_everywhere(value: float, whole_row: bool) -> None:
+    # Class 0 is the true one of every image: what argmax makes of a row of NaN.
+    labels = np.zeros(4, np.int64)
+    logits = np.tile(np.array([3.0, 1.0, 0.0], np.float32), (4, 1))
+    logits[1, slice(None) if whole_row else 0] = value
+    logits[2, slice(None) if whole_row else 2] = value
+    assert predicted_classes(logits).tolist() == [0, NO_CLASS, NO_CLASS, 0]
+    assert correct_answers(labels, logits).tolist() == [True, False, False, True]
+    assert top1_accuracy(labels, logits) == 50
+    assert top1_agreement(logits, logits) == 50
+    assert true_class_ranks(labels, logits).tolist() == [0, 3, 3, 0]
+    with np.errstate(invalid="ignore"):
+        metrics = compute_metrics(labels, logits - 4, ("a", "b", "c"))
+    assert (metrics.top1, metrics.top5) == (50, 50)  # top-3 of three classes, which every finite answer is within
+    assert metrics.confusion == ((2, 0, 0), (0, 0, 0), (0, 0, 0))
+    assert [score.recall for score in metrics.classes] == [50, 0, 0]
+    assert metrics.loss == np.inf
+    # Two images sure of exp(-1), right; two that answer nothing count as sure of nothing.
+    assert metrics.ece == pytest.approx(100 * (1 - np.exp(-1)) / 2)
+
+
+@given(answers())
+def test_one_top1_for_all(case):
+    labels, logs, classes = case
+    metrics = compute_metrics(labels, logs, classes)
+    assert metrics.top1 == pytest.approx(top1_accuracy(labels, logs))
+    assert metrics.top1 == pytest.approx(100 * correct_answers(labels, logs).mean())
+    assert (predicted_classes(logs) == logs.argmax(axis=1)).all()
+    assert top1_agreement(logs, logs) == 100

@@ -26,7 +26,7 @@ from mobilenets.checkup.twins import of_alike, of_same
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.exclusion import write_exclusions
 from mobilenets.data.location import outside
-from mobilenets.files import write_text_atomically
+from mobilenets.files import check_writable, write_text_atomically
 from mobilenets.report.doctor_page import write_doctor_page
 
 PAGE: Final = "doctor.html"
@@ -62,6 +62,8 @@ def doctor(
     """
     start = time.monotonic()
     folder = None if out is None else outside(data, Path(out))
+    if folder is not None:
+        check_writable(folder)
     inventory = take_inventory(data, data_root=data_root)
     case = _examined(inventory, progress)
     excluded = prescribe(case)

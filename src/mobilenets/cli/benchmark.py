@@ -113,17 +113,17 @@ def main(argv: Sequence[str]) -> int:
 
 def _require_places(options: BenchmarkOptions) -> None:
     from mobilenets.errors import RunError
-    from mobilenets.files import make_folder
+    from mobilenets.files import check_writable
 
     if options.out is not None:
-        make_folder(options.out)
+        check_writable(options.out)
     if options.plot is not None:
         if not options.plot.name or options.plot.is_dir():
             raise RunError(f"{options.plot}: the picture is a file: give {options.plot / PICTURE_FILE}")
         if options.plot.suffix.lower() != ".png":
             raise RunError(f"{options.plot}: the picture is a PNG: give {options.plot.with_suffix('.png')}")
         _require_matplotlib()
-        make_folder(options.plot.parent)
+        check_writable(options.plot, folder=False)
 
 
 def _write(report: BenchmarkReport, options: BenchmarkOptions) -> None:

@@ -1,7 +1,7 @@
 """The command `mobilenets`: finds the verb, reads its options, runs it, and turns errors into one line.
 
 Exit codes: 0 good, 1 a fault was found (a loss that diverged, a file that answers wrongly), 2 bad input, 130 stopped by
-Ctrl-C. Only the verb asked for is imported, so help comes at once.
+Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. Only the verb asked for is imported, so help comes at once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from mobilenets.cli.streams import drop_output, prepare_streams, warn
+from mobilenets.cli.termination import Terminated, orderly_termination
 from mobilenets.errors import BadImagesError, MissingExtraError, MobilenetsError, in_command
 
 VERBS = {
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     prepare_streams()
     try:
-        return _run(argv)
+        with orderly_termination():
+            return _run(argv)
     except MobilenetsError as error:
         if error.told:
             return error.exit_code
@@ -86,6 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         warn("mobilenets: out of memory; try a smaller batch_size, --image-size or --width-mult")
         return 1
+    except Terminated as stopped:
+        warn("mobilenets: stopped")
+        return stopped.exit_code
     except KeyboardInterrupt:
         warn("mobilenets: stopped")
         return 130

@@ -14,6 +14,7 @@ import tyro
 
 from mobilenets.cli.options import parse
 from mobilenets.cli.streams import console, say
+from mobilenets.files import check_writable
 from mobilenets.training.recipe import Recipe, load_recipe
 
 ABOUT = """Train one network on your images into a run folder, and score it, at the end and once on the test images.
@@ -83,6 +84,7 @@ def main(argv: Sequence[str]) -> int:
     from mobilenets.cli.live import Live
     from mobilenets.training.train import train
 
+    check_writable(options.out)
     if options.weights == "imagenet" and not options.resume:
         _download(options.model, options.width_mult)
     if options.teacher == "imagenet":

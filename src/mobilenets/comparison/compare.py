@@ -46,6 +46,7 @@ from mobilenets.evaluation.results import (
 )
 from mobilenets.evaluation.significance import compare_all, mean_interval, proportion_interval, top1_interval
 from mobilenets.exporting.onnx import require_exporter
+from mobilenets.files import check_writable
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.report.page import write_page
 from mobilenets.report.plots import summary_png
@@ -110,6 +111,7 @@ def compare(
         MobilenetsError: bad input, each its own kind; what was trained before stays and is used by the next call.
     """
     observer, out, bounds = observer or Silent(), outside(data, Path(out)), bounds or Bounds()
+    check_writable(out)
     if seeds < 1:
         raise MobilenetsError(f"seeds is {seeds}; it must be at least 1")
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mobilenets.data.loader import PreparedImages
 from mobilenets.evaluation.evaluate import Predictions
+from mobilenets.evaluation.metrics import NO_CLASS
 from mobilenets.evaluation.results import Mistake
 
 LARGEST_THUMBNAIL = 96  # pixels
@@ -29,7 +30,7 @@ def confident_mistakes(
             image=images.names[index],
             thumbnail=_thumbnail(images.batch([int(index)])[0]),
             truth=classes[predictions.labels[index]],
-            predicted=classes[called[index]],
+            predicted="no class" if called[index] == NO_CLASS else classes[called[index]],
             confidence=100 * float(confidence[index]),
         )
         for index in surest

@@ -13,6 +13,7 @@ from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import DataError, ModelError
 from mobilenets.evaluation.evaluate import Predict
+from mobilenets.evaluation.metrics import correct_answers
 from mobilenets.exporting.confidence import halves
 from mobilenets.preprocessing import Preprocessing
 
@@ -73,8 +74,8 @@ class Judge:
         return np.concatenate(answered)
 
     def top1(self, logits: NDArray[np.float32]) -> Top1:
-        """Score answers `[N, K]`; one that is infinite or not a number is wrong, as a broken 8-bit network gives."""
-        correct = (logits.argmax(axis=1) == self.labels) & np.isfinite(logits).all(axis=1)
+        """Score answers `[N, K]`."""
+        correct = correct_answers(self.labels, logits)
         report = None if self.validated else 100 * float(correct[self.report].mean())
         return Top1(100 * float(correct[self.selection].mean()), report, 100 * float(correct.mean()))
 

@@ -47,7 +47,8 @@ def count_pairs(file: ModelProto) -> Pairs:
     quantizers = [node for node in file.graph.node if node.op_type == "QuantizeLinear"]
     dequantizers = [node for node in file.graph.node if node.op_type == "DequantizeLinear"]
     fed = [all(_is_dequantized(name, made_by) for name in node.input[:2]) for node in nodes]
-    zeros = [constants.get(node.input[2]) for node in (*quantizers, *dequantizers) if len(node.input) > 2]
+    # Without a zero point a value is stored as uint8.
+    zeros = [constants.get(node.input[2]) if len(node.input) > 2 else None for node in (*quantizers, *dequantizers)]
     symmetric = all(zero is not None and zero.dtype == np.int8 and not zero.any() for zero in zeros)
     per_tensor = all(constants[node.input[1]].size == 1 for node in quantizers)
     return Pairs(len(nodes), sum(fed), len(quantizers), len(dequantizers), symmetric and per_tensor)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from mobilenets.compression.ladder import Built
 from mobilenets.compression.results import QuantizationReport, RuntimeRow, within
 from mobilenets.evaluation.results import Latency
+from mobilenets.exporting.tensorrt import tensorrt_sentence
 
 NEARLY = 1.03
 """Times within 3 % of each other are called the same, like those that differ by less than they scatter: it is noise."""
@@ -106,6 +107,6 @@ def _way(row: RuntimeRow) -> str:
 
 
 def _tensorrt(chosen: Built) -> str:
-    if chosen.symmetric:
+    if tensorrt_sentence(chosen.exported.payload).startswith("keeps"):
         return "the file keeps TensorRT's rules for explicit quantization (symmetric int8); it was not run there"
     return "TensorRT won't take this file, which is not symmetric int8 throughout: --tensorrt makes one it can"

@@ -28,11 +28,12 @@ from mobilenets.deployment.making import TARGETS, Workshop
 from mobilenets.deployment.presenting import write_report
 from mobilenets.deployment.results import DeploymentReport, Way
 from mobilenets.deployment.testing import Reading, read_test, top1
-from mobilenets.errors import MobilenetsError, RunError
+from mobilenets.errors import MobilenetsError
 from mobilenets.exporting.deciding import deciding_questions, load_deciding
 from mobilenets.exporting.parity import network_predict
 from mobilenets.exporting.subject import load_subject
 from mobilenets.exporting.watcher import Unwatched, Watcher
+from mobilenets.files import check_writable
 from mobilenets.models.saved import SavedNetwork
 
 CANDIDATES = "candidates"
@@ -106,8 +107,7 @@ def deploy(
     targets, against, threads = names_of(targets), names_of(against), numbers_of(threads)
     _check(targets, against, threads, max_drop, seconds)
     folder = outside(data, Path(out))
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file: give a folder")
+    check_writable(folder)
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
     dataset = load_deciding(subject, data, data_root=data_root, progress=watcher.progress)
     questions, sealed = deciding_questions(

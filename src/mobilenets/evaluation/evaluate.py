@@ -18,7 +18,7 @@ from scipy.special import log_softmax
 
 from mobilenets.errors import DataError, ModelError, RunError
 from mobilenets.evaluation.flip_test import flip_averaged
-from mobilenets.evaluation.metrics import compute_metrics
+from mobilenets.evaluation.metrics import NO_CLASS, compute_metrics, correct_answers, predicted_classes
 from mobilenets.evaluation.results import Metrics
 from mobilenets.files import write_atomically
 
@@ -35,21 +35,19 @@ class Predictions:
 
     @property
     def predicted(self) -> NDArray[np.intp]:
-        """The class called for each image, `[N]`."""
-        predicted: NDArray[np.intp] = self.probabilities.argmax(axis=1)
-        return predicted
+        """The class called for each image, `[N]`; `NO_CLASS` where its probabilities hold NaN or infinity."""
+        return predicted_classes(self.probabilities)
 
     @property
     def confidence(self) -> NDArray[np.float32]:
-        """The probability given to the class called, `[N]`, 0 to 1."""
+        """The probability given to the class called, `[N]`, 0 to 1; 0 where there is none."""
         confidence: NDArray[np.float32] = self.probabilities.max(axis=1)
-        return confidence
+        return np.where(self.predicted == NO_CLASS, np.float32(0), confidence)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Which images were called rightly, `[N]`."""
-        correct: NDArray[np.bool_] = self.predicted == self.labels
-        return correct
+        return correct_answers(self.labels, self.probabilities)
 
     def save(self, path: Path) -> None:
         """Write both arrays to `path` (.npz), whole or not at all."""

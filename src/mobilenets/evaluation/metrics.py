@@ -2,6 +2,9 @@
 
 Everything is computed from two arrays, the true labels `[N]` and the log-probabilities `[N, K]`, so that whoever made
 the answers (PyTorch, an int8 network, an ONNX file) is scored by the same code.
+
+An answer that holds NaN or infinity names no class, and is wrong wherever answers are counted: `argmax` would take the
+first NaN for the largest number, and a damaged file that answers nothing but NaN would be right of the first class.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from mobilenets.errors import DataError
 from mobilenets.evaluation.results import ClassScore, Metrics
 
 CALIBRATION_BINS = 15
+NO_CLASS = -1
+"""What is predicted where an answer holds NaN or infinity."""
 
 
 def compute_metrics(
@@ -32,20 +37,23 @@ def compute_metrics(
     Returns:
         Loss in nats, everything else in percent; top-5 is top-K where there are fewer than 5 classes. A class without
         images has recall 0, one that is never called precision 0: `count` and `confusion` tell these cases apart.
-        Macro averages are over the classes that have images.
+        Macro averages are over the classes that have images. Answers with NaN or infinity are wrong, are in no column
+        of `confusion`, and count as answers of probability 0 in the calibration error and in the loss.
 
     Raises:
         DataError: no images, shapes that do not belong together, or a label outside 0..K-1.
     """
     _check(labels, log_probabilities, classes)
     ranks = true_class_ranks(labels, log_probabilities)
-    predicted = log_probabilities.argmax(axis=1)
+    answered = np.isfinite(log_probabilities).all(axis=1)
+    predicted = predicted_classes(log_probabilities)
     confusion = confusion_matrix(labels, predicted, labels=np.arange(len(classes)))
     scores = class_scores(labels, predicted, classes)
-    probabilities = np.exp(log_probabilities.max(axis=1).astype(np.float64))
+    probabilities = np.where(answered, np.exp(log_probabilities.max(axis=1).astype(np.float64)), 0.0)
+    of_truth = np.where(answered, log_probabilities[np.arange(len(labels)), labels], -np.inf)
     return Metrics(
         count=len(labels),
-        loss=-float(log_probabilities[np.arange(len(labels)), labels].mean(dtype=np.float64)),
+        loss=-float(of_truth.mean(dtype=np.float64)),
         top1=100 * float((ranks < 1).mean()),
         top5=100 * float((ranks < min(5, len(classes))).mean()),
         ece=expected_calibration_error(probabilities, predicted == labels),
@@ -54,17 +62,46 @@ def compute_metrics(
     )
 
 
+def predicted_classes(scores: NDArray[np.floating]) -> NDArray[np.intp]:
+    """The class each answer `[N, K]` names, `[N]`: that of the greatest score, the first of equals.
+
+    `NO_CLASS` where a score is NaN or infinite. Scores may be logits, probabilities or their logarithms.
+    """
+    predicted: NDArray[np.intp] = np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), NO_CLASS)
+    return predicted
+
+
+def correct_answers(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which answers `[N, K]` name the true class, `[N]`; one with NaN or infinity does not."""
+    correct: NDArray[np.bool_] = predicted_classes(scores) == labels
+    return correct
+
+
+def top1_accuracy(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> float:
+    """Percent of answers `[N, K]` that name the true class."""
+    return 100 * float(correct_answers(labels, scores).mean())
+
+
+def top1_agreement(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """Percent of images of which two sets of answers `[N, K]` name the same class; NaN or infinity agrees with none."""
+    named = predicted_classes(first)
+    return 100 * float(((named == predicted_classes(second)) & (named != NO_CLASS)).mean())
+
+
 def true_class_ranks(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> NDArray[np.intp]:
     """Place of the true class in each image's answer, `[N]`: 0 is the first guess.
 
     Equal scores are ordered by class index, as `argmax` does, so that top-1 here is the confusion matrix's diagonal and
-    never above top-5. (`sklearn.metrics.top_k_accuracy_score` orders ties the other way round.)
+    never above top-5. (`sklearn.metrics.top_k_accuracy_score` orders ties the other way round.) Behind all K classes,
+    at K, where a score is NaN or infinite.
     """
     truth = np.take_along_axis(scores, labels[:, None], axis=1)
     ahead = scores > truth
     earlier = np.arange(scores.shape[1])[None, :] < labels[:, None]
-    ranks: NDArray[np.intp] = (ahead | ((scores == truth) & earlier)).sum(axis=1)
-    return ranks
+    ranks = (ahead | ((scores == truth) & earlier)).sum(axis=1)
+    answered = np.isfinite(scores).all(axis=1)
+    checked: NDArray[np.intp] = np.where(answered, ranks, scores.shape[1])
+    return checked
 
 
 def expected_calibration_error(

@@ -19,7 +19,7 @@ from scipy.special import log_softmax
 
 from mobilenets.artifact.description import Confidence
 from mobilenets.errors import DataError
-from mobilenets.evaluation.metrics import expected_calibration_error
+from mobilenets.evaluation.metrics import correct_answers, expected_calibration_error
 
 PROMISE = 0.5
 """How likely right an answer has to be to be given: likelier than wrong."""
@@ -153,10 +153,13 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
     """The temperature with the least negative log-likelihood, between 0.05 and 20.
 
     One in n + 2 images counts as if it were any other class, after Platt (1999, section 2.2): a network without a
-    mistake on these n images would otherwise seem entitled to be sure of everything.
+    mistake on these n images would otherwise seem entitled to be sure of everything. Answers with NaN or infinity are
+    left out: no temperature makes them better.
     """
+    answered = np.isfinite(logits).all(axis=1)
+    logits, labels = logits[answered], labels[answered]
     count, classes = logits.shape
-    if classes == 1:
+    if classes == 1 or count == 0:
         return 1.0
     doubt = 1 / (count + 2)
     targets = np.full((count, classes), doubt / (classes - 1))
@@ -217,6 +220,8 @@ def _percent(right: NDArray[np.bool_]) -> float | None:
 
 
 def _top(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Probability of each first guess, and whether it is right."""
-    probabilities = np.exp(log_softmax(logits.astype(np.float64), axis=1))
-    return probabilities.max(axis=1), logits.argmax(axis=1) == labels
+    """Probability of each first guess, 0 where NaN or infinity is answered, and whether it is right."""
+    answered = np.isfinite(logits).all(axis=1)
+    finite = np.where(answered[:, None], logits.astype(np.float64), 0.0)
+    probabilities = np.exp(log_softmax(finite, axis=1))
+    return np.where(answered, probabilities.max(axis=1), 0.0), correct_answers(labels, logits)

@@ -26,6 +26,7 @@ from mobilenets.exporting.proof import Proof, Questions, made_questions
 from mobilenets.exporting.rejecting import reject
 from mobilenets.exporting.subject import load_subject
 from mobilenets.exporting.target import Target
+from mobilenets.exporting.tensorrt import tensorrt_sentence
 from mobilenets.exporting.trial import opened, write_proven
 from mobilenets.exporting.watcher import Unwatched, Watcher
 from mobilenets.models.saved import SavedNetwork
@@ -188,7 +189,7 @@ def deliver(
         proof.exported,
         golden,
         confidence=confidence,
-        provenance=_provenance(proof, reported),
+        provenance=_provenance(target, proof, reported),
     )
     artifact, golden_difference = write_proven(target.out, proof.exported.payload, description, target.threads)
     return ExportReport(
@@ -219,7 +220,7 @@ def _calibrated(proof: Proof, tested: Proof | None, promise: float) -> tuple[Con
     return calibration.confidence, calibration
 
 
-def _provenance(proof: Proof, reported: Proof) -> dict[str, str]:
+def _provenance(target: Target, proof: Proof, reported: Proof) -> dict[str, str]:
     questions, asked = proof.questions, reported.questions
     golden = "made images" if questions.labels is None else questions.what
     told = {
@@ -228,6 +229,8 @@ def _provenance(proof: Proof, reported: Proof) -> dict[str, str]:
         "checked_on": asked.what,
         "max_difference": f"{reported.parity.max_difference:.3g}",
     }
+    if target.to == "onnx":
+        told["tensorrt"] = tensorrt_sentence(proof.exported.payload)
     top1 = asked.top1(reported.actual)
     # `benchmark` reads these two for its picture of latency against accuracy.
     return told if top1 is None else {**told, "top1": f"{top1:.4f}", "top1 basis": asked.what}

@@ -3,6 +3,9 @@
 In evaluation mode a batch norm is `x * scale + shift` for each channel, and so is a layer scale (without shift). Behind
 a convolution both are a matter of its weights and bias; ahead of unpadded 1x1 convolutions, as in MobileNetV4's
 attention, likewise. Ahead of a padded filter a shift stays: the zeros around the map are not shifted.
+
+A pool that is flattened and given its two dimensions back, as ahead of MobileNetV4's last convolution, keeps them
+instead: the same values without two operators, of which OpenCV's reader can't follow the second.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from mobilenets.models.attention import MultiQueryAttention
 from mobilenets.models.layers import SameConv2d
 from mobilenets.models.universal_bottleneck import LayerScale
+
+_AS_MAP = (slice(None), slice(None), None, None)
 
 
 class LayerTracer(fx.Tracer):
@@ -39,6 +44,8 @@ def trace(model: nn.Module) -> fx.GraphModule:
 def folded(model: nn.Module) -> fx.GraphModule:
     """A copy of the network, in evaluation mode, with batch norm and layer scale folded wherever that is exact.
 
+    Pooled maps that are flattened only to be made maps again stay maps.
+
     Raises:
         torch.fx.proxy.TraceError: see `trace`.
     """
@@ -50,6 +57,7 @@ def folded(model: nn.Module) -> fx.GraphModule:
         network = trace(prepared)
         for node in list(network.graph.nodes):
             _drop_factor_one(network, node)
+            _keep_dimensions(network, node)
         # Behind first: a norm between two convolutions goes to the earlier, where padding does not matter.
         for node in list(network.graph.nodes):
             _fold_behind(network, node)
@@ -71,6 +79,22 @@ def _drop_factor_one(network: fx.GraphModule, node: fx.Node) -> None:
     if node.op == "call_function" and node.target is operator.mul and node.args[1:] == (1.0,):
         node.replace_all_uses_with(node.all_input_nodes[0])
         network.graph.erase_node(node)
+
+
+def _keep_dimensions(network: fx.GraphModule, node: fx.Node) -> None:
+    """Replace `flatten(pool(x), 1)[:, :, None, None]` by `pool(x)`, which is `[B, C, 1, 1]` already."""
+    if node.op != "call_function" or node.target is not operator.getitem or node.args[1] != _AS_MAP:
+        return
+    flattened = node.args[0]
+    if not isinstance(flattened, fx.Node) or flattened.target is not torch.flatten or flattened.args[1:] != (1,):
+        return
+    (pooled,) = flattened.all_input_nodes
+    pool = _layer(network, pooled)
+    if isinstance(pool, nn.AdaptiveAvgPool2d) and pool.output_size in (1, (1, 1)):
+        node.replace_all_uses_with(pooled)
+        network.graph.erase_node(node)
+        if not flattened.users:
+            network.graph.erase_node(flattened)
 
 
 def _fold_behind(network: fx.GraphModule, node: fx.Node) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mobilenets.errors import DataError, ExportError
+from mobilenets.evaluation.metrics import top1_agreement
 from mobilenets.models.normalizer import Normalizer
 from mobilenets.preprocessing import Preprocessing
 
@@ -104,7 +105,7 @@ def compare_answers(expected: NDArray[np.float32], actual: NDArray[np.float32], 
     return Parity(
         max_difference=float(differences.max()),  # NaN where the file answers with one
         mean_difference=float(differences.mean()),
-        top1_agreement=100 * float((expected.argmax(axis=1) == actual.argmax(axis=1)).mean()),
+        top1_agreement=top1_agreement(expected, actual),
         images=len(expected),
         allowed=tolerance * max(1.0, float(np.abs(expected).max())),
     )

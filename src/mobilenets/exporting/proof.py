@@ -13,6 +13,7 @@ from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.data.splits import stratified_split
 from mobilenets.errors import DataError
 from mobilenets.evaluation.evaluate import Predict
+from mobilenets.evaluation.metrics import top1_accuracy
 from mobilenets.exporting.describe import Subject
 from mobilenets.exporting.exported import Exported
 from mobilenets.exporting.golden_images import COUNT, choose_golden, made_images
@@ -59,7 +60,7 @@ class Questions:
 
     def top1(self, logits: NDArray[np.float32]) -> float | None:
         """Accuracy of answers `[N, K]` in percent; None for made images."""
-        return None if self.labels is None else 100 * float((logits.argmax(axis=1) == self.labels).mean())
+        return None if self.labels is None else top1_accuracy(self.labels, logits)
 
 
 @dataclass(frozen=True, eq=False)

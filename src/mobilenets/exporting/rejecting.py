@@ -44,4 +44,5 @@ def reject(subject: Subject, target: Target, proof: Proof, watcher: Watcher) -> 
             if found is None
             else f"the first layer to differ is {found.layer}, by {found.parity.max_difference:.2g}"
         )
-    return f"{failure}; {where}. Don't use {place}; {target.out} is as it was"
+    kept = f"{target.out} is as it was" if target.out.exists() else f"nothing is written to {target.out}"
+    return f"{failure}; {where}. Don't use {place}; {kept}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from mobilenets.arguments import check_threads
 from mobilenets.artifact.container import DOCUMENT, check_suffix
 from mobilenets.errors import RunError
 from mobilenets.exporting.translators import Translate, translator
+from mobilenets.files import check_writable
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,6 @@ def check_place(out: Path, *, folder: bool) -> None:
     """
     if folder and out.name in ("", ".."):
         raise RunError(f"{out} is no name: OpenVINO's artifact is a folder of its own: give its name, e.g. model")
-    if out.is_dir() and not folder:
-        raise RunError(f"{out} is a folder: give the file's whole name")
+    check_writable(out, folder=folder)
     if out.is_dir() and any(out.iterdir()) and not (out / DOCUMENT).is_file():
         raise RunError(f"{out} holds other files, and OpenVINO's artifact is a folder of its own: choose a new one")
-    above = out if out.is_dir() else next(parent for parent in out.absolute().parents if parent.exists())
-    if not above.is_dir():
-        raise RunError(f"{out} can't be written: {above} is no folder")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise RunError(f"{out} can't be written: no permission to write into {above}; choose another place")

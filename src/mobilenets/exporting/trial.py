@@ -14,7 +14,7 @@ from mobilenets.artifact.description import Description
 from mobilenets.artifact.golden import GoldenPairs
 from mobilenets.errors import RunError
 from mobilenets.exporting.exported import Exported
-from mobilenets.files import make_folder
+from mobilenets.files import make_folder, unharmed
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import Backend, open_backend
 
@@ -78,7 +78,7 @@ def write_proven(
     try:
         beside = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-", ignore_cleanup_errors=True)
     except OSError as error:
-        raise RunError(f"{path}: can't be written ({error.strerror or error}); what was there is unharmed") from error
+        raise RunError(f"{path}: can't be written ({error.strerror or error}){unharmed(path)}") from error
     with beside as folder:
         written = read_artifact(write_artifact(Path(folder) / path.name, payload, description).path)
         difference = description.golden.check(open_backend(written, threads=threads).predict, str(path))

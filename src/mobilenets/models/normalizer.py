@@ -25,8 +25,12 @@ class Normalizer(nn.Module):
         self.register_buffer("shift", (-mean / std).reshape(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images uint8 [B, H, W, C] -> float32 [B, C, H, W] (channels-last in memory)."""
-        return images.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
+        """Images uint8 [B, H, W, C] -> float32 [B, C, H, W] (channels-last in memory).
+
+        Cast before they are rearranged: an exported graph does the same, and TensorRT lets a uint8 input feed nothing
+        but a cast (NVIDIA/TensorRT#3985).
+        """
+        return images.to(torch.float32).permute(0, 3, 1, 2) * self.scale + self.shift
 
     def batch(self, images: Tensor) -> Tensor:
         """The very values of `forward`, for less time and memory; its operations are not for a graph to be exported.

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 from mobilenets.arguments import GivenPaths, check_threads, paths_of
 from mobilenets.errors import ArtifactError, ClusterError, DataError, RunError, first_line
+from mobilenets.files import check_writable
 from mobilenets.limits import parse_json
 from mobilenets.quoting import decodable, printable
 from mobilenets.runtime.answer_folder import BAD, AnswerFolder, FinishedPart, open_answer_folder
@@ -120,6 +121,7 @@ def predict_many(
         raise DataError(f"format is {format}; it is {' or '.join(ROW_WRITERS)}")
     given = tuple(paths_of(paths))
     check_threads(threads)
+    check_writable(Path(out))
     # Opened here, too: what is wrong with it is said before anything is started, and all workers are told one choice.
     classifier = Classifier(artifact, backend=backend, precision=precision, threshold=threshold, threads=1)
     loading = Loading(

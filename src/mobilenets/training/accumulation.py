@@ -41,6 +41,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
+def count_correct(logits: Tensor, labels: Tensor) -> int:
+    """How many answers `[B, K]` name the true class `[B]`, as `evaluation.metrics.correct_answers` has it."""
+    named = (logits.argmax(dim=1) == labels) & logits.isfinite().all(dim=1)
+    return int(named.sum())
+
+
 def within_memory(
     act: Callable[[int], Result], *, parts: int, images: int, device: torch.device, on_halving: Callable[[int], None]
 ) -> tuple[Result, int]:
@@ -153,7 +159,7 @@ class Accumulation:
                 # One part is not scaled: the result is bit for bit what it was without parts.
                 (loss if len(pieces) == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
             total += loss.item() * share
-            correct += int((logits.argmax(dim=1) == truth).sum())
+            correct += count_correct(logits, truth)
         return Outcome(total, correct, len(inputs))
 
     def _contexts(self, count: int) -> Iterator[AbstractContextManager[None]]:

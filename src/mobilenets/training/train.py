@@ -11,6 +11,7 @@ from mobilenets.data.location import outside
 from mobilenets.data.validation import cut_validation
 from mobilenets.errors import ModelError, RunError, TrainingInterruptedError, reworded
 from mobilenets.evaluation.results import SeedRun
+from mobilenets.files import check_writable
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.checkpoints import SAVE_SECONDS
@@ -84,6 +85,7 @@ def train(
         MobilenetsError: bad input, each its own kind; a run that was begun stays.
     """
     out = outside(data, Path(out))
+    check_writable(out)
     recipe = replace(recipe, **changes) if isinstance(recipe, Recipe) else load_recipe(recipe, **changes)
     if head_only:
         recipe = settle_head(recipe, changes, has_weights=weights is not None, has_teacher=teacher is not None)

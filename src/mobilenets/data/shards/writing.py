@@ -17,7 +17,7 @@ from mobilenets.data.shards.shard_file import ShardFile
 from mobilenets.data.shards.shard_set import Progress
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import BadImage, BadImagesError, DataError, RunError
-from mobilenets.files import make_folder, remove_leftovers, write_text_atomically
+from mobilenets.files import check_writable, make_folder, remove_leftovers, write_text_atomically
 
 SHARD_BYTES: Final = 32 * 2**20
 SHARD_IMAGES: Final = 10_000
@@ -64,6 +64,7 @@ def shard(
         if value is not None and value < 1:
             raise DataError(f"{name} must be at least 1, not {value}")
     folder = outside(data, Path(out))
+    check_writable(folder)
     dataset = load_dataset(data, data_root=data_root, exclude=exclude)
     count = images_per_shard or _fitting(dataset.train)
     origin = Origin(dataset.name, dataset.digest, seed, count, image_size)
