@@ -26,6 +26,7 @@ from mobilenets.exporting.parity import compare_answers, describe_failure, netwo
 from mobilenets.exporting.prepare import check_outputs, example_images, exportable
 from mobilenets.exporting.quiet import quiet
 from mobilenets.exporting.trial import opened
+from mobilenets.image_record import ImageRecord
 from mobilenets.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -128,7 +129,14 @@ def _store_half(file: ModelProto) -> None:
     graph.node.extend(nodes)
 
 
-def export_onnx(model: nn.Module, path: Path, *, preprocessing: Preprocessing, classes: Sequence[str]) -> Artifact:
+def export_onnx(
+    model: nn.Module,
+    path: Path,
+    *,
+    preprocessing: Preprocessing,
+    classes: Sequence[str],
+    images: ImageRecord | None = None,
+) -> Artifact:
     """Write any network to `path` as a described ONNX file, whole or not at all; the model itself is not touched.
 
     The short way, for a network in memory and without images of its own: it is checked on made images only.
@@ -139,6 +147,7 @@ def export_onnx(model: nn.Module, path: Path, *, preprocessing: Preprocessing, c
         path: the file to write, ending in `.onnx`.
         preprocessing: fixes H, W and C, and gives the normalisation to put inside.
         classes: the K class names in output order.
+        images: which images the network was trained on, for the file not to be scored on them.
 
     Returns:
         The file with its description.
@@ -150,7 +159,7 @@ def export_onnx(model: nn.Module, path: Path, *, preprocessing: Preprocessing, c
         MissingExtraError: the extra `export` is not installed.
     """
     check_suffix(path, "onnx")
-    subject = Subject(copy.deepcopy(model).eval(), tuple(classes), preprocessing, {})
+    subject = Subject(copy.deepcopy(model).eval(), tuple(classes), preprocessing, {}, images)
     images = made_images(preprocessing, GOLDEN_IMAGES)
     expected = network_predict(subject.model, preprocessing)(images)
     check_outputs(expected.shape, len(classes))
