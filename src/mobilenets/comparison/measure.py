@@ -105,7 +105,7 @@ def _export(run: Path, splits: Splits) -> Exported:
     saved = load_network(run)
     file = run.parent / ONNX_FILE
     artifact = export_onnx(
-        saved.model, file, preprocessing=saved.preprocessing, classes=saved.classes, images=saved.images
+        saved.model, file, preprocessing=saved.preprocessing, classes=saved.classes, trained_on=saved.images
     )
     torch_answers = torch_predict(saved.model, saved.preprocessing, torch.device("cpu"))
     onnx_answers = open_backend(artifact, backend="onnxruntime", threads=1).predict

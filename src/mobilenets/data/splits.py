@@ -92,12 +92,12 @@ def content_split(
         DataError: `test_fraction` or `seed` is out of range, or a class has not two different images.
     """
     _check(test_fraction, seed, "test_fraction")
-    for label in () if classes is None else np.unique(labels):
+    for label, name in enumerate(classes or ()):
         members = digests[labels == label]
         if len(np.unique(members)) < 2:
             few = "1 image" if len(members) == 1 else f"{len(members)} copies of the same image"
             wanted = "at least 2 different ones are needed, to train and to test on"
-            raise DataError(f"class {printable(classes[int(label)])} has {few}: {wanted}")
+            raise DataError(f"class {printable(name)} has {few}: {wanted}")
     return _parted(_below(labels, test_fraction, _numbers(digests, b"test", seed), least=2))
 
 

@@ -135,7 +135,7 @@ def export_onnx(
     *,
     preprocessing: Preprocessing,
     classes: Sequence[str],
-    images: ImageRecord | None = None,
+    trained_on: ImageRecord | None = None,
 ) -> Artifact:
     """Write any network to `path` as a described ONNX file, whole or not at all; the model itself is not touched.
 
@@ -147,7 +147,7 @@ def export_onnx(
         path: the file to write, ending in `.onnx`.
         preprocessing: fixes H, W and C, and gives the normalisation to put inside.
         classes: the K class names in output order.
-        images: which images the network was trained on, for the file not to be scored on them.
+        trained_on: which images it was trained on, for the file not to be scored on them.
 
     Returns:
         The file with its description.
@@ -159,7 +159,7 @@ def export_onnx(
         MissingExtraError: the extra `export` is not installed.
     """
     check_suffix(path, "onnx")
-    subject = Subject(copy.deepcopy(model).eval(), tuple(classes), preprocessing, {}, images)
+    subject = Subject(copy.deepcopy(model).eval(), tuple(classes), preprocessing, {}, trained_on)
     images = made_images(preprocessing, GOLDEN_IMAGES)
     expected = network_predict(subject.model, preprocessing)(images)
     check_outputs(expected.shape, len(classes))
