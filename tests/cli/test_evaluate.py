@@ -98,7 +98,7 @@ def test_what_a_run_does_not_take(tmp_path: Path) -> None:
 
 
 def test_a_damaged_artifact_and_other_classes(artifact: Path, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="They must be the same"):
+    with pytest.raises(DataError, match="classes that the network does not know: cold, warm"):
         main([str(artifact), "--data", str(photos)])
     with pytest.raises(ArtifactError, match="no such file"):
         main([str(tmp_path / "missing.onnx")])

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from mobilenets.artifact.golden import GoldenPairs
 from mobilenets.errors import ArtifactError, MobilenetsError
+from mobilenets.image_record import ImageRecord
 from mobilenets.limits import parse_json
 from mobilenets.preprocessing import Preprocessing
 
@@ -68,6 +69,7 @@ class Description:
         confidence: calibration of its probabilities, None where none was made.
         settings: the fastest way to run it that was measured, None where none was.
         provenance: what wrote it from what: versions, the run's own provenance, how it was quantized.
+        images: which images the network was trained on, None where that is not known or they were too many.
         digest: SHA-256 over the file and this description but for the digest itself; filled in when it is written.
     """
 
@@ -81,6 +83,7 @@ class Description:
     confidence: Confidence | None = None
     settings: Settings | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    images: ImageRecord | None = None
     digest: str = ""
 
     def __post_init__(self) -> None:
@@ -123,6 +126,7 @@ class Description:
                 "confidence": None if self.confidence is None else vars(self.confidence),
                 "settings": None if self.settings is None else vars(self.settings),
                 "provenance": dict(self.provenance),
+                **({} if self.images is None else {"images": self.images.to_dict()}),
                 "digest": self.digest,
                 "golden": self.golden.to_dict(),
             },
@@ -159,6 +163,7 @@ class Description:
                 confidence=None if data["confidence"] is None else Confidence(**data["confidence"]),
                 settings=None if data["settings"] is None else Settings(**data["settings"]),
                 provenance={str(key): str(value) for key, value in data["provenance"].items()},
+                images=ImageRecord.from_dict(data["images"]) if "images" in data else None,
                 digest=str(data["digest"]),
             )
         except KeyError as error:

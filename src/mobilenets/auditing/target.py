@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from mobilenets.auditing.graph.hooks import random_images
 from mobilenets.auditing.graph.sandbox import evaluation_copy, quiet
 from mobilenets.auditing.user_code import FORMS, named_object, no_arguments
+from mobilenets.comparison_folder import recommended_run
 from mobilenets.errors import AuditError, first_line
 from mobilenets.models.config import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, NetworkConfig
 from mobilenets.models.saved import DESCRIPTION, load_network
@@ -64,8 +65,8 @@ def load_target(text: str, args: Mapping[str, Any] | None = None, image_size: in
 
     Args:
         text: `package.module:Factory` (the current directory's modules too), `path/file.py:Class`, an ONNX or
-            TensorFlow Lite file, or a run folder. What stands behind the colon is a class, a function that returns
-            a network, or a network.
+            TensorFlow Lite file, a run folder, or a comparison's for the network it recommends. What
+            stands behind the colon is a class, a function that returns a network, or a network.
         args: keyword arguments for the class or function.
         image_size: side of the images in pixels; None tries 224 and then other usual sizes.
 
@@ -75,7 +76,7 @@ def load_target(text: str, args: Mapping[str, Any] | None = None, image_size: in
     """
     if not text.strip():
         raise AuditError(f"no target is named: {FORMS}")
-    path = Path(text)
+    path = recommended_run(text) or Path(text)
     if path.is_dir() and not (path / DESCRIPTION).exists():
         raise AuditError(f"{text} is a folder without {DESCRIPTION}, so no run folder; {FORMS}")
     if path.exists() and args:

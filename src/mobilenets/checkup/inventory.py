@@ -14,12 +14,13 @@ import numpy as np
 
 from mobilenets.data.archives import read_zip
 from mobilenets.data.datasets import Dataset, find_data, load_dataset
+from mobilenets.data.digests import image_digests
 from mobilenets.data.folders import read_folder
 from mobilenets.data.layout import ImageTree, Parts, find_layout, parts_of, unwrapped
 from mobilenets.data.packaged import find_cifar10
 from mobilenets.data.shards.location import names_shards
 from mobilenets.data.sources import ImageSource
-from mobilenets.data.splits import stratified_split
+from mobilenets.data.splits import content_split
 from mobilenets.errors import DataError
 from mobilenets.quoting import decodable
 
@@ -117,7 +118,12 @@ def _of_tree(name: str, tree: ImageTree, refused: str | None) -> Inventory:
         unread=[child for child in tree.children() if folders and child not in folders.values()],
         refused=refused,
     )
-    return _drawn(found) if refused is None and not folders else found
+    if refused is not None or folders:
+        return found
+    try:
+        return _drawn(found)
+    except DataError as error:
+        return replace(found, refused=str(error))
 
 
 def _drawn(found: Inventory) -> Inventory:
@@ -125,7 +131,8 @@ def _drawn(found: Inventory) -> Inventory:
     classes = found.classes
     index = {label: place for place, label in enumerate(classes)}
     labels = np.array([index[entry.label] for entry in found.entries], np.int64)
-    train, test = stratified_split(labels, test_fraction=HELD_OUT, seed=SEED)
+    digests = image_digests([entry.source for entry in found.entries])
+    train, test = content_split(labels, digests, classes=classes, test_fraction=HELD_OUT, seed=SEED)
     drawn = {TRAIN: train, TEST: test}
     entries = [replace(found.entries[place], split=split) for split, places in drawn.items() for place in places]
     return replace(found, splits=tuple(drawn), entries=entries, labels=dict.fromkeys(drawn, classes), drawn=True)

@@ -11,6 +11,7 @@ import tyro
 
 from mobilenets.cli.options import Integers, Names, parse
 from mobilenets.cli.streams import console, warn
+from mobilenets.comparison_folder import recommended_file
 from mobilenets.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Scoring:
 def main(argv: Sequence[str]) -> int:
     """Run the verb; 1 when an artifact could not be measured or scored."""
     options = parse(BenchmarkOptions, argv, "benchmark", ABOUT)
+    options = replace(options, artifacts=tuple(recommended_file(path) or path for path in options.artifacts))
     from mobilenets.benchmarking.benchmark import benchmark
     from mobilenets.benchmarking.benchmark_text import benchmark_text
     from mobilenets.cli.live import Live
@@ -175,16 +177,21 @@ def _scoring(options: BenchmarkOptions, live: Live) -> Scoring | None:
         raise MissingExtraError("scoring needs scikit-learn and scipy: pip install scikit-learn scipy") from error
     from mobilenets.data.datasets import load_dataset
     from mobilenets.data.loader import default_memory_limit, prepare
+    from mobilenets.data.unseen import TEST, as_trained
 
-    dataset = load_dataset(options.data, data_root=options.data_root)
+    dataset = load_dataset(options.data, data_root=options.data_root, progress=live.progress)
     kinds: dict[Preprocessing, None] = {}
-    for path in options.artifacts:
-        described = read_artifact(path).description
+    known = {path: read_artifact(path).description for path in options.artifacts}
+    for path, described in known.items():
         kinds[described.preprocessing] = None
         if described.classes != dataset.classes:
             raise DataError(
                 f"{options.data} has other classes than {path}: an accuracy would mean nothing; leave --data out"
             )
+    for described in known.values():  # all are scored on the same images: those that none of them has seen
+        dataset, _ = as_trained(dataset, described.provenance, described.images, parts=(TEST,), progress=live.progress)
+    for note in dict.fromkeys(dataset.notes):
+        live.message(f"note: {note}")
     images = {
         kind: prepare(
             dataset.test,

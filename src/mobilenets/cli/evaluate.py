@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,21 +13,25 @@ import tyro
 
 from mobilenets.cli.options import UsageError, parse
 from mobilenets.cli.streams import console, say
-from mobilenets.errors import DataError, MissingExtraError
+from mobilenets.comparison_folder import recommended_run
+from mobilenets.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from mobilenets.cli.live import Live
     from mobilenets.data.loader import PreparedImages
     from mobilenets.evaluation.evaluate import Predict
+    from mobilenets.image_record import ImageRecord
     from mobilenets.preprocessing import Preprocessing
 
 ABOUT = """Score a trained network, or a file exported from one, on images: top-1, top-5, every class, calibration.
 
-Choose by --split validation; a run folder remembers each time that its test images were read. An exported file is
-asked in its runtime, as it will be on a device.
+Choose by --split validation; a run folder remembers each time that its test images were read. Images the network was
+trained on are left out, and counted. A folder of its own is scored by --split all; its class folders are matched by
+name. An exported file is asked in its runtime, as it will be on a device.
 
 Example:
   mobilenets evaluate runs/digits --data digits --split validation
+  mobilenets evaluate runs/photos --data new-photos --split all --mistakes wrong.csv
   mobilenets evaluate digits.onnx --data digits --backend openvino --threads 1
 """
 BATCH = 250
@@ -39,15 +43,19 @@ class EvaluateOptions:
     """Options of `evaluate`."""
 
     run: tyro.conf.Positional[Path]
-    """Run folder, as `mobilenets train` leaves it, or an artifact, as `mobilenets export` writes it."""
+    """Run folder, as `mobilenets train` leaves it, an artifact, as `mobilenets export` writes it, or a comparison's
+    folder for the network it recommends."""
     data: str = "digits"
-    """Images, as for train; their classes must be the network's."""
-    split: Literal["test", "validation", "train"] = "test"
-    """Which images, none of them augmented; those of validation are found again as training left them out."""
+    """Images, as for train; their classes are matched by name, and some may be missing."""
+    split: Literal["test", "validation", "train", "all"] = "test"
+    """Which images, none of them augmented; those of validation are found again as training left them out; all are
+    those of every split that the network has not seen."""
+    mistakes: Path | None = None
+    """File (.csv or .json) for the images answered wrongly, with truth, answer and probability."""
     flip_test: bool = False
     """Answer each image together with its mirror image, at twice the cost; on a device nothing does so by itself."""
     exclude: Path | None = None
-    """File that lists images to leave out, as given for training: the validation images are cut from the others."""
+    """List of images to leave out, as `doctor --fix` writes it, beside those left out in training."""
     skip_bad: bool = False
     """Leave unreadable images out, and count them, instead of refusing."""
     data_root: Path | None = None
@@ -66,26 +74,37 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class Answerer:
-    """What is scored: how it answers, its classes in output order, how its images are prepared, where it is from."""
+    """What is scored: how it answers, its classes in output order, how its images are prepared, where it is from.
+
+    `images` says which images it was trained on, where that is known.
+    """
 
     predict: Predict
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     provenance: Mapping[str, str]
+    images: ImageRecord | None
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(EvaluateOptions, argv, "evaluate", ABOUT)
+    asked = options.run
+    options = replace(options, run=recommended_run(asked) or asked)
     if artifact := _is_artifact(options.run):
         _require_scoring()
     from mobilenets.cli.live import Live
     from mobilenets.evaluation.evaluate import evaluate
+    from mobilenets.evaluation.wrong_answers import check_mistakes_file, write_wrong_answers
     from mobilenets.report.tables import metrics_table
     from mobilenets.report.wording import class_lines
 
+    if options.mistakes is not None:
+        check_mistakes_file(options.mistakes)
     answerer = _artifact(options) if artifact else _network(options)
     with Live(console(stderr=True)) as live:
+        if options.run != asked:
+            live.message(f"{asked} recommends {options.run}")
         images = _images(options, answerer, live)
         scored = evaluate(
             answerer.predict,
@@ -93,7 +112,12 @@ def main(argv: Sequence[str]) -> int:
             answerer.classes,
             progress=lambda done: live.progress("scoring", done, len(images)),
             flip_test=options.flip_test,
+            names=images.names,
         )
+        if options.mistakes is not None:
+            write_wrong_answers(options.mistakes, scored.mistakes)
+            count = len(scored.mistakes)
+            live.message(f"{count:,} image{'s' * (count != 1)} answered wrongly: {options.mistakes}")
     if options.json:
         print(json.dumps(asdict(scored.metrics)))
     else:
@@ -131,7 +155,7 @@ def _artifact(options: EvaluateOptions) -> Answerer:
     described = artifact.description
     backend = open_backend(artifact, backend=options.backend, threads=options.threads, precision=options.precision)
     check_golden(artifact, backend)
-    return Answerer(backend.predict, described.classes, described.preprocessing, described.provenance)
+    return Answerer(backend.predict, described.classes, described.preprocessing, described.provenance, described.images)
 
 
 def _network(options: EvaluateOptions) -> Answerer:
@@ -147,37 +171,39 @@ def _network(options: EvaluateOptions) -> Answerer:
     saved = load_network(options.run)
     device = choose_device(options.device)
     predict = torch_predict(saved.model, saved.preprocessing, device, torch.channels_last)
-    return Answerer(predict, saved.classes, saved.preprocessing, saved.provenance)
+    return Answerer(predict, saved.classes, saved.preprocessing, saved.provenance, saved.images)
 
 
 def _images(options: EvaluateOptions, answerer: Answerer, live: Live) -> PreparedImages:
     """The split asked for, arranged for the network; what the user should know of it is told."""
-    from mobilenets.data.datasets import check_classes, load_dataset
+    from mobilenets.data.datasets import load_dataset
     from mobilenets.data.loader import prepare
-    from mobilenets.data.validation import cut_again
+    from mobilenets.data.scored import scored_images
 
-    loaded = load_dataset(options.data, data_root=options.data_root, exclude=options.exclude, progress=live.progress)
-    check_classes(loaded, options.data, answerer.classes, answered_by=str(options.run))
-    dataset, unknown = cut_again(loaded, answerer.provenance)
-    split = {"test": dataset.test, "validation": dataset.validation, "train": dataset.train}[options.split]
-    if split is None:
-        raise DataError(f"{options.data} has no validation images for {options.run}: {unknown}")
+    loaded = load_dataset(
+        options.data,
+        data_root=options.data_root,
+        exclude=options.exclude,
+        classes=answerer.classes,
+        progress=live.progress,
+    )
+    scored = scored_images(
+        loaded, options.split, answerer.provenance, answerer.images, network=str(options.run), progress=live.progress
+    )
     images = prepare(
-        split,
+        scored.images,
         answerer.preprocessing,
         skip_bad=options.skip_bad,
         progress=lambda done, total: live.progress("reading images", done, total),
     )
-    for note in dataset.notes:
+    for note in scored.notes:
         live.message(f"note: {note}")
-    if options.split == "train" and dataset.validation is not None:
-        live.message("note: the training images are those trained on, without the validation images")
     if images.skipped:
         live.message(f"{len(images.skipped)} image{'s' * (len(images.skipped) > 1)} left out:")
     for image in images.skipped:
         live.message(f"  {image}")
-    if options.split == "test" and (options.run / DESCRIPTION).is_file():
-        _record(options.run, len(images), dataset.digest, live)
+    if options.split in ("test", "all") and (options.run / DESCRIPTION).is_file():
+        _record(options.run, len(images), scored.digest, live)
     return images
 
 

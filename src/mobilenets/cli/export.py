@@ -52,6 +52,8 @@ class ExportOptions:
     """Threads of the runtime asked; without it, every core this process may use."""
     skip_bad: bool = False
     """Leave unreadable images out, and list them, instead of refusing."""
+    exclude: Path | None = None
+    """List of images to leave out, as `doctor --fix` writes it, beside those left out in training."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
     json: bool = False
@@ -81,6 +83,7 @@ def main(argv: Sequence[str]) -> int:
             image_size=options.image_size,
             threads=options.threads,
             skip_bad=options.skip_bad,
+            exclude=options.exclude,
             data_root=options.data_root,
             watcher=live,
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mobilenets.cli.options import parse
 from mobilenets.cli.predict_options import PredictOptions
 from mobilenets.cli.streams import warn
+from mobilenets.comparison_folder import recommended_file
 from mobilenets.errors import BadImage, DataError
 from mobilenets.quoting import printable
 from mobilenets.runtime.classifier import Classifier, Prediction
@@ -38,6 +39,8 @@ _LOG_SECONDS = 30.0  # between two lines of a log file
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(PredictOptions, argv, "predict", ABOUT)
+    if (file := recommended_file(options.artifact)) is not None:
+        options = replace(options, artifact=file)
     if not options.files:
         raise DataError("no image to classify: name files or folders after the exported file")
     if options.engine == "ray":

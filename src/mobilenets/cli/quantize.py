@@ -64,6 +64,8 @@ class QuantizeOptions:
     """Draws the calibration images; cuts the test images in halves where there are no validation images."""
     skip_bad: bool = False
     """Leave unreadable images out instead of refusing."""
+    exclude: Path | None = None
+    """List of images to leave out, as `doctor --fix` writes it, beside those left out in training."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
     json: bool = False

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mobilenets.comparison_folder import network_folder
 from mobilenets.errors import ModelError
 from mobilenets.models.registry import create_model
 
@@ -22,7 +23,7 @@ class Candidate:
     @property
     def folder(self) -> str:
         """Its folder's name: the same whatever else it is compared with."""
-        return f"{self.model}-x{self.width_mult:g}-{self.image_size}px"
+        return network_folder(self.model, self.width_mult, self.image_size)
 
     def arguments(self, num_classes: int) -> dict[str, Any]:
         """Arguments of `create_model`."""

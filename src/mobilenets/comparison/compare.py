@@ -29,6 +29,7 @@ from mobilenets.comparison.environment import environment
 from mobilenets.comparison.measure import Cost, measure
 from mobilenets.comparison.mistakes import confident_mistakes
 from mobilenets.comparison.stage import Stage, TrainedRun
+from mobilenets.comparison_folder import COMPARISON
 from mobilenets.data.datasets import Dataset, load_dataset, natural_image_size
 from mobilenets.data.location import outside
 from mobilenets.data.validation import cut_validation
@@ -121,7 +122,7 @@ def compare(
     chosen_device = choose_device(device)
     require_exporter()
     loaded = load_dataset(data, data_root=data_root, exclude=exclude, progress=observer.progress)
-    dataset = _with_validation(loaded, recipe)
+    dataset = _with_validation(loaded, recipe, observer)
     sizes = _several(image_size) or (natural_image_size(dataset),)
     networks = candidates(_several(models), _several(width_mult), sizes)
     splits = _splits(dataset, sizes, skip_bad, observer)
@@ -168,7 +169,7 @@ def _flip_note(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _write(result: Comparison, out: Path) -> None:
-    write_json(result, out / "comparison.json")
+    write_json(result, out / COMPARISON)
     write_csv(result, out / "comparison.csv")
     summary_png(result, out / "summary.png")
     write_page(result, out / "report.html")
@@ -193,9 +194,9 @@ def _several(value: str | float | Sequence[Any]) -> tuple[Any, ...]:
     return (value,) if isinstance(value, str | int | float) else tuple(value)
 
 
-def _with_validation(dataset: Dataset, recipe: Recipe) -> Dataset:
+def _with_validation(dataset: Dataset, recipe: Recipe, observer: Observer) -> Dataset:
     """The data set with images to choose by; without any, test images would have to do."""
-    dataset = cut_validation(dataset, recipe.validation_fraction)
+    dataset = cut_validation(dataset, recipe.validation_fraction, observer.progress)
     if dataset.validation is None:
         raise DataError(
             f"there are no validation images to compare networks by (validation_fraction is "

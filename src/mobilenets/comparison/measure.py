@@ -20,6 +20,7 @@ from mobilenets.auditing.count import count
 from mobilenets.benchmarking.footprint import peak_memory_mb
 from mobilenets.benchmarking.latency import measure_latency
 from mobilenets.comparison.candidates import Candidate
+from mobilenets.comparison_folder import ONNX_FILE
 from mobilenets.errors import ExportError
 from mobilenets.evaluation.results import Latency
 from mobilenets.exporting.onnx import export_onnx
@@ -32,7 +33,6 @@ from mobilenets.training.scoring import Splits, torch_predict
 
 RUNTIMES = ("pytorch", "onnxruntime")
 PARITY_IMAGES = 32
-ONNX_FILE = "model.onnx"
 TIMING_SECONDS = 1.0  # for each network in each runtime
 
 
@@ -104,7 +104,9 @@ def measure(
 def _export(run: Path, splits: Splits) -> Exported:
     saved = load_network(run)
     file = run.parent / ONNX_FILE
-    artifact = export_onnx(saved.model, file, preprocessing=saved.preprocessing, classes=saved.classes)
+    artifact = export_onnx(
+        saved.model, file, preprocessing=saved.preprocessing, classes=saved.classes, trained_on=saved.images
+    )
     torch_answers = torch_predict(saved.model, saved.preprocessing, torch.device("cpu"))
     onnx_answers = open_backend(artifact, backend="onnxruntime", threads=1).predict
     images = splits.train if splits.validation is None else splits.validation

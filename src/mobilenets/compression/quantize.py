@@ -13,7 +13,7 @@ from mobilenets.data.location import outside
 from mobilenets.evaluation.ledger import record_for
 from mobilenets.exporting.deciding import SealedTest, load_deciding
 from mobilenets.exporting.proof import split_questions
-from mobilenets.exporting.subject import load_subject
+from mobilenets.exporting.subject import load_subject, recommended
 from mobilenets.exporting.watcher import Unwatched, Watcher
 from mobilenets.models.saved import SavedNetwork
 
@@ -36,6 +36,7 @@ def quantize(
     threads: int | None = None,
     seed: int = 0,
     skip_bad: bool = False,
+    exclude: str | Path | None = None,
     data_root: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> QuantizationReport:
@@ -55,7 +56,8 @@ def quantize(
     least-error ranges, clipped weights, sensitive layers in float, fine-tuning; no bias correction.
 
     Args:
-        run: a run folder, a loaded network, or with `model` a weight file or `imagenet`.
+        run: a run folder, a comparison's folder for the network it recommends, a loaded network, or with `model` a
+            weight file or `imagenet`.
         data: images as for training, or a data set in memory, of the network's classes; all splits are used.
         out: the file to write.
         max_drop: points of top-1 it may lose against the float file of the same format.
@@ -72,6 +74,7 @@ def quantize(
         threads: for judging; None for every usable core. Times are of one thread.
         seed: of every choice.
         skip_bad: leave unreadable images out, and say so, instead of refusing.
+        exclude: a list of images to leave out, as `doctor --fix` writes it, beside those left out in training.
         data_root: where downloads are kept.
         watcher: told of progress, and of each rung as it comes.
 
@@ -84,6 +87,7 @@ def quantize(
         MobilenetsError: `max_drop` is negative or no number, there is no such format, or it has no such option.
     """
     watcher = watcher or Unwatched()
+    run = recommended(run, watcher)
     out = outside(data, Path(out))
     order = Order(
         out,
@@ -100,7 +104,7 @@ def quantize(
     )
     order.check()
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
-    dataset = load_deciding(subject, data, data_root=data_root, progress=watcher.progress)
+    dataset = load_deciding(subject, data, exclude=exclude, data_root=data_root, progress=watcher.progress)
     sealed = None
     if dataset.validation is None:
         record_for(run, "quantize", min(len(dataset.test), max_images or len(dataset.test)), dataset.digest)

@@ -6,17 +6,18 @@ import contextlib
 import difflib
 import hashlib
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from mobilenets.data.archives import read_zip
+from mobilenets.data.digests import Progress, image_digest, with_digests
 from mobilenets.data.exclusion import read_exclusions
 from mobilenets.data.folders import read_folder
-from mobilenets.data.layout import Layout, find_layout, is_junk
+from mobilenets.data.layout import ImageTree, Layout, find_layout, is_junk
 from mobilenets.data.packaged import (
     DIGITS_NOTE,
     default_data_root,
@@ -27,7 +28,7 @@ from mobilenets.data.packaged import (
 )
 from mobilenets.data.shards.location import names_shards
 from mobilenets.data.sources import ImageSource, ImageSplit
-from mobilenets.data.splits import Cut, stratified_split
+from mobilenets.data.splits import Cut, content_split, stratified_split
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.quoting import decodable, printable
 
@@ -60,6 +61,8 @@ class Dataset:
             the size. Cutting validation images from the training images leaves it as it is.
         validation: images to choose by: a folder's own, or cut from the training images (see `data.validation`).
         cut: how they were cut; None where they came with the data, or there are none.
+        packaged: whether a package delivers them: they never change, and are split as has been published.
+        excluded: names of images that were left out on request, with their content digests.
         shards: all training images, where they are streamed from WebDataset shards; `train` is a sample of them then.
     """
 
@@ -72,6 +75,8 @@ class Dataset:
     validation: ImageSplit | None = None
     cut: Cut | None = None
     shards: ShardSet | None = None
+    packaged: bool = False
+    excluded: Mapping[str, int] = field(default_factory=dict)
 
 
 def load_dataset(
@@ -81,7 +86,8 @@ def load_dataset(
     test_fraction: float = 0.2,
     data_root: str | Path | None = None,
     exclude: str | Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    classes: Sequence[str] | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Find labelled images; none is decoded yet.
 
@@ -96,6 +102,8 @@ def load_dataset(
         test_fraction: share of each class held out, where the data comes unsplit.
         data_root: where downloads are kept; by default `$MOBILENETS_DATA`, else the user's cache folder.
         exclude: a list of images to leave out of training and scoring, as `doctor --fix` writes it.
+        classes: those of a network that is to be scored on the images, in the order of its outputs. Class folders are
+            then matched with them by name; classes, parts and splits may be missing or hold few images.
         progress: told of what takes long: what, how much is done, how much there is.
 
     Raises:
@@ -104,29 +112,83 @@ def load_dataset(
     if not isinstance(data, Dataset) and names_shards(data):
         if exclude is not None:
             raise DataError(f"{data} is shards, which are read whole: give {exclude} to 'mobilenets shard' instead")
-        return _from_shards(data, seed, test_fraction, progress)
-    dataset = _load(data, seed, test_fraction, data_root)
-    return dataset if exclude is None else _without(dataset, read_exclusions(exclude), exclude)
+        found = _from_shards(data, seed, test_fraction, progress)
+        return found if classes is None else matched(found, tuple(classes))
+    known = None if classes is None else tuple(classes)
+    dataset = _load(data, seed, test_fraction, data_root, progress, known)
+    if known is not None:
+        dataset = matched(dataset, known)
+    return dataset if exclude is None else without_listed(dataset, read_exclusions(exclude), exclude)
 
 
-def _load(data: str | Path | Dataset, seed: int, test_fraction: float, data_root: str | Path | None) -> Dataset:
+def _load(
+    data: str | Path | Dataset,
+    seed: int,
+    test_fraction: float,
+    data_root: str | Path | None,
+    progress: Progress | None,
+    known: tuple[str, ...] | None,
+) -> Dataset:
     if isinstance(data, Dataset):
         return data
     if data == "digits":
         classes, images = read_digits()
-        layout = Layout(classes, images, None, (DIGITS_NOTE,))
-        return _build("digits", layout, seed, test_fraction)
+        train, test = stratified_split(images.labels, test_fraction=test_fraction, seed=seed)
+        drawn = f"{test_fraction:.0%} of each class held out for testing, chosen with seed {seed}"
+        return _packaged("digits", classes, images.take(train), images.take(test), (DIGITS_NOTE, drawn))
     if data == "cifar10":
-        return _build("cifar10", _cifar10(Path(data_root) if data_root else default_data_root()), seed, test_fraction)
+        return _packaged("cifar10", *_cifar10(Path(data_root) if data_root else default_data_root()))
     path = find_data(data)
+    if path.is_dir() and (local := find_cifar10(path)) is not None:
+        return _packaged("cifar10", *read_cifar10(local))
+    name, tree = read_tree(path)
+    return _build(name, find_layout(tree, known), seed, test_fraction, progress, strict=known is None)
+
+
+def matched(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """The data set with a network's classes, matched by their names; those without images stay empty.
+
+    Raises:
+        DataError: it has images of a class that is none of these; the message names them.
+    """
+    if dataset.classes == classes:
+        return dataset
+    places = {name: place for place, name in enumerate(classes)}
+    if unknown := [name for name in dataset.classes if name not in places]:
+        raise DataError(
+            f"{printable(dataset.name)} has classes that the network does not know: {_some(tuple(unknown))}. "
+            f"It answers {_some(classes)}"
+        )
+    moved = np.array([places[name] for name in dataset.classes], dtype=np.int64)
+
+    def relabelled(split: ImageSplit) -> ImageSplit:
+        return replace(split, labels=moved[split.labels])
+
+    own, shards = dataset.validation, dataset.shards
+    if shards is not None:
+        labels = {label: int(moved[place]) for label, place in shards.labels.items()}
+        shards = replace(shards, labels=labels, class_counts=())
+    return replace(
+        dataset,
+        classes=classes,
+        train=relabelled(dataset.train),
+        test=relabelled(dataset.test),
+        validation=None if own is None else relabelled(own),
+        shards=shards,
+    )
+
+
+def read_tree(path: Path) -> tuple[str, ImageTree]:
+    """What a folder or a zip is called, and the images in it.
+
+    Raises:
+        DataError: it is neither, or can't be read.
+    """
     if path.is_dir():
-        local = find_cifar10(path)
-        if local is not None:
-            return _build("cifar10", Layout(*read_cifar10(local), ()), seed, test_fraction)
-        return _build(path.resolve().name, find_layout(read_folder(path)), seed, test_fraction)
+        return path.resolve().name, read_folder(path)
     if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):
         raise DataError(f"{printable(path)} is neither a folder nor a zip: {_WANTED}")
-    return _build(path.stem, find_layout(read_zip(path)), seed, test_fraction)
+    return path.stem, read_zip(path)
 
 
 def check_classes(
@@ -179,60 +241,95 @@ def _some(classes: tuple[str, ...]) -> str:
     return f"{', '.join(classes[:5])}{', ...' * (len(classes) > 5)} ({len(classes)})"
 
 
-def _cifar10(root: Path) -> Layout:
+def _cifar10(root: Path) -> tuple[tuple[str, ...], ImageSplit, ImageSplit]:
     local = find_cifar10(root)
-    return Layout(*(read_cifar10(local) if local is not None else fetch_cifar10(root)), ())
+    return read_cifar10(local) if local is not None else fetch_cifar10(root)
 
 
-def _from_shards(
-    data: str | Path, seed: int, test_fraction: float, progress: Callable[[str, int, int], None] | None
+def _packaged(
+    name: str, classes: tuple[str, ...], train: ImageSplit, test: ImageSplit, notes: tuple[str, ...] = ()
 ) -> Dataset:
+    return Dataset(name, classes, train, test, notes, _digest(classes, (train, test)), packaged=True)
+
+
+def _from_shards(data: str | Path, seed: int, test_fraction: float, progress: Progress | None) -> Dataset:
     from mobilenets.data.shards.opening import open_shards  # loads webdataset, which takes seconds
 
     found = open_shards(data, seed=seed, test_fraction=test_fraction, progress=progress)
     return Dataset(found.name, found.classes, found.sample, found.test, found.notes, found.digest, shards=found.train)
 
 
-def _build(name: str, layout: Layout, seed: int, test_fraction: float) -> Dataset:
+def _build(
+    name: str, layout: Layout, seed: int, test_fraction: float, progress: Progress | None, *, strict: bool
+) -> Dataset:
     train, test, notes = layout.train, layout.test, layout.notes
     if test is None:
-        train_indices, test_indices = stratified_split(train.labels, test_fraction=test_fraction, seed=seed)
-        notes = (*notes, f"{test_fraction:.0%} of each class held out for testing, chosen with seed {seed}")
-        train, test = train.take(train_indices), train.take(test_indices)
+        known = with_digests(train, progress)
+        assert known.digests is not None
+        names = layout.classes if strict else None
+        places = content_split(known.labels, known.digests, classes=names, test_fraction=test_fraction, seed=seed)
+        train, test = (known.take(part) for part in places)
+        drawn = f"about {test_fraction:.0%} of each class is held out for testing ({len(test):,} images)"
+        notes = (*notes, f"{drawn}, by the images' content and seed {seed}")
     own = layout.validation
     parts = (train, test) if own is None else (train, test, own)
     return Dataset(decodable(name), layout.classes, train, test, notes, _digest(layout.classes, parts), own)
 
 
-def _without(dataset: Dataset, excluded: Mapping[str, str], listed_in: str | Path) -> Dataset:
-    """The data set less some of its images, in the split it had with them."""
-    parts = {"train on": dataset.train, "test on": dataset.test}
-    if dataset.validation is not None:
-        parts["choose by"] = dataset.validation
-    there = {source.name for split in parts.values() for source in split.sources}
+def without_listed(dataset: Dataset, excluded: Mapping[str, str], listed_in: str | Path) -> Dataset:
+    """The data set less the images that a list names, in the split it had with them.
+
+    Raises:
+        DataError: it lists images that are not there, or a class has none left.
+    """
+    there = {source.name for split in _parts(dataset).values() for source in split.sources}
     if missing := [name for name in excluded if name not in there]:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
         raise DataError(
             f"{listed_in} lists {missing[0]}{more}, not among the images of {dataset.name}: "
             "it was made for other images; run 'mobilenets doctor --fix' again"
         )
-    splits: list[ImageSplit] = []
-    for what, split in parts.items():
-        kept = split.take(np.flatnonzero([source.name not in excluded for source in split.sources]))
+    return without(dataset, excluded, f"{Path(listed_in).name} lists them", where=f"the images in {listed_in}")
+
+
+def without(dataset: Dataset, names: Collection[str], why: str, *, where: str = "the images left out") -> Dataset:
+    """The data set less some of its images, in the split it had with them.
+
+    Args:
+        dataset: the images.
+        names: of those to leave out; names of none of them are ignored.
+        why: ends the note on it: `12 images left out, as {why}`.
+        where: what the message calls them.
+
+    Raises:
+        DataError: a class has none left in a part.
+    """
+    splits: dict[str, ImageSplit] = {}
+    digests = dict(dataset.excluded)
+    for what, split in _parts(dataset).items():
+        out = np.array([source.name in names for source in split.sources], dtype=np.bool_)
+        digests |= {source.name: image_digest(source) for source in split.take(np.flatnonzero(out)).sources}
+        kept = split.take(np.flatnonzero(~out))
         if len(empty := np.setdiff1d(split.labels, kept.labels)):
             name = dataset.classes[int(empty[0])]
-            raise DataError(f"without the images in {listed_in}, class {name} has none to {what}: add good ones to it")
-        splits.append(kept)
-    note = f"{len(excluded):,} image{'s' * (len(excluded) != 1)} left out, as {Path(listed_in).name} lists them"
-    train, test, *own = splits
+            raise DataError(f"without {where}, class {name} has none to {what}: add good ones to it")
+        splits[what] = kept
+    count = len(digests) - len(dataset.excluded)
+    train, test, *own = splits.values()
     return replace(
         dataset,
         train=train,
         test=test,
         validation=own[0] if own else None,
-        notes=(*dataset.notes, note),
-        digest=_digest(dataset.classes, splits),
+        notes=(*dataset.notes, f"{count:,} image{'s' * (count != 1)} left out, as {why}"),
+        digest=_digest(dataset.classes, [*splits.values()]),
+        excluded=digests,
     )
+
+
+def _parts(dataset: Dataset) -> dict[str, ImageSplit]:
+    own = {} if dataset.validation is None else {"choose by": dataset.validation}
+    return {"train on": dataset.train, "test on": dataset.test, **own}
 
 
 def _digest(classes: tuple[str, ...], parts: Sequence[ImageSplit]) -> str:

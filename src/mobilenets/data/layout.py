@@ -15,6 +15,7 @@ import numpy as np
 
 from mobilenets.data.sources import ImageSource, ImageSplit
 from mobilenets.errors import DataError
+from mobilenets.quoting import printable
 
 Parts = tuple[str, ...]
 """A path below the data set's folder: `("train", "cat", "1.jpg")`."""
@@ -102,15 +103,21 @@ class Layout:
     validation: ImageSplit | None = None
 
 
-def find_layout(tree: ImageTree) -> Layout:
+def find_layout(tree: ImageTree, classes: tuple[str, ...] | None = None) -> Layout:
     """Find classes and parts in a folder.
 
     Class folders are taken in the plain order of their names (`10` before `2`), and their images from all folders
     below them. Folders that merely wrap the data set are descended into.
 
+    Args:
+        tree: the folder.
+        classes: those of a network that the images are to score; None finds them. Class folders are then known by their
+            names, and any of them, or of the parts, may be missing or hold a single image.
+
     Raises:
-        DataError: no images, no class folders, one class only, an empty class, fewer than 2 images in a class of a
-            folder to be split, `train/` without `test/` and `val/` or the reverse, or different classes in them.
+        DataError: a class folder that is none of `classes`; or, without these: no images, no class folders,
+            one class only, an empty class, fewer than 2 images in a class of a folder to be split, `train/` without
+            `test/` and `val/` or the reverse, or different classes in them.
     """
     notes = [f"{_count(len(tree.ignored), 'file')} without an image's extension left out"] if tree.ignored else []
     given = tree
@@ -125,8 +132,8 @@ def find_layout(tree: ImageTree) -> Layout:
     scored = found["test"] or found["val"]
     # Among other classes, a folder of pictures of trains is a class; beside test/, it is a part without class folders.
     if any(_is_split(tree, name) for name in found.values()) or (found["train"] and scored):
-        return _with_parts(tree, found, notes)
-    return _plain(tree, notes)
+        return _with_parts(tree, found, notes, classes)
+    return _plain(tree, notes, classes)
 
 
 def unwrapped(tree: ImageTree) -> ImageTree:
@@ -171,7 +178,9 @@ def _is_split(tree: ImageTree, name: str | None) -> bool:
     return name is not None and bool(tree.child(name).folders)
 
 
-def _plain(tree: ImageTree, notes: list[str]) -> Layout:
+def _plain(tree: ImageTree, notes: list[str], known: tuple[str, ...] | None) -> Layout:
+    if known is not None:
+        return Layout(known, _known_part(tree, known, notes), None, tuple(notes))
     classes = _class_names(tree)
     split = _read_part(tree, classes, notes)
     for name, count in zip(classes, np.bincount(split.labels, minlength=len(classes)), strict=True):
@@ -181,7 +190,38 @@ def _plain(tree: ImageTree, notes: list[str]) -> Layout:
     return Layout(classes, split, None, tuple(notes))
 
 
-def _with_parts(tree: ImageTree, found: dict[str, str | None], notes: list[str]) -> Layout:
+def _known_part(tree: ImageTree, known: tuple[str, ...], notes: list[str]) -> ImageSplit:
+    """Read a part whose class folders are some of those known."""
+    found = tree.children()
+    if not found:
+        _class_names(tree)  # says what is here instead
+    if unknown := [name for name in found if name not in known and tree.child(name).files]:
+        raise DataError(
+            f"{tree.root} has classes that the network does not know: {_some(unknown)}. It answers {_some(known)}: "
+            "remove or rename these folders"
+        )
+    return _read_part(tree, known, notes, some=True)
+
+
+def _known_parts(tree: ImageTree, notes: list[str], known: tuple[str, ...]) -> Layout:
+    """Whatever parts there are, to score them."""
+    names = parts_of(tree)
+    nothing = ImageSplit([], np.empty(0, np.int64))
+    parts = {split: _known_part(tree.child(name), known, notes) for split, name in names.items()}
+    if not any(len(part) for part in parts.values()):
+        raise DataError(f"{tree.root} holds no images in class folders: give a folder of images for each class")
+    return Layout(known, parts.get("train", nothing), parts.get("test", nothing), tuple(notes), parts.get("validation"))
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(printable(name) for name in names[:5])}{', ...' * (len(names) > 5)} ({len(names)})"
+
+
+def _with_parts(
+    tree: ImageTree, found: dict[str, str | None], notes: list[str], known: tuple[str, ...] | None
+) -> Layout:
+    if known is not None:
+        return _known_parts(tree, notes, known)
     train_name = found["train"]
     if train_name is None:
         scored = found["test"] or found["val"]
@@ -250,14 +290,14 @@ def _class_names(tree: ImageTree) -> tuple[str, ...]:
     return classes
 
 
-def _read_part(tree: ImageTree, classes: tuple[str, ...], notes: list[str]) -> ImageSplit:
-    """Collect the images of each class, in the order of their names."""
+def _read_part(tree: ImageTree, classes: tuple[str, ...], notes: list[str], *, some: bool = False) -> ImageSplit:
+    """Collect the images of each class, in the order of their names; with `some` a class may have none."""
     members: dict[str, list[tuple[Parts, ImageSource]]] = {name: [] for name in classes}
     for parts, source in tree.files:
-        if len(parts) > 1:
+        if len(parts) > 1 and parts[0] in members:
             members[parts[0]].append((parts, source))
     for name, found in members.items():
-        if not found:
+        if not found and not some:
             if instead := tree.child(name).nothing_found():
                 raise DataError(f"class folder {tree.root}/{name} has {instead}")
             raise DataError(f"class folder {tree.root}/{name} is empty: add images or remove it")

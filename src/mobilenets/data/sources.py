@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mobilenets.errors import DataError
+from mobilenets.image_record import Digests
 from mobilenets.images import open_image, read_file, read_size
 from mobilenets.quoting import decodable
 
@@ -101,12 +102,15 @@ class ArraySource:
 class ImageSplit:
     """Images and their classes: `labels[i]`, int64, is the class index of `sources[i]`.
 
+    `digests[i]`, uint64, tells what is in it (see `data.digests`); None where nobody needed to know yet.
+
     Raises:
         DataError: as many labels as images are needed, as integers.
     """
 
     sources: Sequence[ImageSource]
     labels: NDArray[np.int64]
+    digests: Digests | None = None
 
     def __post_init__(self) -> None:
         if self.labels.shape != (len(self.sources),) or self.labels.dtype != np.int64:
@@ -118,4 +122,5 @@ class ImageSplit:
 
     def take(self, indices: NDArray[np.int64]) -> ImageSplit:
         """Return the images at `indices`, in that order."""
-        return ImageSplit([self.sources[index] for index in indices], self.labels[indices])
+        digests = None if self.digests is None else self.digests[indices]
+        return ImageSplit([self.sources[index] for index in indices], self.labels[indices], digests)

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.data.datasets import Dataset
+from mobilenets.data.digests import Progress, with_digests
 from mobilenets.data.splits import Cut, validation_split
 from mobilenets.errors import DataError
+from mobilenets.image_record import ImageRecord
 
 if TYPE_CHECKING:
     from mobilenets.data.shards.shard_set import ShardSet
@@ -25,10 +27,13 @@ FRACTION: Final = "validation_fraction"
 SEED: Final = "validation_seed"
 """What a run's provenance says of its images. A run of data that came with validation images has the fraction `own`."""
 OWN: Final = "own"
+RULE: Final = "validation_rule"
+CONTENT: Final = "content"
+"""How they were cut; runs of earlier versions, and of packaged data, say nothing and had an exact share drawn."""
 _NAMED: Final = 5
 
 
-def cut_validation(dataset: Dataset, fraction: float) -> Dataset:
+def cut_validation(dataset: Dataset, fraction: float, progress: Progress | None = None) -> Dataset:
     """Cut validation images from the training images; the test images stay as they are.
 
     Data that comes with validation images keeps those, whatever the fraction.
@@ -36,6 +41,7 @@ def cut_validation(dataset: Dataset, fraction: float) -> Dataset:
     Args:
         dataset: the images.
         fraction: share of each class's training images; 0 cuts nothing.
+        progress: told of the images read.
 
     Returns:
         The data set with `validation` and `cut`, what became of small classes among its notes. Its digest stays that of
@@ -48,18 +54,20 @@ def cut_validation(dataset: Dataset, fraction: float) -> Dataset:
         raise DataError(f"validation_fraction must be from 0 to below 1, not {fraction}: 0.1 takes a tenth")
     if dataset.validation is not None or fraction == 0:
         return dataset
-    cut = Cut(fraction)
+    cut = Cut(fraction, by_content=not dataset.packaged and dataset.shards is None)
     if dataset.shards is not None:
         return _cut_shards(dataset, dataset.shards, cut)
-    kept, taken = validation_split(dataset.train.labels, cut)
+    train = with_digests(dataset.train, progress) if cut.by_content else dataset.train
+    kept, taken = validation_split(train.labels, cut, train.digests)
     if len(taken) == 0:
         few = f"no validation images: no class has enough training images to spare {fraction:.0%} of them"
         return replace(dataset, notes=(*dataset.notes, few))
-    said = f"{fraction:.0%} of each class's training images held out for validation ({len(taken):,} images)"
+    about = "about " if cut.by_content else ""
+    said = f"{about}{fraction:.0%} of each class's training images held out for validation ({len(taken):,} images)"
     return replace(
         dataset,
-        train=dataset.train.take(kept),
-        validation=dataset.train.take(taken),
+        train=train.take(kept),
+        validation=train.take(taken),
         cut=cut,
         notes=(*dataset.notes, said, *_left_without(dataset, taken)),
     )
@@ -90,16 +98,24 @@ def _left_without(dataset: Dataset, taken: NDArray[np.int64]) -> tuple[str, ...]
 def validation_record(dataset: Dataset) -> dict[str, str]:
     """What a run has to remember, in its provenance, for its validation images to be found again."""
     if dataset.cut is not None:
-        return {FRACTION: repr(dataset.cut.fraction), SEED: str(dataset.cut.seed)}
+        rule = {RULE: CONTENT} if dataset.cut.by_content else {}
+        return {FRACTION: repr(dataset.cut.fraction), SEED: str(dataset.cut.seed), **rule}
     return {FRACTION: OWN} if dataset.validation is not None else {}
 
 
-def cut_again(dataset: Dataset, provenance: Mapping[str, str]) -> tuple[Dataset, str | None]:
+def cut_again(
+    dataset: Dataset, provenance: Mapping[str, str], record: ImageRecord | None = None, progress: Progress | None = None
+) -> tuple[Dataset, str | None]:
     """Cut a data set as it was cut when a network was trained on it; validation images of its own need no cutting.
+
+    A cut by content is found again in images that have changed since, if it is known which the network was trained on:
+    what it was validated on stays, and of the images added some join.
 
     Args:
         dataset: the images, not cut.
         provenance: the network's.
+        record: which images it was trained on; None where that is not known.
+        progress: told of the images read.
 
     Returns:
         The data set with its validation images, and None; or as it was, and in words why these can't be known.
@@ -111,13 +127,17 @@ def cut_again(dataset: Dataset, provenance: Mapping[str, str]) -> tuple[Dataset,
         return dataset, None
     if FRACTION not in provenance:
         return dataset, "the network does not say which images it was validated on"
-    if provenance.get(DIGEST) != dataset.digest:
+    by_content = provenance.get(RULE) == CONTENT
+    same = provenance.get(DIGEST) == dataset.digest
+    if not same and (record is None or not by_content or dataset.packaged or dataset.shards is not None):
         return dataset, f"{dataset.name} is not, or no longer, what the network was trained on"
     try:
-        cut = Cut(float(provenance[FRACTION]), int(provenance[SEED]))
+        cut = Cut(float(provenance[FRACTION]), int(provenance[SEED]), by_content)
     except (KeyError, ValueError) as error:
         raise DataError(f"the network's provenance names a validation split that can't be: {error}") from error
     if dataset.shards is not None:
         return replace(_cut_shards(dataset, dataset.shards, cut), notes=dataset.notes), None
-    kept, taken = validation_split(dataset.train.labels, cut)
-    return replace(dataset, train=dataset.train.take(kept), validation=dataset.train.take(taken), cut=cut), None
+    train = with_digests(dataset.train, progress) if by_content else dataset.train
+    kept, taken = validation_split(train.labels, cut, train.digests)
+    validation = train.take(taken) if len(taken) else None
+    return replace(dataset, train=train.take(kept), validation=validation, cut=cut), None

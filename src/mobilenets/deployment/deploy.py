@@ -31,7 +31,7 @@ from mobilenets.deployment.testing import Reading, read_test, top1
 from mobilenets.errors import MobilenetsError
 from mobilenets.exporting.deciding import deciding_questions, load_deciding
 from mobilenets.exporting.parity import network_predict
-from mobilenets.exporting.subject import load_subject
+from mobilenets.exporting.subject import load_subject, recommended
 from mobilenets.exporting.watcher import Unwatched, Watcher
 from mobilenets.files import check_writable
 from mobilenets.models.saved import SavedNetwork
@@ -58,6 +58,7 @@ def deploy(
     image_size: int | None = None,
     seed: int = 0,
     skip_bad: bool = False,
+    exclude: str | Path | None = None,
     data_root: str | Path | None = None,
     watcher: Watcher | None = None,
     command: str | None = None,
@@ -69,7 +70,8 @@ def deploy(
     decide, and a note says so.
 
     Args:
-        run: a run folder, a loaded network, or with `model` a weight file or `imagenet`.
+        run: a run folder, a comparison's folder for the network it recommends, a loaded network, or with `model` a
+            weight file or `imagenet`.
         data: images as for training, or a data set in memory, of the network's classes; training images
             calibrate, validation images decide, test images are asked last.
         out: the folder to write into; what an earlier deployment left there is replaced.
@@ -88,6 +90,7 @@ def deploy(
         image_size: its input size in pixels; None takes the file's own.
         seed: of every choice.
         skip_bad: leave unreadable images out, and say so, instead of refusing.
+        exclude: a list of images to leave out, as `doctor --fix` writes it, beside those left out in training.
         data_root: where downloads are kept.
         watcher: told of progress.
         command: how it was asked for, for the report; None writes this call.
@@ -103,13 +106,14 @@ def deploy(
         MobilenetsError: an unknown target or peer, or a bound that can't be.
     """
     watcher = watcher or Unwatched()
+    run = recommended(run, watcher)
     created = datetime.now().astimezone().isoformat(timespec="seconds")
     targets, against, threads = names_of(targets), names_of(against), numbers_of(threads)
     _check(targets, against, threads, max_drop, seconds)
     folder = outside(data, Path(out))
     check_writable(folder)
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
-    dataset = load_deciding(subject, data, data_root=data_root, progress=watcher.progress)
+    dataset = load_deciding(subject, data, exclude=exclude, data_root=data_root, progress=watcher.progress)
     questions, sealed = deciding_questions(
         subject, dataset, run, "deploy", limit=limit, skip_bad=skip_bad, progress=watcher.progress
     )

@@ -20,6 +20,7 @@ from mobilenets.errors import DataError, ModelError, RunError
 from mobilenets.evaluation.flip_test import flip_averaged
 from mobilenets.evaluation.metrics import NO_CLASS, compute_metrics, correct_answers, predicted_classes
 from mobilenets.evaluation.results import Metrics
+from mobilenets.evaluation.wrong_answers import WrongAnswer
 from mobilenets.files import write_atomically
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -48,6 +49,25 @@ class Predictions:
     def correct(self) -> NDArray[np.bool_]:
         """Which images were called rightly, `[N]`."""
         return correct_answers(self.labels, self.probabilities)
+
+    def wrong_answers(self, names: Sequence[str], classes: Sequence[str]) -> tuple[WrongAnswer, ...]:
+        """All wrong answers, the most confident first.
+
+        Args:
+            names: of the N images.
+            classes: the K class names in output order.
+
+        Raises:
+            DataError: not as many names as images.
+        """
+        if len(names) != len(self.labels):
+            raise DataError(f"{len(names)} names don't belong to {len(self.labels)} images")
+        answered, confidence = self.predicted, self.confidence
+        wrong = np.flatnonzero(~self.correct)
+        return tuple(
+            WrongAnswer(names[place], classes[self.labels[place]], classes[answered[place]], float(confidence[place]))
+            for place in wrong[np.argsort(-confidence[wrong], kind="stable")]
+        )
 
     def save(self, path: Path) -> None:
         """Write both arrays to `path` (.npz), whole or not at all."""
@@ -80,10 +100,11 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Scores of a predict function, and the answers they were computed from."""
+    """Scores of a predict function, the answers they were computed from, and the wrong ones where images have names."""
 
     metrics: Metrics
     predictions: Predictions
+    mistakes: tuple[WrongAnswer, ...] = ()
 
 
 def evaluate(
@@ -93,6 +114,7 @@ def evaluate(
     progress: Callable[[int], None] | None = None,
     *,
     flip_test: bool = False,
+    names: Sequence[str] | None = None,
 ) -> Evaluation:
     """Let `predict` answer every batch and score the answers.
 
@@ -102,6 +124,8 @@ def evaluate(
         classes: the K class names in output order.
         progress: called after each batch with the number of images done so far.
         flip_test: answer each image together with its mirror image; the scores then say so.
+        names: of all images in order, to list in `mistakes` those answered wrongly, the most confident answer first;
+            `mobilenets.evaluation.wrong_answers.write_wrong_answers` writes them to a CSV or JSON file.
 
     Raises:
         ModelError: logits of another shape than `[B, K]`, or infinite or not a number.
@@ -125,7 +149,8 @@ def evaluate(
         raise DataError("there are no images to evaluate: is the split empty?")
     labels, logs = np.concatenate(all_labels), np.concatenate(all_logs)
     metrics = replace(compute_metrics(labels, logs, classes), flip_test=flip_test)
-    return Evaluation(metrics, Predictions(labels, np.exp(logs)))
+    predictions = Predictions(labels, np.exp(logs))
+    return Evaluation(metrics, predictions, () if names is None else predictions.wrong_answers(names, classes))
 
 
 def _checked_labels(labels: ArrayLike, count: int, first: int) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from mobilenets.data.datasets import Dataset, check_classes, load_dataset
-from mobilenets.data.validation import cut_again
+from mobilenets.data.unseen import as_trained
 from mobilenets.evaluation.ledger import record_for
 from mobilenets.exporting.describe import Subject
 from mobilenets.exporting.proof import Progress, Questions, split_questions
@@ -19,14 +19,19 @@ def load_deciding(
     subject: Subject,
     data: str | Path | Dataset,
     *,
+    exclude: str | Path | None = None,
     data_root: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Load a network's images, and find its validation images again, to choose by.
 
+    Images that were left out of its training are left out here too, and of the validation and test images those it was
+    trained on.
+
     Args:
         subject: the network; its provenance says how they were cut.
         data: as `load_dataset` takes it.
+        exclude: a list of further images to leave out.
         data_root: where downloads are kept.
         progress: told of what takes long in finding them.
 
@@ -35,11 +40,11 @@ def load_deciding(
         the last of its notes says so.
 
     Raises:
-        DataError: the data can't be used, or has other classes than the network.
+        DataError: the data can't be used, has other classes than the network, or no test image it has not seen.
     """
-    loaded = load_dataset(data, data_root=data_root, progress=progress)
+    loaded = load_dataset(data, data_root=data_root, exclude=exclude, progress=progress)
     check_classes(loaded, data, subject.classes)
-    dataset, why = cut_again(loaded, subject.provenance)
+    dataset, why = as_trained(loaded, subject.provenance, subject.images, progress=progress)
     if dataset.validation is not None and len(dataset.validation) < FEWEST_IMAGES:
         dataset, why = replace(dataset, validation=None), f"{dataset.name} has too few validation images"
     if dataset.validation is not None:

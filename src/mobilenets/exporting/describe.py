@@ -14,6 +14,7 @@ from mobilenets.artifact.description import Confidence, Description
 from mobilenets.artifact.golden import GoldenPairs
 from mobilenets.exporting.exported import Exported
 from mobilenets.exporting.parity import allowed_difference
+from mobilenets.image_record import ImageRecord
 from mobilenets.models.network import MobileNet
 from mobilenets.models.saved import versions
 from mobilenets.preprocessing import Preprocessing
@@ -21,12 +22,16 @@ from mobilenets.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class Subject:
-    """What is exported: a network with its class names in output order, its preprocessing and where it came from."""
+    """What is exported: a network with its class names in output order, its preprocessing and where it came from.
+
+    `images` says which images it was trained on, where that is known.
+    """
 
     model: nn.Module
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     provenance: Mapping[str, str]
+    images: ImageRecord | None = None
 
 
 def golden_pairs(images: NDArray[np.uint8], logits: NDArray[np.float32], precision: str) -> GoldenPairs:
@@ -66,5 +71,6 @@ def describe(
         dynamic_batch=exported.dynamic_batch,
         golden=golden,
         confidence=confidence,
+        images=subject.images,
         provenance={**trained, **versions(), **(provenance or {})},
     )

@@ -24,7 +24,7 @@ from mobilenets.exporting.parity import TOLERANCES, Parity, compare_answers, net
 from mobilenets.exporting.prepare import check_outputs
 from mobilenets.exporting.proof import Proof, Questions, made_questions
 from mobilenets.exporting.rejecting import reject
-from mobilenets.exporting.subject import load_subject
+from mobilenets.exporting.subject import load_subject, recommended
 from mobilenets.exporting.target import Target
 from mobilenets.exporting.tensorrt import tensorrt_sentence
 from mobilenets.exporting.trial import opened, write_proven
@@ -73,6 +73,7 @@ def export(
     image_size: int | None = None,
     threads: int | None = None,
     skip_bad: bool = False,
+    exclude: str | Path | None = None,
     data_root: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> ExportReport:
@@ -83,7 +84,8 @@ def export(
     are checked; only then it is written to `out`.
 
     Args:
-        run: a run folder, a loaded network, or with `model` a weight file or `imagenet`.
+        run: a run folder, a comparison's folder for the network it recommends, a loaded network, or with `model` a
+            weight file or `imagenet`.
         to: the format: `onnx`, `openvino`, `litert` or `executorch`.
         out: the file to write, or OpenVINO's folder; what is there is replaced, but only by a file that passed.
         data: images as for training, or a data set in memory: the validation images calibrate and the test images are
@@ -97,6 +99,7 @@ def export(
         image_size: its input size in pixels; None takes the file's own.
         threads: for the runtime that is asked; None for every usable core.
         skip_bad: leave unreadable images out, and say so, instead of refusing.
+        exclude: a list of images to leave out, as `doctor --fix` writes it, beside those left out in training.
         data_root: where downloads are kept.
         watcher: told of progress.
 
@@ -110,6 +113,7 @@ def export(
         MissingExtraError: the format's packages are not installed; the message names the extra.
     """
     watcher = watcher or Unwatched()
+    run = recommended(run, watcher)
     target = Target(to, precision, Path(out), threads)
     target.check()
     check_promise(promise)
@@ -118,7 +122,7 @@ def export(
     if data is None:
         questions = made_questions(subject)
     else:
-        dataset = load_deciding(subject, data, data_root=data_root, progress=watcher.progress)
+        dataset = load_deciding(subject, data, exclude=exclude, data_root=data_root, progress=watcher.progress)
         questions, sealed = deciding_questions(
             subject, dataset, run, "export", limit=limit, skip_bad=skip_bad, progress=watcher.progress
         )

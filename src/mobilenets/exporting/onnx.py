@@ -26,6 +26,7 @@ from mobilenets.exporting.parity import compare_answers, describe_failure, netwo
 from mobilenets.exporting.prepare import check_outputs, example_images, exportable
 from mobilenets.exporting.quiet import quiet
 from mobilenets.exporting.trial import opened
+from mobilenets.image_record import ImageRecord
 from mobilenets.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -129,7 +130,12 @@ def _store_half(file: ModelProto) -> None:
 
 
 def export_onnx(
-    model: nn.Module, path: str | Path, *, preprocessing: Preprocessing, classes: Sequence[str]
+    model: nn.Module,
+    path: str | Path,
+    *,
+    preprocessing: Preprocessing,
+    classes: Sequence[str],
+    trained_on: ImageRecord | None = None,
 ) -> Artifact:
     """Write any network to `path` as a described ONNX file, whole or not at all; the model itself is not touched.
 
@@ -141,6 +147,7 @@ def export_onnx(
         path: the file to write, ending in `.onnx`.
         preprocessing: fixes H, W and C, and gives the normalisation to put inside.
         classes: the K class names in output order.
+        trained_on: which images it was trained on, for the file not to be scored on them.
 
     Returns:
         The file with its description.
@@ -153,7 +160,7 @@ def export_onnx(
     """
     path = Path(path)
     check_suffix(path, "onnx")
-    subject = Subject(copy.deepcopy(model).eval(), tuple(classes), preprocessing, {})
+    subject = Subject(copy.deepcopy(model).eval(), tuple(classes), preprocessing, {}, trained_on)
     images = made_images(preprocessing, GOLDEN_IMAGES)
     expected = network_predict(subject.model, preprocessing)(images)
     check_outputs(expected.shape, len(classes))

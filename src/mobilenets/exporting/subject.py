@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from mobilenets.artifact.container import DOCUMENT, SUFFIXES, read_artifact
+from mobilenets.comparison_folder import recommended_run
 from mobilenets.errors import ArtifactError, RunError
 from mobilenets.exporting.describe import Subject
+from mobilenets.exporting.watcher import Watcher
 from mobilenets.models.registry import create_from_weights
-from mobilenets.models.saved import SavedNetwork, load_network
+from mobilenets.models.saved import SavedNetwork, load_network, record_of_weights
 from mobilenets.models.weights.read import read_weights
 from mobilenets.preprocessing import Preprocessing
 
@@ -38,7 +40,7 @@ def load_subject(
     """
     if isinstance(run, SavedNetwork):
         _refuse_sizes(width_mult, image_size)
-        return Subject(run.model, run.classes, run.preprocessing, run.provenance), ()
+        return Subject(run.model, run.classes, run.preprocessing, run.provenance, run.images), ()
     if model is not None:
         return _from_weights(run, model, width_mult, image_size)
     path = Path(run)
@@ -47,7 +49,19 @@ def load_subject(
         raise RunError(f"{run} is no run folder; if it is a weight file, name its network: --model mobilenet_v2")
     saved = load_network(path)
     _refuse_sizes(width_mult, image_size)
-    return Subject(saved.model, saved.classes, saved.preprocessing, saved.provenance), ()
+    return Subject(saved.model, saved.classes, saved.preprocessing, saved.provenance, saved.images), ()
+
+
+def recommended(run: Path | str | SavedNetwork, watcher: Watcher) -> Path | str | SavedNetwork:
+    """The run folder that a comparison's folder recommends, and say so; anything else as it is.
+
+    Raises:
+        RunError: the comparison recommends none, or its run is gone.
+    """
+    if isinstance(run, SavedNetwork) or (found := recommended_run(run)) is None:
+        return run
+    watcher.message(f"{run} recommends {found}")
+    return found
 
 
 def _refuse_sizes(width_mult: float, image_size: int | None) -> None:
@@ -88,7 +102,7 @@ def _from_weights(
         notes.append("the file does not name its classes: they are numbered")
     names = report.classes or tuple(f"class {number}" for number in range(classes))
     record = {"weights_file": report.path.name, "weights_sha256": report.sha256, "weights_origin": report.origin}
-    return Subject(network.eval(), names, preprocessing, record), tuple(notes)
+    return Subject(network.eval(), names, preprocessing, record, record_of_weights(report.path)), tuple(notes)
 
 
 def _sized(preprocessing: Preprocessing, size: int) -> Preprocessing:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 
 from mobilenets.errors import MobilenetsError, RunError, first_line
 from mobilenets.files import write_bytes_atomically, write_text_atomically
+from mobilenets.image_record import ImageRecord
 from mobilenets.limits import read_json
 from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
@@ -28,16 +29,20 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class SavedNetwork:
-    """A network with what is needed to use it: class names in output order, preprocessing, where it came from."""
+    """A network with what is needed to use it: class names in output order, preprocessing, where it came from.
+
+    `images` says which images it was trained on, where that is known.
+    """
 
     model: MobileNet
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     provenance: dict[str, str]
+    images: ImageRecord | None = None
 
 
 def save_network(folder: Path, network: SavedNetwork) -> None:
-    """Write weights and description into `folder`; each file is replaced whole."""
+    """Write weights, description and, where there is one, the record of images into `folder`, each file whole."""
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in network.model.state_dict().items()}
     write_bytes_atomically(folder / WEIGHTS, save(tensors))
     description = {
@@ -47,6 +52,8 @@ def save_network(folder: Path, network: SavedNetwork) -> None:
         "preprocessing": network.preprocessing.to_dict(),
         "provenance": network.provenance,
     }
+    if network.images is not None:
+        network.images.save(folder)
     write_text_atomically(folder / DESCRIPTION, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -69,7 +76,18 @@ def load_network(folder: str | Path) -> SavedNetwork:
         raise RunError(f"{folder / DESCRIPTION} does not describe a network: {first_line(error)}") from error
     _check_agreement(folder / DESCRIPTION, model, classes, preprocessing)
     _load_weights(model, folder / WEIGHTS)
-    return SavedNetwork(model.eval(), classes, preprocessing, provenance)
+    return SavedNetwork(model.eval(), classes, preprocessing, provenance, ImageRecord.load(folder))
+
+
+def record_of_weights(weights: str | Path) -> ImageRecord | None:
+    """Which images weights were trained on, where they are a run folder or a file in one; None where nobody knows.
+
+    Raises:
+        RunError: the record is damaged.
+    """
+    path = Path(weights)
+    folder = path if path.is_dir() else path.parent
+    return ImageRecord.load(folder) if (folder / DESCRIPTION).is_file() else None
 
 
 def _check_agreement(path: Path, model: MobileNet, classes: tuple[str, ...], preprocessing: Preprocessing) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mobilenets.data.datasets import Dataset
+from mobilenets.data.exclusion import write_exclusions
 from mobilenets.data.loader import PreparedImages, default_memory_limit, prepare
 from mobilenets.data.training_decoding import TrainingDecoding
+from mobilenets.data.unseen import image_record
 from mobilenets.data.validation import DIGEST, validation_record
 from mobilenets.errors import BadImage, BadImagesError, RunError
 from mobilenets.evaluation.evaluate import Predict
@@ -21,6 +25,7 @@ from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.files import write_text_atomically
 from mobilenets.folder_lock import LOCK, only_writer
+from mobilenets.image_record import ImageRecord
 from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, save_network, versions
@@ -55,6 +60,8 @@ if TYPE_CHECKING:
     from mobilenets.data.shards.shard_set import ShardSet
     from mobilenets.data.shards.streaming import ShardImages
 
+EXCLUDED = "exclude.txt"
+"""The images left out of training and scoring, where there are any, as `--exclude` takes them."""
 LAUNCH = ".torchrun"
 """Which call of torchrun trains here: its restarts go on by themselves, another call has to say --resume."""
 
@@ -216,6 +223,7 @@ def train_unseen(
         if not team.led(lambda: _finished(run, recipe, experiment, splits, force)):
             classes = splits.dataset.classes
             predict: Predict
+            team.led(lambda: _remember_images(run, splits, start, observer))
             if head_only:
                 if splits.streamed is not None:
                     raise RunError(
@@ -274,6 +282,21 @@ def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observ
     if team.launch:
         write_text_atomically(run / LAUNCH, team.launch + "\n")
     return has_state(run)
+
+
+def _remember_images(run: Path, splits: Splits, start: Start | None, observer: Observer) -> None:
+    """Write down which images are trained on, before any is: whatever becomes of the run, it has seen them.
+
+    A run that is taken up again, by force maybe with other images, keeps those of before.
+    """
+    before = ImageRecord.load(run)
+    record = image_record(splits.dataset, None if start is None else start.images, observer.progress)
+    if before is not None:
+        former = np.union1d(before.inherited, np.setdiff1d(before.trained, record.trained))
+        record = replace(record, inherited=np.union1d(record.inherited, former))
+    record.save(run)
+    if record.excluded:
+        write_exclusions(run / EXCLUDED, dict.fromkeys(record.excluded, ""), "left out of training and scoring")
 
 
 def _launched_by(run: Path) -> str:
@@ -349,5 +372,7 @@ def _identity(splits: Splits) -> dict[str, Any]:
 
 def _save(run: Path, trained: MobileNet, splits: Splits, record: dict[str, str]) -> None:
     images = {"data": splits.dataset.name, DIGEST: splits.dataset.digest, **validation_record(splits.dataset)}
+    if count := len(splits.dataset.excluded):
+        images["excluded"] = f"{count:,} image{'s' * (count != 1)}, listed in {EXCLUDED}"
     provenance = {**versions(), **images, **record}
     save_network(run, SavedNetwork(trained, splits.dataset.classes, splits.preprocessing, provenance))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mobilenets.image_record import ImageRecord
 from mobilenets.models.network import MobileNet, initialise
 from mobilenets.models.registry import create_from_weights, create_model, default_options
+from mobilenets.models.saved import record_of_weights
 from mobilenets.models.weights.report import LoadedWeights
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.observer import Observer
@@ -30,11 +32,13 @@ class Start:
         model: with the weights in it; of a run that is resumed, still fresh ones, as its own are read later.
         preprocessing: how its images are prepared.
         record: what the run is to remember of the weights, for its provenance.
+        images: which images the weights were trained on; None where that is not known.
     """
 
     model: MobileNet
     preprocessing: Preprocessing
     record: Mapping[str, str]
+    images: ImageRecord | None = None
 
 
 def start_from_weights(
@@ -47,6 +51,7 @@ def start_from_weights(
     resume: bool,
     observer: Observer,
     own_size: bool = False,
+    images: ImageRecord | None = None,
 ) -> Start:
     """Build a network with the given weights, and tell the observer what was done to make them fit.
 
@@ -61,6 +66,7 @@ def start_from_weights(
         resume: whether the run was begun before.
         observer: told of the weights, once.
         own_size: take the image size the weights were made for instead of the network's, where it is known.
+        images: which images the weights were trained on, as `images_before` says.
 
     Raises:
         WeightsError: the weights can't be had, read, or are of another network.
@@ -69,7 +75,7 @@ def start_from_weights(
     # The folder's own name where the path ends in none, as "." does.
     asked = str(weights) if weights == "imagenet" else Path(weights).resolve().name
     if resume:
-        return _resumed(network, asked, run, own_size=own_size)
+        return replace(_resumed(network, asked, run, own_size=own_size), images=images)
     arguments = {key: value for key, value in network.items() if key != "name" and value is not None}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -83,7 +89,21 @@ def start_from_weights(
     for note in notes:
         observer.message(f"note: {note}")
     wanted = {} if report.preprocessing is None else report.preprocessing.to_dict()
-    return Start(model, _preparation(wanted, model), record)
+    return Start(model, _preparation(wanted, model), record, images)
+
+
+def images_before(weights: str | Path | None, run: Path, *, resume: bool) -> ImageRecord | None:
+    """Which images the weights were trained on that a run begins with; a run that is resumed remembers it itself.
+
+    Raises:
+        RunError: the record is damaged.
+    """
+    if weights is None or weights == "imagenet":
+        return None
+    if resume and (own := ImageRecord.load(run)) is not None:
+        return ImageRecord(own.inherited)
+    begun = record_of_weights(weights)
+    return None if begun is None else ImageRecord(begun.all_trained)
 
 
 def _settle_classes(model: MobileNet, report: LoadedWeights, classes: Sequence[str]) -> list[str]:

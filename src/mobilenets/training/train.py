@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mobilenets.comparison_folder import recommended_run
 from mobilenets.data.datasets import load_dataset, natural_image_size
 from mobilenets.data.location import outside
+from mobilenets.data.unseen import without_seen
 from mobilenets.data.validation import cut_validation
 from mobilenets.errors import ModelError, RunError, TrainingInterruptedError, reworded
 from mobilenets.evaluation.results import SeedRun
@@ -21,7 +23,7 @@ from mobilenets.training.head import settle_head
 from mobilenets.training.observer import Observer, Silent
 from mobilenets.training.recipe import Recipe, load_recipe
 from mobilenets.training.run import prepare_splits, train_and_score
-from mobilenets.training.start import start_from_weights
+from mobilenets.training.start import images_before, start_from_weights
 from mobilenets.training.state import has_state
 from mobilenets.training.teacher import load_teacher, settle_recipe
 from mobilenets.training.team import join_team, local_device
@@ -59,8 +61,8 @@ def train(
         out: run folder to write.
         recipe: name of a shipped recipe, a TOML file, or a `Recipe`.
         weights: what to start from, as `create_model` takes them: `imagenet`, a file of torchvision's, timm's or
-            TensorFlow Lite's, or a run folder; None for fresh ones. Images are prepared with their mean, deviation and
-            interpolation where these are known.
+            TensorFlow Lite's, a run folder, or a comparison's for the network it recommends; None for fresh ones.
+            Images are prepared with their mean, deviation and interpolation where these are known.
         teacher: a trained network to learn from beside the labels: a run folder, or weights as above, that
             answer the same classes. The recipe's `temperature` and `distill_weight` say how.
         teacher_model: the network of a teacher that is a weight file; None takes `model`. A run folder says it itself.
@@ -86,6 +88,7 @@ def train(
     """
     out = outside(data, Path(out))
     check_writable(out)
+    weights, teacher = (None if given is None else recommended_run(given) or given for given in (weights, teacher))
     recipe = replace(recipe, **changes) if isinstance(recipe, Recipe) else load_recipe(recipe, **changes)
     if head_only:
         recipe = settle_head(recipe, changes, has_weights=weights is not None, has_teacher=teacher is not None)
@@ -103,7 +106,10 @@ def train(
             raise ModelError("--head-only runs in one process: its backbone runs once; start it without torchrun")
         teller = observer or Silent() if team.leads else Silent()
         loaded = load_dataset(data, data_root=data_root, exclude=exclude, progress=teller.progress)
-        dataset = cut_validation(loaded, recipe.validation_fraction)
+        dataset = cut_validation(loaded, recipe.validation_fraction, teller.progress)
+        before = images_before(weights, out, resume=resume and has_state(out))
+        if before is not None:
+            dataset = without_seen(dataset, before, teller.progress)
         network: dict[str, Any] = {
             "name": model,
             "num_classes": len(dataset.classes),
@@ -122,6 +128,7 @@ def train(
                 resume=resume and has_state(out),
                 observer=teller,
                 own_size=head_only and image_size is None,
+                images=before,
             )
             if recipe.freeze == "none" and not (resume and has_state(out)) and folded_norms(start.model):
                 teller.message("note: the batch norms of these weights are folded; keep what they learnt: --freeze bn")
