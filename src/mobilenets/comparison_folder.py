@@ -5,11 +5,11 @@ No PyTorch here, nor anything else that the core install lacks: `predict` takes 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
 from mobilenets.errors import RunError
+from mobilenets.limits import parse_json, read_bytes
 
 COMPARISON: Final = "comparison.json"
 ONNX_FILE: Final = "model.onnx"
@@ -56,10 +56,10 @@ def _recommended(folder: Path) -> tuple[Path, int] | None:
     """Folder of the recommended network's runs, and its first seed."""
     path = folder / COMPARISON
     try:
-        content: Any = json.loads(path.read_bytes())
+        content: Any = parse_json(read_bytes(path), finite=False)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"{path} can't be read ({error}): run the comparison again, or name a run folder") from error
     try:
         label, reason = content["choice"]["label"], str(content["choice"]["reason"])

@@ -10,12 +10,15 @@ from pathlib import Path
 
 from mobilenets.cli.options import Floats, Integers, Names, parse
 from mobilenets.cli.streams import console
+from mobilenets.quoting import printable
 
 WIDTH_OF_A_FILE = 160  # columns: a file or a CI log has room for every column
 
 ABOUT = """Train networks on the same images by one recipe, measure them alike, and say which to choose.
 
 The choice goes by validation images, cut from the training images; the test images are read once, after it.
+
+Its folder then stands for the recommended network: 'mobilenets deploy OUT', evaluate, export, quantize and predict.
 
 The same command again continues a comparison that was stopped, and takes up added networks or seeds.
 
@@ -103,4 +106,7 @@ def main(argv: Sequence[str]) -> int:
             screen.print(f"  {line}")
         screen.print(split_sentence(result))
         screen.print(f"Report: {out / 'report.html'}", soft_wrap=True)
+        if result.choice.label is not None:
+            following = ["mobilenets", "deploy", str(out), "--data", options.data, "--out", "deployed"]
+            screen.print(f"Next: {printable(shlex.join(following))}", soft_wrap=True)
     return 1 if result.notes else 0
