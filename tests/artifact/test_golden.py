@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from described import colour_logits, plain
@@ -5,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mobilenets.artifact.golden import GoldenPairs
+from mobilenets.artifact.golden import GoldenAnswer, GoldenPairs
 from mobilenets.errors import ArtifactError
 
 IMAGES = plain((200, 90, 10), 2)
@@ -13,32 +15,46 @@ PAIRS = GoldenPairs(IMAGES, colour_logits(IMAGES), 0.01)
 
 
 def test_the_same_answers_hold():
-    assert PAIRS.check(colour_logits, "here") == 0
-    assert PAIRS.check(lambda images: colour_logits(images) + np.float32(0.005), "here") == pytest.approx(
-        0.005, abs=1e-5
-    )
+    assert PAIRS.ask(colour_logits, "here") == GoldenAnswer(0, 0.01, 2, 2)
+    near = PAIRS.ask(lambda images: colour_logits(images) + np.float32(0.005), "here")
+    assert near.holds
+    assert near.difference == pytest.approx(0.005, abs=1e-5)
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (lambda logits: logits + np.float32(0.02), r"here: its golden pairs no longer hold: a logit differs by 0.02"),
-        (lambda logits: logits * np.float32(np.nan), "no longer hold: a logit differs by nan"),
-        (lambda logits: logits[:, :2], r"logits \[2, 2\], not \[2, 3\]"),
+        (lambda logits: logits + np.float32(0.02), "a logit differs by 0.02, more than 0.01; 2 of 2 images keep"),
+        (lambda logits: -logits, "more than 0.01; 0 of 2 images keep their class"),
+        (lambda logits: logits * np.float32(np.nan), "a logit differs by nan, more than 0.01"),
+        (lambda logits: logits + np.float32(np.inf), "a logit differs by inf, more than 0.01"),
     ],
 )
 def test_other_answers_do_not(answer, said):
-    with pytest.raises(ArtifactError, match=said):
-        PAIRS.check(lambda images: answer(colour_logits(images)), "here")
+    found = PAIRS.ask(lambda images: answer(colour_logits(images)), "here")
+    assert not found.holds
+    assert said in found.words
 
 
-def test_coarser_arithmetic_may_lose_a_share_of_the_greatest_logit():
-    def rough(images):
-        return colour_logits(images) + np.float32(0.05)
+def test_answers_of_another_shape():
+    with pytest.raises(ArtifactError, match=r"logits \[2, 2\], not \[2, 3\]"):
+        PAIRS.ask(lambda images: colour_logits(images)[:, :2], "here")
 
-    assert PAIRS.check(rough, "here", share=0.01) == pytest.approx(0.05, abs=1e-5)
-    with pytest.raises(ArtifactError, match=r"more than 0\.04"):
-        PAIRS.check(rough, "here", share=0.004)
+
+def test_the_bound_is_that_of_runtime_and_arithmetic_then_of_the_arithmetic_then_the_old_rule():
+    measured = replace(PAIRS, bounds={"openvino bf16": 0.3, "bf16": 0.4, "int8": 0.7})
+    assert measured.allowed("openvino", "bf16") == 0.3
+    assert measured.allowed("elsewhere", "bf16") == 0.4
+    assert measured.allowed("onnxruntime", "int8") == 0.7
+    assert measured.allowed("onnxruntime", "fp32") == 0.01
+    # Files of earlier versions: a twentieth of the greatest logit for bf16, a hundredth for fp16.
+    greatest = float(np.abs(PAIRS.logits).max())
+    assert PAIRS.allowed("openvino", "bf16") == pytest.approx(greatest / 20)
+    assert PAIRS.allowed("openvino", "fp16") == pytest.approx(greatest / 100)
+    old = PAIRS.to_dict()
+    del old["bounds"]
+    assert GoldenPairs.from_dict(old).bounds == {}
+    assert GoldenPairs.from_dict(measured.to_dict()).bounds == measured.bounds
 
 
 @given(
@@ -68,6 +84,8 @@ def test_they_come_back_bit_by_bit(images, row):
         ({"images": IMAGES[:0], "logits": PAIRS.logits[:0]}, "0 golden images"),
         ({"tolerance": 0.0}, "above 0"),
         ({"tolerance": float("nan")}, "above 0"),
+        ({"bounds": {"openvino bf16": 0.0}}, "the bound of openvino bf16 is a number above 0"),
+        ({"bounds": {"bf16": float("inf")}}, "the bound of bf16 is a number above 0"),
     ],
 )
 def test_arrays_that_are_no_pairs(change, said):

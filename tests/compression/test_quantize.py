@@ -26,6 +26,7 @@ from mobilenets.data.validation import cut_validation, validation_record
 from mobilenets.errors import ArtifactError, DataError, MissingExtraError, MobilenetsError, QuantizationError, RunError
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.runtime.backend import open_backend
+from mobilenets.runtime.classifier import check_golden
 
 if TYPE_CHECKING:
     from conftest import Quantizable
@@ -108,7 +109,7 @@ def test_the_file_is_an_artifact_that_says_how_it_was_made(kept: tuple[Quantizat
     assert description.provenance["calibration"] == "64 training images of 10 classes, seed 0"
     assert description.provenance["quantizer"].startswith("nncf ")
     assert description.confidence is not None
-    description.golden.check(open_backend(artifact, threads=1).predict, "again")
+    check_golden(artifact, open_backend(artifact, threads=1))
     assert artifact.file_bytes == next(row.file_bytes for row in report.runtimes if row.file == "int8")
     assert artifact.file_bytes < report.float_bytes / 2
 

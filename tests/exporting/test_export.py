@@ -20,6 +20,7 @@ from mobilenets.exporting.target import check_place
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import open_backend
+from mobilenets.runtime.classifier import check_golden
 
 SMALL = Preprocessing(image_size=16)
 
@@ -102,7 +103,7 @@ def test_a_file_that_answers_otherwise_is_kept_apart_and_the_layer_is_named(
     assert str(rejected.path) in message
     # Whoever opens it nevertheless is told.
     with pytest.raises(ArtifactError, match="no longer hold"):
-        rejected.description.golden.check(open_backend(rejected, threads=1).predict, "it")
+        check_golden(rejected, open_backend(rejected, threads=1))
 
 
 @pytest.mark.parametrize(

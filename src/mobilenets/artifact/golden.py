@@ -6,8 +6,8 @@ import base64
 import binascii
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,38 @@ from PIL import Image, UnidentifiedImageError
 from mobilenets.errors import ArtifactError
 
 _MODES = {1: "L", 3: "RGB"}
+_SHARE_LOST: Final = {"bf16": 0.05, "fp16": 0.01}
+"""Of files without measured bounds: what fewer bits may change a logit, as a share of the greatest."""
+
+
+@dataclass(frozen=True)
+class GoldenAnswer:
+    """What came of asking the golden images again.
+
+    Attributes:
+        difference: largest |difference| of a logit; NaN where an answer is none.
+        allowed: what it may be.
+        same_class: images that were given the same class as when the file was made.
+        images: how many were asked.
+    """
+
+    difference: float
+    allowed: float
+    same_class: int
+    images: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the answers are as near as they have to be."""
+        return self.difference <= self.allowed  # not where it is not a number
+
+    @property
+    def words(self) -> str:
+        """The figures, as part of a message."""
+        return (
+            f"a logit differs by {self.difference:.3g}, more than {self.allowed:.3g}; {self.same_class} of "
+            f"{self.images} images keep their class"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +57,16 @@ class GoldenPairs:
     Attributes:
         images: what is asked.
         logits: what the file answered, in the runtime it was checked with.
-        tolerance: largest |difference| of a logit that another machine's arithmetic may make. 8-bit files get a wide
-            one: a processor without 8-bit dot products rounds elsewhere.
+        tolerance: largest |difference| of a logit that another machine's arithmetic may make, where nothing was
+            measured. 8-bit files get a wide one: a processor without 8-bit dot products rounds elsewhere.
+        bounds: the same as measured when the file was made, by `RUNTIME ARITHMETIC` such as `openvino bf16`, and by
+            `ARITHMETIC` for runtimes that were not there; empty in files of earlier versions.
     """
 
     images: NDArray[np.uint8]
     logits: NDArray[np.float32]
     tolerance: float
+    bounds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse arrays that are no pairs."""
@@ -44,20 +79,35 @@ class GoldenPairs:
             raise ArtifactError(f"{len(self.images)} golden images can't go with {len(self.logits)} answers")
         if not 0 < self.tolerance < np.inf:
             raise ArtifactError(f"a tolerance is a number above 0, not {self.tolerance}")
+        for name, bound in self.bounds.items():
+            if not 0 < bound < np.inf:
+                raise ArtifactError(f"the bound of {name} is a number above 0, not {bound}")
 
-    def check(
-        self, predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]], where: str, *, share: float = 0.0
-    ) -> float:
-        """Ask the images again and return the largest |difference| of a logit.
+    def allowed(self, backend: str, precision: str) -> float:
+        """Largest |difference| of a logit in a runtime and an arithmetic: as measured, else by the old rule."""
+        for name in (f"{backend} {precision}", precision):
+            if name in self.bounds:
+                return self.bounds[name]
+        return max(self.tolerance, _SHARE_LOST.get(precision, 0.0) * float(np.abs(self.logits).max()))
+
+    def ask(
+        self,
+        predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+        where: str,
+        *,
+        backend: str = "",
+        precision: str = "",
+    ) -> GoldenAnswer:
+        """Ask the images again.
 
         Args:
             predict: the loaded file as a function of images to logits.
             where: names the file and its runtime in the message.
-            share: of the greatest |logit| that may be lost too, where the runtime computes in fewer bits than the file
-                was made for.
+            backend: the runtime.
+            precision: the arithmetic it computes in.
 
         Raises:
-            ArtifactError: an answer differs by more than that.
+            ArtifactError: it answers with logits of another shape.
         """
         answered = predict(self.images)
         if answered.shape != self.logits.shape:
@@ -65,14 +115,12 @@ class GoldenPairs:
                 f"{where}: it answers its golden images with logits {list(answered.shape)}, "
                 f"not {list(self.logits.shape)}; export it again"
             )
-        largest = float(np.abs(answered.astype(np.float64) - self.logits).max())
-        allowed = max(self.tolerance, share * float(np.abs(self.logits).max()))
-        if not largest <= allowed:  # also where it is not a number
-            raise ArtifactError(
-                f"{where}: its golden pairs no longer hold: a logit differs by {largest:.3g}, more than "
-                f"{allowed:.3g}; the file is changed or this runtime computes it wrongly: export it again"
-            )
-        return largest
+        return GoldenAnswer(
+            difference=float(np.abs(answered.astype(np.float64) - self.logits).max()),
+            allowed=self.allowed(backend, precision),
+            same_class=int((answered.argmax(axis=1) == self.logits.argmax(axis=1)).sum()),
+            images=len(self.images),
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Return what JSON can hold: images as PNG, logits as little-endian float32, both in base64."""
@@ -80,6 +128,7 @@ class GoldenPairs:
             "images": [_encode_png(image) for image in self.images],
             "logits": base64.b64encode(self.logits.astype("<f4").tobytes()).decode(),
             "tolerance": self.tolerance,
+            "bounds": dict(self.bounds),
         }
 
     @classmethod
@@ -96,7 +145,8 @@ class GoldenPairs:
             logits = np.frombuffer(raw, dtype="<f4").reshape(len(images), -1).astype(np.float32)
         except (binascii.Error, UnidentifiedImageError, ValueError, OSError, SyntaxError) as error:
             raise ArtifactError(f"golden pairs can't be read: {error}") from error
-        return cls(images, logits, float(data["tolerance"]))
+        bounds = {str(name): float(bound) for name, bound in data.get("bounds", {}).items()}
+        return cls(images, logits, float(data["tolerance"]), bounds)
 
 
 def _encode_png(image: NDArray[np.uint8]) -> str:

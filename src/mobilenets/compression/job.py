@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact, read_artifact, write_artifact
 from mobilenets.artifact.description import Confidence
+from mobilenets.artifact.golden import GoldenPairs
 from mobilenets.compression.calibration import CalibrationImages, draw_calibration
 from mobilenets.compression.judging import Judge, prepare_judge
 from mobilenets.compression.ladder import Built, Climb
@@ -18,6 +19,7 @@ from mobilenets.compression.order import Order
 from mobilenets.compression.results import Top1
 from mobilenets.data.datasets import Dataset
 from mobilenets.evaluation.evaluate import Predict
+from mobilenets.exporting.bounds import IMAGES, measure_bounds
 from mobilenets.exporting.confidence import calibrate, find_confidence, tell_worth
 from mobilenets.exporting.describe import Subject, describe, golden_pairs
 from mobilenets.exporting.exported import Exported
@@ -28,6 +30,7 @@ from mobilenets.exporting.translators import translator
 from mobilenets.exporting.trial import opened
 from mobilenets.exporting.watcher import Watcher
 from mobilenets.runtime.backend import open_backend
+from mobilenets.runtime.classifier import check_golden
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,16 +77,7 @@ class Job:
     def write(self, path: Path, exported: Exported, precision: str, extra: dict[str, str]) -> Artifact:
         """Write a file with its golden pairs and calibrated confidence, and read it back as its users will."""
         logits = self.float_logits if precision == "fp32" else self.latest
-        images = self.calibration.images[choose_golden(self.calibration.labels, seed=self.seed)]
-        with opened(
-            exported,
-            self.kind,
-            precision=precision,
-            preprocessing=self.subject.preprocessing,
-            classes=self.subject.classes,
-            threads=self.threads,
-        ) as backend:
-            golden = golden_pairs(images, backend.predict(images), precision)
+        golden = self._golden(exported, precision)
         top1, basis = self.judge.top1(logits).whole, f"{len(self.judge.labels):,} {self.judged_on}"
         if self.tested is not None:
             top1, basis = self.tested.top1(precision), self.tested.questions.what
@@ -100,8 +94,33 @@ class Job:
         )
         write_artifact(path, exported.payload, description)
         artifact = read_artifact(path)
-        artifact.description.golden.check(open_backend(artifact, threads=self.threads).predict, str(path))
+        check_golden(artifact, open_backend(artifact, threads=self.threads))
         return artifact
+
+    def _golden(self, exported: Exported, precision: str) -> GoldenPairs:
+        """Training images with the file's answers; more of them say how far other ways to run it may be off."""
+        golden = choose_golden(self.calibration.labels, seed=self.seed)
+        count = len(self.calibration.images)
+        asked = np.union1d(np.linspace(0, count - 1, min(IMAGES, count)).astype(np.int64), golden)
+        images = self.calibration.images[asked]
+
+        def answers(file: Exported, precision: str) -> NDArray[np.float32]:
+            return _answers(self.subject, file, self.kind, precision, self.threads, lambda predict: predict(images))
+
+        logits = answers(exported, precision)
+        bounds = measure_bounds(
+            self.subject,
+            self.kind,
+            precision,
+            exported,
+            images,
+            logits,
+            real=True,
+            unrounded=answers(self.float_exported, "fp32") if precision == "int8" else None,
+            threads=self.threads,
+        )
+        chosen = np.isin(asked, golden)
+        return golden_pairs(images[chosen], logits[chosen], precision, bounds)
 
     @property
     def judged_on(self) -> str:

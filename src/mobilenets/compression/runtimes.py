@@ -16,7 +16,9 @@ from mobilenets.artifact.container import Artifact
 from mobilenets.benchmarking.latency import measure_latency
 from mobilenets.compression.judging import Judge
 from mobilenets.compression.results import RuntimeRow, Top1
+from mobilenets.errors import ArtifactError
 from mobilenets.runtime.backend import Backend, choices, open_backend
+from mobilenets.runtime.classifier import check_golden
 
 ROUNDS = 50
 SECONDS = 3.0
@@ -38,6 +40,7 @@ def measure_runtimes(
     *,
     threads: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    refused: Callable[[str], object] = lambda sentence: None,
 ) -> tuple[RuntimeRow, ...]:
     """Run every file in every runtime here that can.
 
@@ -47,8 +50,13 @@ def measure_runtimes(
         known: accuracy of each file in its default runtime, which needs not be measured again.
         threads: of each runtime while it is scored; None for every usable core. Times are of one thread.
         progress: told how far it is.
+        refused: told of each way in which a file's golden pairs don't hold; it has no row.
     """
-    ways = [way for file, artifact in files.items() for way in _ways(file, artifact, judge, known, threads, progress)]
+    ways = [
+        way
+        for file, artifact in files.items()
+        for way in _ways(file, artifact, judge, known, threads, progress, refused)
+    ]
     image = np.ascontiguousarray(next(iter(files.values())).description.golden.images[:1])
     calls = {str(number): _call(way.backend, image) for number, way in enumerate(ways)}
     latencies = measure_latency(calls, rounds=ROUNDS, seconds=SECONDS)
@@ -74,12 +82,18 @@ def _ways(
     known: Mapping[str, Top1],
     threads: int | None,
     progress: Callable[[str, int, int], None] | None,
+    refused: Callable[[str], object],
 ) -> list[_Way]:
     ways = []
     for number, choice in enumerate(choices(artifact)):
         top1 = known[file]
         if number > 0:
             scored = open_backend(artifact, backend=choice.backend, precision=choice.precision, threads=threads)
+            try:
+                check_golden(artifact, scored)
+            except ArtifactError as error:  # nobody could run it so: every verb that loads the file asks the same
+                refused(f"not listed: {error}")
+                continue
             top1 = judge.top1(judge.logits(scored.predict, _named(progress, scored, file)))
         timed = open_backend(artifact, backend=choice.backend, precision=choice.precision, threads=TIMING_THREADS)
         ways.append(_Way(file, artifact, timed, top1))

@@ -10,8 +10,8 @@ from mobilenets.artifact.container import SUFFIXES, Artifact, read_artifact, rea
 from mobilenets.artifact.description import Confidence, Settings
 from mobilenets.deployment.results import Way
 from mobilenets.errors import ArtifactError
-from mobilenets.exporting.describe import golden_pairs
 from mobilenets.runtime.backend import open_backend
+from mobilenets.runtime.classifier import check_golden
 
 STEM = "model"
 
@@ -39,15 +39,10 @@ def keep(way: Way, out: Path, provenance: dict[str, str], confidence: Confidence
         confidence=confidence or candidate.description.confidence,
         provenance={**candidate.description.provenance, **provenance},
     )
-    if way.precision != description.precision:
-        # The golden answers are those of the arithmetic it will be run in, or that would count as a damaged file.
-        images = description.golden.images
-        backend = open_backend(candidate, backend=way.backend, precision=way.precision, threads=way.threads)
-        description = replace(description, golden=golden_pairs(images, backend.predict(images), way.precision))
     path = out / f"{STEM}{SUFFIXES[way.kind]}"
     write_artifact(path, read_payload(candidate), description)
     artifact = read_artifact(path)
-    artifact.description.golden.check(open_backend(artifact).predict, str(path))
+    check_golden(artifact, open_backend(artifact))
     _remove_former(out, path)
     return artifact
 

@@ -34,15 +34,21 @@ class Subject:
     images: ImageRecord | None = None
 
 
-def golden_pairs(images: NDArray[np.uint8], logits: NDArray[np.float32], precision: str) -> GoldenPairs:
+def golden_pairs(
+    images: NDArray[np.uint8],
+    logits: NDArray[np.float32],
+    precision: str,
+    bounds: Mapping[str, float] | None = None,
+) -> GoldenPairs:
     """Images with their answers, and how far another machine's may lie from them.
 
     Args:
         images: uint8 `[N, H, W, C]`.
         logits: float32 `[N, K]`, as the file answered.
         precision: of the file; it decides the tolerance.
+        bounds: as `exporting.bounds.measure_bounds` found them.
     """
-    return GoldenPairs(images, logits, allowed_difference(precision, logits))
+    return GoldenPairs(images, logits, allowed_difference(precision, logits), bounds or {})
 
 
 def describe(

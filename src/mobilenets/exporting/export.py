@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mobilenets.artifact.container import Artifact
 from mobilenets.artifact.description import Confidence
 from mobilenets.data.datasets import Dataset
 from mobilenets.errors import ExportError
+from mobilenets.exporting.bounds import IMAGES, measure_bounds
 from mobilenets.exporting.confidence import (
     PROMISE,
     Calibration,
@@ -185,7 +188,12 @@ def deliver(
     confidence, calibration = _calibrated(proof, tested, promise)
     if questions.labels is not None and confidence is None:
         notes = (*notes, f"{questions.what} are too few to calibrate probabilities on")
-    golden = golden_pairs(questions.batch(questions.golden), proof.actual[questions.golden], target.precision)
+    golden = golden_pairs(
+        questions.batch(questions.golden),
+        proof.actual[questions.golden],
+        target.precision,
+        _bounds(subject, target, proof),
+    )
     description = describe(
         subject,
         target.to,
@@ -206,6 +214,23 @@ def deliver(
         golden_difference=golden_difference,
         calibration=calibration,
         notes=tuple(dict.fromkeys((*notes, *questions.notes, *reported.questions.notes))),
+    )
+
+
+def _bounds(subject: Subject, target: Target, proof: Proof) -> dict[str, float]:
+    """Of the golden images and as many others as the measuring takes."""
+    questions = proof.questions
+    spread = np.linspace(0, questions.count - 1, min(IMAGES, questions.count)).astype(np.int64)
+    asked = np.union1d(spread, questions.golden)
+    return measure_bounds(
+        subject,
+        target.to,
+        target.precision,
+        proof.exported,
+        questions.batch(asked),
+        proof.actual[asked],
+        real=questions.labels is not None,
+        threads=target.threads,
     )
 
 

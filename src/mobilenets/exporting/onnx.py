@@ -18,6 +18,7 @@ from torch import nn
 
 from mobilenets.artifact.container import Artifact, check_suffix, write_artifact
 from mobilenets.errors import ExportError, MissingExtraError, MobilenetsError
+from mobilenets.exporting.bounds import measure_bounds
 from mobilenets.exporting.describe import Subject, describe, golden_pairs
 from mobilenets.exporting.exported import Exported
 from mobilenets.exporting.golden_images import COUNT as GOLDEN_IMAGES
@@ -170,5 +171,6 @@ def export_onnx(
     parity = compare_answers(expected, actual)
     if not parity.holds:
         raise ExportError(f"{describe_failure(parity)}: nothing is written to {path}")
-    golden = golden_pairs(images, actual, "fp32")
+    bounds = measure_bounds(subject, "onnx", "fp32", exported, images, actual, real=False, threads=1)
+    golden = golden_pairs(images, actual, "fp32", bounds)
     return write_artifact(path, exported.payload, describe(subject, "onnx", "fp32", exported, golden))

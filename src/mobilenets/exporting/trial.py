@@ -17,6 +17,7 @@ from mobilenets.exporting.exported import Exported
 from mobilenets.files import make_folder, unharmed
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import Backend, open_backend
+from mobilenets.runtime.classifier import check_golden
 
 
 @contextmanager
@@ -81,7 +82,7 @@ def write_proven(
         raise RunError(f"{path}: can't be written ({error.strerror or error}){unharmed(path)}") from error
     with beside as folder:
         written = read_artifact(write_artifact(Path(folder) / path.name, payload, description).path)
-        difference = description.golden.check(open_backend(written, threads=threads).predict, str(path))
+        difference = check_golden(written, open_backend(written, threads=threads))
     write_artifact(path, payload, description)
     return read_artifact(path), difference
 
