@@ -100,15 +100,30 @@ def test_one_run_through_everything_that_can_stop_it(
     assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
 
 
-def test_a_run_killed_before_its_first_state_begins_anew(call: Run, photos: Path, tmp_path: Path) -> None:
-    missing = call(*TRAIN, "--out", "run", "--resume")
-    assert missing.returncode == 2
-    assert "nothing to resume" in missing.stderr
+def test_one_command_starts_goes_on_and_ends(call: Run, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / ".lock").touch()
-    done = call(*TRAIN, "--out", "run", "--resume", "--epochs", "1")
+    (tmp_path / "run" / ".lock").touch()  # as one killed before its first state leaves it
+    command = (*TRAIN, "--out", "run", "--resume", "--epochs", "1")
+    done = call(*command)
     assert done.returncode == 0, done.stderr
-    assert "run was stopped before its first state: begun anew" in done.stderr
+    assert "nothing was saved in run yet: training starts from the beginning" in done.stderr
+    files = [path for path in (tmp_path / "run").iterdir() if path.is_file()]
+    before = {path.name: path.read_bytes() for path in files}
+    again = call(*command)
+    assert again.returncode == 0, again.stderr
+    assert "run is finished: 1 epoch is trained; nothing is trained again" in again.stderr
+    assert again.stdout == done.stdout
+    assert {path.name: path.read_bytes() for path in files} == before
+
+    longer = call(*TRAIN, "--out", "run", "--resume", "--epochs", "3")
+    assert longer.returncode == 0, longer.stderr
+    assert "extended from 1 to 3 epochs" in longer.stderr
+    assert "the cosine schedule is computed anew over all 3; the learning rate goes on at" in longer.stderr
+    provenance = json.loads((tmp_path / "run" / "model.json").read_text())["provenance"]
+    assert provenance["extended"] == "from 1 to 3 epochs after epoch 1"
+    shorter = call(*TRAIN, "--out", "run", "--resume", "--epochs", "2")
+    assert shorter.returncode == 2
+    assert "run is another experiment: recipe epochs: 3 there, 2 now" in shorter.stderr
 
 
 def test_a_folder_that_can_not_be_written_is_one_line(call: Run, photos: Path, tmp_path: Path) -> None:

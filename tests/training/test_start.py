@@ -125,8 +125,9 @@ def test_resuming_with_other_or_no_weights_is_refused_and_takes_no_random_number
     assert torch.equal(torch.get_rng_state(), before)
     with pytest.raises(RunError, match="network weights: given there, none now"):
         begin(photos, tmp_path / "run", resume=True)
-    with pytest.raises(RunError, match="nothing to resume"):
-        begin(photos, tmp_path / "never", weights=given, resume=True)
+    never, listener = tmp_path / "never", Listener()
+    begin(photos, never, weights=given, resume=True, listener=listener)
+    assert f"nothing was saved in {never} yet: training starts from the beginning" in listener.said
 
 
 @pytest.mark.parametrize("stop_after", [1, 0], ids=["stopped", "finished"])

@@ -20,7 +20,8 @@ from mobilenets.training.recipe import Recipe, load_recipe
 ABOUT = """Train one network on your images into a run folder, and score it, at the end and once on the test images.
 
 Ctrl-C or SIGTERM saves the run; the same command with --resume goes on where it stopped, to the same weights, after
-being killed too. Started by torchrun, several processes or machines train together.
+being killed too, and where nothing was saved yet starts. With more --epochs it extends a run, finished or not: the
+schedule is computed anew over all epochs. Started by torchrun, several processes or machines train together.
 
 Example:
   mobilenets train mobilenet_v3_small --data digits --recipe quick --out runs/digits
@@ -55,7 +56,7 @@ class TrainOptions:
     head_only: bool = False
     """Fit the classifier alone to the features of the weights' backbone, in seconds once these are computed."""
     resume: bool = False
-    """Continue a run that was stopped or killed."""
+    """Continue a run that was stopped or killed, or start it; with more --epochs, extend it."""
     force: bool = False
     """With --resume, go on even where recipe, images or network are not those the run was begun with."""
     save_seconds: float = 60.0
@@ -82,10 +83,11 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = _options(argv)
     from mobilenets.cli.live import Live
+    from mobilenets.training.state import has_state
     from mobilenets.training.train import train
 
     check_writable(options.out)
-    if options.weights == "imagenet" and not options.resume:
+    if options.weights == "imagenet" and not (options.resume and has_state(options.out)):
         _download(options.model, options.width_mult)
     if options.teacher == "imagenet":
         _download(options.teacher_model or options.model, options.teacher_width_mult)

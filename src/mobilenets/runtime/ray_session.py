@@ -14,14 +14,16 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final
 
 from mobilenets.errors import ClusterError, MissingExtraError, first_line
 from mobilenets.machine import usable_cores
+from mobilenets.runtime import ray_guardian
 from mobilenets.runtime.silence import silent_stderr
 
 _QUIET: Final = {
@@ -35,6 +37,7 @@ _OBJECT_STORE: Final = 256 * 2**20  # bytes; the file, lists of names and answer
 _REACH_SECONDS: Final = 10.0
 _HEALTH_SECONDS: Final = 30.0
 _CLIENT_PORT: Final = 10001
+_GUARDIAN_SECONDS: Final = 10.0
 
 
 @contextmanager
@@ -66,12 +69,41 @@ def ray_session(address: str | None, scratch_of: Path) -> Iterator[Any]:
         scratch = scratch_folder(scratch_of)
         shutil.rmtree(scratch, ignore_errors=True)
         try:
-            with silent_stderr():  # on which it says how quiet it was told to be
-                _start(ray, scratch) if address is None else _join(ray, address)
-            yield ray
+            with ExitStack() as held:
+                if address is None:
+                    mark = held.enter_context(_guarded(scratch))
+                    held.callback(ray.shutdown)
+                    with silent_stderr():  # on which it says how quiet it was told to be
+                        _start(ray, scratch, mark)
+                else:
+                    held.callback(ray.shutdown)
+                    with silent_stderr():
+                        _join(ray, address)
+                yield ray
         finally:
-            ray.shutdown()
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _guarded(scratch: Path) -> Iterator[str]:
+    """See that none of the Ray processes started in the block outlives this process, however it ends.
+
+    Yields the mark they are known by. Only Linux tells the environment of processes; elsewhere Ray is left to itself.
+    """
+    mark = token_hex(16)
+    if sys.platform != "linux":
+        yield mark
+        return
+    command = [sys.executable, "-I", ray_guardian.__file__, str(os.getpid()), mark, str(scratch)]
+    # A session of its own: what ends this process' group, or Ctrl-C, must not end the one that clears up after it.
+    guardian = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        yield mark
+    finally:
+        with suppress(OSError, subprocess.TimeoutExpired):
+            guardian.communicate(b".", timeout=_GUARDIAN_SECONDS)
 
 
 def _import_ray() -> Any:
@@ -95,9 +127,11 @@ def scratch_folder(job: Path) -> Path:
     return base / f"mobilenets-{blake2b(os.fsencode(job.absolute()), digest_size=8).hexdigest()}"
 
 
-def _start(ray: Any, scratch: Path) -> None:
+def _start(ray: Any, scratch: Path, mark: str) -> None:
+    os.environ[ray_guardian.VARIABLE] = mark
     try:
         scratch.mkdir(mode=0o700)
+        (scratch / ray_guardian.VARIABLE).write_text(mark, encoding="utf-8")
         ray.init(
             address="local",
             num_cpus=usable_cores(),
@@ -109,6 +143,8 @@ def _start(ray: Any, scratch: Path) -> None:
         )
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
         raise ClusterError(f"Ray can't be started on this machine: {first_line(error)}") from error
+    finally:
+        del os.environ[ray_guardian.VARIABLE]  # processes started for other reasons are none of its business
 
 
 def _join(ray: Any, address: str) -> None:

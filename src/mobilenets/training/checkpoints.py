@@ -32,11 +32,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class Restored:
-    """Where a run was: how it computed, in how many parts a batch, and its position."""
+    """Where a run was: how it computed, in how many parts a batch, its position, and its epochs if it has more now."""
 
     plan: ComputePlan
     parts: int
     progress: Progress
+    longer_than: int | None = None
 
 
 class Checkpoints:
@@ -60,6 +61,7 @@ class Checkpoints:
         self.team = team
         self.seconds = seconds
         self.decoded_by = decoded_by
+        self.extensions: list[list[int]] = []
         self._saved_at = time.monotonic()
         self._took = 0.0
 
@@ -88,6 +90,7 @@ class Checkpoints:
             model=trained.model.state_dict(),
             optimizer=trained.optimizer.state_dict(),
             ema=trained.ema.state_dict() if trained.ema is not None else None,
+            extensions=self.extensions,
         )
         save_state(self.run, state)
         self._saved_at = time.monotonic()
@@ -123,7 +126,21 @@ class Checkpoints:
                 f"warning: begun with training images decoded {decoded_by}, now {self.decoded_by}: the weights will "
                 "differ a little from its own"
             )
-        return Restored(plan, state.plan["parts"], state.progress)
+        self.extensions = list(state.extensions)
+        had, has = state.experiment.recipe.get("epochs"), self.experiment.recipe.get("epochs")
+        longer = isinstance(had, int) and isinstance(has, int) and has > had
+        if longer:
+            self.extensions.append([had, has, state.progress.epoch, state.progress.step])
+        return Restored(plan, state.plan["parts"], state.progress, had if longer else None)
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What the network is to remember of epochs it was given later, for its provenance."""
+        told = [
+            f"from {had} to {has} epochs after epoch {epoch}" + (f", step {step}" if step else "")
+            for had, has, epoch, step in self.extensions
+        ]
+        return {"extended": "; ".join(told)} if told else {}
 
     def _load(self, force: bool, observer: Observer) -> SavedState:
         state = load_state(self.run, torch.device("cpu"))
@@ -138,12 +155,16 @@ class Checkpoints:
 def check_same(run: Path, begun: Experiment, now: Experiment, *, force: bool) -> str | None:
     """Refuse to go on with something else than was begun, or with `force` say what differs; None where nothing does.
 
+    More epochs than it was begun with are no other experiment: then the run is extended, and that is said.
+
     Raises:
         RunError: they differ; the message names the differences.
     """
     differences = begun.differences(now)
     if not differences:
         return None
+    if (had := begun.longer_by(now)) is not None:
+        return f"extended from {had} to {now.recipe['epochs']} epochs"
     named = "; ".join(differences)
     if not force:
         raise RunError(

@@ -46,7 +46,7 @@ from mobilenets.training.optimizer import build_optimizer, set_learning_rate
 from mobilenets.training.parts import remember_parts, remembered_parts
 from mobilenets.training.plan import ComputePlan, allowed_plans, choose_plan
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.schedule import learning_rate_at
+from mobilenets.training.schedule import extension, learning_rate_at
 from mobilenets.training.single_images import check_single_images
 from mobilenets.training.state import Experiment, Progress, derived_seed
 from mobilenets.training.synced_norm import sync_norms, unsync_norms
@@ -309,6 +309,9 @@ class Training(Generic[Network]):
         self.parts = max(restored.parts, remembered_parts(self.run))
         self.progress = restored.progress
         self.progress.step = min(self.progress.step, self.steps)  # more only where a difference was forced
+        if restored.longer_than is not None:
+            step = self.progress.epoch * self.steps + self.progress.step
+            self.observer.message(extension(self.recipe, restored.longer_than, step, self.steps))
         return restored.plan
 
     def _trained(self) -> Trained:

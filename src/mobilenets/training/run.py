@@ -24,7 +24,7 @@ from mobilenets.evaluation.evaluate import Predict
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.files import write_text_atomically
-from mobilenets.folder_lock import LOCK, only_writer
+from mobilenets.folder_lock import only_writer
 from mobilenets.image_record import ImageRecord
 from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
@@ -198,13 +198,15 @@ def train_unseen(
     recipe of `settle_head`, only the classifier is fitted. With `force` a run is continued even if it is that of
     another experiment.
 
-    A finished run is not trained again. torch's global generator is left as it was.
+    A finished run is not trained again, unless `recipe` has more epochs: then it is extended. torch's global generator
+    is left as it was.
 
     Returns:
         Where a head was fitted, how to ask it with the features that are kept; else None, the run folder has all.
 
     Raises:
-        RunError: the folder holds a run and `resume` is off, or holds a run of another experiment, or is in use.
+        RunError: the folder holds a run and `resume` is off, or one of another experiment, or is in use; with `resume`
+            one that holds none yet is begun.
         RecipeError: the recipe has fields of distillation, and there is no teacher; or it freezes fresh layers.
     """
     recipe = settle_recipe(recipe, has_teacher=teacher is not None)
@@ -254,7 +256,8 @@ def train_unseen(
                 )
                 trained = training.fit(resume=resume, force=force)
                 predict = torch_predict(trained, splits.preprocessing, device, torch.channels_last)
-                record = {"training_images_decoded": decoded_by, **({} if teacher is None else teacher.record)}
+                record = {"training_images_decoded": decoded_by, **training.checkpoints.record}
+                record |= {} if teacher is None else teacher.record
             record = {**begun_with, **record}
 
             def finish() -> None:
@@ -263,22 +266,25 @@ def train_unseen(
 
             team.led(finish)
             return predict if head_only else None
+        observer.message(f"{run} is finished: {_epochs(recipe)} trained; nothing is trained again")
         return None
+
+
+def _epochs(recipe: Recipe) -> str:
+    return "1 epoch is" if recipe.epochs == 1 else f"all {recipe.epochs} epochs are"
 
 
 def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observer) -> bool:
     """Hold the run folder until `held` is closed; return whether there is a state to go on from."""
     if team.restarts and has_state(run) and _launched_by(run) == team.launch:
         resume = True  # torchrun starts all anew by the command that began it
-    if resume and not (has_state(run) or (run / LOCK).exists()):
-        raise RunError(f"nothing to resume: {run / STATE} does not exist; leave out --resume to start")
     held.enter_context(only_writer(run))
     if has_state(run) and not resume:
         raise RunError(f"{run} holds a run already; continue it with --resume or choose another folder")
     if (run / WEIGHTS).exists() and not has_state(run):
         raise RunError(f"{run} holds a trained network but no {STATE} to continue it by; choose another folder")
     if resume and not has_state(run):
-        observer.message(f"{run} was stopped before its first state: begun anew")
+        observer.message(f"nothing was saved in {run} yet: training starts from the beginning")
     if team.launch:
         write_text_atomically(run / LAUNCH, team.launch + "\n")
     return has_state(run)

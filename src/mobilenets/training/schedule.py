@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Final
 
 from mobilenets.training.recipe import Recipe
@@ -37,6 +38,35 @@ def learning_rate_at(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
     progress = (step - warmup) / max(1, total - warmup)
     final = recipe.final_rate or 0.0
     return recipe.learning_rate * _cosine(1.0, final, progress)
+
+
+def extension(recipe: Recipe, had: int, step: int, steps_per_epoch: int) -> str:
+    """Say what becomes of the schedule of a run that is given more epochs: that of a run which had them all along.
+
+    The rate is a function of the place in the run, so it goes on where a run of the new length would be, whatever the
+    old one had come down to: a restart without a warm-up, below the peak (compare Loshchilov & Hutter, arXiv
+    1608.03983, section 3, who start again at the peak).
+
+    Args:
+        recipe: with the new epochs.
+        had: the epochs of before.
+        step: the next one, counted from 0 over the whole run.
+        steps_per_epoch: of an epoch.
+    """
+    before, after = (
+        learning_rate_at(max(0, place), steps_per_epoch, which)
+        for place, which in ((step - 1, replace(recipe, epochs=had)), (step, recipe))
+    )
+    if recipe.schedule == "constant":
+        said = f"the learning rate stays {after:.2g}"
+    elif recipe.schedule in ("step", "exponential"):
+        said = f"the learning rate goes on falling, from {after:.2g}"
+    else:
+        said = (
+            f"the {recipe.schedule} schedule is computed anew over all {recipe.epochs}; the learning rate goes on at "
+            f"{after:.2g}, where it had come to {before:.2g}"
+        )
+    return said + ("; image sizes likewise" if recipe.progressive_start is not None else "")
 
 
 def image_size_at(epoch: int, full: int, recipe: Recipe) -> int:

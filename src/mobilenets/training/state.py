@@ -13,7 +13,7 @@ import os
 import pickle
 import zipfile
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,14 @@ class Experiment:
                     found.append(f"{part} {key}: {mine.get(key, 'none')} there, {theirs.get(key, 'none')} now")
         return found
 
+    def longer_by(self, other: Experiment) -> int | None:
+        """From how many epochs on `other` is longer than this one, where it is the same but for that; else None."""
+        mine, theirs = (one.recipe.get("epochs") for one in (self, other))
+        if not isinstance(mine, int) or not isinstance(theirs, int) or theirs <= mine:
+            return None
+        stretched = replace(self, recipe={**self.recipe, "epochs": theirs})
+        return None if stretched.differences(other) else mine
+
 
 def _defaults(network: dict[str, Any]) -> dict[str, OptionValue]:
     name = network.get("name")
@@ -89,7 +97,11 @@ def _defaults(network: dict[str, Any]) -> dict[str, OptionValue]:
 
 @dataclass
 class SavedState:
-    """The content of `state.pt`; `warning` says where it is not the newest that was written."""
+    """The content of `state.pt`; `warning` says where it is not the newest that was written.
+
+    `extensions` has, for each time the run was given more epochs: how many it had, how many it got, and the epochs and
+    steps done by then.
+    """
 
     experiment: Experiment
     plan: dict[str, Any]
@@ -98,6 +110,7 @@ class SavedState:
     optimizer: dict[str, Any]
     ema: dict[str, Any] | None = field(default=None)
     warning: str | None = None
+    extensions: list[list[int]] = field(default_factory=list)
 
 
 def save_state(run: Path, state: SavedState) -> None:
@@ -116,6 +129,7 @@ def save_state(run: Path, state: SavedState) -> None:
         "model": state.model,
         "optimizer": state.optimizer,
         "ema": state.ema,
+        "extensions": state.extensions,
     }
     # By way of memory: torch reports a full disk as an internal error of its writer, Python as what it is.
     buffer = io.BytesIO()

@@ -70,7 +70,8 @@ def train(
         head_only: fit the classifier alone, to features that the backbone with its weights computes once. Of the recipe
             `flip`, `balance`, `validation_fraction` and `seed` count. Images are taken at the size the weights were
             made for.
-        resume: continue a run that was stopped, to the weights it would have had.
+        resume: continue a run that was stopped, to the weights it would have had; where nothing was saved yet, begin.
+            With more epochs than before a run is extended: its schedule is computed anew over all of them.
         force: with `resume`, go on even where recipe, images or network are not those the run was begun with.
         save_seconds: how often the state is saved, which is what being killed may cost; 0 for after every step.
         width_mult: width multiplier.
