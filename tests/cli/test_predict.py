@@ -17,6 +17,7 @@ from PIL import Image
 from core_install import core_only
 from mobilenets.artifact.description import Confidence
 from mobilenets.cli.main import main
+from mobilenets.install import install_line
 
 from .conftest import Run
 
@@ -144,7 +145,7 @@ def test_a_backend_that_is_not_installed(call: Run, net: Path, photos: Path, mon
     monkeypatch.setattr("mobilenets.runtime.backend.find_spec", lambda name: None)
     done = call("predict", "net.onnx", "photos", "--backend", "openvino")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.endswith("openvino is not installed: pip install 'mobilenets[openvino]'\n")
+    assert done.stderr.endswith(f"openvino is not installed: {install_line('openvino')}\n")
 
 
 def test_the_core_install_is_enough(run: Run, net: Path, photos: Path, tmp_path: Path) -> None:

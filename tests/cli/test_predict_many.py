@@ -15,6 +15,7 @@ from described import write_onnx
 from PIL import Image
 from ray_processes import needs_ray, processes_of
 
+from mobilenets.install import install_line
 from mobilenets.runtime.ray_session import scratch_folder
 
 from .conftest import COMMAND, Run
@@ -125,4 +126,4 @@ def test_ray_is_not_installed(call: Run, net: Path, photos: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "ray", None)
     done = call(*ASKED)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "mobilenets: the engine ray needs ray: pip install 'mobilenets[cluster]'\n"
+    assert done.stderr == f"mobilenets: the engine ray needs ray: {install_line('cluster')}\n"
