@@ -165,13 +165,14 @@ def to_8_bits(image: Image.Image, deep: DeepPixels, declared: float | None) -> I
     return Image.fromarray(np.rint(scaled.clip(0, 255)).astype(np.uint8))
 
 
-def colours_to_8_bits(image: Image.Image, lower: Image.Image, deep: DeepPixels) -> Image.Image:
-    """Scale 16-bit colours, given as the upper and the lower bytes of their samples, to 8 bits; alpha stays whole."""
-    values = join(image, lower)
-    scaled = np.rint((values * (255.0 / deep.white)).clip(0, 255)).astype(np.uint8)
-    if image.mode == "RGBA":
-        scaled[:, :, 3] = np.asarray(image)[:, :, 3]
-    return Image.fromarray(scaled, image.mode if image.mode != "RGBX" else None)
+def colours_to_8_bits(values: NDArray[np.float32], deep: DeepPixels, mode: str) -> Image.Image:
+    """Scale 16-bit samples `[H, W, C]` of a picture of this mode of Pillow's to 8 bits; alpha has all 16."""
+    scaled = values * (255.0 / deep.white)
+    if mode == "RGBA":
+        scaled[:, :, 3] = values[:, :, 3] * (255.0 / (2.0**FULL_BITS - 1))
+    pixels = np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    height, width = pixels.shape[:2]
+    return Image.frombytes(mode, (width, height), pixels.tobytes())
 
 
 def join(upper: Image.Image, lower: Image.Image) -> NDArray[np.float32]:

@@ -164,7 +164,7 @@ def greatest_value(
         BadImagesError: see `open_image`.
     """
     with _reading(source, name) as file:
-        return _greatest(identify(file, max_pixels), file, max_pixels)
+        return _greatest(identify(file, max_pixels), file)
 
 
 def read_file(path: Path, *, name: str | None = None) -> bytes:
@@ -204,14 +204,13 @@ def _reading(source: Path | BinaryIO, name: str | None) -> Iterator[BinaryIO]:
 
 def _header(file: BinaryIO, max_pixels: int) -> Header:
     image = identify(file, max_pixels)
+    is_deep = image.mode in GREY_MODES or colour_rawmode(image) is not None  # asked before EXIF has a PNG loaded
     animated = False
     with contextlib.suppress(*DECODER_FAULTS):  # a GIF is asked for its second frame, which may be cut off
         animated = bool(getattr(image, "is_animated", False))
     orientation = _orientation(image)
     found = Header(str(image.format), image.mode, image.width, image.height, orientation, animated)
-    if image.mode not in GREY_MODES and colour_rawmode(image) is None:
-        return found
-    return replace(found, deep=_greatest(identify(file, max_pixels), file, max_pixels))
+    return replace(found, deep=_greatest(identify(file, max_pixels), file)) if is_deep else found
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
@@ -231,8 +230,8 @@ def _finish(image: ImageFile.ImageFile, file: BinaryIO, deep: DeepPixels) -> Ima
     """Load, turn upright and make RGB what was identified."""
     declared = _declared(image)
     stored = colour_rawmode(image) if deep.bits < AS_STORED.bits else None
-    if stored == PPM:
-        image.tile = [tile._replace(args=(tile.args[0], int(deep.white))) for tile in image.tile]  # type: ignore[index]
+    if stored == PPM and (samples := _pnm_samples(image, file)) is not None:
+        return colours_to_8_bits(samples, deep, "RGB")
     _load(image)
     lower = None if stored in (None, PPM) else _lower_bytes(file, str(stored))
     # With whole pixels and a broken EXIF block, viewers show a picture as it is stored, and so do we.
@@ -240,7 +239,9 @@ def _finish(image: ImageFile.ImageFile, file: BinaryIO, deep: DeepPixels) -> Ima
         with contextlib.suppress(*DECODER_FAULTS):
             ImageOps.exif_transpose(one, in_place=True)
     try:
-        return _to_rgb(image if lower is None else colours_to_8_bits(image, lower, deep), deep, declared)
+        return _to_rgb(
+            image if lower is None else colours_to_8_bits(join(image, lower), deep, image.mode), deep, declared
+        )
     except (*DECODER_FAULTS, ImportError) as error:  # ImportError: LAB asks for LittleCMS, which not all Pillows have
         raise UnreadableError(reason(error, f"its {image.mode} colours can't be turned into RGB: ")) from error
 
@@ -267,14 +268,17 @@ def _lower_bytes(file: BinaryIO, stored: str) -> Image.Image:
     return Image.merge("RGBA", (grey, grey, grey, alpha))
 
 
-def _greatest(image: ImageFile.ImageFile, file: BinaryIO, max_pixels: int) -> DeepValue | None:
+def _greatest(image: ImageFile.ImageFile, file: BinaryIO) -> DeepValue | None:
     stored = colour_rawmode(image)
     if image.mode in GREY_MODES:
         if _declared(image) is not None:
             return None
         values, is_float = _samples(image), image.mode == "F"
     elif stored == PPM:
-        values, is_float = _pnm_samples(image, file), False
+        samples = _pnm_samples(image, file)
+        if samples is None:
+            return None
+        values, is_float = samples, False
     elif stored is not None:
         _load(image)
         values, is_float = join(image, _lower_bytes(file, stored))[:, :, :3], False
@@ -299,13 +303,19 @@ def _samples(image: ImageFile.ImageFile) -> NDArray[np.float32]:
     return np.asarray(image).astype(np.float32)
 
 
-def _pnm_samples(image: ImageFile.ImageFile, file: BinaryIO) -> NDArray[np.float32]:
-    """16-bit colours of a PPM, which Pillow scales to 8 bits before anybody sees them."""
+def _pnm_samples(image: ImageFile.ImageFile, file: BinaryIO) -> NDArray[np.float32] | None:
+    """16-bit colours `[H, W, 3]` of a PPM, which Pillow scales to 8 bits before anybody sees them.
+
+    None where they are written as text, which nobody does for photographs: they are taken as the file has them.
+    """
     tile = image.tile[0]
+    if tile.codec_name != "ppm":
+        return None
     file.seek(tile.offset)
-    if tile.codec_name == "ppm":
-        return np.frombuffer(file.read(6 * image.width * image.height), ">u2").astype(np.float32)
-    return np.array([65535.0], np.float32)  # written as text, which nobody does for photographs: taken as whole
+    content = file.read(6 * image.width * image.height)
+    if len(content) < 6 * image.width * image.height:
+        raise UnreadableError("truncated: the file ends before the picture does")
+    return np.frombuffer(content, ">u2").astype(np.float32).reshape(image.height, image.width, 3)
 
 
 def _to_rgb(image: Image.Image, deep: DeepPixels, declared: float | None) -> Image.Image:
