@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import random
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -221,7 +222,7 @@ def seeds(suffix: str, folder: Path) -> Sequence[Path]:
 
 
 def read(path: Path) -> None:
-    """Read an image in every way; those that refuse it must all say so, in one line.
+    """Read an image in every way; those that refuse it must all say so, in one line, and none may warn.
 
     Raises:
         BadImagesError: some way refuses it.
@@ -240,7 +241,9 @@ def read(path: Path) -> None:
     ]
     for way in ways:
         try:
-            way()
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                way()
         except BadImagesError as error:
             if "\n" in str(error):
                 raise ValueError("a message of several lines") from error

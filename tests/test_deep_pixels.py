@@ -167,3 +167,8 @@ def test_values_below_zero_are_of_their_own_range() -> None:
 def test_the_header_says_what_was_found() -> None:
     assert inspect_image(png(ramp(4095, 3)))[0].deep == DeepValue(4095, is_float=False)
     assert inspect_image(encode(Image.new("RGB", (4, 4)), "PNG"))[0].deep is None
+
+
+def test_the_largest_floats_are_scaled_without_a_warning() -> None:
+    file = encode(Image.fromarray(np.array([[-3e38, 0, 3e38]], np.float32)), "TIFF")
+    assert pixels(file, AS_STORED)[0, :, 0].tolist() == [0, 128, 255]

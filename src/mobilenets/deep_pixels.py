@@ -161,7 +161,9 @@ def to_8_bits(image: Image.Image, deep: DeepPixels, declared: float | None) -> I
     values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
     if image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0:
         values = high - values  # WhiteIsZero, which Pillow turns round for 8 bits but not for 16
-    scaled = (values - low) * (255.0 / max(high - low, 1e-12))
+    span = max(high - low, 1e-12)
+    # The difference of floats may be more than a float holds.
+    scaled = (values - low) * (255.0 / span) if span < 1e38 else values * (255.0 / span) - low * (255.0 / span)
     return Image.fromarray(np.rint(scaled.clip(0, 255)).astype(np.uint8))
 
 

@@ -136,15 +136,15 @@ class LeftOut:
 
     def __str__(self) -> str:
         """All of it in a line: `3 files left out: 2 .txt (cat), 1 .heic (dog); to read .heic: pip install ...`."""
-        kinds = self._kinds().most_common()
-        listed = [f"{count:,} {printable(kind)} ({self._folders(kind)})" for kind, count in kinds]
+        kinds = self._kinds()
+        listed = [f"{count:,} {printable(kind)} ({self._folders(kind)})" for kind, count in kinds.items()]
         noun = "file" if len(self) == 1 else "files"
         told = f"{len(self):,} {noun} left out: {', '.join(listed)}"
         return f"{told}; {reading}" if (reading := self.reading()) else told
 
     def kinds(self) -> str:
         """The extensions alone: `2 files .heic, 1 file .tga`."""
-        found = [f"{count:,} file{'s' * (count != 1)} {printable(kind)}" for kind, count in self._kinds().most_common()]
+        found = [f"{count:,} file{'s' * (count != 1)} {printable(kind)}" for kind, count in self._kinds().items()]
         return ", ".join(found[:_SHOWN]) + ", ..." * (len(found) > _SHOWN)
 
     def reading(self) -> str:
@@ -152,18 +152,19 @@ class LeftOut:
         heic = sorted(HEIC_SUFFIXES & set(self._kinds()))
         return f"to read {' and '.join(heic)}: {install_line('heic')}" if heic and not reads_heic() else ""
 
-    def _kinds(self) -> Counter[str]:
+    def _kinds(self) -> dict[str, int]:
+        """How many there are of each kind, the commonest first."""
         kinds: Counter[str] = Counter()
         for (kind, _), count in self._counts.items():
             kinds[kind] += count
-        return kinds
+        return dict(sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
 
     def _folders(self, kind: str) -> str:
-        where = Counter({folder: count for (one, folder), count in self._counts.items() if one == kind})
-        total = where.total()
-        shown = [
-            f"{printable(folder or '.')} {count:,}" if len(where) > 1 else printable(folder or ".")
-            for folder, count in where.most_common(_SHOWN)
-        ]
-        more = f", {total - sum(count for _, count in where.most_common(_SHOWN)):,} in {len(where) - _SHOWN:,} others"
-        return ", ".join(shown) + (more if len(where) > _SHOWN else "")
+        counts = [(folder or ".", count) for (one, folder), count in self._counts.items() if one == kind]
+        counts.sort(key=lambda item: (-item[1], item[0]))
+        if len(counts) == 1:
+            return printable(counts[0][0])
+        shown = [f"{printable(folder)} {count:,}" for folder, count in counts[:_SHOWN]]
+        rest = counts[_SHOWN:]
+        more = f", {sum(count for _, count in rest):,} in {len(rest):,} others" if rest else ""
+        return ", ".join(shown) + more

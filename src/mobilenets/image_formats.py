@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import re
 import struct
 import warnings
@@ -88,7 +90,7 @@ def identify(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
             _check_size(*image.size, max_pixels)
             return image
     if prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIC_BRANDS and not reads_heic():
-        raise UnreadableError(f"HEIC, which takes pillow-heif to read: {install_line('heic')}")
+        raise UnreadableError(f"a HEIC picture, which takes pillow-heif to read: {install_line('heic')}")
     raise refusal or UnreadableError(f"not an image (known are {', '.join(known)})")
 
 
@@ -117,6 +119,20 @@ def load_decoders() -> None:
             import_module(f"PIL.{plugin}")
     if reads_heic():
         import_module("pillow_heif").register_heif_opener()
+    _hush_libtiff()
+
+
+def _hush_libtiff() -> None:
+    """Keep libtiff from writing what it finds in damaged files to the process's standard error, past Python.
+
+    It is the one Pillow's own module is linked to. Where it is built in, its functions can't be had, and it stays.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(import_module("PIL._imaging").__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            setter = getattr(library, name)
+            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+            setter(None)
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
