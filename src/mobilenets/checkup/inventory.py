@@ -23,7 +23,7 @@ from mobilenets.data.sources import ImageSource
 from mobilenets.data.splits import content_split
 from mobilenets.errors import DataError
 from mobilenets.image_folders import LeftOut
-from mobilenets.images import MAX_PIXELS
+from mobilenets.image_formats import MAX_PIXELS, check_max_pixels
 from mobilenets.quoting import decodable
 
 ALL, TRAIN, VALIDATION, TEST = "all", "train", "validation", "test"
@@ -93,6 +93,7 @@ def take_inventory(
     Raises:
         DataError: there is no such data, or no image in it.
     """
+    check_max_pixels(max_pixels)
     if isinstance(data, Dataset) or data in ("digits", "cifar10"):
         return _of_dataset(load_dataset(data, data_root=data_root, max_pixels=max_pixels))
     if names_shards(data):
