@@ -172,3 +172,5 @@ def test_the_header_says_what_was_found() -> None:
 def test_the_largest_floats_are_scaled_without_a_warning() -> None:
     file = encode(Image.fromarray(np.array([[-3e38, 0, 3e38]], np.float32)), "TIFF")
     assert pixels(file, AS_STORED)[0, :, 0].tolist() == [0, 128, 255]
+    far = encode(Image.fromarray(np.array([[0, 1, 3e38]], np.float32)), "TIFF")
+    assert pixels(far, DeepPixels(16, 1.0))[0, :, 0].tolist() == [0, 255, 255]

@@ -158,13 +158,13 @@ def to_8_bits(image: Image.Image, deep: DeepPixels, declared: float | None) -> I
         usual = (deep.white if declared is None else declared,)
         clips = usual != (65535.0,)
     low, high = next(((0.0, top) for top in usual if least >= 0 and (clips or greatest <= top)), (least, greatest))
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low).clip(low, high)
     if image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0:
         values = high - values  # WhiteIsZero, which Pillow turns round for 8 bits but not for 16
     span = max(high - low, 1e-12)
     # The difference of floats may be more than a float holds.
     scaled = (values - low) * (255.0 / span) if span < 1e38 else values * (255.0 / span) - low * (255.0 / span)
-    return Image.fromarray(np.rint(scaled.clip(0, 255)).astype(np.uint8))
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
 
 
 def colours_to_8_bits(values: NDArray[np.float32], deep: DeepPixels, mode: str) -> Image.Image:
