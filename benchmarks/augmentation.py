@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch.nn import functional as F
+from torchvision.transforms import v2
 
 from mobilenets.data.datasets import load_dataset
 from mobilenets.data.loader import prepare
@@ -32,8 +33,15 @@ RECIPES = {
     "TrivialAugment": Recipe(flip=False, crop_padding=0, augment="trivial"),
     "RandAugment, 2 changes": Recipe(flip=False, crop_padding=0, augment="rand"),
     "erasing, 1 in 4": Recipe(flip=False, crop_padding=0, erasing=0.25),
+    "MixUp": Recipe(flip=False, crop_padding=0, mixup_alpha=0.2),
+    "CutMix": Recipe(flip=False, crop_padding=0, cutmix_alpha=1.0),
     "MixUp or CutMix": Recipe(flip=False, crop_padding=0, mixup_alpha=0.2, cutmix_alpha=1.0),
 }
+PEERS = {
+    "torchvision's MixUp": v2.MixUp(alpha=0.2, num_classes=10),
+    "torchvision's CutMix": v2.CutMix(alpha=1.0, num_classes=10),
+}
+"""One draw for the whole batch, on images that are normalised already: what ours are to be compared with."""
 
 
 def main() -> None:
@@ -51,15 +59,19 @@ def main() -> None:
         inputs, targets = made["nothing"](batch, labels, Place(0, 0), torch.channels_last)
         F.cross_entropy(model(inputs), targets).backward()
 
+    def mixed_by_peer(peer: v2.Transform) -> None:
+        peer(*made["nothing"](batch, labels, Place(0, 0), torch.channels_last))
+
     def calls(number: int) -> dict[str, Callable[[], object]]:
         return {
             **{
                 name: partial(make, batch, labels, Place(0, number), torch.channels_last) for name, make in made.items()
             },
+            **{name: partial(mixed_by_peer, peer) for name, peer in PEERS.items()},
             "step": step,
         }
 
-    seconds: dict[str, list[float]] = {name: [] for name in (*made, "step")}
+    seconds: dict[str, list[float]] = {name: [] for name in (*made, *PEERS, "step")}
     for number in range(ROUNDS + 1):
         for name, call in calls(number).items():
             began = time.process_time()

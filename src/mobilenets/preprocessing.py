@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mobilenets.deep_pixels import AS_STORED, SAMPLE_BITS, DeepPixels
 from mobilenets.errors import DataError
 
 _FILTERS: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -22,6 +23,8 @@ _MAX_SIDE: Final = 4096
 # A picture longer than this many times its shorter side is cropped before it is resized: enlarging a 1x60000 strip
 # to a shorter side of 224 would take 9 GB, of which the centre crop keeps a millionth.
 _MAX_ASPECT: Final = 16
+_LATER: Final = {"sample_bits": AS_STORED.bits, "float_white": AS_STORED.float_white}
+"""Fields that came later, with what they are where they are missing: what images were read by before."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Preprocessing:
         mean: subtracted after scaling to [0, 1]; one value a channel, or one for all.
         std: divided by afterwards, likewise.
         interpolation: `bilinear` or `bicubic`, both with antialiasing.
+        sample_bits: how many bits 16-bit images hold, found in the training images; see `mobilenets.deep_pixels`.
+        float_white: the value of images of floats that is white, likewise; None judges each of them by itself.
 
     Raises:
         DataError: a value it can't have; the message names the field.
@@ -51,6 +56,8 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
     interpolation: str = "bilinear"
+    sample_bits: int = AS_STORED.bits
+    float_white: float | None = AS_STORED.float_white
 
     def __post_init__(self) -> None:
         _require_whole("image_size", self.image_size, 1)
@@ -66,6 +73,19 @@ class Preprocessing:
             raise _bad_field("std", "above 0", self.std)
         if self.interpolation not in tuple(_FILTERS):  # a tuple can be asked for what can't be hashed
             raise _bad_field("interpolation", " or ".join(_FILTERS), self.interpolation)
+        if type(self.sample_bits) is not int or self.sample_bits not in SAMPLE_BITS:
+            raise _bad_field("sample_bits", f"one of {', '.join(map(str, SAMPLE_BITS))}", self.sample_bits)
+        if self.float_white is not None and not _is_positive(self.float_white):
+            raise _bad_field("float_white", "null or a number above 0", self.float_white)
+
+    @property
+    def deep(self) -> DeepPixels:
+        """How pictures with more than 8 bits a sample are scaled to 8 bits, for `open_image`."""
+        return DeepPixels(self.sample_bits, self.float_white)
+
+    def scaling(self, deep: DeepPixels) -> Self:
+        """The same with another rule for pictures of more than 8 bits a sample."""
+        return replace(self, sample_bits=deep.bits, float_white=deep.float_white)
 
     def arrange(self, image: Image.Image) -> NDArray[np.uint8]:
         """Resize the shorter side to `resize_size` and cut out the centre: uint8 `[H, W, C]`, H = W = `image_size`.
@@ -110,19 +130,27 @@ class Preprocessing:
         return planes
 
     def to_dict(self) -> dict[str, object]:
-        """Return all fields as JSON can hold them; `from_dict` is the way back."""
+        """Return the fields as JSON can hold them; `from_dict` is the way back.
+
+        The rule for more than 8 bits is left out where it is the usual one, as it was for all before it could differ.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        usual = [name for name, value in _LATER.items() if values[name] == value]
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if name not in usual
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> Self:
-        """Read what `to_dict` wrote. Every field must be there: a guessed mean would only show as lost accuracy.
+        """Read what `to_dict` wrote. Every field it always writes must be there: a guessed mean shows in accuracy only.
 
         Raises:
             DataError: a missing or unknown key, or a value it can't have; the message names it.
         """
         known = [field.name for field in fields(cls)]
-        for word, keys in (("missing", set(known) - set(data)), ("unknown", set(data) - set(known))):
+        for word, keys in (("missing", set(known) - set(_LATER) - set(data)), ("unknown", set(data) - set(known))):
             if keys:
                 listed = ", ".join(sorted(map(repr, keys)))
                 raise DataError(f"preprocessing has {word} key {listed}; it consists of {', '.join(known)}")
@@ -152,6 +180,10 @@ def _per_channel(field: str, value: object, channels: int) -> tuple[float, ...]:
         if not isinstance(item, (int, float)) or isinstance(item, bool) or not math.isfinite(item):
             raise _bad_field(field, wanted, value)
     return tuple(float(item) for item in value) * (channels // len(value))
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _bad_field(field: str, wanted: str, value: object) -> DataError:

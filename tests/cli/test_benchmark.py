@@ -11,6 +11,7 @@ from PIL import Image
 
 from core_install import core_only
 from mobilenets.errors import DataError
+from mobilenets.install import install_line
 
 QUICK = ("--backends", "onnxruntime", "--threads", "1", "--seconds", "0", "--starts", "1", "--batch-sizes", "1")
 
@@ -29,7 +30,7 @@ def test_a_core_install_measures_and_says_what_the_picture_needs(run, onnx_file,
     assert [row["label"] for row in report["rows"]] == ["model.onnx, ONNX Runtime fp32, 1 thread"]
     assert report["rows"][0]["measurements"][0]["latency"]["median_ms"] > 0
     assert json.loads((tmp_path / "measured" / "benchmark.json").read_text()) == report
-    assert "is not drawn: the picture needs matplotlib: pip install 'mobilenets[train]'" in done.stderr
+    assert f"is not drawn: the picture needs matplotlib: {install_line('train')}" in done.stderr
     assert not (tmp_path / "measured" / "benchmark.png").exists()
 
 
@@ -37,14 +38,14 @@ def test_a_picture_asked_for_by_name_is_missed_before_measuring(call, onnx_file,
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     done = call("benchmark", str(onnx_file), *QUICK, "--plot", "b.png")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "mobilenets: the picture needs matplotlib: pip install 'mobilenets[train]'\n"
+    assert done.stderr == f"mobilenets: the picture needs matplotlib: {install_line('train')}\n"
 
 
 def test_pytorch_as_a_peer_needs_pytorch(call, onnx_file, monkeypatch):
     monkeypatch.setattr("mobilenets.benchmarking.candidates.find_spec", lambda name: None)
     done = call("benchmark", str(onnx_file), *QUICK, "--against", "pytorch")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "mobilenets: --against pytorch needs torch: pip install 'mobilenets[train]'\n"
+    assert done.stderr == f"mobilenets: --against pytorch needs torch: {install_line('train')}\n"
 
 
 def test_a_peer_that_can_not_be_measured_loses_no_other_figure(call, onnx_file, tmp_path):

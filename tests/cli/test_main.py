@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mobilenets.cli.main import VERBS
+from mobilenets.install import install_line
 
 from .conftest import Run
 
@@ -114,7 +115,7 @@ def test_a_missing_extra_is_named_before_any_work(
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert f" needs {package}" in done.stderr
-    assert done.stderr.strip().endswith(f"pip install 'mobilenets[{extra}]'")
+    assert done.stderr.strip().endswith(install_line(extra))
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 import time
@@ -12,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from described import write_onnx
+from gate import close_gate
 from PIL import Image
 
 from core_install import core_only
 from mobilenets.artifact.description import Confidence
 from mobilenets.cli.main import main
+from mobilenets.install import install_line
 
 from .conftest import Run
 
@@ -144,7 +145,7 @@ def test_a_backend_that_is_not_installed(call: Run, net: Path, photos: Path, mon
     monkeypatch.setattr("mobilenets.runtime.backend.find_spec", lambda name: None)
     done = call("predict", "net.onnx", "photos", "--backend", "openvino")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.endswith("openvino is not installed: pip install 'mobilenets[openvino]'\n")
+    assert done.stderr.endswith(f"openvino is not installed: {install_line('openvino')}\n")
 
 
 def test_the_core_install_is_enough(run: Run, net: Path, photos: Path, tmp_path: Path) -> None:
@@ -184,9 +185,10 @@ def test_a_reader_that_goes_away_is_no_error(net: Path, photos: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_answers_come_as_they_are_made(net: Path, photos: Path) -> None:
-    """A program that feeds on them need not wait for the last, which here is a pipe that says nothing yet."""
-    os.mkfifo(photos / "more/zz.png")
+def test_answers_come_as_they_are_made(net: Path, photos: Path, tmp_path: Path) -> None:
+    """A program that feeds on them need not wait for the last, which here takes until it has the first."""
+    Image.new("RGB", (20, 30)).save(photos / "more/zz.png")
+    gate, environment = close_gate(tmp_path / "gate", "zz.png")
     command = [
         sys.executable,
         "-u",
@@ -199,13 +201,13 @@ def test_answers_come_as_they_are_made(net: Path, photos: Path) -> None:
         "--batch-size",
         "1",
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         first = json.loads(process.stdout.readline())
         assert first["label"] == "red"
         assert process.poll() is None
-        (photos / "more/zz.png").open("wb").close()  # until now its reader was waiting for us
-        process.stdout.read()
+        gate.unlink()
+        assert process.stdout.read().count("zz.png") == 1
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -12,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from described import write_onnx
+from gate import close_gate
 from PIL import Image
 from ray_processes import needs_ray, processes_of
 
+from mobilenets.install import install_line
 from mobilenets.runtime.ray_session import scratch_folder
 
 from .conftest import COMMAND, Run
@@ -49,19 +50,15 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found by Linux' /proc")
 def test_killed_and_taken_up_again_it_ends_as_if_nothing_had_been(run: Run, net: Path, photos: Path) -> None:
     here, out = photos.parent, photos.parent / "answers"
-    # A pipe that nobody writes to holds the only worker up in the third part.
-    picture = (photos / "10.png").read_bytes()
-    (photos / "10.png").unlink()
-    os.mkfifo(photos / "10.png")
-    with subprocess.Popen([*COMMAND, *IN_PARTS], cwd=here, stdout=subprocess.DEVNULL) as process:
+    # The only worker is held up in the third part.
+    _, environment = close_gate(here / "gate", "10.png")
+    with subprocess.Popen([*COMMAND, *IN_PARTS], cwd=here, stdout=subprocess.DEVNULL, env=environment) as process:
         wait_for((out / "part-00001.jsonl").exists, "the first parts")
         second = run(*IN_PARTS)
         assert (second.returncode, second.stdout) == (2, "")
         assert second.stderr.startswith("mobilenets: answers is in use by another process")
         process.kill()
     wait_for(lambda: not processes_of(out), "Ray to end with the process that started it")
-    (photos / "10.png").unlink()
-    (photos / "10.png").write_bytes(picture)
     assert not (out / "part-00002.jsonl").exists()
     first = (out / "part-00000.jsonl").stat().st_mtime_ns
 
@@ -125,4 +122,4 @@ def test_ray_is_not_installed(call: Run, net: Path, photos: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "ray", None)
     done = call(*ASKED)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "mobilenets: the engine ray needs ray: pip install 'mobilenets[cluster]'\n"
+    assert done.stderr == f"mobilenets: the engine ray needs ray: {install_line('cluster')}\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,7 @@ from mobilenets.compression.litert_statistics import (
 )
 from mobilenets.errors import DataError, MissingExtraError, QuantizationError
 from mobilenets.exporting.litert import FILE, to_litert
+from mobilenets.install import install_line
 from mobilenets.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(32)
@@ -136,7 +138,7 @@ def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch, float_
         "mobilenets.compression.litert_int8.find_spec",
         lambda name: None if name == "ai_edge_quantizer" else find_spec(name),
     )
-    with pytest.raises(MissingExtraError, match=r"ai_edge_quantizer: pip install 'mobilenets\[export\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(f"ai_edge_quantizer: {install_line('export')}")):
         quantized(float_file, {}, Int8Settings())
 
 

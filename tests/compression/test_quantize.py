@@ -24,6 +24,7 @@ from mobilenets.compression.results import QuantizationReport
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.validation import cut_validation, validation_record
 from mobilenets.errors import ArtifactError, DataError, MissingExtraError, MobilenetsError, QuantizationError, RunError
+from mobilenets.install import install_line
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.runtime.backend import open_backend
 from mobilenets.runtime.classifier import check_golden
@@ -255,5 +256,5 @@ def test_images_of_other_classes_are_refused(run_folder: Path, tmp_path: Path) -
 
 def test_without_nncf_the_extra_is_named(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mobilenets.compression.nncf_ptq.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"needs nncf: pip install 'mobilenets\[export\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(f"needs nncf: {install_line('export')}")):
         quantize(run_folder, "digits", tmp_path / "a.onnx")

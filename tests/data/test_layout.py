@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from mobilenets.data.folders import read_folder
-from mobilenets.data.layout import Layout, find_layout, is_image_name, is_junk
+from mobilenets.data.layout import Layout, find_layout
 from mobilenets.errors import DataError
+from mobilenets.image_folders import is_image_name, is_junk, reads_heic
+from mobilenets.install import install_line
 
 MakeFolder = Callable[[dict[str, int]], Path]
 
@@ -109,7 +111,7 @@ def test_notes_count_what_is_left_out(make_folder: MakeFolder) -> None:
     ):
         (root / name).write_bytes(b"x")
     assert layout(root).notes == (
-        "2 files without an image's extension left out",
+        "2 files left out: 1 .txt (.), 1 .csv (train/cat)",
         f"beside train/ and test/, nothing else in {root} is read",
         f"1 image in {root}/train but in no class folder left out",
     )
@@ -145,11 +147,13 @@ def test_files_that_are_no_images_are_named(make_folder: MakeFolder) -> None:
     root = make_folder({"wrap/cat": 2, "wrap/dog": 0})
     for name in ("1.heic", "2.HEIC", "inner.tga"):
         (root / "wrap" / "dog" / name).write_bytes(b"x")
-    expected = "dog has no image that can be read: 2 files .heic, 1 file .tga; convert pictures to JPEG"
-    assert f"class folder pets/wrap/{expected}" in refusal(root)
+    files = "no image that can be read: 2 files .heic, 1 file .tga; "
+    if not reads_heic():
+        files += f"to read .heic: {install_line('heic')}, or "
+    assert f"class folder pets/wrap/dog has {files}convert pictures to JPEG" in refusal(root)
     for name in ("0.png", "1.png"):
         (root / "wrap" / "cat" / name).unlink()
-    assert "pets/wrap has no image that can be read: 2 files .heic, 1 file .tga; convert" in refusal(root)
+    assert f"pets/wrap has {files}convert" in refusal(root)
 
 
 def test_names_of_images_and_junk() -> None:

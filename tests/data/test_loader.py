@@ -18,6 +18,7 @@ from mobilenets.data.datasets import load_dataset
 from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.data.sources import ImageSource, ImageSplit
 from mobilenets.data.training_decoding import TrainingDecoding
+from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import BadImagesError, DataError
 from mobilenets.preprocessing import Preprocessing
 
@@ -98,7 +99,7 @@ class GatedSource:
     def __init__(self, name: str, opened: set[str], gate: threading.Event) -> None:
         self.name, self.opened, self.gate = name, opened, gate
 
-    def open(self) -> Image.Image:
+    def open(self, deep: DeepPixels = AS_STORED) -> Image.Image:
         self.opened.add(self.name)
         assert self.gate.wait(10)
         return Image.new("RGB", (8, 8))
@@ -213,7 +214,7 @@ def test_a_broken_off_run_stops_decoding() -> None:
 class SlowSource(GatedSource):
     """A source whose first picture interrupts the run while others are being decoded."""
 
-    def open(self) -> Image.Image:
+    def open(self, deep: DeepPixels = AS_STORED) -> Image.Image:
         self.opened.add(self.name)
         if len(self.opened) == 1:
             raise KeyboardInterrupt

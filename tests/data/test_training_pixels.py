@@ -16,6 +16,7 @@ from mobilenets.data.sources import ArraySource, FileSource, ImageSource, ImageS
 from mobilenets.data.training_decoding import TrainingDecoding
 from mobilenets.data.training_images import Share
 from mobilenets.data.training_pixels import read_training_pixels
+from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import BadImagesError
 from mobilenets.images import open_image, open_scaled
 from mobilenets.preprocessing import Preprocessing
@@ -115,18 +116,18 @@ def test_the_scale_leaves_twice_the_pixels(side: int, divisor: int, monkeypatch:
 
     class Encoded:
         name = location = "x"
-        size = 1
+        size = max_pixels = 1
 
         def encoded(self) -> bytes:
             return b""
 
-        def open(self) -> Image.Image:
+        def open(self, deep: DeepPixels = AS_STORED) -> Image.Image:
             raise AssertionError
 
         def read_size(self) -> tuple[int, int]:
             raise AssertionError
 
-    def decode(content: bytes, choose: jpeg.ChooseScale) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    def decode(content: bytes, choose: jpeg.ChooseScale, most: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         seen.append(choose(side, side + 9))
         return np.zeros((side + 9, side, 3), np.uint8), (side, side + 9)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from mobilenets.exporting.describe import Subject, describe, golden_pairs
 from mobilenets.exporting.executorch import to_executorch
 from mobilenets.exporting.exported import Exported
 from mobilenets.exporting.parity import check_parity, network_predict
+from mobilenets.install import install_line
 from mobilenets.models.blocks import InvertedResidual
 from mobilenets.models.layers import ConvNormActivation
 from mobilenets.preprocessing import Preprocessing
@@ -80,5 +82,5 @@ def test_no_other_precision(tiny: nn.Module) -> None:
 
 def test_without_executorch(tiny: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mobilenets.exporting.executorch.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'mobilenets\[export,executorch\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("export,executorch"))):
         to_executorch(tiny, SMALL)

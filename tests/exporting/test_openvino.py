@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from mobilenets.exporting.onnx import to_onnx
 from mobilenets.exporting.openvino import to_openvino
 from mobilenets.exporting.parity import check_parity, network_predict
 from mobilenets.exporting.trial import opened
+from mobilenets.install import install_line
 from mobilenets.preprocessing import Preprocessing
 
 SMALL = Preprocessing(image_size=16)
@@ -77,5 +79,5 @@ def test_without_openvino(tiny: nn.Module, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(
         "mobilenets.exporting.openvino.find_spec", lambda name: None if name == "openvino" else found(name)
     )
-    with pytest.raises(MissingExtraError, match=r"pip install 'mobilenets\[export\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("export"))):
         to_openvino(tiny, SMALL)

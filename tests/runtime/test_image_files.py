@@ -2,10 +2,10 @@ import os
 
 import pytest
 
-from mobilenets.data.layout import is_image_name
 from mobilenets.errors import BadImage
+from mobilenets.image_folders import SUFFIXES, is_image_name
 from mobilenets.quoting import printable
-from mobilenets.runtime.image_files import SUFFIXES, find_images
+from mobilenets.runtime.image_files import find_images
 
 
 @pytest.fixture

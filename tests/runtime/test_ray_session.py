@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 from pathlib import Path
@@ -10,12 +11,13 @@ import pytest
 from ray_processes import needs_ray
 
 from mobilenets.errors import ClusterError, MissingExtraError
+from mobilenets.install import install_line
 from mobilenets.runtime.ray_session import ray_session, scratch_folder
 
 
 def test_ray_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'mobilenets\[cluster\]'"), ray_session(None, tmp_path):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("cluster"))), ray_session(None, tmp_path):
         pass
 
 

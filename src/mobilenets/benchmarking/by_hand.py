@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.errors import BackendError, MissingExtraError, first_line
+from mobilenets.install import install_line
 from mobilenets.runtime.discretion import load_openvino
 
 Call = Callable[[], object]
@@ -61,7 +62,7 @@ def open_by_hand(path: Path, backend: str, threads: int | None) -> Opened:
     try:
         return openers[backend](path, threads)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"{path} needs {backend}: pip install 'mobilenets[{backend}]'") from error
+        raise MissingExtraError(f"{path} needs {backend}: {install_line(backend)}") from error
 
 
 def _open_onnxruntime(path: Path, threads: int | None) -> Opened:

@@ -13,6 +13,7 @@ from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.benchmarking.by_hand import RUNTIME_OF_SUFFIX
 from mobilenets.benchmarking.candidate import RUNTIME_WORDS, Candidate, distinct_names, label, network_words
 from mobilenets.errors import ArtifactError, BackendError, MissingExtraError
+from mobilenets.install import install_line
 from mobilenets.machine import usable_cores
 from mobilenets.runtime.backend import BACKENDS, Choice, choices, open_backend
 
@@ -134,7 +135,7 @@ def _candidate(artifact: Artifact, name: str, choice: Choice, threads: int, *, p
 
 def _pytorch_peers(artifacts: Sequence[Artifact]) -> list[Callable[[int], Candidate]]:
     if find_spec("torch") is None:
-        raise MissingExtraError("--against pytorch needs torch: pip install 'mobilenets[train]'")
+        raise MissingExtraError(f"--against pytorch needs torch: {install_line('train')}")
     networks = {json.dumps(dict(one.description.network), sort_keys=True): one for one in artifacts}
 
     def maker(arguments: str, artifact: Artifact) -> Callable[[int], Candidate]:

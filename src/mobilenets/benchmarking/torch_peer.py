@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from mobilenets.benchmarking.by_hand import Opened
 from mobilenets.errors import MissingExtraError
+from mobilenets.install import install_line
 from mobilenets.limits import parse_json
 
 
@@ -23,7 +24,7 @@ def open_pytorch(arguments: str, threads: int) -> Opened:
 
         from mobilenets.models.registry import create_model
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"--against pytorch needs {error.name}: pip install 'mobilenets[train]'") from error
+        raise MissingExtraError(f"--against pytorch needs {error.name}: {install_line('train')}") from error
     torch.set_num_threads(threads)
     known = parse_json(arguments)
     model = create_model(**known).eval()

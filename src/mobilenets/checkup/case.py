@@ -10,6 +10,7 @@ from mobilenets.checkup.examination import Examination
 from mobilenets.checkup.facts import Facts
 from mobilenets.checkup.inventory import RANKS, Entry, Inventory
 from mobilenets.checkup.results import ClassCount, Example, Finding, Severity
+from mobilenets.deep_pixels import AS_STORED, DeepPixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +21,7 @@ class Case:
     examination: Examination
     same: Sequence[tuple[int, ...]]
     near: Sequence[Pair]
+    deep: DeepPixels = AS_STORED
 
     @property
     def entries(self) -> Sequence[Entry]:

@@ -17,23 +17,25 @@ from mobilenets.checkup.duplicates import exact_groups, near_pairs
 from mobilenets.checkup.examination import examine
 from mobilenets.checkup.inventory import Inventory, take_inventory
 from mobilenets.checkup.measures import measure
-from mobilenets.checkup.pictures import of_modes, of_pictures
+from mobilenets.checkup.pictures import of_depth, of_modes, of_pictures
 from mobilenets.checkup.prescription import of_exclusion, prescribe
 from mobilenets.checkup.presenting import to_json, view_of
 from mobilenets.checkup.results import SEVERITIES, Checkup
 from mobilenets.checkup.structure import of_classes, of_files, of_folders
 from mobilenets.checkup.twins import of_alike, of_same
+from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.exclusion import write_exclusions
 from mobilenets.data.location import outside
 from mobilenets.files import check_writable, write_text_atomically
+from mobilenets.images import MAX_PIXELS
 from mobilenets.report.doctor_page import write_doctor_page
 
 PAGE: Final = "doctor.html"
 RECORD: Final = "doctor.json"
 EXCLUSIONS: Final = "exclude.txt"
 
-CHECKS: Final = (of_files, of_folders, of_classes, of_same, of_alike, of_pictures, of_modes)
+CHECKS: Final = (of_files, of_folders, of_classes, of_same, of_alike, of_pictures, of_modes, of_depth)
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is, and how much there is."""
@@ -45,6 +47,7 @@ def doctor(
     *,
     fix: bool = False,
     data_root: str | Path | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Checkup:
     """Look at every image of a data set.
@@ -54,6 +57,7 @@ def doctor(
         out: folder for the page, the record and the list; None writes none of them.
         fix: write the list of images to leave out; the images are never touched.
         data_root: where `cifar10` is looked for and downloaded to.
+        max_pixels: of how many pixels an image may be; see `load_dataset`.
         progress: told how far it is.
 
     Raises:
@@ -64,7 +68,7 @@ def doctor(
     folder = None if out is None else outside(data, Path(out))
     if folder is not None:
         check_writable(folder)
-    inventory = take_inventory(data, data_root=data_root)
+    inventory = take_inventory(data, data_root=data_root, max_pixels=max_pixels)
     case = _examined(inventory, progress)
     excluded = prescribe(case)
     findings = [finding for check in CHECKS for finding in check(case)]
@@ -82,7 +86,7 @@ def doctor(
     )
     if folder is not None:
         write_text_atomically(folder / RECORD, to_json(checkup))
-        write_doctor_page(view_of(checkup, inventory), folder / PAGE)
+        write_doctor_page(view_of(checkup, inventory, case.deep), folder / PAGE)
         if fix:
             about = f"{len(checkup.excluded):,} of {checkup.images:,} images of {checkup.data}: name, tab, reason"
             write_exclusions(folder / EXCLUSIONS, dict(checkup.excluded), about)
@@ -93,7 +97,10 @@ def _examined(inventory: Inventory, progress: Progress | None) -> Case:
     def tell(what: str) -> Callable[[int, int], None] | None:
         return None if progress is None else lambda done, total: progress(what, done, total)
 
-    examination = examine(inventory.entries, tell("looking at images"))
+    trained_on = [entry.source for entry in inventory.entries if entry.split == inventory.splits[0]]
+    deep, _ = find_bit_depth(trained_on)
+    examination = examine(inventory.entries, tell("looking at images"), deep)
     same = exact_groups(examination.facts)
     splits = [entry.split for entry in inventory.entries]
-    return Case(inventory, examination, same, near_pairs(examination.facts, splits, tell("comparing pairs of images")))
+    near = near_pairs(examination.facts, splits, tell("comparing pairs of images"))
+    return Case(inventory, examination, same, near, deep)

@@ -11,6 +11,7 @@ from typing import Final
 from mobilenets.checkup.facts import Facts, look_at
 from mobilenets.checkup.inventory import Entry
 from mobilenets.data.decoding import worker_count
+from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import BadImage, BadImagesError
 
 _CHUNK: Final = 64
@@ -24,17 +25,20 @@ class Examination:
     bad: dict[int, BadImage]
 
 
-def examine(entries: Sequence[Entry], progress: Callable[[int, int], None] | None = None) -> Examination:
+def examine(
+    entries: Sequence[Entry], progress: Callable[[int, int], None] | None = None, deep: DeepPixels = AS_STORED
+) -> Examination:
     """Decode every image once.
 
     Args:
         entries: the images.
         progress: told how many are done, and how many there are.
+        deep: how more than 8 bits a sample are scaled.
     """
     stop = threading.Event()
 
     def look(chunk: Sequence[Entry]) -> list[Facts | BadImage]:
-        return [_look(entry) for entry in chunk if not stop.is_set()]
+        return [_look(entry, deep) for entry in chunk if not stop.is_set()]
 
     facts: list[Facts | None] = []
     bad: dict[int, BadImage] = {}
@@ -55,8 +59,8 @@ def examine(entries: Sequence[Entry], progress: Callable[[int, int], None] | Non
     return Examination(facts, bad)
 
 
-def _look(entry: Entry) -> Facts | BadImage:
+def _look(entry: Entry, deep: DeepPixels) -> Facts | BadImage:
     try:
-        return look_at(entry.source)
+        return look_at(entry.source, deep)
     except BadImagesError as error:
         return BadImage(entry.name, error.bad[0].reason)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dct
 
-from mobilenets.data.sources import EncodedSource, FileSource, ImageSource
+from mobilenets.data.sources import EncodedSource, ImageSource, encoded_file
+from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.images import Header, inspect_image
 
 HASH_SIDE: Final = 32
@@ -43,13 +43,13 @@ class Facts:
     contrast: float
 
 
-def look_at(source: ImageSource) -> Facts:
-    """Decode an image once and keep what a checkup needs.
+def look_at(source: ImageSource, deep: DeepPixels = AS_STORED) -> Facts:
+    """Decode an image once and keep what a checkup needs; `deep` scales more than 8 bits a sample.
 
     Raises:
         BadImagesError: it can't be read.
     """
-    header, image = _opened(source)
+    header, image = _opened(source, deep)
     pixels = np.asarray(image)
     digest = hashlib.blake2b(pixels.tobytes(), digest_size=16, person=f"{image.width}x{image.height}".encode()[:16])
     # Reducing in whole steps first makes large photographs cheap; what it costs in exactness a hash does not see.
@@ -71,10 +71,9 @@ def perceptual_hash(grey: NDArray[np.uint8]) -> int:
     return int(np.packbits(bits).view(">u8")[0])
 
 
-def _opened(source: ImageSource) -> tuple[Header, Image.Image]:
-    if isinstance(source, FileSource):
-        return inspect_image(source.path)
-    if isinstance(source, EncodedSource):
-        return inspect_image(io.BytesIO(source.encoded()), name=source.location)
-    image = source.open()
+def _opened(source: ImageSource, deep: DeepPixels) -> tuple[Header, Image.Image]:
+    if (found := encoded_file(source)) is not None:
+        location = source.location if isinstance(source, EncodedSource) else None
+        return inspect_image(found[0], name=location, max_pixels=found[1], deep=deep)
+    image = source.open(deep)
     return Header("pixels", image.mode, image.width, image.height, 1, False), image

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ from mobilenets.data.shards.location import names_shards
 from mobilenets.data.sources import ImageSource
 from mobilenets.data.splits import content_split
 from mobilenets.errors import DataError
+from mobilenets.image_folders import LeftOut
+from mobilenets.image_formats import MAX_PIXELS, check_max_pixels
 from mobilenets.quoting import decodable
 
 ALL, TRAIN, VALIDATION, TEST = "all", "train", "validation", "test"
@@ -56,7 +58,9 @@ class Inventory:
         entries: its images, split by split, class by class.
         labels: class folders of each split, empty ones too, in the order of labels.
         drawn: whether training draws the split itself.
-        ignored: paths of files that are no images by their extension.
+        ignored: paths of files that are no images by their extension, and of what is no file.
+        special: what those are that are no file, by their path.
+        left_out: the same counted by extension and class.
         loose: images in no class folder.
         unread: folders beside those of the splits, which are not read.
         refused: why training refuses the data as it is, in its words; None where it does not.
@@ -68,6 +72,8 @@ class Inventory:
     labels: dict[str, tuple[str, ...]]
     drawn: bool = False
     ignored: Sequence[str] = ()
+    special: Mapping[str, str] = field(default_factory=dict)
+    left_out: LeftOut = field(default_factory=LeftOut)
     loose: Sequence[str] = ()
     unread: Sequence[str] = ()
     refused: str | None = None
@@ -79,20 +85,25 @@ class Inventory:
         return found[0] if len(set(found)) == 1 else tuple(sorted({label for labels in found for label in labels}))
 
 
-def take_inventory(data: str | Path | Dataset, *, data_root: str | Path | None = None) -> Inventory:
+def take_inventory(
+    data: str | Path | Dataset, *, data_root: str | Path | None = None, max_pixels: int = MAX_PIXELS
+) -> Inventory:
     """List the images of what `load_dataset` takes.
 
     Raises:
         DataError: there is no such data, or no image in it.
     """
+    check_max_pixels(max_pixels)
     if isinstance(data, Dataset) or data in ("digits", "cifar10"):
-        return _of_dataset(load_dataset(data, data_root=data_root))
+        return _of_dataset(load_dataset(data, data_root=data_root, max_pixels=max_pixels))
     if names_shards(data):
         raise DataError(f"{data} is shards: give the images they were made of; 'shard' looks at each of them, too")
     path = find_data(data)
     if find_cifar10(path) is not None if path.is_dir() else not zipfile.is_zipfile(path):
-        return _of_dataset(load_dataset(path))  # what is neither a folder nor a zip is named by it
-    tree = read_folder(path) if path.is_dir() else read_zip(path)
+        return _of_dataset(
+            load_dataset(path, max_pixels=max_pixels)
+        )  # what is neither a folder nor a zip is named by it
+    tree = read_folder(path, max_pixels) if path.is_dir() else read_zip(path, max_pixels)
     try:
         find_layout(tree)
         refused = None
@@ -114,6 +125,8 @@ def _of_tree(name: str, tree: ImageTree, refused: str | None) -> Inventory:
         entries=entries,
         labels={split: tuple(part.children()) for split, part in parts.items()},
         ignored=["/".join(path) for path in tree.ignored],
+        special={"/".join(path): what for path, what in tree.special.items()},
+        left_out=tree.left_out(),
         loose=[*top, *(name for part in parts.values() for name in part.loose_names())],
         unread=[child for child in tree.children() if folders and child not in folders.values()],
         refused=refused,

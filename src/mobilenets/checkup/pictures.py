@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mobilenets.checkup.case import Case, finding
 from mobilenets.checkup.facts import FLAT, Facts
 from mobilenets.checkup.results import Example, Finding, Severity
+from mobilenets.deep_pixels import AS_STORED
 
 TURNED = range(2, 9)
 """EXIF orientations that turn or mirror a picture."""
@@ -88,6 +89,36 @@ def of_modes(case: Case) -> Iterator[Finding]:
         if mode != usual_mode:
             title = f"{mode} images, where most are {usual_mode}"
             yield from finding(f"mode-{mode.split()[0]}", "note", title, examples, "nothing: all are read as RGB")
+
+
+def of_depth(case: Case) -> Iterator[Finding]:
+    """Pictures with more than 8 bits a sample that do not use the range they are stored with."""
+    deep = [(entry, facts.header.deep) for entry, facts in case.seen() if facts.header.deep is not None]
+    whole = [(entry, value.greatest) for entry, value in deep if not value.is_float]
+    if case.deep.bits != AS_STORED.bits:
+        yield from finding(
+            "bit-depth",
+            "warning",
+            f"16-bit images that hold {case.deep.bits} bits",
+            [Example((entry.name,), f"greatest value {greatest:,.0f}") for entry, greatest in whole],
+            f"nothing here, where {case.deep.white:,.0f} is read as white; other programs show them near black",
+        )
+        yield from finding(
+            "bit-depth-exceeded",
+            "warning",
+            f"images with values above the {case.deep.bits} bits of the training images looked at, which become white",
+            [Example((e.name,), f"greatest value {top:,.0f}") for e, top in whole if top > case.deep.white],
+            "scale all images alike, or store them with 8 bits",
+        )
+    white = case.deep.float_white
+    if white is not None and white != 1:
+        yield from finding(
+            "float-range",
+            "note",
+            f"images of floats, of which {white:,.0f} is read as white",
+            [Example((e.name,), f"greatest value {value.greatest:,g}") for e, value in deep if value.is_float],
+            "nothing, where that is what they hold; scale them to [0, 1] to be sure",
+        )
 
 
 def _length(facts: Facts) -> float:

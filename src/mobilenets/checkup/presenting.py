@@ -14,6 +14,7 @@ from PIL import Image
 from mobilenets.checkup.inventory import Entry, Inventory
 from mobilenets.checkup.results import SEVERITIES, Checkup, Example, Finding, Measures
 from mobilenets.data.exclusion import as_listed
+from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import BadImagesError
 from mobilenets.report.doctor_page import Bar, DoctorView, FindingView, Picture, PictureGroup
 
@@ -47,7 +48,7 @@ def text_lines(checkup: Checkup) -> Iterator[str]:
         yield "nothing found that speaks against training"
 
 
-def view_of(checkup: Checkup, inventory: Inventory) -> DoctorView:
+def view_of(checkup: Checkup, inventory: Inventory, deep: DeepPixels = AS_STORED) -> DoctorView:
     """What the page shows; images are decoded once more for their thumbnails."""
     entries = {entry.name: entry for entry in inventory.entries}
     most = max((max(count.images) for count in checkup.classes), default=1) or 1
@@ -57,7 +58,7 @@ def view_of(checkup: Checkup, inventory: Inventory) -> DoctorView:
         f"looked at in {checkup.seconds:.0f} s",
         verdict=verdict(checkup),
         sound=not checkup.count("error"),
-        findings=tuple(_finding_view(finding, entries) for finding in checkup.findings),
+        findings=tuple(_finding_view(finding, entries, deep) for finding in checkup.findings),
         splits=checkup.splits,
         classes=tuple(
             Bar(count.name, tuple((images, 100 * images / most) for images in count.images))
@@ -125,8 +126,8 @@ def _example_line(example: Example) -> str:
     return f"{shown}: {example.remark}" if example.remark else shown
 
 
-def _finding_view(finding: Finding, entries: dict[str, Entry]) -> FindingView:
-    groups = [_picture_group(example, entries) for example in finding.examples[:SHOWN]]
+def _finding_view(finding: Finding, entries: dict[str, Entry], deep: DeepPixels) -> FindingView:
+    groups = [_picture_group(example, entries, deep) for example in finding.examples[:SHOWN]]
     return FindingView(
         severity=finding.severity,
         title=headline(finding),
@@ -136,16 +137,16 @@ def _finding_view(finding: Finding, entries: dict[str, Entry]) -> FindingView:
     )
 
 
-def _picture_group(example: Example, entries: dict[str, Entry]) -> PictureGroup:
+def _picture_group(example: Example, entries: dict[str, Entry], deep: DeepPixels) -> PictureGroup:
     names = example.images[:GROUPED]
-    pictures = [Picture(name, _thumbnail(entries[name]) if name in entries else "") for name in names]
+    pictures = [Picture(name, _thumbnail(entries[name], deep) if name in entries else "") for name in names]
     return PictureGroup(tuple(pictures), example.remark, len(example.images) - len(names))
 
 
-def _thumbnail(entry: Entry) -> str:
+def _thumbnail(entry: Entry, deep: DeepPixels) -> str:
     """A small picture as a data address; nothing where there is none to show."""
     try:
-        image = entry.source.open()
+        image = entry.source.open(deep)
     except BadImagesError:
         return ""
     scale = THUMBNAIL / max(image.size)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mobilenets.checkup.case import Case, class_counts, finding
+from mobilenets.checkup.inventory import Inventory
 from mobilenets.checkup.results import Example, Finding
+from mobilenets.image_folders import is_heic_name
+from mobilenets.install import install_line
 
 TINY_CLASS = 20
 """Training images below which a class is learnt from luck."""
@@ -23,13 +26,7 @@ def of_files(case: Case) -> Iterator[Finding]:
         [Example((case.entries[place].name,), image.reason) for place, image in sorted(bad.items())],
         "mend or remove them, or leave them out with --exclude",
     )
-    yield from finding(
-        "other-files",
-        "note",
-        "files that are no images by their extension, and are ignored",
-        [Example((name,)) for name in inventory.ignored],
-        "convert pictures among them to JPEG",
-    )
+    yield from _left_out(inventory)
     yield from finding(
         "in-no-class",
         "warning",
@@ -43,6 +40,32 @@ def of_files(case: Case) -> Iterator[Finding]:
         "folders beside the splits, which are not read",
         [Example((name,)) for name in inventory.unread],
         "move what belongs to a split into it",
+    )
+
+
+def _left_out(inventory: Inventory) -> Iterator[Finding]:
+    """Files that no image is made of: pictures that could be read, others, and what is no file at all."""
+    files = [name for name in inventory.ignored if name not in inventory.special]
+    yield from finding(
+        "heic-files",
+        "warning",
+        "HEIC pictures, which are left out without pillow-heif",
+        [Example((name,)) for name in files if is_heic_name(name)],
+        f"{install_line('heic')}, or convert them to JPEG",
+    )
+    yield from finding(
+        "other-files",
+        "note",
+        "files that are no images by their extension, and are ignored",
+        [Example((name,)) for name in files if not is_heic_name(name)],
+        f"convert pictures among them to JPEG ({inventory.left_out})",
+    )
+    yield from finding(
+        "not-files",
+        "warning",
+        "pipes, sockets and devices, which are never opened",
+        [Example((name,), what) for name, what in inventory.special.items()],
+        "remove them",
     )
 
 

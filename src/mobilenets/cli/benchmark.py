@@ -13,6 +13,8 @@ from mobilenets.cli.options import Integers, Names, parse
 from mobilenets.cli.streams import console, warn
 from mobilenets.comparison_folder import recommended_file
 from mobilenets.errors import MissingExtraError
+from mobilenets.images import MAX_PIXELS
+from mobilenets.install import install_line
 
 if TYPE_CHECKING:
     from mobilenets.benchmarking.results import BenchmarkReport
@@ -61,6 +63,8 @@ class BenchmarkOptions:
     """Leave unreadable images out, and say so, instead of refusing."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
+    max_pixels: int = MAX_PIXELS
+    """Pixels an image may have; one of more is refused by its header, so that it can\'t take all memory."""
     out: Path | None = None
     """Folder for benchmark.json and, where matplotlib is installed, benchmark.png."""
     plot: Path | None = None
@@ -159,7 +163,7 @@ def _require_matplotlib() -> None:
     try:
         import_module("matplotlib")
     except ModuleNotFoundError as error:
-        raise MissingExtraError("the picture needs matplotlib: pip install 'mobilenets[train]'") from error
+        raise MissingExtraError(f"the picture needs matplotlib: {install_line('train')}") from error
 
 
 def _scoring(options: BenchmarkOptions, live: Live) -> Scoring | None:
@@ -179,7 +183,9 @@ def _scoring(options: BenchmarkOptions, live: Live) -> Scoring | None:
     from mobilenets.data.loader import default_memory_limit, prepare
     from mobilenets.data.unseen import TEST, as_trained
 
-    dataset = load_dataset(options.data, data_root=options.data_root, progress=live.progress)
+    dataset = load_dataset(
+        options.data, data_root=options.data_root, max_pixels=options.max_pixels, progress=live.progress
+    )
     kinds: dict[Preprocessing, None] = {}
     known = {path: read_artifact(path).description for path in options.artifacts}
     for path, described in known.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mobilenets.cli.options import Floats, Integers, Names, parse
 from mobilenets.cli.streams import console
+from mobilenets.images import MAX_PIXELS
 from mobilenets.quoting import printable
 
 WIDTH_OF_A_FILE = 160  # columns: a file or a CI log has room for every column
@@ -61,6 +62,8 @@ class CompareOptions:
     """List of images to leave out, as `doctor --fix` writes it."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
+    max_pixels: int = MAX_PIXELS
+    """Pixels an image may have; one of more is refused by its header, so that it can\'t take all memory."""
     device: str | None = None
     """cpu, cuda or mps; without it, the best there is."""
     json: bool = False
@@ -92,6 +95,7 @@ def main(argv: Sequence[str]) -> int:
             skip_bad=options.skip_bad,
             exclude=options.exclude,
             data_root=options.data_root,
+            max_pixels=options.max_pixels,
             device=options.device,
             observer=live,
             command=shlex.join(["mobilenets", "compare", *argv]),

@@ -11,6 +11,7 @@ import tyro
 
 from mobilenets.cli.options import Integers, Names, parse
 from mobilenets.cli.streams import console
+from mobilenets.images import MAX_PIXELS
 
 ABOUT = """Export and quantize a trained network in every way installed, measure all, keep the fastest that holds.
 
@@ -67,6 +68,8 @@ class DeployOptions:
     """List of images to leave out, as `doctor --fix` writes it, beside those left out in training."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
+    max_pixels: int = MAX_PIXELS
+    """Pixels an image may have; one of more is refused by its header, so that it can\'t take all memory."""
     json: bool = False
     """Print the report as JSON."""
 

@@ -10,6 +10,7 @@ import tyro
 
 from mobilenets.cli.options import parse
 from mobilenets.cli.streams import console, say
+from mobilenets.images import MAX_PIXELS
 
 ABOUT = """Look at every image before training: unreadable, doubled, leaked into the test split, mislabelled, uneven.
 
@@ -38,6 +39,8 @@ class DoctorOptions:
     """Write exclude.txt, the images to leave out of training."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
+    max_pixels: int = MAX_PIXELS
+    """Pixels an image may have; one of more is refused by its header, so that it can\'t take all memory."""
     json: bool = False
     """Print all that was found as JSON on standard output."""
 
@@ -51,7 +54,14 @@ def main(argv: Sequence[str]) -> int:
 
     out = options.out or Path(f"doctor-{Path(options.data).resolve().stem}")
     with Live(console(stderr=True)) as live:
-        checkup = doctor(options.data, out, fix=options.fix, data_root=options.data_root, progress=live.progress)
+        checkup = doctor(
+            options.data,
+            out,
+            fix=options.fix,
+            data_root=options.data_root,
+            max_pixels=options.max_pixels,
+            progress=live.progress,
+        )
     if options.json:
         print(to_json(checkup), end="")
     else:

@@ -15,6 +15,7 @@ from mobilenets.cli.options import UsageError, parse
 from mobilenets.cli.streams import console, say
 from mobilenets.comparison_folder import recommended_run
 from mobilenets.errors import MissingExtraError
+from mobilenets.images import MAX_PIXELS
 
 if TYPE_CHECKING:
     from mobilenets.cli.live import Live
@@ -60,6 +61,8 @@ class EvaluateOptions:
     """Leave unreadable images out, and count them, instead of refusing."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
+    max_pixels: int = MAX_PIXELS
+    """Pixels an image may have; one of more is refused by its header, so that it can\'t take all memory."""
     device: str | None = None
     """Of a run: cpu, cuda or mps; without it, the best there is."""
     backend: str | None = None
@@ -176,6 +179,7 @@ def _network(options: EvaluateOptions) -> Answerer:
 
 def _images(options: EvaluateOptions, answerer: Answerer, live: Live) -> PreparedImages:
     """The split asked for, arranged for the network; what the user should know of it is told."""
+    from mobilenets.data.bit_depth import differing
     from mobilenets.data.datasets import load_dataset
     from mobilenets.data.loader import prepare
     from mobilenets.data.scored import scored_images
@@ -184,6 +188,7 @@ def _images(options: EvaluateOptions, answerer: Answerer, live: Live) -> Prepare
         options.data,
         data_root=options.data_root,
         exclude=options.exclude,
+        max_pixels=options.max_pixels,
         classes=answerer.classes,
         progress=live.progress,
     )
@@ -196,7 +201,8 @@ def _images(options: EvaluateOptions, answerer: Answerer, live: Live) -> Prepare
         skip_bad=options.skip_bad,
         progress=lambda done, total: live.progress("reading images", done, total),
     )
-    for note in scored.notes:
+    darker = differing(answerer.preprocessing.deep, scored.images.sources)
+    for note in (*scored.notes, *([darker] if darker else ())):
         live.message(f"note: {note}")
     if images.skipped:
         live.message(f"{len(images.skipped)} image{'s' * (len(images.skipped) > 1)} left out:")

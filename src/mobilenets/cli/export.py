@@ -10,6 +10,7 @@ import tyro
 
 from mobilenets.cli.options import parse
 from mobilenets.cli.streams import console, say
+from mobilenets.images import MAX_PIXELS
 
 ABOUT = """Write a trained network as one file that runs without PyTorch, and prove that it answers as the network does.
 
@@ -56,6 +57,8 @@ class ExportOptions:
     """List of images to leave out, as `doctor --fix` writes it, beside those left out in training."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
+    max_pixels: int = MAX_PIXELS
+    """Pixels an image may have; one of more is refused by its header, so that it can\'t take all memory."""
     json: bool = False
     """Print the report as JSON."""
 
@@ -85,6 +88,7 @@ def main(argv: Sequence[str]) -> int:
             skip_bad=options.skip_bad,
             exclude=options.exclude,
             data_root=options.data_root,
+            max_pixels=options.max_pixels,
             watcher=live,
         )
     if options.json:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from mobilenets.cli.streams import drop_output, prepare_streams, warn
 from mobilenets.cli.termination import Terminated, orderly_termination
 from mobilenets.errors import BadImagesError, MissingExtraError, MobilenetsError, in_command
+from mobilenets.install import install_line
 
 VERBS = {
     "compare": "train networks on your images, measure them alike, say which to choose",
@@ -122,4 +123,4 @@ def _run(argv: list[str]) -> int:
         if package in ("", "mobilenets"):
             raise
         extra = EXTRAS.get(package, "train")
-        raise MissingExtraError(f"{verb} needs {package}: pip install 'mobilenets[{extra}]'") from error
+        raise MissingExtraError(f"{verb} needs {package}: {install_line(extra)}") from error

@@ -13,6 +13,7 @@ from mobilenets.cli.predict_options import PredictOptions
 from mobilenets.cli.streams import warn
 from mobilenets.comparison_folder import recommended_file
 from mobilenets.errors import BadImage, DataError
+from mobilenets.image_folders import LeftOut
 from mobilenets.quoting import printable
 from mobilenets.runtime.classifier import Classifier, Prediction
 from mobilenets.runtime.prediction_text import WRITERS
@@ -56,14 +57,18 @@ def main(argv: Sequence[str]) -> int:
         threads=options.threads,
         precision=options.precision,
         threshold=options.threshold,
+        max_pixels=options.max_pixels,
     )
-    records = predict_files(classifier, options.files, batch_size=options.batch_size, top=options.top)
+    left_out = LeftOut()
+    records = predict_files(
+        classifier, options.files, batch_size=options.batch_size, top=options.top, left_out=left_out
+    )
     bad: list[BadImage] = []
     answered = _Count()
     WRITERS["jsonl" if options.json else options.format or "table"](
         _good(_reported(records), bad, answered), sys.stdout
     )
-    return _conclude(answered.number, bad, options.files)
+    return _conclude(answered.number, bad, options.files, left_out)
 
 
 @dataclass
@@ -80,12 +85,15 @@ def _good(records: Iterable[Prediction | BadImage], bad: list[BadImage], answere
             yield record
 
 
-def _conclude(answered: int, bad: Sequence[BadImage], files: Sequence[Path]) -> int:
+def _conclude(answered: int, bad: Sequence[BadImage], files: Sequence[Path], left_out: LeftOut) -> int:
     if not answered and not bad:
-        raise DataError(f"no images in {', '.join(map(printable, files))}")
+        only = f" but {left_out}" if left_out else ""
+        raise DataError(f"no images in {', '.join(map(printable, files))}{only}")
+    sys.stdout.flush()
+    if left_out:
+        warn(f"mobilenets: {left_out}")
     if not bad:
         return 0
-    sys.stdout.flush()
     count = "1 image" if len(bad) == 1 else f"{len(bad):,} images"
     warn(f"mobilenets: {count} of {answered + len(bad):,} can't be read:")
     for image in bad:

@@ -40,6 +40,7 @@ def predict_in_parts(options: PredictOptions) -> int:
             precision=options.precision,
             threshold=options.threshold,
             part_size=options.part_size,
+            max_pixels=options.max_pixels,
             report=_Progress(live, options),
         )
     _print_summary(summary, time.monotonic() - started, as_json=options.json)

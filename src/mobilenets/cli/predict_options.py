@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Optional
 
 import tyro
 
+from mobilenets.image_formats import MAX_PIXELS
+
 
 class Files(tuple[Path, ...]):
     """Files and folders as they were given."""
@@ -58,6 +60,8 @@ class PredictOptions:
     """Threads one answer may use; without it, every core, of each worker of --engine ray one."""
     threshold: _Number = None
     """Below this probability the answer is "unknown"; without it, the file's own. 0 always answers."""
+    max_pixels: int = MAX_PIXELS
+    """Pixels an image may have; one of more is refused by its header, so that it can't take all memory."""
     engine: Literal["threads", "ray"] = "threads"
     """ray for very many images: Ray Data on all cores here or of a cluster, into a folder; a killed job goes on."""
     out: _Folder = None

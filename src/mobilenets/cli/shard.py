@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from mobilenets.cli.options import parse
 from mobilenets.cli.streams import console, say
+from mobilenets.images import MAX_PIXELS
 
 ABOUT = """Write images as WebDataset shards: tar files of many images each, which training reads one after the other.
 
@@ -45,6 +46,8 @@ class ShardOptions:
     """A list of images to leave out, as 'mobilenets doctor --fix' writes it."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
+    max_pixels: int = MAX_PIXELS
+    """Pixels an image may have; one of more is refused by its header, so that it can\'t take all memory."""
     json: bool = False
     """Print the index as JSON."""
 
@@ -65,6 +68,7 @@ def main(argv: Sequence[str]) -> int:
             skip_bad=options.skip_bad,
             exclude=options.exclude,
             data_root=options.data_root,
+            max_pixels=options.max_pixels,
             progress=live.progress,
         )
     if options.json:

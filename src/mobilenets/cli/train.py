@@ -15,6 +15,7 @@ import tyro
 from mobilenets.cli.options import parse
 from mobilenets.cli.streams import console, say
 from mobilenets.files import check_writable
+from mobilenets.images import MAX_PIXELS
 from mobilenets.training.recipe import Recipe, load_recipe
 
 ABOUT = """Train one network on your images into a run folder, and score it, at the end and once on the test images.
@@ -73,6 +74,8 @@ class TrainOptions:
     """List of images to leave out, as `doctor --fix` writes it."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
+    max_pixels: int = MAX_PIXELS
+    """Pixels an image may have; one of more is refused by its header, so that it can\'t take all memory."""
     device: str | None = None
     """cpu, cuda or mps; without it, the best there is."""
     json: bool = False
@@ -111,6 +114,7 @@ def main(argv: Sequence[str]) -> int:
             skip_bad=options.skip_bad,
             exclude=options.exclude,
             data_root=options.data_root,
+            max_pixels=options.max_pixels,
             device=options.device,
             observer=live,
             **(_set_by_hand(options) if options.head_only else {}),

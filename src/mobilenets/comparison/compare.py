@@ -30,6 +30,7 @@ from mobilenets.comparison.measure import Cost, measure
 from mobilenets.comparison.mistakes import confident_mistakes
 from mobilenets.comparison.stage import Stage, TrainedRun
 from mobilenets.comparison_folder import COMPARISON
+from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import Dataset, load_dataset, natural_image_size
 from mobilenets.data.location import outside
 from mobilenets.data.validation import cut_validation
@@ -48,6 +49,7 @@ from mobilenets.evaluation.results import (
 from mobilenets.evaluation.significance import compare_all, mean_interval, proportion_interval, top1_interval
 from mobilenets.exporting.onnx import require_exporter
 from mobilenets.files import check_writable
+from mobilenets.images import MAX_PIXELS
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.report.page import write_page
 from mobilenets.report.plots import summary_png
@@ -78,6 +80,7 @@ def compare(
     skip_bad: bool = False,
     exclude: str | Path | None = None,
     data_root: str | Path | None = None,
+    max_pixels: int = MAX_PIXELS,
     device: str | None = None,
     observer: Observer | None = None,
     command: str | None = None,
@@ -104,6 +107,7 @@ def compare(
         skip_bad: leave unreadable images out instead of refusing.
         exclude: a list of images to leave out, as `doctor --fix` writes it.
         data_root: where `cifar10` is looked for and downloaded to.
+        max_pixels: of how many pixels an image may be; see `load_dataset`.
         device: `cpu`, `cuda` or `mps` instead of the best present.
         observer: told of progress.
         command: how this comparison was asked for, for the report; None writes this call.
@@ -121,7 +125,7 @@ def compare(
     settle_freezing(settle_recipe(recipe, has_teacher=False), has_weights=False)
     chosen_device = choose_device(device)
     require_exporter()
-    loaded = load_dataset(data, data_root=data_root, exclude=exclude, progress=observer.progress)
+    loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=observer.progress)
     dataset = _with_validation(loaded, recipe, observer)
     sizes = _several(image_size) or (natural_image_size(dataset),)
     networks = candidates(_several(models), _several(width_mult), sizes)
@@ -178,10 +182,11 @@ def _write(result: Comparison, out: Path) -> None:
 def _splits(dataset: Dataset, sizes: Sequence[int], skip_bad: bool, observer: Observer) -> dict[int, Splits]:
     """The images decoded for each size; what is said of the data is said once."""
     splits = {}
+    rule, told = find_bit_depth(dataset.train.sources)
     for number, size in enumerate(dict.fromkeys(sizes)):
         splits[size] = prepare_splits(
-            dataset if number == 0 else replace(dataset, notes=()),
-            Preprocessing(image_size=size),
+            replace(dataset, notes=() if number else (*dataset.notes, *told)),
+            Preprocessing(image_size=size).scaling(rule),
             skip_bad=skip_bad,
             observer=observer,
             memory_share=len(set(sizes)),

@@ -16,6 +16,7 @@ import numpy as np
 
 from mobilenets.errors import MissingExtraError, QuantizationError, first_line
 from mobilenets.exporting.quiet import quiet
+from mobilenets.install import install_line
 
 CENTRED: Final = "images/centred"
 """The file's own name for pixels with their mean taken off; float32 in every file."""
@@ -70,7 +71,7 @@ def require_quantizer() -> None:
     """Raise MissingExtraError where the extra `export` is not installed: before hours of work, not after."""
     missing = [name for name in ("ai_edge_litert", "ai_edge_quantizer") if find_spec(name) is None]
     if missing:
-        raise MissingExtraError(f"int8 LiteRT files need {' and '.join(missing)}: pip install 'mobilenets[export]'")
+        raise MissingExtraError(f"int8 LiteRT files need {' and '.join(missing)}: {install_line('export')}")
 
 
 def _recipe(settings: Int8Settings) -> list[dict[str, Any]]:

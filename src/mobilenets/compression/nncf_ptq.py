@@ -33,6 +33,7 @@ from mobilenets.errors import MissingExtraError, QuantizationError, first_line
 from mobilenets.exporting.exported import Exported
 from mobilenets.exporting.onnx import MODEL
 from mobilenets.exporting.quiet import quiet
+from mobilenets.install import install_line
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -74,7 +75,7 @@ class PtqSettings:
 def require_nncf() -> None:
     """Raise MissingExtraError where NNCF is not installed: before the images are read, not after."""
     if find_spec("nncf") is None:
-        raise MissingExtraError("quantizing needs nncf: pip install 'mobilenets[export]'")
+        raise MissingExtraError(f"quantizing needs nncf: {install_line('export')}")
 
 
 def quantize_file(file: ModelProto, calibration: CalibrationImages, settings: PtqSettings) -> Built:

@@ -15,6 +15,7 @@ from mobilenets.exporting.deciding import SealedTest, load_deciding
 from mobilenets.exporting.proof import split_questions
 from mobilenets.exporting.subject import load_subject, recommended
 from mobilenets.exporting.watcher import Unwatched, Watcher
+from mobilenets.images import MAX_PIXELS
 from mobilenets.models.saved import SavedNetwork
 
 
@@ -38,6 +39,7 @@ def quantize(
     skip_bad: bool = False,
     exclude: str | Path | None = None,
     data_root: str | Path | None = None,
+    max_pixels: int = MAX_PIXELS,
     watcher: Watcher | None = None,
 ) -> QuantizationReport:
     """Quantize a trained network by the first rung of the ladder that loses no more than `max_drop` points of top-1.
@@ -76,6 +78,7 @@ def quantize(
         skip_bad: leave unreadable images out, and say so, instead of refusing.
         exclude: a list of images to leave out, as `doctor --fix` writes it, beside those left out in training.
         data_root: where downloads are kept.
+        max_pixels: of how many pixels an image may be; see `load_dataset`.
         watcher: told of progress, and of each rung as it comes.
 
     Raises:
@@ -104,7 +107,9 @@ def quantize(
     )
     order.check()
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
-    dataset = load_deciding(subject, data, exclude=exclude, data_root=data_root, progress=watcher.progress)
+    dataset = load_deciding(
+        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=watcher.progress
+    )
     sealed = None
     if dataset.validation is None:
         record_for(run, "quantize", min(len(dataset.test), max_images or len(dataset.test)), dataset.digest)

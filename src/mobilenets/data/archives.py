@@ -12,10 +12,12 @@ from typing import Final
 
 from PIL import Image
 
-from mobilenets.data.layout import ImageTree, Parts, is_image_name, is_junk
+from mobilenets.data.layout import ImageTree, Parts
 from mobilenets.data.sources import ImageSource
+from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import BadImage, BadImagesError, DataError
-from mobilenets.images import open_image, read_size
+from mobilenets.image_folders import is_image_name, is_junk
+from mobilenets.images import MAX_PIXELS, open_image, read_size
 from mobilenets.quoting import decodable
 
 MAX_MEMBER_BYTES: Final = 256 * 2**20
@@ -88,6 +90,7 @@ class MemberSource:
     member: str
     name: str
     size: int
+    max_pixels: int = MAX_PIXELS
 
     @property
     def location(self) -> str:
@@ -98,17 +101,21 @@ class MemberSource:
         """See `EncodedSource`."""
         return self.archive.read(self.member)
 
-    def open(self) -> Image.Image:
+    def open(self, deep: DeepPixels = AS_STORED) -> Image.Image:
         """See `ImageSource`."""
-        return open_image(io.BytesIO(self.encoded()), name=self.location)
+        return open_image(io.BytesIO(self.encoded()), name=self.location, max_pixels=self.max_pixels, deep=deep)
 
     def read_size(self) -> tuple[int, int]:
         """See `ImageSource`."""
-        return read_size(io.BytesIO(self.encoded()), name=self.location)
+        return read_size(io.BytesIO(self.encoded()), name=self.location, max_pixels=self.max_pixels)
 
 
-def read_zip(path: Path) -> ImageTree:
+def read_zip(path: Path, max_pixels: int = MAX_PIXELS) -> ImageTree:
     """Return the images in a zip. Nothing is unpacked, so names such as `../x.jpg` do no harm.
+
+    Args:
+        path: of the zip.
+        max_pixels: of how many pixels an image may be.
 
     Raises:
         DataError: a zip that is damaged, encrypted, or packed by a method Python has no reader for.
@@ -131,7 +138,7 @@ def read_zip(path: Path) -> ImageTree:
             ignored.append(parts)
             continue
         _check_readable(archive.name, info)
-        files.append((parts, MemberSource(archive, info.filename, "/".join(parts), info.file_size)))
+        files.append((parts, MemberSource(archive, info.filename, "/".join(parts), info.file_size, max_pixels)))
     return ImageTree(archive.name, files, frozenset(folders), ignored)
 
 

@@ -17,7 +17,7 @@ from mobilenets.data.archives import read_zip
 from mobilenets.data.digests import Progress, image_digest, with_digests
 from mobilenets.data.exclusion import read_exclusions
 from mobilenets.data.folders import read_folder
-from mobilenets.data.layout import ImageTree, Layout, find_layout, is_junk
+from mobilenets.data.layout import ImageTree, Layout, find_layout
 from mobilenets.data.packaged import (
     DIGITS_NOTE,
     default_data_root,
@@ -30,6 +30,8 @@ from mobilenets.data.shards.location import names_shards
 from mobilenets.data.sources import ImageSource, ImageSplit
 from mobilenets.data.splits import Cut, content_split, stratified_split
 from mobilenets.errors import BadImage, BadImagesError, DataError
+from mobilenets.image_folders import is_junk
+from mobilenets.image_formats import MAX_PIXELS, check_max_pixels
 from mobilenets.quoting import decodable, printable
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ def load_dataset(
     data_root: str | Path | None = None,
     exclude: str | Path | None = None,
     classes: Sequence[str] | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Dataset:
     """Find labelled images; none is decoded yet.
@@ -104,18 +107,21 @@ def load_dataset(
         exclude: a list of images to leave out of training and scoring, as `doctor --fix` writes it.
         classes: those of a network that is to be scored on the images, in the order of its outputs. Class folders are
             then matched with them by name; classes, parts and splits may be missing or hold few images.
+        max_pixels: of how many pixels an image may be: one of more is refused by its header, so that no small file
+            takes all memory. Not looked at for a data set in memory.
         progress: told of what takes long: what, how much is done, how much there is.
 
     Raises:
         DataError: anything that keeps the data from being used; the message names the folder or file.
     """
+    check_max_pixels(max_pixels)
     if not isinstance(data, Dataset) and names_shards(data):
         if exclude is not None:
             raise DataError(f"{data} is shards, which are read whole: give {exclude} to 'mobilenets shard' instead")
-        found = _from_shards(data, seed, test_fraction, progress)
+        found = _from_shards(data, seed, test_fraction, max_pixels, progress)
         return found if classes is None else matched(found, tuple(classes))
     known = None if classes is None else tuple(classes)
-    dataset = _load(data, seed, test_fraction, data_root, progress, known)
+    dataset = _load(data, seed, test_fraction, data_root, max_pixels, progress, known)
     if known is not None:
         dataset = matched(dataset, known)
     return dataset if exclude is None else without_listed(dataset, read_exclusions(exclude), exclude)
@@ -126,6 +132,7 @@ def _load(
     seed: int,
     test_fraction: float,
     data_root: str | Path | None,
+    max_pixels: int,
     progress: Progress | None,
     known: tuple[str, ...] | None,
 ) -> Dataset:
@@ -141,7 +148,7 @@ def _load(
     path = find_data(data)
     if path.is_dir() and (local := find_cifar10(path)) is not None:
         return _packaged("cifar10", *read_cifar10(local))
-    name, tree = read_tree(path)
+    name, tree = read_tree(path, max_pixels)
     return _build(name, find_layout(tree, known), seed, test_fraction, progress, strict=known is None)
 
 
@@ -178,17 +185,17 @@ def matched(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
     )
 
 
-def read_tree(path: Path) -> tuple[str, ImageTree]:
+def read_tree(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[str, ImageTree]:
     """What a folder or a zip is called, and the images in it.
 
     Raises:
         DataError: it is neither, or can't be read.
     """
     if path.is_dir():
-        return path.resolve().name, read_folder(path)
+        return path.resolve().name, read_folder(path, max_pixels)
     if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):
         raise DataError(f"{printable(path)} is neither a folder nor a zip: {_WANTED}")
-    return path.stem, read_zip(path)
+    return path.stem, read_zip(path, max_pixels)
 
 
 def check_classes(
@@ -252,10 +259,12 @@ def _packaged(
     return Dataset(name, classes, train, test, notes, _digest(classes, (train, test)), packaged=True)
 
 
-def _from_shards(data: str | Path, seed: int, test_fraction: float, progress: Progress | None) -> Dataset:
+def _from_shards(
+    data: str | Path, seed: int, test_fraction: float, max_pixels: int, progress: Progress | None
+) -> Dataset:
     from mobilenets.data.shards.opening import open_shards  # loads webdataset, which takes seconds
 
-    found = open_shards(data, seed=seed, test_fraction=test_fraction, progress=progress)
+    found = open_shards(data, seed=seed, test_fraction=test_fraction, max_pixels=max_pixels, progress=progress)
     return Dataset(found.name, found.classes, found.sample, found.test, found.notes, found.digest, shards=found.train)
 
 

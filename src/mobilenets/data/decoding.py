@@ -49,7 +49,7 @@ def decode_all(
                 break
             try:
                 if pixels is not None:
-                    pixels[index] = preprocessing.arrange(sources[index].open())
+                    pixels[index] = preprocessing.arrange(sources[index].open(preprocessing.deep))
                 else:
                     _check(sources[index])
             except BadImagesError as error:
@@ -81,10 +81,12 @@ def _check(source: ImageSource) -> None:
         source.open()
         return
     content = source.encoded()
-    if is_whole(content):
-        read_size(io.BytesIO(content), name=source.location)  # exact decoding, by Pillow, is to understand it too
+    if is_whole(content, source.max_pixels):
+        read_size(
+            io.BytesIO(content), name=source.location, max_pixels=source.max_pixels
+        )  # exact decoding, by Pillow, is to understand it too
     else:
-        check_image(io.BytesIO(content), name=source.location)
+        check_image(io.BytesIO(content), name=source.location, max_pixels=source.max_pixels)
 
 
 def _chunks(sources: Sequence[ImageSource]) -> Iterator[range]:

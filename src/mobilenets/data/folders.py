@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from mobilenets.data.layout import ImageTree, Parts, is_image_name, is_junk
+from mobilenets.data.layout import ImageTree, Parts
 from mobilenets.data.sources import FileSource, ImageSource
 from mobilenets.errors import DataError
+from mobilenets.image_folders import FolderEntry, list_folder
+from mobilenets.images import MAX_PIXELS
 from mobilenets.quoting import decodable, printable
 
 
-def read_folder(folder: Path) -> ImageTree:
+def read_folder(folder: Path, max_pixels: int = MAX_PIXELS) -> ImageTree:
     """Return the image files below `folder`; symbolic links are followed, but no folder is entered twice.
+
+    Args:
+        folder: where to look.
+        max_pixels: of how many pixels an image may be.
 
     Raises:
         DataError: a folder that can't be listed.
@@ -22,22 +27,23 @@ def read_folder(folder: Path) -> ImageTree:
     files: list[tuple[Parts, ImageSource]] = []
     folders: set[Parts] = set()
     ignored: list[Parts] = []
-    for parts, entry in _walk(folder, (), set()):
-        if entry.is_dir():
+    special: dict[Parts, str] = {}
+    for parts, path, entry in _walk(folder, (), set()):
+        if entry.kind == "folder":
             folders.add(parts)
-        elif is_image_name(entry.name):
-            # A dangling link stays in the list: opening it says what is wrong, where skipping it would hide it.
-            size = entry.stat().st_size if entry.is_file() else 0
-            files.append((parts, FileSource(Path(entry.path), "/".join(parts), size)))
+        elif entry.kind == "image":
+            files.append((parts, FileSource(path, "/".join(parts), entry.size, max_pixels)))
         else:
             ignored.append(parts)
-    return ImageTree(decodable(str(folder)), files, frozenset(folders), ignored)
+            if entry.what:
+                special[parts] = entry.what
+    return ImageTree(decodable(str(folder)), files, frozenset(folders), ignored, special)
 
 
-def _walk(folder: Path, above: Parts, seen: set[tuple[int, int]]) -> Iterator[tuple[Parts, os.DirEntry[str]]]:
+def _walk(folder: Path, above: Parts, seen: set[tuple[int, int]]) -> Iterator[tuple[Parts, Path, FolderEntry]]:
     try:
         status = folder.stat()
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        entries = list_folder(folder)
     except OSError as error:
         _refuse(folder, error)
     # A link back to a folder above would be walked for ever.
@@ -45,12 +51,10 @@ def _walk(folder: Path, above: Parts, seen: set[tuple[int, int]]) -> Iterator[tu
         return
     seen.add((status.st_dev, status.st_ino))
     for entry in entries:
-        if is_junk(entry.name):
-            continue
-        parts = (*above, decodable(entry.name))
-        yield parts, entry
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), parts, seen)
+        parts, path = (*above, decodable(entry.name)), folder / entry.name
+        yield parts, path, entry
+        if entry.kind == "folder":
+            yield from _walk(path, parts, seen)
 
 
 def _refuse(folder: Path, error: OSError) -> NoReturn:

@@ -31,7 +31,9 @@ def decoder_name() -> str:
     return f"Pillow {version('pillow')} with libjpeg-turbo {features.version_feature('libjpeg_turbo') or 'missing'}"
 
 
-def decode_scaled(content: bytes, choose: ChooseScale) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
+def decode_scaled(
+    content: bytes, choose: ChooseScale, max_pixels: int = MAX_PIXELS
+) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
     """Decode a plain JPEG at the scale chosen: uint8 RGB `[H, W, 3]`, and its width and height at full scale.
 
     None for all that is not plain: another format or colour space, a picture that may have to be turned, one that is
@@ -42,7 +44,7 @@ def decode_scaled(content: bytes, choose: ChooseScale) -> tuple[NDArray[np.uint8
         return None
     try:
         height, width, colours, _ = library.decode_jpeg_header(content)
-        if colours not in _COLOURS or not 0 < width * height <= MAX_PIXELS:
+        if colours not in _COLOURS or not 0 < width * height <= max_pixels:
             return None
         divisor = choose(width, height)
         least = {"min_height": -(-height // divisor), "min_width": -(-width // divisor), "min_factor": divisor}
@@ -52,7 +54,7 @@ def decode_scaled(content: bytes, choose: ChooseScale) -> tuple[NDArray[np.uint8
     return pixels, (width, height)
 
 
-def is_whole(content: bytes) -> bool:
+def is_whole(content: bytes, max_pixels: int = MAX_PIXELS) -> bool:
     """Whether these bytes are a JPEG of usual colours without the least damage; False leaves the question open.
 
     All of it is read, at the smallest scale: damage shows in the bytes, and most of the time goes into those.
@@ -62,7 +64,7 @@ def is_whole(content: bytes) -> bool:
         return False
     try:
         height, width, colours, _ = library.decode_jpeg_header(content)
-        if colours not in _COLOURS or not 0 < width * height <= MAX_PIXELS:
+        if colours not in _COLOURS or not 0 < width * height <= max_pixels:
             return False
         library.decode_jpeg(content, min_height=1, min_width=1, min_factor=8)
     except (ValueError, MemoryError):

@@ -5,41 +5,23 @@ Both are read into an `ImageTree` first, so that the rules, and the messages whe
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from mobilenets.data.sources import ImageSource, ImageSplit
 from mobilenets.errors import DataError
+from mobilenets.image_folders import LeftOut
 from mobilenets.quoting import printable
 
 Parts = tuple[str, ...]
 """A path below the data set's folder: `("train", "cat", "1.jpg")`."""
 
-_SUFFIXES: Final = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif"),
-    }
-)
-_JUNK: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 _TRAIN: Final = ("train", "training")
 _TEST: Final = ("test", "testing")
 _VAL: Final = ("val", "valid", "validation")
-
-
-def is_junk(part: str) -> bool:
-    """Whether a file or folder is an operating system's or a tool's own: dotfiles, `__MACOSX`, `Thumbs.db`."""
-    return part.startswith(".") or part.lower() in _JUNK
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file's extension is that of an image."""
-    return PurePosixPath(name).suffix.lower() in _SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -50,13 +32,15 @@ class ImageTree:
         root: what messages call the folder.
         files: each image's path below `root`, and the image.
         folders: every folder below `root`, empty ones too.
-        ignored: paths of files that are no images by their extension.
+        ignored: paths of files that are no images by their extension, and of what is no file.
+        special: what those are that are no file: `pipe`, `socket`, `device`.
     """
 
     root: str
     files: Sequence[tuple[Parts, ImageSource]]
     folders: frozenset[Parts]
     ignored: Sequence[Parts] = ()
+    special: Mapping[Parts, str] = field(default_factory=dict)
 
     def children(self) -> list[str]:
         """Return the names of the folders at the top, sorted as torchvision's `ImageFolder` sorts classes."""
@@ -75,18 +59,24 @@ class ImageTree:
         files = [(parts[1:], source) for parts, source in self.files if len(parts) > 1 and parts[0] == name]
         folders = frozenset(parts[1:] for parts in self.folders if len(parts) > 1 and parts[0] == name)
         ignored = [parts[1:] for parts in self.ignored if len(parts) > 1 and parts[0] == name]
-        return ImageTree(f"{self.root}/{name}", files, folders, ignored)
+        special = {parts[1:]: what for parts, what in self.special.items() if parts[0] == name}
+        return ImageTree(f"{self.root}/{name}", files, folders, ignored, special)
 
     def nothing_found(self) -> str | None:
         """Return what lies here in place of images, and what to do about it; None if no file does."""
-        if not self.ignored:
+        left_out = self.left_out()
+        if not left_out:
             return None
-        suffixes = Counter(PurePosixPath(parts[-1]).suffix.lower() for parts in self.ignored)
-        listed = [
-            f"{_count(count, 'file')} {suffix or 'without extension'}" for suffix, count in suffixes.most_common(3)
-        ]
-        more = ", ..." if len(suffixes) > 3 else ""
-        return f"no image that can be read: {', '.join(listed)}{more}; convert pictures to JPEG"
+        reading = f"{left_out.reading()}, or " if left_out.reading() else ""
+        return f"no image that can be read: {left_out.kinds()}; {reading}convert pictures to JPEG"
+
+    def left_out(self) -> LeftOut:
+        """What is ignored, counted by extension and class."""
+        counted = LeftOut()
+        for parts in self.ignored:
+            depth = 2 if parts[0].lower() in (*_TRAIN, *_TEST, *_VAL) else 1
+            counted.add(parts[-1], "/".join(parts[:-1][:depth]), self.special.get(parts, ""))
+        return counted
 
 
 @dataclass(frozen=True)
@@ -119,9 +109,9 @@ def find_layout(tree: ImageTree, classes: tuple[str, ...] | None = None) -> Layo
             one class only, an empty class, fewer than 2 images in a class of a folder to be split, `train/` without
             `test/` and `val/` or the reverse, or different classes in them.
     """
-    notes = [f"{_count(len(tree.ignored), 'file')} without an image's extension left out"] if tree.ignored else []
     given = tree
     tree = unwrapped(tree)
+    notes = [str(left_out)] if (left_out := tree.left_out()) else []
     if tree is not given:
         notes.append(f"read from {tree.root}, the only folder in {given.root}")
     if not tree.files:

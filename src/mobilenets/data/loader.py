@@ -158,7 +158,8 @@ class PreparedImages:
         """Begin decoding a batch exactly, or copy it out of memory."""
         if self._pixels is not None:
             return _Batch(indices, self._pixels[self._rows[indices]], (), threading.Event())
-        return self._decode(indices, lambda place: self.preprocessing.arrange(self._sources[indices[place]].open()))
+        deep = self.preprocessing.deep
+        return self._decode(indices, lambda place: self.preprocessing.arrange(self._sources[indices[place]].open(deep)))
 
     def _training_reader(
         self, indices: NDArray[np.int64], decoding: TrainingDecoding, draws: NDArray[np.float64]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import BinaryIO, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import DataError
 from mobilenets.image_record import Digests
-from mobilenets.images import open_image, read_file, read_size
+from mobilenets.images import MAX_PIXELS, open_image, read_file, read_size
 from mobilenets.quoting import decodable
 
 MAX_FILE_BYTES: Final = 256 * 2**20
@@ -31,8 +33,11 @@ class ImageSource(Protocol):
     def size(self) -> int:
         """Its size in bytes as stored."""
 
-    def open(self) -> Image.Image:
-        """Decode it: upright RGB. Raises BadImagesError, which names where it lies."""
+    def open(self, deep: DeepPixels = AS_STORED) -> Image.Image:
+        """Decode it: upright RGB; `deep` says which value is white where a sample has more than 8 bits.
+
+        Raises BadImagesError, which names where it lies.
+        """
 
     def read_size(self) -> tuple[int, int]:
         """Return width and height in pixels from the header. Raises BadImagesError."""
@@ -46,8 +51,25 @@ class EncodedSource(ImageSource, Protocol):
     def location(self) -> str:
         """How messages name it: where it lies."""
 
+    @property
+    def max_pixels(self) -> int:
+        """Of how many pixels it may be; it is refused by its header where it has more."""
+
     def encoded(self) -> bytes:
         """Return its bytes as stored. Raises BadImagesError where there are none to read."""
+
+
+def encoded_file(source: ImageSource) -> tuple[Path | BinaryIO, int] | None:
+    """An image's file, to be read as far as is needed, and how many pixels it may have; None where it has no file.
+
+    Raises:
+        BadImagesError: it can't be read.
+    """
+    if isinstance(source, FileSource):
+        return source.path, source.max_pixels
+    if isinstance(source, EncodedSource):
+        return io.BytesIO(source.encoded()), source.max_pixels
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +79,7 @@ class FileSource:
     path: Path
     name: str
     size: int
+    max_pixels: int = MAX_PIXELS
 
     @property
     def location(self) -> str:
@@ -67,13 +90,13 @@ class FileSource:
         """See `EncodedSource`."""
         return read_file(self.path, name=self.location)
 
-    def open(self) -> Image.Image:
+    def open(self, deep: DeepPixels = AS_STORED) -> Image.Image:
         """See `ImageSource`."""
-        return open_image(self.path, name=self.location)
+        return open_image(self.path, name=self.location, max_pixels=self.max_pixels, deep=deep)
 
     def read_size(self) -> tuple[int, int]:
         """See `ImageSource`."""
-        return read_size(self.path, name=self.location)
+        return read_size(self.path, name=self.location, max_pixels=self.max_pixels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +111,7 @@ class ArraySource:
         """See `ImageSource`."""
         return int(self.pixels.nbytes)
 
-    def open(self) -> Image.Image:
+    def open(self, deep: DeepPixels = AS_STORED) -> Image.Image:
         """See `ImageSource`."""
         return Image.fromarray(self.pixels).convert("RGB")
 

@@ -20,6 +20,7 @@ from mobilenets.data.crops import Box
 from mobilenets.data.jpeg import decode_scaled
 from mobilenets.data.sources import MAX_FILE_BYTES, EncodedSource, ImageSource
 from mobilenets.data.training_decoding import TrainingDecoding
+from mobilenets.deep_pixels import DeepPixels
 from mobilenets.images import ChooseScale, open_scaled
 from mobilenets.preprocessing import Preprocessing
 
@@ -47,7 +48,7 @@ def read_training_pixels(
     def choose(width: int, height: int) -> int:
         return _divisor(width, height, preprocessing, _box(decoding, draws, width, height)) if decoding.reduced else 1
 
-    pixels, (width, height) = _decode(source, choose)
+    pixels, (width, height) = _decode(source, choose, preprocessing.deep)
     if preprocessing.channels == 1:
         pixels = np.array(Image.fromarray(pixels).convert("L"))[:, :, None]
     box = _box(decoding, draws, width, height)
@@ -64,16 +65,18 @@ def read_training_pixels(
     )
 
 
-def _decode(source: ImageSource, choose: ChooseScale) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+def _decode(source: ImageSource, choose: ChooseScale, deep: DeepPixels) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Pixels uint8 RGB `[H, W, 3]`, upright, and the picture's width and height at full scale."""
     if not isinstance(source, EncodedSource) or source.size > MAX_FILE_BYTES:
-        picture = source.open()
+        picture = source.open(deep)
         return np.array(picture), picture.size
     content = source.encoded()
-    decoded = decode_scaled(content, choose)
+    decoded = decode_scaled(content, choose, source.max_pixels)
     if decoded is not None:
         return decoded
-    picture, size = open_scaled(io.BytesIO(content), choose, name=source.location)
+    picture, size = open_scaled(
+        io.BytesIO(content), choose, name=source.location, max_pixels=source.max_pixels, deep=deep
+    )
     return np.array(picture), size
 
 

@@ -34,6 +34,7 @@ from mobilenets.exporting.parity import network_predict
 from mobilenets.exporting.subject import load_subject, recommended
 from mobilenets.exporting.watcher import Unwatched, Watcher
 from mobilenets.files import check_writable
+from mobilenets.images import MAX_PIXELS
 from mobilenets.models.saved import SavedNetwork
 
 CANDIDATES = "candidates"
@@ -60,6 +61,7 @@ def deploy(
     skip_bad: bool = False,
     exclude: str | Path | None = None,
     data_root: str | Path | None = None,
+    max_pixels: int = MAX_PIXELS,
     watcher: Watcher | None = None,
     command: str | None = None,
 ) -> DeploymentReport:
@@ -92,6 +94,7 @@ def deploy(
         skip_bad: leave unreadable images out, and say so, instead of refusing.
         exclude: a list of images to leave out, as `doctor --fix` writes it, beside those left out in training.
         data_root: where downloads are kept.
+        max_pixels: of how many pixels an image may be; see `load_dataset`.
         watcher: told of progress.
         command: how it was asked for, for the report; None writes this call.
 
@@ -113,7 +116,9 @@ def deploy(
     folder = outside(data, Path(out))
     check_writable(folder)
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
-    dataset = load_deciding(subject, data, exclude=exclude, data_root=data_root, progress=watcher.progress)
+    dataset = load_deciding(
+        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=watcher.progress
+    )
     questions, sealed = deciding_questions(
         subject, dataset, run, "deploy", limit=limit, skip_bad=skip_bad, progress=watcher.progress
     )

@@ -7,13 +7,10 @@ from pathlib import Path
 
 from mobilenets.benchmarking.candidate import RUNTIME_WORDS, thread_words
 from mobilenets.deployment.results import Advantage, DeploymentReport
+from mobilenets.install import install_line
 
-_INSTALL = {
-    "onnxruntime": "pip install mobilenets",
-    "openvino": "pip install 'mobilenets[openvino]'",
-    "litert": "pip install 'mobilenets[litert]'",
-    "executorch": "pip install 'mobilenets[executorch]'  # whose Python bindings bring PyTorch",
-}
+_EXTRA = {"onnxruntime": "", "openvino": "openvino", "litert": "litert", "executorch": "executorch"}
+_REMARK = {"executorch": "  # its Python bindings bring PyTorch"}
 
 
 def headline(report: DeploymentReport) -> str:
@@ -45,7 +42,8 @@ def advantage_sentence(advantage: Advantage) -> str:
 
 def shell_commands(report: DeploymentReport) -> str:
     """What to type to run the kept file, without PyTorch."""
-    return f"{_INSTALL[report.kept.backend]}\nmobilenets predict {shlex.quote(report.path)} photos/"
+    install = install_line(_EXTRA[report.kept.backend]) + _REMARK.get(report.kept.backend, "")
+    return f"{install}\nmobilenets predict {shlex.quote(report.path)} photos/"
 
 
 def python_lines(report: DeploymentReport) -> str:

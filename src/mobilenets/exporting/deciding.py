@@ -11,6 +11,7 @@ from mobilenets.data.unseen import as_trained
 from mobilenets.evaluation.ledger import record_for
 from mobilenets.exporting.describe import Subject
 from mobilenets.exporting.proof import Progress, Questions, split_questions
+from mobilenets.images import MAX_PIXELS
 
 FEWEST_IMAGES: Final = 2
 
@@ -21,6 +22,7 @@ def load_deciding(
     *,
     exclude: str | Path | None = None,
     data_root: str | Path | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Dataset:
     """Load a network's images, and find its validation images again, to choose by.
@@ -33,6 +35,7 @@ def load_deciding(
         data: as `load_dataset` takes it.
         exclude: a list of further images to leave out.
         data_root: where downloads are kept.
+        max_pixels: of how many pixels an image may be; see `load_dataset`.
         progress: told of what takes long in finding them.
 
     Returns:
@@ -42,7 +45,7 @@ def load_deciding(
     Raises:
         DataError: the data can't be used, has other classes than the network, or no test image it has not seen.
     """
-    loaded = load_dataset(data, data_root=data_root, exclude=exclude, progress=progress)
+    loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=progress)
     check_classes(loaded, data, subject.classes)
     dataset, why = as_trained(loaded, subject.provenance, subject.images, progress=progress)
     if dataset.validation is not None and len(dataset.validation) < FEWEST_IMAGES:

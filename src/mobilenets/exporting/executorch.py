@@ -11,6 +11,7 @@ from mobilenets.errors import ExportError, MissingExtraError, MobilenetsError, f
 from mobilenets.exporting.exported import Exported
 from mobilenets.exporting.prepare import example_images, exportable
 from mobilenets.exporting.quiet import silent
+from mobilenets.install import install_line
 from mobilenets.preprocessing import Preprocessing
 
 MODEL = "model.pte"
@@ -31,7 +32,7 @@ class GateInFloats(nn.Module):
 def require_executorch() -> None:
     """Raise MissingExtraError where the extra `executorch` is not installed."""
     if find_spec("executorch") is None:
-        raise MissingExtraError("exporting to executorch needs executorch: pip install 'mobilenets[export,executorch]'")
+        raise MissingExtraError(f"exporting to executorch needs executorch: {install_line('export,executorch')}")
 
 
 def to_executorch(model: nn.Module, preprocessing: Preprocessing, *, precision: str = "fp32") -> Exported:

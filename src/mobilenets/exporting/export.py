@@ -32,6 +32,7 @@ from mobilenets.exporting.target import Target
 from mobilenets.exporting.tensorrt import tensorrt_sentence
 from mobilenets.exporting.trial import opened, write_proven
 from mobilenets.exporting.watcher import Unwatched, Watcher
+from mobilenets.images import MAX_PIXELS
 from mobilenets.models.saved import SavedNetwork
 
 
@@ -78,6 +79,7 @@ def export(
     skip_bad: bool = False,
     exclude: str | Path | None = None,
     data_root: str | Path | None = None,
+    max_pixels: int = MAX_PIXELS,
     watcher: Watcher | None = None,
 ) -> ExportReport:
     """Write a trained network as one artifact, and prove that it answers as the network does.
@@ -104,6 +106,7 @@ def export(
         skip_bad: leave unreadable images out, and say so, instead of refusing.
         exclude: a list of images to leave out, as `doctor --fix` writes it, beside those left out in training.
         data_root: where downloads are kept.
+        max_pixels: of how many pixels an image may be; see `load_dataset`.
         watcher: told of progress.
 
     Raises:
@@ -125,7 +128,9 @@ def export(
     if data is None:
         questions = made_questions(subject)
     else:
-        dataset = load_deciding(subject, data, exclude=exclude, data_root=data_root, progress=watcher.progress)
+        dataset = load_deciding(
+            subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=watcher.progress
+        )
         questions, sealed = deciding_questions(
             subject, dataset, run, "export", limit=limit, skip_bad=skip_bad, progress=watcher.progress
         )

@@ -14,6 +14,7 @@ from torch.fx.proxy import TraceError
 
 from mobilenets.errors import ExportError, MissingExtraError, first_line
 from mobilenets.exporting.exported import Exported
+from mobilenets.install import install_line
 from mobilenets.models.normalizer import Normalizer
 from mobilenets.preprocessing import Preprocessing
 
@@ -73,4 +74,4 @@ def require_litert() -> None:
     """Raise MissingExtraError where the extra `export` is not installed: before hours of work, not after."""
     missing = [name for name in ("ai_edge_litert", "flatbuffers") if find_spec(name) is None]
     if missing:
-        raise MissingExtraError(f"LiteRT export needs {' and '.join(missing)}: pip install 'mobilenets[export]'")
+        raise MissingExtraError(f"LiteRT export needs {' and '.join(missing)}: {install_line('export')}")

@@ -28,6 +28,7 @@ from mobilenets.exporting.prepare import check_outputs, example_images, exportab
 from mobilenets.exporting.quiet import quiet
 from mobilenets.exporting.trial import opened
 from mobilenets.image_record import ImageRecord
+from mobilenets.install import install_line
 from mobilenets.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def require_exporter() -> None:
     """Raise MissingExtraError where the extra `export` is not installed: before hours of work, not after."""
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
-        raise MissingExtraError(f"exporting needs {' and '.join(missing)}: pip install 'mobilenets[export]'")
+        raise MissingExtraError(f"exporting needs {' and '.join(missing)}: {install_line('export')}")
 
 
 def to_onnx(model: nn.Module, preprocessing: Preprocessing, *, precision: str = "fp32") -> Exported:

@@ -17,6 +17,7 @@ from mobilenets.errors import ExportError, MissingExtraError, MobilenetsError, f
 from mobilenets.exporting.exported import Exported
 from mobilenets.exporting.onnx import require_exporter, to_onnx
 from mobilenets.exporting.quiet import silent
+from mobilenets.install import install_line
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.discretion import load_openvino
 
@@ -25,7 +26,7 @@ def require_openvino() -> None:
     """Raise MissingExtraError where the extra `export` is not installed."""
     require_exporter()
     if find_spec("openvino") is None:
-        raise MissingExtraError("exporting to openvino needs openvino: pip install 'mobilenets[export]'")
+        raise MissingExtraError(f"exporting to openvino needs openvino: {install_line('export')}")
 
 
 def to_openvino(model: nn.Module, preprocessing: Preprocessing, *, precision: str = "fp32") -> Exported:

@@ -19,6 +19,7 @@ from mobilenets.arguments import check_threads
 from mobilenets.artifact.container import Artifact
 from mobilenets.artifact.description import Settings
 from mobilenets.errors import BackendError, MissingExtraError
+from mobilenets.install import install_line
 from mobilenets.machine import usable_cores
 
 
@@ -149,8 +150,8 @@ def _require(name: str, artifact: Artifact) -> None:
     if name not in able:
         raise BackendError(f"{artifact.path}: {name} does not run {kind} files; {' and '.join(able)} can")
     if not runtime.installed:
-        install = "mobilenets" if name == _CORE else f"mobilenets[{name}]"
-        raise MissingExtraError(f"{artifact.path}: {name} is not installed: pip install '{install}'")
+        install = install_line("" if name == _CORE else name)
+        raise MissingExtraError(f"{artifact.path}: {name} is not installed: {install}")
 
 
 def _precision(name: str, artifact: Artifact, asked: str | None) -> str:

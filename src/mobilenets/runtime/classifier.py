@@ -21,6 +21,7 @@ from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.artifact.description import Confidence
 from mobilenets.artifact.golden import GoldenAnswer
 from mobilenets.errors import ArtifactError, BadImage, BadImagesError, DataError, MobilenetsError
+from mobilenets.image_formats import MAX_PIXELS, check_max_pixels
 from mobilenets.quoting import decodable
 from mobilenets.runtime.backend import Backend, choices, open_backend
 from mobilenets.runtime.picture import TAKEN, Picture, is_picture, open_picture
@@ -63,6 +64,7 @@ class Classifier:
         threshold: smallest probability of an answer that is given, 0 to give every answer; None takes the file's own,
             which is 0 where none was calibrated.
         check: ask the file its golden pairs first, to be sure that it answers here as it did where it was made.
+        max_pixels: of how many pixels an image may be: one of more is refused by its header.
 
     Raises:
         ArtifactError: the file is missing, damaged, not written by mobilenets, or its golden pairs no longer hold.
@@ -80,9 +82,12 @@ class Classifier:
         precision: str | None = None,
         threshold: float | None = None,
         check: bool = True,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
+        check_max_pixels(max_pixels)
         if threshold is not None and not 0 <= threshold <= 1:
             raise DataError(f"a threshold is a probability from 0 to 1, not {threshold}")
+        self.max_pixels = max_pixels
         self.artifact: Artifact = read_artifact(Path(path))
         self.backend: Backend = open_backend(self.artifact, backend=backend, threads=threads, precision=precision)
         confidence = self.artifact.description.confidence or _NOT_CALIBRATED
@@ -90,7 +95,13 @@ class Classifier:
         self.threshold = confidence.threshold if threshold is None else threshold
         self._process = os.getpid()
         self._place = Path(path).absolute()  # where it is found from another folder, too
-        self._asked = {"backend": backend, "threads": threads, "precision": precision, "threshold": threshold}
+        self._asked: dict[str, Any] = {
+            "backend": backend,
+            "threads": threads,
+            "precision": precision,
+            "threshold": threshold,
+            "max_pixels": max_pixels,
+        }
         if check:
             check_golden(self.artifact, self.backend)
 
@@ -147,7 +158,8 @@ class Classifier:
             BadImagesError: it can't be read.
             DataError: what is no picture.
         """
-        return self.artifact.description.preprocessing.arrange(open_picture(picture, name))
+        preprocessing = self.artifact.description.preprocessing
+        return preprocessing.arrange(open_picture(picture, name, self.max_pixels, preprocessing.deep))
 
     def answer(self, images: NDArray[np.uint8], names: Sequence[str], *, top: int = 5) -> list[Prediction]:
         """Recognise prepared images uint8 `[B, H, W, C]`; `names` go with them.

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 from mobilenets.arguments import GivenPaths, check_threads, paths_of
 from mobilenets.errors import ArtifactError, ClusterError, DataError, RunError, first_line
 from mobilenets.files import check_writable
+from mobilenets.image_formats import MAX_PIXELS
 from mobilenets.limits import parse_json
 from mobilenets.quoting import decodable, printable
 from mobilenets.runtime.answer_folder import BAD, AnswerFolder, FinishedPart, open_answer_folder
@@ -83,6 +84,7 @@ def predict_many(
     precision: str | None = None,
     threshold: float | None = None,
     part_size: int = PART_FILES,
+    max_pixels: int = MAX_PIXELS,
     report: Report = lambda done, before: None,
 ) -> ManySummary:
     """Recognise the images in files and folders on every core of this machine, or of a Ray cluster.
@@ -105,6 +107,7 @@ def predict_many(
         precision: arithmetic to compute in; None likewise.
         threshold: below this probability the answer is `unknown`; None takes the file's own.
         part_size: files a part.
+        max_pixels: of how many pixels an image may be; see `Classifier`.
         report: told of progress.
 
     Raises:
@@ -123,7 +126,9 @@ def predict_many(
     check_threads(threads)
     check_writable(Path(out))
     # Opened here, too: what is wrong with it is said before anything is started, and all workers are told one choice.
-    classifier = Classifier(artifact, backend=backend, precision=precision, threshold=threshold, threads=1)
+    classifier = Classifier(
+        artifact, backend=backend, precision=precision, threshold=threshold, threads=1, max_pixels=max_pixels
+    )
     loading = Loading(
         path=classifier.artifact.path,
         backend=classifier.backend.name,
@@ -133,13 +138,14 @@ def predict_many(
         batch_size=batch_size,
         top=min(top, len(classifier.classes)),
         form=format,
+        max_pixels=max_pixels,
     )
     manifest = {
         "format": _FORMAT,
         "artifact": classifier.artifact.description.digest,
         "files": [decodable(str(path)) for path in given],
         "part_size": part_size,
-        **{name: value for name, value in vars(loading).items() if name not in ("path", "threads")},
+        **{name: value for name, value in vars(loading).items() if name not in ("path", "threads", "max_pixels")},
     }
     del classifier
     with open_answer_folder(Path(out), manifest, format) as folder, ray_session(address, Path(out)) as ray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, TypeGuard
 
@@ -11,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from mobilenets.deep_pixels import AS_STORED, GREY_MODES, DeepPixels
 from mobilenets.errors import BadImage, BadImagesError, DataError, first_line
+from mobilenets.image_formats import MAX_PIXELS
 from mobilenets.images import open_image
 from mobilenets.runtime.pool import lock_across_forks
 
@@ -20,7 +24,7 @@ Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | I
 `[H, W, 4]` (RGBA), `[H, W, 1]` or `[H, W]`."""
 
 TAKEN: Final = "pass a path, bytes, an open binary file, a Pillow image or a NumPy array"
-_DEEP_MODES: Final = ("I;16", "I;16L", "I;16B", "I", "F")
+_Opener = Callable[[Path | io.BytesIO], Image.Image]
 _PIXELS: Final = "pixels are uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (RGBA)"
 _CONTENT: Final = (bytes, bytearray, memoryview)
 # A picture of Pillow's that is not read yet, or an open file, may be one that several threads were given: each has a
@@ -35,27 +39,32 @@ def is_picture(value: object) -> TypeGuard[Picture]:
     return isinstance(value, (str, os.PathLike, *_CONTENT, Image.Image)) or hasattr(value, "read")
 
 
-def open_picture(picture: Picture, name: str) -> Image.Image:
+def open_picture(
+    picture: Picture, name: str, max_pixels: int = MAX_PIXELS, deep: DeepPixels = AS_STORED
+) -> Image.Image:
     """Return a picture upright and RGB, by the rules of `open_image`. Safe to call from several threads.
 
     Args:
         picture: in any of its forms.
         name: what errors call it.
+        max_pixels: see `open_image`.
+        deep: likewise.
 
     Raises:
         BadImagesError: it can't be read.
         DataError: it is no picture; the message says what is taken.
     """
+    read = partial(open_image, name=name, max_pixels=max_pixels, deep=deep)
     if isinstance(picture, (str, os.PathLike)):
-        return open_image(Path(picture), name=name)
+        return read(Path(picture))
     if isinstance(picture, _CONTENT):
-        return open_image(io.BytesIO(picture), name=name)
+        return read(io.BytesIO(picture))
     if isinstance(picture, Image.Image):
-        return _upright_rgb(picture, name)
+        return _upright_rgb(picture, name, read)
     if isinstance(picture, np.ndarray):
-        return _from_pixels(picture, name)
+        return _from_pixels(picture, name, read)
     if hasattr(picture, "read"):
-        return open_image(io.BytesIO(_read(picture, name)), name=name)
+        return read(io.BytesIO(_read(picture, name)))
     raise DataError(f"{name}: a {type(picture).__name__} is no picture; {TAKEN}")
 
 
@@ -75,7 +84,7 @@ def _read(file: BinaryIO, name: str) -> bytes:
     return content
 
 
-def _upright_rgb(picture: Image.Image, name: str) -> Image.Image:
+def _upright_rgb(picture: Image.Image, name: str, read: _Opener) -> Image.Image:
     """What `open_image` makes of a file, made of a picture already open; what takes rules it is left to decide."""
     if 0 in picture.size:
         raise BadImagesError([BadImage(name, f"{picture.width}x{picture.height} pixels")])
@@ -83,10 +92,10 @@ def _upright_rgb(picture: Image.Image, name: str) -> Image.Image:
         with _READING:
             picture.load()
         upright = ImageOps.exif_transpose(picture)
-        if upright.mode in _DEEP_MODES:
-            return open_image(_saved(upright, "TIFF"), name=name)
+        if upright.mode in GREY_MODES:
+            return read(_saved(upright, "TIFF"))
         if upright.has_transparency_data:
-            return open_image(_saved(upright.convert("RGBA"), "PNG"), name=name)
+            return read(_saved(upright.convert("RGBA"), "PNG"))
         return upright.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:  # of a file opened by the caller but not read to its end
         raise BadImagesError([BadImage(name, first_line(error))]) from error
@@ -98,10 +107,10 @@ def _saved(picture: Image.Image, file_format: str) -> io.BytesIO:
     return file
 
 
-def _from_pixels(pixels: NDArray[np.uint8], name: str) -> Image.Image:
+def _from_pixels(pixels: NDArray[np.uint8], name: str, read: _Opener) -> Image.Image:
     planes = pixels[:, :, None] if pixels.ndim == 2 else pixels
     if planes.dtype != np.uint8 or planes.ndim != 3 or planes.shape[2] not in (1, 3, 4) or 0 in planes.shape:
         raise DataError(f"{name}: {_PIXELS}, not {pixels.dtype} {list(pixels.shape)}")
     if planes.shape[2] == 4:
-        return _upright_rgb(Image.fromarray(np.ascontiguousarray(planes)), name)
+        return _upright_rgb(Image.fromarray(np.ascontiguousarray(planes)), name, read)
     return Image.fromarray(np.ascontiguousarray(np.broadcast_to(planes, (*planes.shape[:2], 3))))

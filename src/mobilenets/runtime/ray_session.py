@@ -22,6 +22,7 @@ from secrets import token_hex
 from typing import Any, Final
 
 from mobilenets.errors import ClusterError, MissingExtraError, first_line
+from mobilenets.install import install_line
 from mobilenets.machine import usable_cores
 from mobilenets.runtime import ray_guardian
 from mobilenets.runtime.silence import silent_stderr
@@ -115,7 +116,7 @@ def _import_ray() -> Any:
         import_module("ray.data.exceptions")
     except ImportError as error:
         missing = error.name or "ray"
-        raise MissingExtraError(f"the engine ray needs {missing}: pip install 'mobilenets[cluster]'") from error
+        raise MissingExtraError(f"the engine ray needs {missing}: {install_line('cluster')}") from error
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return ray
@@ -155,7 +156,7 @@ def _join(ray: Any, address: str) -> None:
         hint = "; start one by 'ray start --head', or give its address" if address == "auto" else ""
         raise ClusterError(f"{address}: no Ray cluster answers{hint}") from error
     except ImportError as error:
-        raise MissingExtraError(f"{address} needs {error.name}: pip install 'mobilenets[cluster]'") from error
+        raise MissingExtraError(f"{address} needs {error.name}: {install_line('cluster')}") from error
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError, AssertionError) as error:
         raise ClusterError(f"{address}: the cluster can't be joined: {first_line(error)}") from error
 

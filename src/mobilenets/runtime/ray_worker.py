@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mobilenets.errors import BadImage, MobilenetsError, reworded
+from mobilenets.image_formats import MAX_PIXELS
 from mobilenets.runtime.classifier import Classifier, Prediction
 from mobilenets.runtime.listing import Found, Part, list_parts
 from mobilenets.runtime.prediction_text import Writer, write_csv_rows, write_json_lines
@@ -118,6 +119,7 @@ class Loading:
         batch_size: images a call of the network.
         top: classes an answer lists.
         form: `csv` or `jsonl`.
+        max_pixels: of how many pixels an image may be.
     """
 
     path: Path
@@ -128,6 +130,7 @@ class Loading:
     batch_size: int
     top: int
     form: str
+    max_pixels: int = MAX_PIXELS
 
     def open(self, files: Mapping[str, bytes]) -> Classifier:
         """Open the file from its content, which may have come from another machine."""
@@ -143,6 +146,7 @@ class Loading:
                     precision=self.precision,
                     threshold=self.threshold,
                     threads=self.threads,
+                    max_pixels=self.max_pixels,
                 )
             except MobilenetsError as error:
                 raise reworded(error, str(error).replace(str(copy), str(self.path))) from error

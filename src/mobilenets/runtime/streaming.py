@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mobilenets.arguments import GivenPaths, paths_of
 from mobilenets.errors import BadImage, BadImagesError, DataError
+from mobilenets.image_folders import LeftOut
 from mobilenets.machine import usable_cores
 from mobilenets.quoting import decodable
 from mobilenets.runtime.classifier import Classifier, Prediction
@@ -26,7 +27,12 @@ Prepared = tuple[str, NDArray[np.uint8]] | BadImage
 
 
 def predict_files(
-    classifier: Classifier, paths: GivenPaths, *, batch_size: int = 16, top: int = 5
+    classifier: Classifier,
+    paths: GivenPaths,
+    *,
+    batch_size: int = 16,
+    top: int = 5,
+    left_out: LeftOut | None = None,
 ) -> Iterator[Prediction | BadImage]:
     """Recognise the images in files and folders, going on past those that can't be read.
 
@@ -38,6 +44,7 @@ def predict_files(
         paths: a file, a folder or a zip, or several; the last two are searched as `find_images` does.
         batch_size: images a call of the network. 1 where answers matter one by one; more is faster for a folder.
         top: how many classes each answer lists, at most all there are.
+        left_out: counts the files of folders that are no images, by extension and folder.
 
     Yields:
         For each image, in the order of the files, its answer or why it can't be read.
@@ -48,7 +55,7 @@ def predict_files(
     for name, value in (("batch_size", batch_size), ("top", top)):
         if value < 1:
             raise DataError(f"{name} is {value}; it must be at least 1")
-    return predict_found(classifier, find_images(paths_of(paths)), batch_size, top, usable_cores())
+    return predict_found(classifier, find_images(paths_of(paths), left_out), batch_size, top, usable_cores())
 
 
 def predict_found(

@@ -20,8 +20,8 @@ from mobilenets.training.state import load_state
 
 WEIGHTS, WEIGHTS_FILE, WEIGHTS_SHA256 = "weights", "weights_file", "weights_sha256"
 """What a run remembers of the weights it began with: as they were asked for, their file and its digest."""
-_GEOMETRY = ("image_size", "resize_size")
-"""What of the preparation follows from the run, not from the weights."""
+_OWN = ("image_size", "resize_size", "sample_bits", "float_white")
+"""What of the preparation follows from the run and its images, not from the weights."""
 
 
 @dataclass(frozen=True)
@@ -131,5 +131,5 @@ def _resumed(network: Mapping[str, Any], asked: str, run: Path, *, own_size: boo
 
 def _preparation(wanted: Mapping[str, Any], model: MobileNet) -> Preprocessing:
     """The weights' mean, deviation, interpolation and channels, at the run's own size."""
-    names = [field.name for field in fields(Preprocessing) if field.name not in _GEOMETRY]
+    names = [field.name for field in fields(Preprocessing) if field.name not in _OWN]
     return Preprocessing(image_size=model.config.image_size, **{name: wanted[name] for name in names if name in wanted})

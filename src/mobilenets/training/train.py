@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.comparison_folder import recommended_run
+from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import load_dataset, natural_image_size
 from mobilenets.data.location import outside
 from mobilenets.data.unseen import without_seen
@@ -14,6 +15,7 @@ from mobilenets.data.validation import cut_validation
 from mobilenets.errors import ModelError, RunError, TrainingInterruptedError, reworded
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.files import check_writable
+from mobilenets.images import MAX_PIXELS
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.checkpoints import SAVE_SECONDS
@@ -49,6 +51,7 @@ def train(
     skip_bad: bool = False,
     exclude: str | Path | None = None,
     data_root: str | Path | None = None,
+    max_pixels: int = MAX_PIXELS,
     device: str | None = None,
     observer: Observer | None = None,
     **changes: Any,
@@ -80,6 +83,7 @@ def train(
         skip_bad: leave unreadable images out instead of refusing.
         exclude: a list of images to leave out, as `doctor --fix` writes it.
         data_root: where `cifar10` is looked for and downloaded to.
+        max_pixels: of how many pixels an image may be; see `load_dataset`.
         device: `cpu`, `cuda` or `mps` instead of the best present.
         observer: told of progress.
         **changes: fields of the recipe to change, e.g. `epochs=20`.
@@ -106,7 +110,9 @@ def train(
         if head_only and team.count > 1:
             raise ModelError("--head-only runs in one process: its backbone runs once; start it without torchrun")
         teller = observer or Silent() if team.leads else Silent()
-        loaded = load_dataset(data, data_root=data_root, exclude=exclude, progress=teller.progress)
+        loaded = load_dataset(
+            data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=teller.progress
+        )
         dataset = cut_validation(loaded, recipe.validation_fraction, teller.progress)
         before = images_before(weights, out, resume=resume and has_state(out))
         if before is not None:
@@ -136,6 +142,11 @@ def train(
             preprocessing = start.preprocessing
         else:
             preprocessing = Preprocessing(image_size=create_model(**network).config.image_size)
+        rule, told = find_bit_depth(dataset.train.sources)
+        preprocessing = preprocessing.scaling(rule)
+        dataset = replace(dataset, notes=(*dataset.notes, *told))
+        if start is not None:
+            start = replace(start, preprocessing=preprocessing)
         coach = None
         if teacher is not None:
             coach = load_teacher(

@@ -19,6 +19,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as failures
 from mobilenets.auditing.graph.merge import merged_affine, without_dead
 from mobilenets.auditing.graph.nodes import Conv, Graph, Node, Operator
 from mobilenets.errors import AuditError, MissingExtraError, first_line
+from mobilenets.install import install_line
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
@@ -62,7 +63,7 @@ def onnx_graph(path: Path, image_size: int | None = None) -> Graph:
         MissingExtraError: the package `onnx` is not installed.
     """
     if find_spec("onnx") is None:
-        raise MissingExtraError("reading ONNX files needs onnx: pip install 'mobilenets[export]'")
+        raise MissingExtraError(f"reading ONNX files needs onnx: {install_line('export')}")
     model = _loaded(path)
     name, shape = _images(model.graph, path, image_size)
     values = _all_values(model, path, name, shape)

@@ -33,6 +33,7 @@ from mobilenets.auditing.graph.nodes import (
     Values,
 )
 from mobilenets.errors import AuditError, MissingExtraError
+from mobilenets.install import install_line
 
 if TYPE_CHECKING:
     from mobilenets.tflite.model import TfliteModel, TfliteOperator, TfliteTensor
@@ -75,7 +76,7 @@ def tflite_graph(path: Path) -> Graph:
         MissingExtraError: the package `tflite` is not installed.
     """
     if find_spec("tflite") is None:
-        raise MissingExtraError("reading TensorFlow Lite files needs tflite: pip install 'mobilenets[train]'")
+        raise MissingExtraError(f"reading TensorFlow Lite files needs tflite: {install_line('train')}")
     from mobilenets.tflite.reader import read_model
 
     model = read_model(path)

@@ -9,21 +9,23 @@ from typing import Final
 from PIL import Image
 
 from mobilenets.data.sources import EncodedSource, ImageSource
+from mobilenets.deep_pixels import AS_STORED, DeepPixels
 
 JPEG_QUALITY: Final = 95
 """Of images that are made smaller: little enough is lost that training does not notice."""
 
 
-def encoded(source: ImageSource, image_size: int | None) -> tuple[str, bytes]:
+def encoded(source: ImageSource, image_size: int | None, deep: DeepPixels = AS_STORED) -> tuple[str, bytes]:
     """Return an image's format, as a file's extension without dot, and its bytes.
 
     A file's are copied as they are, once it is known that they can be read. Pixels that a package delivers become PNG,
-    which loses nothing. With `image_size`, an image whose shorter side is longer is reduced to it and becomes JPEG.
+    which loses nothing. With `image_size`, an image whose shorter side is longer is reduced to it and becomes JPEG,
+    more than 8 bits a sample scaled by `deep`.
 
     Raises:
         BadImagesError: it can't be read.
     """
-    image = source.open()
+    image = source.open(deep)
     if image_size is not None and min(image.size) > image_size:
         scale = image_size / min(image.size)
         width, height = (max(image_size, round(side * scale)) for side in image.size)

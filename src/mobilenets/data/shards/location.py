@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mobilenets.data.layout import is_junk
 from mobilenets.data.shards.index import FORMAT, INDEX
 from mobilenets.errors import DataError
+from mobilenets.image_folders import is_junk
 
 JOURNAL: Final = "index.part.jsonl"
 """Where a writer notes the shards it has finished; gone once the index is written."""

@@ -13,6 +13,7 @@ from mobilenets.data.shards.reading import read_whole
 from mobilenets.data.shards.shard_set import Progress, Shard, ShardSet
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import DataError
+from mobilenets.images import MAX_PIXELS
 from mobilenets.quoting import decodable
 
 
@@ -40,7 +41,12 @@ class OpenedShards:
 
 
 def open_shards(
-    data: str | Path, *, seed: int = 0, test_fraction: float = 0.2, progress: Progress | None = None
+    data: str | Path,
+    *,
+    seed: int = 0,
+    test_fraction: float = 0.2,
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress | None = None,
 ) -> OpenedShards:
     """Find shards, by their index or by counting them once; copy the test images and a sample of the others.
 
@@ -48,6 +54,7 @@ def open_shards(
         data: a folder, a pattern such as `shards/train-{000..099}.tar`, or the URL of either.
         seed: chooses the shards held out, where somebody else's come without test shards.
         test_fraction: which part of them.
+        max_pixels: of how many pixels an image may be.
         progress: told of what takes long.
 
     Raises:
@@ -60,7 +67,9 @@ def open_shards(
     labels = {label: place for place, label in enumerate(index.labels)}
     train, test = (
         ShardSet(
-            tuple(Shard(_address(location, entry), entry.images, entry.bytes) for entry in index.part(split)),
+            tuple(
+                Shard(_address(location, entry), entry.images, entry.bytes, max_pixels) for entry in index.part(split)
+            ),
             labels,
             index.class_counts.get(split, ()),
         )

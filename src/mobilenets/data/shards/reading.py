@@ -23,10 +23,11 @@ from PIL import Image
 from webdataset.gopen import gopen, gopen_schemes
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from mobilenets.data.layout import is_image_name
 from mobilenets.data.shards.location import is_remote
+from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import DataError
-from mobilenets.images import open_image, read_size
+from mobilenets.image_folders import is_image_name
+from mobilenets.images import MAX_PIXELS, open_image, read_size
 from mobilenets.limits import parse_json
 
 _LABELS: Final = ("cls", "json")
@@ -51,11 +52,13 @@ class Record:
         name: of the shard, and within it.
         content: the encoded image.
         label: how the class is written.
+        max_pixels: see `EncodedSource`.
     """
 
     name: str
     content: bytes
     label: str
+    max_pixels: int = MAX_PIXELS
 
     @property
     def location(self) -> str:
@@ -71,20 +74,21 @@ class Record:
         """See `ImageSource`."""
         return len(self.content)
 
-    def open(self) -> Image.Image:
+    def open(self, deep: DeepPixels = AS_STORED) -> Image.Image:
         """See `ImageSource`."""
-        return open_image(io.BytesIO(self.content), name=self.name)
+        return open_image(io.BytesIO(self.content), name=self.name, max_pixels=self.max_pixels, deep=deep)
 
     def read_size(self) -> tuple[int, int]:
         """See `ImageSource`."""
-        return read_size(io.BytesIO(self.content), name=self.name)
+        return read_size(io.BytesIO(self.content), name=self.name, max_pixels=self.max_pixels)
 
 
-def read_shard(address: str) -> Generator[Record]:
+def read_shard(address: str, max_pixels: int = MAX_PIXELS) -> Generator[Record]:
     """Yield the records of a shard in their order; stopping early is fine.
 
     Args:
         address: a path or URL.
+        max_pixels: of how many pixels an image may be.
 
     Raises:
         DataError: it is not there, damaged, breaks off, or has a record without an image or a label.
@@ -94,7 +98,7 @@ def read_shard(address: str) -> Generator[Record]:
         try:
             files = tar_file_expander([{"url": address, "stream": stream}], select_files=_wanted)
             for sample in group_by_keys(files):
-                yield _record(address, sample)
+                yield _record(address, sample, max_pixels)
             whole = True
         except _TAR_FAULTS:
             stream.close()  # of a command that failed, this says why there is no more
@@ -137,7 +141,7 @@ def _wanted(name: str) -> bool:
     return is_image_name(name) or name.lower().rpartition(".")[2] in _LABELS
 
 
-def _record(address: str, sample: dict[str, Any]) -> Record:
+def _record(address: str, sample: dict[str, Any], max_pixels: int) -> Record:
     name = f"{address}/{sample['__key__']}"
     # `0001.jpg` before `0001.left.jpg`
     images = sorted(
@@ -146,7 +150,7 @@ def _record(address: str, sample: dict[str, Any]) -> Record:
     if not images:
         raise DataError(f"{name} has no image: the shard is damaged, or not of JPEG or PNG files")
     label = _label(name, sample)
-    return Record(f"{name}.{images[0]}", sample[images[0]], label)
+    return Record(f"{name}.{images[0]}", sample[images[0]], label, max_pixels)
 
 
 def _label(name: str, sample: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from mobilenets.data.shards.encoding import encoded
 from mobilenets.data.shards.index import ShardEntry, Split
 from mobilenets.data.shards.journal import Finished
 from mobilenets.data.sources import ImageSource, ImageSplit
+from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import BadImage, BadImagesError
 from mobilenets.files import write_atomically
 
@@ -44,7 +45,13 @@ class ShardFile:
         self._bad: list[BadImage] = []
 
     def write(
-        self, folder: Path, *, image_size: int | None, skip_bad: bool, progress: Callable[[int], None]
+        self,
+        folder: Path,
+        *,
+        image_size: int | None,
+        skip_bad: bool,
+        progress: Callable[[int], None],
+        deep: DeepPixels = AS_STORED,
     ) -> Finished:
         """Write the shard, whole or not at all.
 
@@ -53,6 +60,7 @@ class ShardFile:
             image_size: see `encoded`.
             skip_bad: leave unreadable images out.
             progress: told how many images are done.
+            deep: see `encoded`.
 
         Raises:
             BadImagesError: images can't be read, all of this shard; or none of it can.
@@ -62,7 +70,7 @@ class ShardFile:
 
         def fill(temporary: Path) -> None:
             with temporary.open("wb") as file, TarWriter(file, encoder=False, mtime=0, user="", group="") as tar:
-                self._fill(tar, image_size, progress)
+                self._fill(tar, image_size, deep, progress)
             if self._bad and not (skip_bad and self._counts.any()):
                 raise BadImagesError(self._bad)
 
@@ -71,12 +79,12 @@ class ShardFile:
         entry = ShardEntry(self.name, self.split, count, path.stat().st_size, self._digest.hexdigest())
         return Finished(entry, tuple(self._counts.tolist()))
 
-    def _fill(self, tar: TarWriter, image_size: int | None, progress: Callable[[int], None]) -> None:
+    def _fill(self, tar: TarWriter, image_size: int | None, deep: DeepPixels, progress: Callable[[int], None]) -> None:
         sources = self.images.sources
 
         def read(source: ImageSource) -> tuple[str, bytes] | BadImage:
             try:
-                return encoded(source, image_size)
+                return encoded(source, image_size, deep)
             except BadImagesError as error:
                 return error.bad[0]
 

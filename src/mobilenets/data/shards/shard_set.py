@@ -12,6 +12,7 @@ from mobilenets.data.shards.reading import Record, read_shard
 from mobilenets.data.shards.spool import Spool
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import DataError
+from mobilenets.images import MAX_PIXELS
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many of them are done, and how many there are."""
@@ -25,11 +26,12 @@ _TOLD_EVERY: Final = 250
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard: its path or URL, how many images it holds, and its size in bytes."""
+    """One shard: its path or URL, how many images it holds, its size in bytes, and the pixels an image may have."""
 
     address: str
     images: int
     bytes: int
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class ShardSet:
         sources = []
         for record in records:
             labels.append(self.label(record))
-            sources.append(spool.add(record.name, record.content))
+            sources.append(spool.add(record.name, record.content, record.max_pixels))
         return ImageSplit(sources, np.array(labels, dtype=np.int64))
 
     def _all(self, progress: Progress | None) -> Iterator[Record]:
@@ -139,7 +141,7 @@ class ShardSet:
         most, most_bytes = -(-SAMPLE_IMAGES // count), SAMPLE_BYTES // count
         for place in places:
             taken = size = 0
-            records = read_shard(self.shards[place].address)
+            records = read_shard(self.shards[place].address, self.shards[place].max_pixels)
             for record in records:
                 yield record
                 taken, size = taken + 1, size + record.size
@@ -157,7 +159,7 @@ def whole_shard(shard: Shard) -> Generator[Record]:
         DataError: see `read_shard`, or it holds more or fewer.
     """
     count = 0
-    for record in read_shard(shard.address):
+    for record in read_shard(shard.address, shard.max_pixels):
         count += 1
         if count > shard.images:
             break

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import DataError
-from mobilenets.images import open_image, read_size
+from mobilenets.images import MAX_PIXELS, open_image, read_size
 
 
 class Spool:
@@ -24,7 +25,7 @@ class Spool:
         self._end = 0
         weakref.finalize(self, self._file.close)
 
-    def add(self, name: str, content: bytes) -> SpooledImage:
+    def add(self, name: str, content: bytes, max_pixels: int = MAX_PIXELS) -> SpooledImage:
         """Keep an encoded image.
 
         Raises:
@@ -41,7 +42,7 @@ class Spool:
                 "set TMPDIR to a folder on a larger disk"
             ) from error
         self._end += len(content)
-        return SpooledImage(self, name, self._end - len(content), len(content))
+        return SpooledImage(self, name, self._end - len(content), len(content), max_pixels)
 
     def read(self, offset: int, size: int) -> bytes:
         """Return the bytes at `offset`."""
@@ -58,6 +59,7 @@ class SpooledImage:
     name: str
     offset: int
     size: int
+    max_pixels: int = MAX_PIXELS
 
     @property
     def location(self) -> str:
@@ -68,10 +70,10 @@ class SpooledImage:
         """See `EncodedSource`."""
         return self.spool.read(self.offset, self.size)
 
-    def open(self) -> Image.Image:
+    def open(self, deep: DeepPixels = AS_STORED) -> Image.Image:
         """See `ImageSource`."""
-        return open_image(io.BytesIO(self.encoded()), name=self.name)
+        return open_image(io.BytesIO(self.encoded()), name=self.name, max_pixels=self.max_pixels, deep=deep)
 
     def read_size(self) -> tuple[int, int]:
         """See `ImageSource`."""
-        return read_size(io.BytesIO(self.encoded()), name=self.name)
+        return read_size(io.BytesIO(self.encoded()), name=self.name, max_pixels=self.max_pixels)

@@ -155,7 +155,7 @@ class ShardImages:
         """What turns a record and its crop's draws into pixels `[H, W, C]`."""
         decoding = self._decoding
         if decoding is None:
-            return lambda record, _: self.preprocessing.arrange(record.open())
+            return lambda record, _: self.preprocessing.arrange(record.open(self.preprocessing.deep))
         # Not before an epoch needs it: it imports PyTorch.
         from mobilenets.data.training_pixels import read_training_pixels
 

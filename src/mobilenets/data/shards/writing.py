@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.location import outside
 from mobilenets.data.shards.index import INDEX, SPLITS, Origin, ShardEntry, ShardIndex, Split, parse_index
@@ -16,8 +17,10 @@ from mobilenets.data.shards.location import JOURNAL, names_shards
 from mobilenets.data.shards.shard_file import ShardFile
 from mobilenets.data.shards.shard_set import Progress
 from mobilenets.data.sources import ImageSplit
+from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import BadImage, BadImagesError, DataError, RunError
 from mobilenets.files import check_writable, make_folder, remove_leftovers, write_text_atomically
+from mobilenets.images import MAX_PIXELS
 
 SHARD_BYTES: Final = 32 * 2**20
 SHARD_IMAGES: Final = 10_000
@@ -35,6 +38,7 @@ def shard(
     skip_bad: bool = False,
     exclude: str | Path | None = None,
     data_root: str | Path | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
 ) -> ShardIndex:
     """Write images into the folder `out` as WebDataset shards with an index, for training to stream.
@@ -51,6 +55,7 @@ def shard(
         skip_bad: leave unreadable images out instead of refusing.
         exclude: a list of images to leave out, as `doctor --fix` writes it.
         data_root: where `cifar10` is looked for and downloaded to.
+        max_pixels: of how many pixels an image may be; see `load_dataset`.
         progress: told of what is done.
 
     Raises:
@@ -65,7 +70,7 @@ def shard(
             raise DataError(f"{name} must be at least 1, not {value}")
     folder = outside(data, Path(out))
     check_writable(folder)
-    dataset = load_dataset(data, data_root=data_root, exclude=exclude)
+    dataset = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude)
     count = images_per_shard or _fitting(dataset.train)
     origin = Origin(dataset.name, dataset.digest, seed, count, image_size)
     make_folder(folder)
@@ -76,7 +81,8 @@ def shard(
     parts = zip(SPLITS, (dataset.train, dataset.test), strict=True)
     files = [file for split, images in parts for file in _shards(split, images, count, seed, classes)]
     with Journal(folder, origin) as journal:
-        _write_missing(folder, files, journal, image_size, skip_bad, progress)
+        deep = AS_STORED if image_size is None else find_bit_depth(dataset.train.sources)[0]
+        _write_missing(folder, files, journal, image_size, skip_bad, deep, progress)
         index = _index(dataset, origin, [journal.finished[file.name] for file in files])
         write_text_atomically(folder / INDEX, index.to_json())
         journal.remove()
@@ -118,6 +124,7 @@ def _write_missing(
     journal: Journal,
     image_size: int | None,
     skip_bad: bool,
+    deep: DeepPixels,
     progress: Progress | None,
 ) -> None:
     total = sum(len(file.images) for file in files)
@@ -132,7 +139,7 @@ def _write_missing(
         known = journal.finished.get(file.name)
         if known is None or not _is_whole(folder / file.name, known.entry):
             try:
-                journal.add(file.write(folder, image_size=image_size, skip_bad=skip_bad, progress=tell))
+                journal.add(file.write(folder, image_size=image_size, skip_bad=skip_bad, progress=tell, deep=deep))
             except BadImagesError as error:
                 bad += error.bad  # the other shards are written all the same, so that all such images are known
         done += len(file.images)
