@@ -12,6 +12,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -73,10 +74,8 @@ def _read_run(path: Path) -> None:
     try:
         load_network(path.parent)
     finally:
-        try:
+        with suppress(MobilenetsError):
             read_weights(path.parent)
-        except MobilenetsError:
-            pass
 
 
 def _recipes(folder: Path) -> Sequence[Path]:

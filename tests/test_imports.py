@@ -14,7 +14,7 @@ import pytest
 import mobilenets
 
 SOURCE = Path(mobilenets.__file__).parent
-EVERYWHERE = {"errors", "files", "folder_lock", "images", "limits", "machine", "preprocessing", "quoting"}
+EVERYWHERE = {"errors", "files", "folder_lock", "images", "limits", "machine", "preprocessing", "quoting", "transfer"}
 
 # Room -> rooms it may import, beside itself and EVERYWHERE. `evaluation.results` holds plain records, and is listed
 # apart so that rooms which only fill or show records do not depend on how they are computed.
@@ -27,6 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "machine": set(),
     "preprocessing": set(),
     "quoting": set(),
+    "transfer": set(),
     "tflite": set(),
     "models": {"tflite"},
     "auditing": {"models", "tflite"},
@@ -90,6 +91,7 @@ TORCH_FREE = [
     "mobilenets.limits",
     "mobilenets.machine",
     "mobilenets.preprocessing",
+    "mobilenets.transfer",
     "mobilenets.artifact.container",
     "mobilenets.evaluation.results",
     "mobilenets.benchmarking.benchmark",

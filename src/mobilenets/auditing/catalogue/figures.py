@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
+from mobilenets.limits import parse_toml
+
 FILE = "published_figures.toml"
 _UNITS = {"": 1, "M": 10**6, "G": 10**9}
 _COUNTED = ("parameters", "macs")
