@@ -30,6 +30,7 @@ EVERYWHERE = {
     "machine",
     "preprocessing",
     "quoting",
+    "transfer",
 }
 
 # Room -> rooms it may import, beside itself and EVERYWHERE. `evaluation.results` holds plain records, and is listed
@@ -50,6 +51,7 @@ ARROWS: dict[str, set[str]] = {
     "machine": set(),
     "preprocessing": set(),
     "quoting": set(),
+    "transfer": set(),
     "tflite": set(),
     "models": {"tflite"},
     "auditing": {"models", "tflite"},
@@ -113,6 +115,7 @@ TORCH_FREE = [
     "mobilenets.limits",
     "mobilenets.machine",
     "mobilenets.preprocessing",
+    "mobilenets.transfer",
     "mobilenets.artifact.container",
     "mobilenets.evaluation.results",
     "mobilenets.benchmarking.benchmark",

@@ -1,9 +1,11 @@
 """Images out of zips, and zips that are not what they should be."""
 
+import os
+import re
 import struct
 import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 import mobilenets.data.archives as archives
 from mobilenets.data.archives import ZipArchive, read_zip
+from mobilenets.data.datasets import load_dataset
 from mobilenets.data.layout import find_layout
 from mobilenets.errors import BadImagesError, DataError
 
@@ -161,3 +164,59 @@ def test_an_absurdly_large_member(make_zip: MakeZip, png: Png, monkeypatch: pyte
     with pytest.raises(BadImagesError, match=r"bomb\.png: too large: 5 MiB unpacked, more than 1 MiB allowed"):
         bomb.open()
     assert fine.read_size() == (8, 8)
+
+
+def _zip(path: Path, names: Sequence[str], content: bytes = b"x") -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in names:
+            file.writestr(name, content)
+    return path
+
+
+def test_paths_of_thousands_of_folders_are_refused_before_they_are_taken_apart(tmp_path: Path) -> None:
+    path = _zip(tmp_path / "deep.zip", ["a/" * 20_000 + "1.png"])
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"deep\.zip has a member more than 64 folders deep"):
+        read_zip(path)
+    assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    tracemalloc.stop()
+    for number, separator in enumerate("/\\"):
+        with pytest.raises(DataError, match="more than 64 folders deep"):
+            read_zip(_zip(tmp_path / f"{number}.zip", [separator.join("ab" * 40)]))
+
+
+def test_members_that_share_their_bytes_are_a_bomb(tmp_path: Path) -> None:
+    path = _zip(tmp_path / "bomb.zip", [f"a/{number}.png" for number in range(3)], bytes(10_000))
+    content = bytearray(path.read_bytes())
+    places = [found.start() for found in re.finditer(b"PK\x01\x02", content)]
+    content[places[1] + 42 : places[1] + 46] = content[places[0] + 42 : places[0] + 46]
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"bomb\.zip is no sound zip \(a/.\.png overlaps another or grows"):
+        read_zip(path)
+
+
+@pytest.mark.parametrize(("place", "value"), [(24, 2**31), (20, 2**31), (42, 2**31)], ids=["size", "packed", "offset"])
+def test_sizes_no_zip_has_are_refused(tmp_path: Path, place: int, value: int) -> None:
+    path = _zip(tmp_path / "lies.zip", ["a/1.png", "b/1.png"])
+    content = bytearray(path.read_bytes())
+    start = content.index(b"PK\x01\x02")
+    content[start + place : start + place + 4] = value.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"lies\.zip is no"):
+        read_zip(path)
+
+
+def test_folders_beyond_counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mobilenets.data.archives.MAX_FOLDERS", 5)
+    with pytest.raises(DataError, match="has more than 5 folders"):
+        read_zip(_zip(tmp_path / "wide.zip", [f"{number}/1.png" for number in range(6)]))
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_pipe_is_no_zip_and_is_not_waited_for(tmp_path: Path, link: bool) -> None:
+    os.mkfifo(tmp_path / "a.zip")
+    (tmp_path / "b.zip").symlink_to(tmp_path / "a.zip")
+    path = tmp_path / ("b.zip" if link else "a.zip")
+    for read in (read_zip, load_dataset):
+        with pytest.raises(DataError, match="it is a pipe"):
+            read(path)  # type: ignore[operator]

@@ -18,11 +18,17 @@ from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.image_folders import is_image_name, is_junk
 from mobilenets.images import MAX_PIXELS, open_image, read_size
-from mobilenets.quoting import decodable
+from mobilenets.limits import MAX_DEPTH, require_regular
+from mobilenets.quoting import decodable, printable
 
 MAX_MEMBER_BYTES: Final = 256 * 2**20
 """How large one image in a zip may be when unpacked. No photograph is, but a zip of a megabyte can claim terabytes."""
 
+MAX_MEMBERS: Final = 5_000_000
+MAX_FOLDERS: Final = 100_000
+MAX_NAME: Final = 4096
+MAX_GROWTH: Final = 1100
+_LOCAL_HEADER: Final = 30
 _ENCRYPTED: Final = 0x1  # bit 0 of a member's flags
 _UTF8: Final = 0x800  # bit 11
 # What every zip program writes. Python's readers of the others unpack without a bound, whatever size is asked for.
@@ -44,6 +50,7 @@ class ZipArchive:
         self.name = decodable(str(path))
         self._lock = threading.Lock()
         try:
+            require_regular(path)
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
             raise DataError(
@@ -51,6 +58,7 @@ class ZipArchive:
             ) from error
         except OSError as error:
             raise DataError(f"{self.name} can't be opened ({error.strerror or error}): check the file") from error
+        _check_directory(self.name, self._zip)
 
     def members(self) -> list[zipfile.ZipInfo]:
         """Return what the zip holds; of members with the same name the last, which is the one unpacking leaves."""
@@ -132,6 +140,8 @@ def read_zip(path: Path, max_pixels: int = MAX_PIXELS) -> ImageTree:
             continue
         is_folder = name.endswith(("/", "\\"))
         folders.update(parts[:depth] for depth in range(1, len(parts) + is_folder))
+        if len(folders) > MAX_FOLDERS:
+            raise DataError(f"{archive.name} has more than {MAX_FOLDERS:,} folders: unpack it and give its images")
         if is_folder:
             continue
         if not is_image_name(name):
@@ -140,6 +150,29 @@ def read_zip(path: Path, max_pixels: int = MAX_PIXELS) -> ImageTree:
         _check_readable(archive.name, info)
         files.append((parts, MemberSource(archive, info.filename, "/".join(parts), info.file_size, max_pixels)))
     return ImageTree(archive.name, files, frozenset(folders), ignored)
+
+
+def _check_directory(name: str, archive: zipfile.ZipFile) -> None:
+    """Refuse a directory that no zip program writes, before a path is taken apart or a member read.
+
+    Paths of thousands of folders within each other take gigabytes as soon as they are listed; members that share their
+    bytes, or unpack to more than deflate can pack, make a bomb of a small file.
+    """
+    end = archive.start_dir
+    if len(archive.filelist) > MAX_MEMBERS:
+        raise DataError(f"{name} has {len(archive.filelist):,} members, more than the {MAX_MEMBERS:,} allowed")
+    for info in sorted(archive.filelist, key=lambda info: info.header_offset, reverse=True):
+        if len(info.filename) > MAX_NAME or info.filename.count("/") + info.filename.count("\\") > MAX_DEPTH:
+            raise DataError(
+                f"{name} has a member more than {MAX_DEPTH} folders deep, or of a name of thousands of letters"
+            )
+        # A local header has at least 30 bytes; deflate packs to no less than a 1032nd.
+        shared = not 0 <= info.header_offset <= end - _LOCAL_HEADER - info.compress_size
+        if shared or info.file_size > MAX_GROWTH * (info.compress_size + 1):
+            raise DataError(
+                f"{name} is no sound zip ({printable(_name(info))} overlaps another or grows out of bounds)"
+            )
+        end = info.header_offset
 
 
 def _name(info: zipfile.ZipInfo) -> str:

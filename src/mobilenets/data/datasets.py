@@ -32,6 +32,7 @@ from mobilenets.data.splits import Cut, content_split, stratified_split
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.image_folders import is_junk
 from mobilenets.image_formats import MAX_PIXELS, check_max_pixels
+from mobilenets.limits import require_regular
 from mobilenets.quoting import decodable, printable
 
 if TYPE_CHECKING:
@@ -361,7 +362,8 @@ def find_data(data: str | Path) -> Path:
         raise DataError(f"no data named: {_WANTED}")
     try:
         path = Path(data).expanduser()
-        path.stat()
+        if not path.is_dir():
+            require_regular(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"there is no {str(data)!r}{_near(path)}: {_WANTED}") from error
     except (OSError, RuntimeError, ValueError) as error:  # no permission, too long a name, no such user's home, ...

@@ -154,7 +154,7 @@ def test_a_shard_that_vanishes_in_the_middle(tmp_path: Path, make_tar: MakeTar) 
     next(batches)
     for shard in shards.shards:
         Path(shard.address).unlink()
-    with pytest.raises(DataError, match=r"^shard \S+\.tar can't be read \(no such file or directory\): bring it back"):
+    with pytest.raises(DataError, match=r"^shard \S+\.tar can't be read \(No such file or directory\): bring it back"):
         list(batches)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,9 +16,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from mobilenets import transfer
 from mobilenets.errors import ModelError, WeightsError
 from mobilenets.models.registry import create_model
-from mobilenets.models.weights import load
+from mobilenets.models.weights import fetch, load
 from mobilenets.models.weights.fetch import HASH_HEADER, MIRROR_VARIABLE, cached_path, fetch_published
 from mobilenets.models.weights.published import PublishedWeights, published_weights
 
@@ -35,6 +38,7 @@ class Server:
     headers: dict[str, str] = field(default_factory=dict)
     redirect: bool = False
     cut: int = 0
+    parts: bool = False
     asked: list[str] = field(default_factory=list)
 
 
@@ -50,13 +54,17 @@ def server() -> Iterator[Server]:
             self._answer(body=True)
 
         def _answer(self, *, body: bool) -> None:
-            state.asked.append(f"{self.command} {self.path}")
+            begin = int((self.headers.get("Range") or "bytes=0-")[6:-1]) if state.parts else 0
+            state.asked.append(f"{self.command} {self.path}" + f" from {begin}" * (begin > 0))
             content = state.files.get(self.path.rpartition("/")[2])
             if content is None:
                 self.send_error(404)
                 return
             moved = state.redirect and not self.path.startswith("/elsewhere/")
-            self.send_response(302 if moved else 200)
+            self.send_response(302 if moved else 206 if begin else 200)
+            if begin:
+                self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
+                content, state.cut = content[begin:], 0
             for name, value in {} if self.path.startswith("/elsewhere/") else state.headers.items():
                 self.send_header(name, value)
             if moved:
@@ -105,14 +113,53 @@ def test_a_file_is_downloaded_once_checked_and_kept(server: Server, capsys: pyte
     assert server.asked == [f"GET /{RELEASED.file}"]
 
 
-@pytest.mark.parametrize("cut", [0, 500], ids=["corrupted", "truncated"])
-def test_a_damaged_download_is_refused_and_removed(server: Server, cut: int) -> None:
-    server.files[RELEASED.file] = CONTENT if cut else b"!" + CONTENT[1:]
-    server.cut = cut
+def test_a_damaged_download_is_refused_and_removed(server: Server) -> None:
+    server.files[RELEASED.file] = b"!" + CONTENT[1:]
     message = failure(RELEASED, server.address)
     assert "arrived damaged" in message
     assert f"download {RELEASED.url} and put it at {cached_path(RELEASED)}" in message
     assert list(cached_path(RELEASED).parent.iterdir()) == []
+
+
+def test_a_download_that_breaks_off_is_taken_up_a_few_times(server: Server) -> None:
+    server.files[RELEASED.file] = CONTENT
+    server.cut = 500
+    assert "the transfer broke off, 500 bytes before its end" in failure(RELEASED, server.address)
+    assert server.asked == [f"GET /{RELEASED.file}"] * 3
+    assert list(cached_path(RELEASED).parent.iterdir()) == []
+    server.cut, server.parts = 15000, True
+    assert fetch_published(RELEASED, mirror=server.address).read_bytes() == CONTENT
+    assert server.asked[3:] == [f"GET /{RELEASED.file}", f"GET /{RELEASED.file} from 5000"]
+
+
+@pytest.mark.parametrize("mirror", ["nonsense", "file:///etc", "ftp://server/x", "http://", "http://a b", "pipe:ls"])
+def test_a_mirror_that_is_no_address(mirror: str) -> None:
+    message = failure(RELEASED, mirror)
+    assert "is no address to download from" in message
+    assert message.endswith(f"check {MIRROR_VARIABLE}")
+
+
+def test_a_file_larger_than_any_published_is_not_downloaded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files[RELEASED.file] = CONTENT
+    monkeypatch.setattr(fetch, "MAX_BYTES", 1000)
+    assert "it has 20,000 bytes, more than the 1,000 of any published file" in failure(RELEASED, server.address)
+    assert list(cached_path(RELEASED).parent.iterdir()) == []
+
+
+def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(transfer, "PAUSE_SECONDS", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for published in (RELEASED, HUB):
+            message = failure(published, f"http://127.0.0.1:{silent.getsockname()[1]}")
+            assert "can't be downloaded (nothing came for 0.1 s)" in message
+
+
+def test_a_pipe_in_the_cache_is_not_waited_for() -> None:
+    path = cached_path(RELEASED)
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    assert "can't be read (it is a pipe" in failure(RELEASED, "http://127.0.0.1:1")
 
 
 def test_a_damaged_file_in_the_cache_is_refused_and_removed(server: Server) -> None:

@@ -18,6 +18,7 @@ from mobilenets.data.shards.reading import read_shard
 from mobilenets.data.shards.shard_set import Progress
 from mobilenets.errors import DataError
 from mobilenets.files import write_text_atomically
+from mobilenets.limits import read_bytes
 from mobilenets.machine import user_cache
 
 _SCORED: Final = (("test",), ("val", "valid"))
@@ -43,12 +44,23 @@ def counted_index(
     kept = [_cache(folder, addresses, beside) for beside in (True, False)]  # which misses shards that are not there
     splits, notes = _splits(addresses, seed, test_fraction)
     for path in kept:
-        if path is not None and path.is_file() and (index := parse_index(path.read_bytes(), str(path))) is not None:
+        if path is not None and (index := _kept(path, len(addresses))) is not None:
             return _with_splits(index, addresses, splits), notes
     index = _count(addresses, progress)
     target = next(path for path in kept if path is not None)
     write_text_atomically(target, index.to_json())
     return _with_splits(index, addresses, splits), (*notes, f"the shards were counted; the count is kept in {target}")
+
+
+def _kept(path: Path, shards: int) -> ShardIndex | None:
+    """A count made before; None where there is none, or none of so many shards."""
+    if not path.is_file():
+        return None
+    try:
+        index = parse_index(read_bytes(path), str(path), named=False)
+    except OSError as error:
+        raise DataError(f"{path} can't be read ({error.strerror or error}): remove it") from error
+    return index if index is not None and len(index.shards) == shards else None
 
 
 def _count(addresses: Sequence[str], progress: Progress | None) -> ShardIndex:

@@ -7,6 +7,7 @@ a byte of the images.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -14,12 +15,17 @@ from typing import Final, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from mobilenets.errors import DataError
+from mobilenets.limits import check_json
 
 INDEX: Final = "index.json"
 FORMAT: Final = "mobilenets shards"
 VERSION: Final = 1
+MAX_SHARDS: Final = 10**6
+MAX_IMAGES: Final = 10**9
+"""Of a shard, and of a class: a number beyond it was never counted."""
 
 Split = Literal["train", "test"]
+_PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@-]*")
 SPLITS: Final[tuple[Split, ...]] = ("train", "test")
 
 
@@ -96,34 +102,59 @@ class ShardIndex:
         return TypeAdapter(ShardIndex).dump_json(self, indent=1).decode() + "\n"
 
 
-def parse_index(content: bytes, name: str) -> ShardIndex | None:
+def parse_index(content: bytes, name: str, *, named: bool = True) -> ShardIndex | None:
     """Read an index; None if the file is somebody else's of the same name.
 
     Args:
         content: of the file.
         name: what messages call it.
+        named: whether it says where its shards are; a count of shards says only what was counted.
 
     Raises:
-        DataError: it is ours, but damaged or of a later version.
+        DataError: it is ours, but damaged or of a later version, or a shard's name leads out of its folder.
     """
     if FORMAT.encode() not in content:
         return None
     try:
-        index = TypeAdapter(ShardIndex).validate_json(content)
+        index = TypeAdapter(ShardIndex).validate_json(check_json(content))
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"]) or "its text"
         raise DataError(f"{name} is damaged ({where}: {fault['msg'].lower()}): shard the images again") from error
+    except ValueError as error:
+        raise DataError(f"{name} is damaged ({error}): shard the images again") from error
     if index.version != VERSION:
         raise DataError(f"{name} is of version {index.version}, known is {VERSION}: update mobilenets")
     whole = (
         len(index.labels) == len(index.classes) > 1
         and all(len(counts) == len(index.classes) for counts in index.class_counts.values())
-        and all(entry.images > 0 and entry.bytes > 0 for entry in index.shards)
+        and all(0 <= count <= MAX_IMAGES for counts in index.class_counts.values() for count in counts)
+        and len(index.shards) <= MAX_SHARDS
+        and all(0 < entry.images <= MAX_IMAGES and entry.bytes > 0 for entry in index.shards)
     )
     if not whole:
         raise DataError(f"{name} is damaged (its counts do not fit its classes): shard the images again")
+    if len(set(index.labels)) < len(index.labels):
+        raise DataError(f"{name} is damaged (it names a label twice): shard the images again")
+    for entry in index.shards if named else ():
+        check_name(entry.name, name)
     return index
+
+
+def check_name(name: str, index: str) -> None:
+    """Refuse a shard's name unless it can only mean a file below the index's own folder or address.
+
+    Raises:
+        DataError: it is empty, absolute, has a scheme, `..`, or letters that a shell, a pattern or an address gives a
+            meaning.
+    """
+    if len(name) <= 255 and all(_PART.fullmatch(part) for part in name.split("/")):
+        return
+    shown = name if len(name) <= 60 else f"{name[:57]}..."
+    raise DataError(
+        f"{index} names a shard {shown!a}: a name must be of letters, digits and _.+=@- below the index's own "
+        "folder; shard the images again"
+    )
 
 
 def digest_of(classes: Iterable[str], entries: Iterable[ShardEntry]) -> str:

@@ -5,19 +5,23 @@ Light on purpose: asked for every data set, it must not load webdataset, which b
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from mobilenets.data.shards.index import FORMAT, INDEX
+from mobilenets.data.shards.index import FORMAT, INDEX, MAX_SHARDS
 from mobilenets.errors import DataError
 from mobilenets.image_folders import is_junk
+from mobilenets.limits import read_bytes
 
 JOURNAL: Final = "index.part.jsonl"
 """Where a writer notes the shards it has finished; gone once the index is written."""
 
 _REMOTE: Final = ("http://", "https://", "s3://", "gs://")
 _PACKAGED: Final = ("digits", "cifar10")
+_RANGE: Final = re.compile(r"\{(-?\d+)\.\.(-?\d+)")
 _TARS: Final = (".tar", ".tar.gz", ".tgz")
 
 
@@ -74,16 +78,31 @@ def locate(data: str | Path) -> Location:
         return Location(str(folder), found)
     if is_remote(text) and not text.lower().endswith(_TARS):
         return Location(text.removesuffix(f"/{INDEX}").rstrip("/"), None)
+    _refuse_endless(text)
     try:
-        addresses = tuple(braceexpand.braceexpand(text if is_remote(text) else _with_folder(text)))
+        expanded = braceexpand.braceexpand(text if is_remote(text) else _with_folder(text))
+        addresses = tuple(islice(expanded, MAX_SHARDS + 1))
     except ValueError as error:
         raise DataError(f"{text}: its braces do not match; write e.g. 'train-{{000000..000099}}.tar'") from error
+    if len(addresses) > MAX_SHARDS:
+        raise _too_many(text)
     if len(set(addresses)) < len(addresses):
         raise DataError(f"{text} names a shard twice")
     folder_name = addresses[0].rpartition("/")[0]
     if not is_remote(text):
         _refuse_unfinished(Path(folder_name))
     return Location(folder_name, addresses)
+
+
+def _refuse_endless(text: str) -> None:
+    """Refuse a range of numbers that alone stands for too many shards: all of one are made at once."""
+    for first, last in _RANGE.findall(text):
+        if max(len(first), len(last)) > 18 or abs(int(last) - int(first)) >= MAX_SHARDS:
+            raise _too_many(text)
+
+
+def _too_many(text: str) -> DataError:
+    return DataError(f"{text[:200]} stands for more than {MAX_SHARDS:,} shards: check its braces")
 
 
 def _refuse_unfinished(folder: Path) -> None:
@@ -98,8 +117,7 @@ def _with_folder(text: str) -> str:
 
 def _has_index(folder: Path) -> bool:
     try:
-        with (folder / INDEX).open("rb") as file:
-            return FORMAT.encode() in file.read()
+        return FORMAT.encode() in read_bytes(folder / INDEX)
     except OSError:
         return False
 

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobilenets.data.shards.addresses import read_whole
 from mobilenets.data.shards.counting import counted_index
 from mobilenets.data.shards.index import SPLITS, ShardEntry, ShardIndex, digest_of, parse_index
 from mobilenets.data.shards.location import Location, is_remote, locate
-from mobilenets.data.shards.reading import read_whole
 from mobilenets.data.shards.shard_set import Progress, Shard, ShardSet
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import DataError
 from mobilenets.images import MAX_PIXELS
+from mobilenets.limits import require_regular
 from mobilenets.quoting import decodable
 
 
@@ -116,7 +117,8 @@ def _named(index: ShardIndex, location: Location, addresses: Sequence[str]) -> S
 
 
 def _address(location: Location, entry: ShardEntry) -> str:
-    whole = is_remote(entry.name) or "/" in entry.name
+    # Names in an index are checked to be relative; those of counted shards are the addresses they were named by.
+    whole = is_remote(entry.name) or entry.name in (location.addresses or ())
     return entry.name if whole else f"{location.folder}/{entry.name}"
 
 
@@ -126,6 +128,7 @@ def _check_size(location: Location, entry: ShardEntry, *, counted: bool) -> None
     if counted or is_remote(address):
         return
     try:
+        require_regular(address)
         size = Path(address).stat().st_size
     except OSError as error:
         raise DataError(

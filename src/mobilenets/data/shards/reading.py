@@ -1,47 +1,35 @@
-"""Reading shards, one after the other from their first byte to their last, through webdataset's own readers.
+"""Reading shards, one after the other from their first byte to their last; webdataset groups what belongs together.
 
-They open files, `http` through curl, `gs` through gsutil and `s3` through the command of AWS, take tar files apart and
-group what belongs together. Nothing in a shard is ever decoded by them or unpickled: of every record an image and a
-label are taken as bytes, whatever else it holds is left.
+Nothing in a shard is ever decoded or unpickled: of every record an image and a label are taken as bytes, whatever else
+it holds is left.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
-import re
-import shlex
 import tarfile
 import zlib
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from PIL import Image
-from webdataset.gopen import gopen, gopen_schemes
-from webdataset.tariterators import group_by_keys, tar_file_expander
+from webdataset.tariterators import group_by_keys
 
-from mobilenets.data.shards.location import is_remote
+from mobilenets.data.shards.addresses import open_address
+from mobilenets.data.shards.tar_files import tar_files
 from mobilenets.deep_pixels import AS_STORED, DeepPixels
-from mobilenets.errors import DataError
+from mobilenets.errors import DataError, first_line
 from mobilenets.image_folders import is_image_name
 from mobilenets.images import MAX_PIXELS, open_image, read_size
 from mobilenets.limits import parse_json
+from mobilenets.quoting import printable
 
 _LABELS: Final = ("cls", "json")
 _LABEL_KEYS: Final = ("cls", "label", "class")
-_TAR_FAULTS: Final = (tarfile.TarError, ValueError, EOFError, zlib.error)
-_CURL: Final = {
-    6: "there is no such host",
-    7: "nobody answers there",
-    18: "the transfer broke off",
-    22: "it is not there, or may not be read",
-    28: "it took too long",
-    56: "the transfer broke off",
-    127: "the command that reads such addresses is not installed",
-}
+# Headers that each announce another header are read by Python's `tarfile` within each other.
+_TAR_FAULTS: Final = (tarfile.TarError, ValueError, EOFError, zlib.error, RecursionError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,47 +82,15 @@ def read_shard(address: str, max_pixels: int = MAX_PIXELS) -> Generator[Record]:
         DataError: it is not there, damaged, breaks off, or has a record without an image or a label.
     """
     try:
-        stream, whole = open_address(address), False
-        try:
-            files = tar_file_expander([{"url": address, "stream": stream}], select_files=_wanted)
-            for sample in group_by_keys(files):
-                yield _record(address, sample, max_pixels)
-            whole = True
-        except _TAR_FAULTS:
-            stream.close()  # of a command that failed, this says why there is no more
-            raise
-        finally:
-            # A command tells on closing whether it came to its end; one that is left in the middle may complain.
-            with contextlib.nullcontext() if whole else contextlib.suppress(OSError):
-                stream.close()
-    except OSError as error:
-        raise DataError(f"shard {address} can't be read ({_why(error)}): bring it back, or leave it out") from error
-    except _TAR_FAULTS as error:
-        reason = str(error.args[0] if error.args else error).partition(" @ ")[0]
-        raise DataError(f"shard {address} is damaged ({reason}): get it anew, or leave it out") from error
-
-
-def open_address(address: str) -> IO[bytes]:
-    """Open a path or URL for reading.
-
-    Raises:
-        OSError: it can't be opened; of URLs this may show only on reading.
-    """
-    if not is_remote(address):
-        return Path(address).open("rb")
-    if address.startswith("s3://") and "s3" not in gopen_schemes:
-        address = f"pipe:aws s3 cp {shlex.quote(address)} -"  # how webdataset reads S3
-    stream: IO[bytes] = gopen(address, "rb")
-    return stream
-
-
-def read_whole(address: str) -> bytes | None:
-    """Return what lies at an address; None if nothing does, or it can't be read."""
-    try:
         with closing(open_address(address)) as stream:
-            return stream.read()
-    except OSError:
-        return None
+            for sample in group_by_keys(tar_files(stream, _wanted, address)):
+                yield _record(address, sample, max_pixels)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"shard {address} can't be read ({reason}): bring it back, or leave it out") from error
+    except _TAR_FAULTS as error:
+        reason = first_line(error.args[0] if error.args and isinstance(error.args[0], Exception) else error)
+        raise DataError(f"shard {address} is damaged ({reason}): get it anew, or leave it out") from error
 
 
 def _wanted(name: str) -> bool:
@@ -142,7 +98,7 @@ def _wanted(name: str) -> bool:
 
 
 def _record(address: str, sample: dict[str, Any], max_pixels: int) -> Record:
-    name = f"{address}/{sample['__key__']}"
+    name = f"{address}/{printable(sample['__key__'])}"
     # `0001.jpg` before `0001.left.jpg`
     images = sorted(
         (key for key in sample if key[0] != "_" and is_image_name(f"x.{key}")), key=lambda key: (len(key), key)
@@ -172,12 +128,3 @@ def _label(name: str, sample: dict[str, Any]) -> str:
             "made for classification"
         )
     return str(value)
-
-
-def _why(error: OSError) -> str:
-    """A missing file says it itself; a command that failed says it by its exit code."""
-    if error.strerror:
-        return error.strerror.lower()
-    found = re.search(r"exit (\d+)", str(error))
-    code = int(found.group(1)) if found else 0
-    return _CURL.get(code, f"its reader gave up with code {code}" if found else str(error))

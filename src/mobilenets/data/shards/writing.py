@@ -21,6 +21,7 @@ from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import BadImage, BadImagesError, DataError, RunError
 from mobilenets.files import check_writable, make_folder, remove_leftovers, write_text_atomically
 from mobilenets.images import MAX_PIXELS
+from mobilenets.limits import check_seed, read_bytes
 
 SHARD_BYTES: Final = 32 * 2**20
 SHARD_IMAGES: Final = 10_000
@@ -68,6 +69,8 @@ def shard(
     for name, value in (("images_per_shard", images_per_shard), ("image_size", image_size)):
         if value is not None and value < 1:
             raise DataError(f"{name} must be at least 1, not {value}")
+    if fault := check_seed(seed):
+        raise DataError(fault)
     folder = outside(data, Path(out))
     check_writable(folder)
     dataset = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude)
@@ -97,7 +100,10 @@ def _finished(folder: Path, origin: Origin) -> ShardIndex | None:
         if strange and not (folder / JOURNAL).exists():
             raise RunError(f"{folder} holds {strange[0]}, of which nothing is known; choose another folder")
         return None
-    index = parse_index(path.read_bytes(), str(path))
+    try:
+        index = parse_index(read_bytes(path), str(path))
+    except OSError as error:
+        raise RunError(f"{path} can't be read ({error.strerror or error}); choose another folder") from error
     if index is None or index.origin != origin:
         raise RunError(f"{path} is of other images or options; choose another folder")
     lost = [entry.name for entry in index.shards if not _is_whole(folder / entry.name, entry)]

@@ -5,35 +5,27 @@ from __future__ import annotations
 import os
 import re
 import sys
-import urllib.error
-import urllib.request
-from email.message import Message
-from http.client import HTTPException
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import torch
 
-from mobilenets.errors import WeightsError
+from mobilenets.errors import RunError, WeightsError
+from mobilenets.files import write_atomically, write_text_atomically
+from mobilenets.limits import require_regular
 from mobilenets.models.weights.published import PublishedWeights
 from mobilenets.models.weights.report import file_sha256
+from mobilenets.quoting import printable
+from mobilenets.transfer import ATTEMPTS, TransferError, open_url, url_fault
 
 MIRROR_VARIABLE = "MOBILENETS_WEIGHTS_MIRROR"
 """Address of a folder that has the published files under their names here, asked instead of their publishers."""
 HASH_HEADER = "X-Linked-ETag"
 """In which Hugging Face says the SHA-256 of a large file."""
-TIMEOUT_SECONDS = 30.0
+MAX_BYTES = 2**30
+"""Of a published file; the largest has 150 MB."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: the hash stands in the first answer, the file is somewhere else."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> None:
-        """Return no request to go on with."""
 
 
 def cached_path(published: PublishedWeights) -> Path:
@@ -61,8 +53,9 @@ def fetch_published(published: PublishedWeights, *, mirror: str | None = None) -
     if path.exists():
         _check_cached(path, published, url)
         return path
+    if fault := url_fault(url):
+        raise WeightsError(f"{printable(url)} is no address to download from ({fault}): check {MIRROR_VARIABLE}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         expected = published.hash_prefix or _stated_hash(url)
         if expected is None:
             raise WeightsError(
@@ -70,23 +63,61 @@ def fetch_published(published: PublishedWeights, *, mirror: str | None = None) -
                 f"{_by_hand(published, path)}"
             )
         print(f"downloading {url} to {path}", file=sys.stderr)
-        torch.hub.download_url_to_file(url, str(path), expected, progress=sys.stderr.isatty())
+        write_atomically(path, lambda temporary: _download(url, temporary, expected, published, path))
         if published.hash_prefix is None:
-            _hash_file(path).write_text(f"{expected}\n", encoding="ascii")
-    except RuntimeError as error:  # how torch.hub reports a wrong hash; it has removed the file
-        raise WeightsError(
-            f"{published.file} arrived damaged (its SHA-256 is not the published one) and was removed: try again, or "
-            f"{_by_hand(published, path)}"
-        ) from error
-    except (OSError, HTTPException) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it holds the server's answer open
-        reason = getattr(error, "reason", None) or error  # urllib wraps what went wrong
-        raise WeightsError(f"{published.file} can't be downloaded ({reason}): {_by_hand(published, path)}") from error
+            write_text_atomically(_hash_file(path), f"{expected}\n")
+    except TransferError as error:
+        raise _unavailable(error, published, path) from error
+    except RunError as error:  # a full disk, or no permission
+        raise WeightsError(f"{error}; or set TORCH_HOME to another folder") from error
     return path
 
 
+def _download(url: str, target: Path, expected: str, published: PublishedWeights, path: Path) -> None:
+    """Fill `target`; what breaks off is taken up where it did, a few times."""
+    try:
+        with target.open("wb") as file:
+            for attempt in range(ATTEMPTS):
+                try:
+                    _receive(url, file)
+                    break
+                except TransferError as error:
+                    if not error.passing or attempt == ATTEMPTS - 1:
+                        raise
+    except TransferError as error:
+        raise _unavailable(error, published, path) from error
+    if not file_sha256(target).startswith(expected):
+        raise WeightsError(
+            f"{published.file} arrived damaged (its SHA-256 is not the published one) and was removed: try again, or "
+            f"{_by_hand(published, path)}"
+        )
+
+
+def _receive(url: str, file: BinaryIO) -> None:
+    """Append what an address has beyond what the file holds already; all of it where the server knows no parts."""
+    with open_url(url, offset=file.tell()) as body:
+        file.seek(body.begins)
+        file.truncate()
+        total = None if body.size is None else body.begins + body.size
+        if (total or 0) > MAX_BYTES:
+            raise TransferError(f"it has {total:,} bytes, more than the {MAX_BYTES:,} of any published file")
+        while content := body.read():
+            file.write(content)
+            if file.tell() > MAX_BYTES:
+                raise TransferError(f"it has more than the {MAX_BYTES:,} bytes of any published file")
+            if total and sys.stderr.isatty():
+                print(f"\r{100 * file.tell() // total} %", end="" if file.tell() < total else "\n", file=sys.stderr)
+
+
+def _unavailable(error: TransferError, published: PublishedWeights, path: Path) -> WeightsError:
+    return WeightsError(f"{published.file} can't be downloaded ({error}): {_by_hand(published, path)}")
+
+
 def _check_cached(path: Path, published: PublishedWeights, url: str) -> None:
+    try:
+        require_regular(path)
+    except OSError as error:
+        raise WeightsError(f"{path} can't be read ({error.strerror}): remove it to download {url}") from error
     expected = published.hash_prefix or _kept_hash(path)
     if expected is None or file_sha256(path).startswith(expected):
         return
@@ -99,15 +130,8 @@ def _check_cached(path: Path, published: PublishedWeights, url: str) -> None:
 
 def _stated_hash(url: str) -> str | None:
     """The SHA-256 the server says the file has; None when it says none, so that the file could not be checked."""
-    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "mobilenets"})
-    try:
-        with urllib.request.build_opener(_Stay).open(request, timeout=TIMEOUT_SECONDS) as answer:
-            headers = answer.headers
-    except urllib.error.HTTPError as error:
-        if error.code >= 400:
-            raise
-        headers = error.headers
-        error.close()  # a redirect's answer, held open by its being an error
+    with open_url(url, method="HEAD", follow=False) as answer:  # where it redirects to, the hash does not stand
+        headers = answer.headers
     stated = (headers.get(HASH_HEADER) or "").strip('"').lower()
     return str(stated) if _SHA256.fullmatch(stated) else None
 
