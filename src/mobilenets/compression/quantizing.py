@@ -123,11 +123,11 @@ def _deliver(job: Job, climbed: Climb, order: Order, run: str, notes: tuple[str,
                 "int8": job.write(out, climbed.chosen.exported, "int8", extra),
             }
             known["int8"] = chosen.top1
-        refused: list[str] = []
+        unlisted: list[str] = []
         rows = measure_runtimes(
-            files, job.judge, known, threads=job.threads, progress=job.watcher.progress, refused=refused.append
+            files, job.judge, known, threads=job.threads, progress=job.watcher.progress, refused=unlisted.append
         )
-        notes = (*notes, *refused)
+        notes = (*notes, *unlisted)
         float_bytes = files["float"].file_bytes
     report = QuantizationReport(
         network=str(job.subject.model.config.name) if isinstance(job.subject.model, MobileNet) else "network",

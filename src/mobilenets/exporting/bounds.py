@@ -21,7 +21,7 @@ from mobilenets.exporting.describe import Subject
 from mobilenets.exporting.exported import Exported
 from mobilenets.exporting.parity import ELSEWHERE, allowed_difference
 from mobilenets.exporting.prepare import exportable
-from mobilenets.exporting.trial import opened
+from mobilenets.exporting.trial import placed
 from mobilenets.runtime.backend import choices, open_backend
 
 IMAGES: Final = 64
@@ -80,19 +80,12 @@ def measure_bounds(
     elif kind in _COARSE_KINDS:
         for name, kind_of_number in _EMULATED.items():
             add(name, rounded_answers(subject, images, kind_of_number), floor)
-    with opened(
-        exported,
-        kind,
-        precision=precision,
-        preprocessing=subject.preprocessing,
-        classes=subject.classes,
-        threads=threads,
-    ) as own:
-        for choice in choices(own.artifact):
+    with placed(
+        exported, kind, precision=precision, preprocessing=subject.preprocessing, classes=subject.classes
+    ) as artifact:
+        for choice in choices(artifact):
             try:
-                backend = open_backend(
-                    own.artifact, backend=choice.backend, precision=choice.precision, threads=threads
-                )
+                backend = open_backend(artifact, backend=choice.backend, precision=choice.precision, threads=threads)
                 answered = backend.predict(images)
             except (BackendError, DataError):
                 continue  # it can't be run so here, and will say so itself when somebody tries

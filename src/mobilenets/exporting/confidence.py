@@ -221,7 +221,7 @@ def _percent(right: NDArray[np.bool_]) -> float | None:
 
 def _top(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Probability of each first guess, 0 where NaN or infinity is answered, and whether it is right."""
-    answered = np.isfinite(logits).all(axis=1)
-    finite = np.where(answered[:, None], logits.astype(np.float64), 0.0)
-    probabilities = np.exp(log_softmax(finite, axis=1))
-    return np.where(answered, probabilities.max(axis=1), 0.0), correct_answers(labels, logits)
+    answered = np.isfinite(logits).all(axis=1, keepdims=True)
+    probabilities = np.exp(log_softmax(np.where(answered, logits.astype(np.float64), 0.0), axis=1))
+    sure: NDArray[np.float64] = np.where(answered, probabilities, 0.0).max(axis=1)
+    return sure, correct_answers(labels, logits)

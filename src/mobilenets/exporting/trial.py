@@ -44,6 +44,15 @@ def opened(
         BackendError: its runtime can't open it.
         MissingExtraError: its runtime is not installed.
     """
+    with placed(exported, kind, precision=precision, preprocessing=preprocessing, classes=classes) as artifact:
+        yield open_backend(artifact, threads=threads)
+
+
+@contextmanager
+def placed(
+    exported: Exported, kind: str, *, precision: str, preprocessing: Preprocessing, classes: Sequence[str]
+) -> Iterator[Artifact]:
+    """Put a translated network in a temporary place, for runtimes to open; arguments as `opened` has them."""
     with tempfile.TemporaryDirectory(prefix="mobilenets-", ignore_cleanup_errors=True) as folder:
         path = Path(folder)
         for name, content in exported.payload.items():
@@ -52,7 +61,7 @@ def opened(
             (only,) = exported.payload
             path = (path / only).rename(path / f"model{SUFFIXES[kind]}")
         description = _provisional(exported, kind, precision, preprocessing, classes)
-        yield open_backend(Artifact(path, description), threads=threads)
+        yield Artifact(path, description)
 
 
 def write_proven(
