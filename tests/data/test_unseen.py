@@ -13,7 +13,7 @@ import pytest
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.digests import image_digest, image_digests
 from mobilenets.data.scored import scored_images
-from mobilenets.data.unseen import as_trained, image_record, without_seen
+from mobilenets.data.unseen import also_trained_on, as_trained, image_record, without_seen
 from mobilenets.data.validation import cut_validation, validation_record
 from mobilenets.errors import DataError
 from mobilenets.image_record import ImageRecord
@@ -123,6 +123,16 @@ def test_what_training_left_out_is_left_out_again_but_no_other_image_of_that_nam
     os.utime(folder / listed[0].name)
     changed, _ = as_trained(load_dataset(folder), provenance, record)
     assert "1 image left out, as they were in training" in changed.notes
+
+
+def test_images_of_a_later_training_are_seen_too(folder: Path) -> None:
+    data = load_dataset(folder)
+    record = image_record(data, None)
+    for before in (record, ImageRecord.from_dict(record.to_dict())):
+        assert before is not None
+        found = also_trained_on(before, data.test)
+        assert found.was_trained_on(image_digests(data.test.sources)).all()
+        assert found.was_trained_on(image_digests(data.train.sources)).all()
 
 
 def test_weights_that_were_trained_on_test_images_are_not_scored_on_them(folder: Path) -> None:

@@ -12,6 +12,7 @@ from mobilenets.data.decoding import worker_count
 from mobilenets.data.sources import ArraySource, EncodedSource, FileSource, ImageSource, ImageSplit
 from mobilenets.errors import BadImagesError
 from mobilenets.image_record import Digests, digest_array, digest_of
+from mobilenets.limits import open_regular
 
 _CHUNK: Final = 256
 _READING: Final = "reading images to tell them apart"
@@ -65,10 +66,7 @@ def with_digests(split: ImageSplit, progress: Progress | None = None) -> ImageSp
 
 def _file_digest(source: FileSource) -> int:
     try:
-        # A pipe or a device in a folder of images would be read for ever.
-        if not source.path.is_file():
-            return _of_name(source)
-        with source.path.open("rb") as file:
+        with open_regular(source.path) as file:  # a pipe or a device in a folder of images would be read for ever
             return int.from_bytes(file_digest(file, lambda: blake2b(digest_size=8)).digest(), "big")
     except OSError:
         return _of_name(source)
