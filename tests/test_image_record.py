@@ -86,3 +86,20 @@ def test_a_record_of_other_arrays_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_part_of_a_description(record: ImageRecord, change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"bits|base64|reshape|invalid literal"):
         ImageRecord.from_dict({**record.to_dict(), **change})
+
+
+def test_mutants_are_refused_in_words(record: ImageRecord, tmp_path: Path) -> None:
+    record.save(tmp_path)
+    whole = (tmp_path / IMAGE_RECORD).read_bytes()
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(200):
+        mutant = bytearray(whole)
+        for _ in range(int(random.integers(1, 6))):
+            mutant[random.integers(len(mutant))] = random.integers(256)
+        (tmp_path / IMAGE_RECORD).write_bytes(mutant[: random.integers(len(mutant) // 2, len(mutant) + 1)])
+        try:
+            ImageRecord.load(tmp_path)
+        except RunError:
+            refused += 1
+    assert refused > 150

@@ -56,9 +56,12 @@ def _recommended(folder: Path) -> tuple[Path, int] | None:
     """Folder of the recommended network's runs, and its first seed."""
     path = folder / COMPARISON
     try:
-        content: Any = parse_json(read_bytes(path), finite=False)
-    except (FileNotFoundError, NotADirectoryError):
+        if not path.is_file():
+            return None
+    except OSError:  # a name the system refuses: said where it is read as what it is instead
         return None
+    try:
+        content: Any = parse_json(read_bytes(path), finite=False)
     except (OSError, ValueError) as error:
         raise RunError(f"{path} can't be read ({error}): run the comparison again, or name a run folder") from error
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -23,12 +24,18 @@ from numpy.typing import NDArray
 
 from mobilenets.errors import RunError
 from mobilenets.files import write_atomically
+from mobilenets.limits import open_regular
 
 IMAGE_RECORD: Final = "trained_images.npz"
 EXPORTED_BITS: Final = 40
 MOST_EXPORTED: Final = 200_000
 """Images whose digests go into an exported file: a megabyte. Of more, the run folder alone knows."""
 _WHOLE: Final = 64
+# What NumPy and `zipfile` raise on damaged archives: there is no common base.
+_FAULTS: Final = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, SyntaxError, OverflowError, MemoryError),
+    *(struct.error, zipfile.BadZipFile, zlib.error),
+)
 
 Digests = NDArray[np.uint64]
 
@@ -109,7 +116,7 @@ class ImageRecord:
         """
         path = folder / IMAGE_RECORD
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
                 digests = {name: arrays[name] for name in ("trained", "validated", "inherited", "excluded")}
                 names = [bytes(name).decode("utf-8", "surrogateescape") for name in arrays["excluded_names"]]
             if any(array.dtype != np.uint64 or array.ndim != 1 for array in digests.values()):
@@ -118,7 +125,7 @@ class ImageRecord:
             return cls(**digests, excluded=excluded)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except _FAULTS as error:
             raise RunError(
                 f"{path}, which says what the network was trained on, can't be read ({error}): bring it back, or "
                 "train again"

@@ -39,7 +39,7 @@ def test_a_killed_comparison_continues_where_it_stopped(
     assert first.stat().st_mtime_ns == trained, "the finished network was trained again"
     assert "resumed after epoch" in done.stderr
     assert "Choose: mobilenet_v" in done.stdout
-    assert "The choice went by 2 validation images, not by the 4 test images; these were read once" in done.stdout
+    assert "The choice went by 3 validation images, not by the 5 test images; these were read once" in done.stdout
     assert "Report: out/report.html" in done.stdout
     epochs = [json.loads(line)["epoch"] for line in second.read_text().splitlines()]
     assert epochs == list(range(1, 13))
@@ -49,6 +49,15 @@ def test_a_killed_comparison_continues_where_it_stopped(
         "report.html",
         "summary.png",
     }
+
+    assert done.stdout.splitlines()[-1] == "Next: mobilenets deploy out --data photos --out deployed"
+    chosen = json.loads((tmp_path / "out" / "comparison.json").read_text())["choice"]["label"].partition(" ")[0]
+    scored = call("evaluate", "out", "--data", "photos", "--json")
+    assert scored.returncode == 0, scored.stderr
+    assert f"out recommends out/runs/{chosen}-x0.25-16px/seed0" in scored.stderr
+    assert json.loads(scored.stdout)["count"] == 5
+    answers = call("predict", "out", "photos", "--format", "csv")
+    assert (answers.returncode, answers.stdout.count("\n")) == (0, 25), answers.stderr
 
     machine = call(*arguments, "--json", "--max-params", "1")
     assert machine.returncode == 0, machine.stderr

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
 from mobilenets.artifact.container import read_artifact
 from mobilenets.compression.job import Job, prepare_job
@@ -15,11 +17,15 @@ from mobilenets.compression.remarks import remarks
 from mobilenets.compression.results import QuantizationReport, Rung
 from mobilenets.compression.runtimes import measure_runtimes
 from mobilenets.data.datasets import Dataset
+from mobilenets.data.unseen import also_trained_on
 from mobilenets.errors import ArtifactError, RunError
 from mobilenets.exporting.deciding import SealedTest
 from mobilenets.exporting.describe import Subject
 from mobilenets.exporting.watcher import Watcher
 from mobilenets.models.network import MobileNet
+
+FINE_TUNED: Final = "fine-tun"
+"""In the names of rungs that train the network on: the file has then seen these images, too."""
 
 
 def quantize_loaded(
@@ -118,6 +124,9 @@ def _deliver(job: Job, climbed: Climb, order: Order, run: str, notes: tuple[str,
             if chosen.drop.report is not None:
                 others = "others" if job.tested is None else "test images"
                 extra["drop"] = f"{chosen.drop.report:.2f} points of top-1 on {job.report_images} {others}"
+            if FINE_TUNED in chosen.name and job.subject.images is not None:
+                seen = also_trained_on(job.subject.images, job.dataset.train)
+                job.subject = replace(job.subject, images=seen)
             files = {
                 "float": job.write(beside, job.float_exported, "fp32", {}),
                 "int8": job.write(out, climbed.chosen.exported, "int8", extra),

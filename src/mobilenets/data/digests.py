@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from hashlib import blake2b, file_digest
+from hashlib import blake2b
 from typing import Final
 
 from mobilenets.data.decoding import worker_count
 from mobilenets.data.sources import ArraySource, EncodedSource, FileSource, ImageSource, ImageSplit
 from mobilenets.errors import BadImagesError
 from mobilenets.image_record import Digests, digest_array, digest_of
+from mobilenets.limits import open_regular
 
 _CHUNK: Final = 256
+_READ_BYTES: Final = 2**20
 _READING: Final = "reading images to tell them apart"
 
 Progress = Callable[[str, int, int], None]
@@ -64,14 +66,14 @@ def with_digests(split: ImageSplit, progress: Progress | None = None) -> ImageSp
 
 
 def _file_digest(source: FileSource) -> int:
+    digest = blake2b(digest_size=8)
     try:
-        # A pipe or a device in a folder of images would be read for ever.
-        if not source.path.is_file():
-            return _of_name(source)
-        with source.path.open("rb") as file:
-            return int.from_bytes(file_digest(file, lambda: blake2b(digest_size=8)).digest(), "big")
+        with open_regular(source.path) as file:  # a pipe or a device in a folder of images would be read for ever
+            while chunk := file.read(_READ_BYTES):
+                digest.update(chunk)
     except OSError:
         return _of_name(source)
+    return int.from_bytes(digest.digest(), "big")
 
 
 def _of_name(source: ImageSource) -> int:

@@ -122,6 +122,11 @@ def image_record(dataset: Dataset, begun_with: ImageRecord | None, progress: Pro
     )
 
 
+def also_trained_on(record: ImageRecord, images: ImageSplit) -> ImageRecord:
+    """What a network has seen that was trained on further images."""
+    return replace(record, inherited=np.union1d(record.inherited, _digests(images, None)))
+
+
 def _all_digests(dataset: Dataset, progress: Progress | None) -> Digests:
     if dataset.shards is None:
         return _digests(dataset.train, progress)

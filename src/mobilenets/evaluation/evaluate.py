@@ -6,6 +6,7 @@ PyTorch and no file format, so float, int8, ONNX and any runtime are scored by t
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,11 @@ from mobilenets.files import write_atomically
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 Batch = tuple[NDArray[np.uint8], ArrayLike]
+# What NumPy and `zipfile` raise on damaged archives: there is no common base.
+_FAULTS = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, SyntaxError, OverflowError, MemoryError),
+    *(struct.error, zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +97,7 @@ class Predictions:
                 labels, probabilities = arrays["labels"], arrays["probabilities"]
         except FileNotFoundError as error:
             raise RunError(f"{path} is missing: evaluate the run again to write it") from error
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except _FAULTS as error:
             raise RunError(f"{path} is no predictions file ({error}): delete it and evaluate the run again") from error
         if labels.dtype != np.int64 or probabilities.dtype != np.float32 or probabilities.shape[:-1] != labels.shape:
             raise RunError(f"{path} does not hold labels [N] and probabilities [N, K]: delete it and evaluate again")
