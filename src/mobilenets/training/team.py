@@ -15,8 +15,8 @@ from typing import Any, Final, TypeVar, cast
 
 import torch
 from torch import distributed, nn
-from torch.distributed import Store, distributed_c10d
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed import distributed_c10d
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from torch import distributed
-from torch.distributed import Store
+from torch.distributed.distributed_c10d import Store
 
 from mobilenets.errors import MobilenetsError, TrainingError, TrainingInterruptedError, first_line
 
