@@ -28,7 +28,7 @@ from mobilenets.comparison.candidates import Candidate, candidates
 from mobilenets.comparison.environment import environment
 from mobilenets.comparison.measure import Cost, measure
 from mobilenets.comparison.mistakes import confident_mistakes
-from mobilenets.comparison.stage import Stage, TrainedRun
+from mobilenets.comparison.stage import Stage, TrainedRun, extension_notes
 from mobilenets.comparison_folder import COMPARISON
 from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import Dataset, load_dataset, natural_image_size
@@ -95,7 +95,8 @@ def compare(
 
     Args:
         data: `digits`, `cifar10`, a folder or a zip of images (see `mobilenets.data.datasets.load_dataset`).
-        out: folder of the runs and the report; the same call again continues or renews it.
+        out: folder of the runs and the report; the same call again continues or renews it, one with more epochs extends
+            its trainings (see `mobilenets.train`).
         models: names as in `list_models()`.
         recipe: name of a shipped recipe, a TOML file, or a `Recipe`.
         epochs: instead of the recipe's.
@@ -156,7 +157,7 @@ def compare(
         pairs=pairs,
         bounds=bounds,
         choice=choice,
-        notes=(*failures, *differing),
+        notes=(*failures, *differing, *extension_notes(run for network in costs for run in runs[network])),
     )
     _write(result, out)
     return result

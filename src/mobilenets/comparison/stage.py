@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,15 +19,31 @@ from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import read_run, train_unseen
 from mobilenets.training.scoring import Splits, score_test
 from mobilenets.training.single_images import check_single_images
-from mobilenets.training.state import has_state
+from mobilenets.training.state import has_state, load_state
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A network that was trained with one seed, and scored on validation images only: its run folder."""
+    """A network that was trained with one seed, and scored on validation images only: its run folder.
+
+    `extended` says whether it was given more epochs after it had been begun with fewer.
+    """
 
     seed: int
     folder: Path
+    extended: bool = False
+
+
+def extension_notes(runs: Iterable[TrainedRun]) -> tuple[str, ...]:
+    """What a reader must know of a comparison that was given more epochs: not all learning rates were the same."""
+    all_runs = list(runs)
+    extended = sum(run.extended for run in all_runs)
+    if not extended:
+        return ()
+    return (
+        f"{extended} of {len(all_runs)} trainings were begun with fewer epochs and extended: until then their "
+        "learning rates were those of the shorter schedule.",
+    )
 
 
 @dataclass(frozen=True)
@@ -96,7 +112,7 @@ class Stage:
             )
         except TrainingInterruptedError as stopped:
             raise reworded(stopped, f"{stopped}; the same command again goes on from there") from stopped
-        return TrainedRun(seed, run)
+        return TrainedRun(seed, run, bool(load_state(run, torch.device("cpu")).extensions))
 
     def seal(self, until: str | None) -> None:
         """Keep the test images of every size from being read until something has happened; None ends that."""

@@ -128,10 +128,10 @@ class Checkpoints:
             )
         self.extensions = list(state.extensions)
         had, has = state.experiment.recipe.get("epochs"), self.experiment.recipe.get("epochs")
-        longer = isinstance(had, int) and isinstance(has, int) and has > had
-        if longer:
+        if isinstance(had, int) and isinstance(has, int) and has > had:
             self.extensions.append([had, has, state.progress.epoch, state.progress.step])
-        return Restored(plan, state.plan["parts"], state.progress, had if longer else None)
+            return Restored(plan, state.plan["parts"], state.progress, longer_than=had)
+        return Restored(plan, state.plan["parts"], state.progress)
 
     @property
     def record(self) -> dict[str, str]:

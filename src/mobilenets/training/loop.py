@@ -201,7 +201,9 @@ class Training(Generic[Network]):
         except DataError as error:  # images or shards that can't be read any more
             self._save()
             where = where_of(self.progress, self.steps)
-            raise DataError(f"{error}. Saved before {where}: --resume goes on once they are back") from error
+            # Of a team only the leader can save, and it may not know of this.
+            saved = f"Saved before {where}" if self.team.count == 1 else f"The state saved last is from before {where}"
+            raise DataError(f"{error}. {saved}: --resume goes on once they are back") from error
         except (RuntimeError, MemoryError) as error:  # where no smaller parts help: augmentation, the optimizer
             if not is_out_of_memory(error):
                 raise
@@ -321,11 +323,13 @@ class Training(Generic[Network]):
         self.checkpoints.save(self._trained(), self.compute.plan, self.compute.parts, self.progress)
 
     def _stop(self, stop: StopRequest) -> None:
-        self._save()
+        """End in good order: all of a team together, when the leader has saved, by the signal that any of them got."""
+        self.team.led(self._save)
+        signal = self.team.largest(stop.signal, self.device)
         where = f"epoch {self.progress.epoch + 1}, step {self.progress.step} of {self.steps}"
         if self.progress.epoch == self.recipe.epochs:
             where = "training's end, before scoring"
-        raise TrainingInterruptedError(f"stopped at {where}; {self.run} is saved", signal=stop.signal)
+        raise TrainingInterruptedError(f"stopped at {where}; {self.run} is saved", signal=signal)
 
     def _acknowledge(self) -> None:
         self.observer.message("stopping after this step; again to stop at once and lose it")

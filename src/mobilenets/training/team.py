@@ -16,12 +16,13 @@ from typing import Any, Final, TypeVar, cast
 import torch
 from torch import distributed, nn
 from torch.distributed import distributed_c10d
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from mobilenets.data.training_images import Share
 from mobilenets.errors import DataError, MobilenetsError, RecipeError, TrainingError, first_line
+from mobilenets.training.team_failure import TeamFailure
 
 Result = TypeVar("Result")
 
@@ -99,6 +100,14 @@ class Team:
         distributed.all_reduce(total)
         return cast(list[float], total.tolist())
 
+    def largest(self, value: int, device: torch.device) -> int:
+        """The largest of all members' values."""
+        if self.count == 1:
+            return value
+        found = torch.tensor(value, device=device if device.type == "cuda" else "cpu")
+        distributed.all_reduce(found, op=distributed.ReduceOp.MAX)
+        return int(found)
+
     def led(self, act: Callable[[], Result]) -> Result:
         """Let the leader act and tell all what came of it; what it refuses, all refuse.
 
@@ -135,6 +144,8 @@ SOLO: Final = Team()
 def join_team(device: torch.device) -> Iterator[Team]:
     """Join the processes torchrun started beside this one, if any, for the time of the block.
 
+    What one of them raises in the block ends all, and one tells it: in the others it is marked as `told`.
+
     Raises:
         TrainingError: another of them was lost.
     """
@@ -145,20 +156,35 @@ def join_team(device: torch.device) -> Iterator[Team]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    failure: TeamFailure | None = None
     try:
-        _connect(backend)
-        yield Team(distributed.get_rank(), distributed.get_world_size(), _restarts(), _launch())
-    except (distributed.DistError, RuntimeError) as error:
-        # Without one member the others' calls fail, in words that depend on which call it was.
-        if not any(word in str(error).lower() for word in _LOST):
+        store = _connect(backend)
+        rank, count = distributed.get_rank(), distributed.get_world_size()
+        failure = TeamFailure(store, rank, count)
+        yield Team(rank, count, _restarts(), _launch())
+    except BaseException as error:
+        own = _lost(error) or error
+        shared = own if failure is None else failure.settle(own)
+        if shared is error:
             raise
-        raise TrainingError(f"another process of this training was lost ({first_line(error)})") from error
+        raise shared from error
     finally:
+        if failure is not None:
+            failure.close()
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
 
-def _connect(backend: str) -> None:
+def _lost(error: BaseException) -> TrainingError | None:
+    """In one line that another process is gone: the others' calls fail then, in words that depend on the call."""
+    if not isinstance(error, distributed.DistError | RuntimeError) or isinstance(error, MobilenetsError):
+        return None
+    if not any(word in str(error).lower() for word in _LOST):
+        return None
+    return TrainingError(f"another process of this training was lost ({first_line(error)})")
+
+
+def _connect(backend: str) -> Store:
     """Meet the other processes, in a place that is this attempt's own.
 
     torchrun keeps one store for all attempts, where those of a killed attempt have left their addresses: whoever reads
@@ -170,6 +196,7 @@ def _connect(backend: str) -> None:
     # Its public name is younger than the oldest PyTorch taken here.
     set_timeout = getattr(distributed, "set_timeout", None) or distributed_c10d._set_pg_timeout
     set_timeout(_PATIENCE, distributed.group.WORLD)
+    return own
 
 
 def local_device(device: torch.device) -> torch.device:

@@ -1,0 +1,69 @@
+"""One process of a team of which one or all fail: `python failing_team.py CASE`, ended as the command ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import torch
+
+from mobilenets.cli import main as command
+from mobilenets.errors import BadImage, BadImagesError, MobilenetsError, RunError, TrainingInterruptedError
+from mobilenets.training import team_failure
+from mobilenets.training.team import Team, join_team
+
+CPU = torch.device("cpu")
+
+
+def act(case: str, team: Team) -> None:
+    """Fail, or wait for another that does."""
+    team.sum([1.0], CPU)
+    if case == "leader":
+        team.led(_refuse)
+    if case == "all":
+        raise RunError(f"no such folder, says {team.rank}")
+    if team.rank == 1:
+        if case == "last images":
+            raise BadImagesError([BadImage(f"{number}.png", "cut") for number in range(9)])
+        if case == "bug":
+            raise KeyError("what")
+        if case == "disk":
+            raise OSError(28, "No space left on device", "state.pt")
+        if case == "stopped":
+            raise TrainingInterruptedError("stopped at once", signal=15)
+        if case == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if case == "while others work":
+            raise RunError("gone")
+    if case == "while others work":
+        time.sleep(600)
+    if case == "first process" and team.leads:
+        raise RunError("the leader has no room")
+    team.sum([1.0], CPU)
+
+
+def _refuse() -> None:
+    raise RunError("no such folder, says the leader")
+
+
+def verb(arguments: list[str]) -> int:
+    """In place of a verb."""
+    with join_team(CPU) as team:
+        act(arguments[0], team)
+    return 0
+
+
+def run(case: str) -> int:
+    """The command's own end: what it prints, and its exit code."""
+    module = type(sys)("mobilenets.cli.train")
+    module.main = verb  # type: ignore[attr-defined]
+    sys.modules["mobilenets.cli.train"] = module
+    team_failure._PATIENCE_SECONDS = 1.0  # type: ignore[misc]
+    return command.main(["train", case])
+
+
+if __name__ == "__main__":
+    assert MobilenetsError.exit_code == 2
+    sys.exit(run(sys.argv[1]))
