@@ -62,8 +62,9 @@ def test_killed_and_taken_up_again_it_ends_as_if_nothing_had_been(run: Run, net:
     assert not (out / "part-00002.jsonl").exists()
     first = (out / "part-00000.jsonl").stat().st_mtime_ns
 
+    (photos / "notes.txt").write_text("no picture, and not called like one")
     done = run(*IN_PARTS, "--json")
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (1, "mobilenets: 1 file left out: 1 .txt (photos)\n")
     summary = json.loads(done.stdout)
     assert summary.pop("seconds") > 0
     assert summary == {
@@ -82,7 +83,7 @@ def test_killed_and_taken_up_again_it_ends_as_if_nothing_had_been(run: Run, net:
     parts = sorted(out.glob("part-*.jsonl"))
     assert "".join(part.read_text(encoding="utf-8") for part in parts) == plain.stdout
     (bad,) = map(json.loads, (out / "bad.jsonl").read_text(encoding="utf-8").splitlines())
-    assert plain.stderr.splitlines()[1] == f"  {bad['file']}: {bad['reason']}"
+    assert plain.stderr.splitlines()[2] == f"  {bad['file']}: {bad['reason']}"
     assert sorted(path.name for path in out.iterdir()) == sorted(
         [".lock", "bad.jsonl", "finished.jsonl", "manifest.json", *(part.name for part in parts)]
     )

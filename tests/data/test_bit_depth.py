@@ -108,10 +108,10 @@ def test_the_doctor_says_so_and_takes_none_for_black(tmp_path: Path) -> None:
 
 
 def test_images_of_8_bits_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("a", "b"):
+    for place, name in enumerate(("a", "b")):
         (tmp_path / name).mkdir()
-        Image.new("RGB", (8, 8)).save(tmp_path / name / "1.jpg")
-        Image.new("RGB", (8, 8)).save(tmp_path / name / "2.jpg")
+        for number in range(3):
+            Image.new("RGB", (8, 8), (80 * place, 80 * number, 0)).save(tmp_path / name / f"{number}.jpg")
     split = load_dataset(tmp_path).train
     monkeypatch.setattr("mobilenets.data.bit_depth.greatest_value", None)
     assert find_bit_depth(split.sources) == (AS_STORED, ())

@@ -10,8 +10,9 @@ from typing import Any
 
 from mobilenets.cli.live import Live, duration
 from mobilenets.cli.predict_options import PredictOptions
-from mobilenets.cli.streams import console, say
+from mobilenets.cli.streams import console, say, warn
 from mobilenets.errors import DataError
+from mobilenets.image_folders import LeftOut
 from mobilenets.runtime.image_files import find_images
 from mobilenets.runtime.many import ManySummary, predict_many
 
@@ -26,6 +27,7 @@ def predict_in_parts(options: PredictOptions) -> int:
         raise DataError("--engine ray writes csv or jsonl, no table")
     started = time.monotonic()
     with Live(console(stderr=True)) as live:
+        progress = _Progress(live, options)
         summary = predict_many(
             options.artifact,
             options.files,
@@ -41,8 +43,11 @@ def predict_in_parts(options: PredictOptions) -> int:
             threshold=options.threshold,
             part_size=options.part_size,
             max_pixels=options.max_pixels,
-            report=_Progress(live, options),
+            report=progress,
         )
+    left_out = progress.left_out()
+    if left_out:
+        warn(f"mobilenets: {left_out}")
     _print_summary(summary, time.monotonic() - started, as_json=options.json)
     return (1 if summary.answered else 2) if summary.bad else 0
 
@@ -54,15 +59,22 @@ class _Progress:
         self._live = live
         self._total: int | None = None
         self._paths = options.files
-        threading.Thread(target=self._count, name="count", daemon=True).start()
+        self._left_out = LeftOut()
+        self._thread = threading.Thread(target=self._count, name="count", daemon=True)
+        self._thread.start()
 
     def __call__(self, done: int, before: int) -> None:
         """So many were answered or found bad now, and before in a call that was broken off."""
         known = self._total is not None and self._total >= done + before
         self._live.progress(_WHAT, done, self._total - before if self._total is not None and known else None)
 
+    def left_out(self) -> LeftOut:
+        """What is no image among the files, once they are all counted."""
+        self._thread.join()
+        return self._left_out
+
     def _count(self) -> None:
-        self._total = sum(1 for _ in find_images(self._paths))
+        self._total = sum(1 for _ in find_images(self._paths, self._left_out))
 
 
 def _print_summary(summary: ManySummary, seconds: float, *, as_json: bool) -> None:
