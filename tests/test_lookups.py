@@ -58,7 +58,8 @@ calls = [
     ["audit", "a.onnx"],
     ["benchmark", "a.onnx", "--seconds", "0.05", "--starts", "1", "--batch-sizes", "1", "--threads", "1"],
     ["quantize", "run", "--data", images, "--out", "q.onnx", "--max-drop", "100"],
-    ["deploy", "run", "--data", images, "--out", "deployed", "--seconds", "0.05", "--targets", "onnx", "--no-finetune"],
+    ["deploy", "run", "--data", images, "--out", "deployed", "--seconds", "0.05", "--targets", "onnx", "--no-finetune",
+     "--against", "onnxruntime", "--threads", "1"],
 ]
 for call in calls:
     code = main(call)
