@@ -38,7 +38,9 @@ _TABLE_OR_NONE: Final = _Kind("a table or null", lambda value: value is None or 
 _TEXTS: Final = _Kind("a list of texts", _is_texts)
 _SOME_TEXTS: Final = _Kind("a list of one or more texts", lambda value: _is_texts(value) and bool(value))
 _TABLE_OF_TEXTS: Final = _Kind("a table of texts", lambda value: _is_table(value) and _is_texts([*value.values()]))
-_TABLE_OF_NUMBERS: Final = _Kind("a table of numbers", lambda value: _is_table(value) and all(map(_is_number, value.values())))
+_TABLE_OF_NUMBERS: Final = _Kind(
+    "a table of numbers", lambda value: _is_table(value) and all(map(_is_number, value.values()))
+)
 
 _FIELDS: Final = {
     "kind": _TEXT,
