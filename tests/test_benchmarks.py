@@ -100,3 +100,14 @@ def test_the_doctor_looks_at_60000_images_in_under_3_minutes_and_finds_prints_ag
         assert rows["mirrored"]["found"] == 0
     photographs = result["found_again"]["imagenet-samples"]
     assert min(row["found"] for name, row in photographs.items() if not name.startswith(("mirrored", "10 %"))) > 0.95
+
+
+def test_threads_that_share_a_file_get_no_wrong_answer() -> None:
+    for row in load("threads")["backends"]:
+        assert row["answers"] == {"threads": 8, "calls": 1600, "right": 1600, "wrong": 0, "errors": 0}
+    assert {row["backend"] for row in load("threads")["backends"]} == {
+        "onnxruntime",
+        "openvino",
+        "litert",
+        "executorch",
+    }

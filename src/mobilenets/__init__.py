@@ -8,8 +8,14 @@ PyTorch nor anything else that takes long.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime reports its use to its makers unless this is said before it is imported, by whoever imports it first;
+# its `disable_telemetry_events` comes too late. Here, since a package comes before all its modules, and child processes
+# inherit it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from mobilenets.auditing.audit import audit

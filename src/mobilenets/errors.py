@@ -74,6 +74,13 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def other_format(found: object, known: int, otherwise: str) -> str:
+    """What to say of a file of ours in another format: that this version is too old for it, or what else to do."""
+    if type(found) is int and found > known:
+        return f"is of format {found}, and this version of mobilenets knows up to {known}: update mobilenets"
+    return f"is of format {found}, not {known}; {otherwise}"
+
+
 class MobilenetsError(Exception):
     """Base of all errors of this package.
 

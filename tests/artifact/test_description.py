@@ -48,6 +48,8 @@ def test_a_confidence_that_can_not_be(temperature, threshold):
     ("change", "said"),
     [
         ({"format": 1}, "of format 1, not 2; export it again"),
+        ({"format": 3}, r"is of format 3, and this version of mobilenets knows up to 2: update mobilenets$"),
+        ({"format": "3"}, "of format 3, not 2; export it again"),
         ({"kind": None}, "damaged"),
         ({"network": 3}, "damaged"),
         ({"preprocessing": {"image_size": 8}}, "missing key"),
@@ -76,3 +78,70 @@ def test_every_field_must_be_there(field):
 def test_no_document_at_all(text):
     with pytest.raises(ArtifactError, match="here: its description"):
         Description.from_json(text, "here")
+
+
+def damaged(path, value):
+    """A document with one field of another type; `path` names it, parts by dots."""
+    document = json.loads(
+        describe(confidence=Confidence(1.5, 0.4, "images"), settings=Settings("openvino", "fp32", 2)).to_json()
+    )
+    *above, last = path.split(".")
+    holder = document
+    for part in above:
+        holder = holder[part]
+    holder[last] = value
+    return json.dumps(document)
+
+
+FIELDS = {
+    "kind": "text", "precision": "text", "network": "a table", "classes": "a list of one or more texts",
+    "preprocessing": "a table", "dynamic_batch": "true or false", "golden": "a table", "provenance": "a table of texts",
+    "digest": "text", "golden.images": "a list of one or more texts", "golden.logits": "text",
+    "golden.tolerance": "a number", "confidence.temperature": "a number", "confidence.threshold": "a number",
+    "confidence.basis": "text", "settings.backend": "text", "settings.precision": "text",
+    "settings.threads": "a whole number from 1", "confidence": "a table or null", "settings": "a table or null",
+}  # fmt: skip
+FIT = {
+    "text": ["x"], "a table": [{}], "true or false": [True], "a number": [7, 2.5], "a whole number from 1": [7],
+    "a table or null": [{}, None], "a table of texts": [{}], "a list of one or more texts": [["x"]],
+}  # fmt: skip
+VALUES = [None, True, 7, 2.5, 0, "x", "", [], ["x"], [1], {}, {"x": 1}, [[]]]
+
+
+def refusal(document):
+    """What is said of a document; nothing where it is read."""
+    try:
+        Description.from_json(document, "here.onnx")
+    except ArtifactError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("path", FIELDS)
+def test_every_field_of_every_wrong_type_is_one_clear_line(path):
+    for value in VALUES:
+        said = refusal(damaged(path, value))
+        assert said == "" or (said.startswith("here.onnx: its description ") and "\n" not in said)
+        fits = any(type(value) is type(fit) for fit in FIT[FIELDS[path]])
+        assert fits or f"({path} is {FIELDS[path]}, not {value!r})" in said
+
+
+def test_a_backend_of_the_wrong_type_is_told_by_name():
+    for value in ([], {}, 5, None):
+        with pytest.raises(ArtifactError, match=r"here: its description is damaged \(settings.backend is text, not"):
+            Description.from_json(damaged("settings.backend", value), "here")
+
+
+def test_golden_images_that_are_none_or_gigantic():
+    import base64
+    import struct
+    import zlib
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 10**6, 10**6, 8, 2, 0, 0, 0))
+    bomb = base64.b64encode(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")).decode()
+    for image in (bomb, "", "no base64!", base64.b64encode(b"no picture").decode()):
+        with pytest.raises(ArtifactError, match="here: its description is damaged"):
+            Description.from_json(damaged("golden.images", [image]), "here")

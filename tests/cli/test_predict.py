@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -212,3 +213,34 @@ def test_answers_come_as_they_are_made(net: Path, photos: Path, tmp_path: Path) 
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
     assert process.returncode in (0, 1)
+
+
+def test_a_zip_is_answered_like_its_folder(call: Run, net: Path, photos: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for path in photos.rglob("*"):
+            archive.write(path, path.relative_to(photos))
+    folder = call("predict", str(net), str(photos), "--format", "jsonl")
+    zipped = call("predict", str(net), str(tmp_path / "photos.zip"), "--format", "jsonl")
+    assert (folder.returncode, zipped.returncode) == (0, 0)
+    assert len(folder.stdout.splitlines()) == 4
+    assert zipped.stdout == folder.stdout.replace(str(photos), str(tmp_path / "photos.zip"))
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("predict", "NET", "PHOTO"),
+        ("benchmark", "NET", "--seconds", "0.1"),
+        ("evaluate", "NET", "--data", "digits"),
+        ("export", "RUN", "--to", "onnx", "--out", "out.onnx"),
+        ("deploy", "RUN", "--data", "digits", "--out", "out"),
+        ("predict", "NET", "PHOTO", "--engine", "ray", "--out", "out"),
+    ],
+    ids=" ".join,
+)
+def test_threads_no_machine_has_are_refused(call: Run, net: Path, photos: Path, verb: tuple[str, ...]) -> None:
+    names = {"NET": str(net), "PHOTO": str(photos / "a.jpg"), "RUN": str(photos)}
+    done = call(*(names.get(word, word) for word in verb), "--threads", "100000")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("mobilenets: 100000 threads are too many: at most ")
+    assert done.stderr.count("\n") == 1

@@ -54,7 +54,7 @@ def test_missing_and_damaged_weights_are_named(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 99}, "format 1"),
+        ({"format": 99}, r"is of format 99, .* knows up to 1: update mobilenets"),
         ({"network": {"name": "mobilenet_v9"}}, "mobilenet_v9"),
         ({"classes": None}, "does not describe a network"),
         ({"preprocessing": {}}, "does not describe a network"),

@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,12 @@ def test_parts_are_cut_in_order_and_told_apart(tree):
     assert changed[0].digest != parts[0].digest
     assert changed[1].digest == parts[1].digest
     assert list(list_parts([], tree, 3)) == []
+
+
+def test_images_in_a_zip_are_listed_by_their_place_in_it(tmp_path):
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for name in ("b/2.png", "a/1.png", "words.txt"):
+            archive.writestr(name, b"content")
+    assert list(find_listed([Path("photos.zip")], tmp_path)) == [
+        Listed(f"photos.zip/{name}", str(tmp_path / "photos.zip"), name) for name in ("a/1.png", "b/2.png")
+    ]

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +91,19 @@ def test_answers_are_those_of_the_engine_without_ray(job: Path, net: Path, photo
     (photos / "0/00-another.png").touch()
     with pytest.raises(RunError, match="answers: the files found are no longer those part 0 was made of"):
         predict_many(net, paths, "answers", part_size=10)
+
+
+@needs_ray
+def test_one_path_as_text_and_a_zip(job: Path, net: Path, photos: Path) -> None:
+    with zipfile.ZipFile("photos.zip", "w") as archive:
+        for path in photos.rglob("*.*"):
+            archive.write(path)
+    for given, out in (("photos", "of-folder"), ("photos.zip", "of-zip")):
+        summary = predict_many(net, given, out, workers=1)
+        assert (summary.answered, summary.bad, summary.parts) == (23, 2, 1)
+        text, bad = plain(net, [Path(given)], "jsonl")
+        assert Path(out, "part-00000.jsonl").read_text(encoding="utf-8") == text
+        assert listed(summary.bad_list) == bad
 
 
 @needs_ray

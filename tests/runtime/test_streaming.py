@@ -1,4 +1,5 @@
 import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -111,3 +112,50 @@ def test_a_fault_of_the_network_is_raised(classifier, folder, monkeypatch):
         list(predict_files(classifier, [folder]))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
     assert np.isfinite(classifier.temperature)
+
+
+@pytest.fixture
+def zipped(folder, tmp_path):
+    """The folder as a zip, with what a Mac adds, a name that leads out and a text."""
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*.*"), reverse=True):
+            archive.write(path, path.relative_to(folder))
+        archive.writestr("__MACOSX/0/._00-red.png", b"junk")
+        archive.writestr("read me.txt", b"words")
+        archive.write(folder / "0/00-red.png", "../2/outside-red.png")
+    return tmp_path / "photos.zip"
+
+
+def test_a_zip_is_answered_as_the_folder_it_was_made_of(classifier, folder, zipped):
+    from_folder = list(predict_files(classifier, folder))
+    from_zip = list(predict_files(classifier, str(zipped)))
+    assert [record.name for record in from_zip[:-1]] == [
+        record.name.replace(str(folder), str(zipped)) for record in from_folder
+    ]
+    assert from_zip[-1].label == "red"
+    for packed, plain in zip(from_zip, from_folder, strict=False):
+        assert type(packed) is type(plain)
+        if isinstance(packed, Prediction):
+            assert packed.top == plain.top
+        else:
+            assert packed.reason.split(" (")[0] == plain.reason.split(" (")[0]
+
+
+def test_a_zip_within_a_folder_is_none_of_its_images(classifier, folder, zipped):
+    zipped.rename(folder / "photos.zip")
+    assert not [record for record in predict_files(classifier, folder) if ".zip" in record.name]
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip at all", b"PK\x03\x04 cut off"])
+def test_a_zip_that_can_not_be_read_is_told_and_left(classifier, folder, tmp_path, content):
+    (tmp_path / "bad.zip").write_bytes(content)
+    bad, good = predict_files(classifier, [tmp_path / "bad.zip", folder / "0/00-red.png"])
+    assert "bad.zip is no readable zip" in bad.reason
+    assert good.label == "red"
+
+
+def test_one_path_as_text_is_not_its_letters(classifier, folder):
+    (answer,) = predict_files(classifier, str(folder / "0/00-red.png"))
+    assert answer.label == "red"
+    with pytest.raises(DataError, match="not a int"):
+        predict_files(classifier, 5)

@@ -61,6 +61,16 @@ def test_a_damaged_state_is_one_line(tmp_path: Path, damage: bytes | None) -> No
     assert "\n" not in str(caught.value)
 
 
+def test_a_state_of_a_later_version_is_not_for_this_one(tmp_path: Path) -> None:
+    saved(tmp_path)
+    content = torch.load(tmp_path / STATE, weights_only=True)
+    for found, said in ((3, "is of format 3, .* knows up to 2: update mobilenets"), (1, "start the run anew")):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        torch.save({**content, "format": found}, tmp_path / "other" / STATE)
+        with pytest.raises(RunError, match=said):
+            load_state(tmp_path / "other", CPU)
+
+
 def test_code_in_a_state_is_not_run(tmp_path: Path) -> None:
     torch.save({"format": Path("/")}, tmp_path / STATE)  # any class of its own would do
     with pytest.raises(RunError, match="is damaged"):

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from mobilenets.artifact.fields import check_fields
 from mobilenets.artifact.golden import GoldenPairs
-from mobilenets.errors import ArtifactError, MobilenetsError
+from mobilenets.errors import ArtifactError, MobilenetsError, other_format
 from mobilenets.image_record import ImageRecord
 from mobilenets.limits import parse_json
 from mobilenets.preprocessing import Preprocessing
@@ -150,21 +151,22 @@ class Description:
             raise ArtifactError(f"{where}: its description is damaged ({error}); export it again") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             found = data.get("format") if isinstance(data, dict) else None
-            raise ArtifactError(f"{where}: its description is of format {found}, not {FORMAT}; export it again")
+            raise ArtifactError(f"{where}: its description {other_format(found, FORMAT, 'export it again')}")
         try:
+            check_fields(data)
             return cls(
                 kind=data["kind"],
                 precision=data["precision"],
                 network=dict(data["network"]),
-                classes=tuple(str(name) for name in data["classes"]),
+                classes=tuple(data["classes"]),
                 preprocessing=Preprocessing.from_dict(data["preprocessing"]),
-                dynamic_batch=bool(data["dynamic_batch"]),
+                dynamic_batch=data["dynamic_batch"],
                 golden=GoldenPairs.from_dict(data["golden"]),
                 confidence=None if data["confidence"] is None else Confidence(**data["confidence"]),
                 settings=None if data["settings"] is None else Settings(**data["settings"]),
-                provenance={str(key): str(value) for key, value in data["provenance"].items()},
+                provenance=data["provenance"],
                 images=ImageRecord.from_dict(data["images"]) if "images" in data else None,
-                digest=str(data["digest"]),
+                digest=data["digest"],
             )
         except KeyError as error:
             raise ArtifactError(f"{where}: its description lacks {error}; export it again") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -16,6 +18,11 @@ from PIL import Image, UnidentifiedImageError
 from mobilenets.errors import ArtifactError
 
 _MODES = {1: "L", 3: "RGB"}
+# What base64 and Pillow raise on text that is no picture, or one of gigantic size.
+_FAULTS = (
+    *(binascii.Error, UnidentifiedImageError, Image.DecompressionBombError, ValueError, OSError, SyntaxError),
+    *(TypeError, EOFError, MemoryError, ArithmeticError, struct.error, zlib.error),
+)
 _SHARE_LOST: Final = {"bf16": 0.05, "fp16": 0.01}
 """Of files without measured bounds: what fewer bits may change a logit, as a share of the greatest."""
 
@@ -143,7 +150,7 @@ class GoldenPairs:
             images = np.stack([_decode_png(text) for text in data["images"]])
             raw = base64.b64decode(data["logits"], validate=True)
             logits = np.frombuffer(raw, dtype="<f4").reshape(len(images), -1).astype(np.float32)
-        except (binascii.Error, UnidentifiedImageError, ValueError, OSError, SyntaxError) as error:
+        except _FAULTS as error:
             raise ArtifactError(f"golden pairs can't be read: {error}") from error
         bounds = {str(name): float(bound) for name, bound in data.get("bounds", {}).items()}
         return cls(images, logits, float(data["tolerance"]), bounds)

@@ -21,7 +21,7 @@ from mobilenets.runtime.streaming import predict_files
 
 ABOUT = """Classify images with an exported file. It needs no PyTorch.
 
-Folders are searched for images. Those that can't be read are listed at the end; the exit code is then 1.
+Folders and zips are searched for images. Those that can't be read are listed at the end; the exit code is then 1.
 
 Example:
   mobilenets predict flowers.onnx garden.jpg

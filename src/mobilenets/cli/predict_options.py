@@ -43,7 +43,7 @@ class PredictOptions:
     artifact: tyro.conf.Positional[Path]
     """Exported file, or OpenVINO's folder."""
     files: tyro.conf.Positional[_Files]
-    """Images, and folders of images."""
+    """Images, folders of images and zips of images."""
     top: int = 5
     """How many classes an answer lists."""
     format: _Format = None

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from mobilenets.errors import MobilenetsError, RunError, first_line
+from mobilenets.errors import MobilenetsError, RunError, first_line, other_format
 from mobilenets.files import write_bytes_atomically, write_text_atomically
 from mobilenets.image_record import ImageRecord
 from mobilenets.limits import read_json
@@ -129,8 +129,10 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise RunError(f"{path.parent} is no run folder (no {path.name}); 'mobilenets train' makes one") from error
     except (OSError, ValueError) as error:
         raise RunError(f"{path} can't be read: {error}") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise RunError(f"{path} is not a network description of format {FORMAT}")
+    if not isinstance(description, dict):
+        raise RunError(f"{path} is not a network description; train it again")
+    if (found := description.get("format")) != FORMAT:
+        raise RunError(f"{path} {other_format(found, FORMAT, 'train it again')}")
     return description
 
 

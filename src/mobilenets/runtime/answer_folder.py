@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mobilenets.errors import RunError
+from mobilenets.errors import RunError, other_format
 from mobilenets.files import write_atomically, write_bytes_atomically, write_text_atomically
 from mobilenets.folder_lock import only_writer
 from mobilenets.limits import MAX_JSON_BYTES, parse_json, read_json
@@ -173,6 +173,9 @@ def _check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
         return
     try:
         before = read_json(file)
+        if before.get("format") != manifest.get("format"):
+            found, known = before.get("format"), manifest.get("format", 0)
+            raise RunError(f"{file} {other_format(found, known, 'start again in another folder')}")
         differences = [
             f"{name} was {_short(before.get(name))}, now {_short(value)}"
             for name, value in manifest.items()

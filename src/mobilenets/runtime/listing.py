@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 
+from mobilenets.data.archives import MemberSource
 from mobilenets.errors import BadImage
 from mobilenets.quoting import decodable
 from mobilenets.runtime.image_files import find_images
@@ -15,10 +16,14 @@ from mobilenets.runtime.image_files import find_images
 
 @dataclass(frozen=True)
 class Listed:
-    """A file found: what answers call it, and where any process of this machine or file system finds it."""
+    """A file found: what answers call it, and where any process of this machine or file system finds it.
+
+    `member` is its name in the zip that `path` is; empty for a file of its own.
+    """
 
     name: str
     path: str
+    member: str = ""
 
 
 Found = Listed | BadImage
@@ -70,5 +75,8 @@ def find_listed(paths: Iterable[Path], base: Path) -> Iterator[Found]:
             if isinstance(item, BadImage):
                 below = Path(item.name).relative_to(decodable(str(start)))
                 yield BadImage(decodable(str(given / below)), item.reason)
+            elif isinstance(item, MemberSource):
+                within = item.location.removeprefix(decodable(str(start)))
+                yield Listed(decodable(str(given)) + within, str(start), item.member)
             else:
                 yield Listed(decodable(str(given / item.relative_to(start))), str(item))

@@ -1,6 +1,6 @@
 """Answering very many images on all cores of this machine or a cluster, by Ray Data; no PyTorch here.
 
-    summary = predict_many("flowers.onnx", ["photos"], "answers")
+    summary = predict_many("flowers.onnx", "photos", "answers")
     print(summary.answered, summary.bad)
 
 The files are cut into parts, a part into chunks that Ray hands to its workers. When a part's chunks are all back its

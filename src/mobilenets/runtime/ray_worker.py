@@ -11,13 +11,16 @@ import pickle
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from mobilenets.errors import BadImage, MobilenetsError, reworded
+from mobilenets.data.archives import MemberSource, ZipArchive
+from mobilenets.errors import BadImage, DataError, MobilenetsError, reworded
 from mobilenets.image_formats import MAX_PIXELS
 from mobilenets.runtime.classifier import Classifier, Prediction
+from mobilenets.runtime.image_files import FoundImage
 from mobilenets.runtime.listing import Found, Part, list_parts
 from mobilenets.runtime.prediction_text import Writer, write_csv_rows, write_json_lines
 from mobilenets.runtime.streaming import predict_found
@@ -222,10 +225,25 @@ def from_table(kind: type[Record], table: Any) -> list[Record]:
 
 def _named(classifier: Classifier, found: Sequence[Found], loading: Loading) -> Iterator[Prediction | BadImage]:
     """Answer files by the names they were given, which need not be where they are."""
-    sources = (item if isinstance(item, BadImage) else Path(item.path) for item in found)
+    sources = map(_source, found)
     records = predict_found(classifier, sources, loading.batch_size, loading.top, loading.threads)
     for item, record in zip(found, records, strict=True):
         yield replace(record, name=item.name)
+
+
+def _source(item: Found) -> FoundImage:
+    if isinstance(item, BadImage) or not item.member:
+        return item if isinstance(item, BadImage) else Path(item.path)
+    try:
+        return MemberSource(_archive(item.path), item.member, item.name, size=0)
+    except DataError as error:  # it was readable when it was listed
+        return BadImage(item.name, str(error))
+
+
+@lru_cache(maxsize=4)
+def _archive(path: str) -> ZipArchive:
+    """One for all members a worker is given: opening reads the zip's whole directory."""
+    return ZipArchive(Path(path))
 
 
 def _cut(part: Part, size: int) -> Iterator[Chunk]:

@@ -7,18 +7,18 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.arguments import GivenPaths, paths_of
+from mobilenets.data.archives import MemberSource
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.image_folders import LeftOut
 from mobilenets.machine import usable_cores
 from mobilenets.quoting import decodable
 from mobilenets.runtime.classifier import Classifier, Prediction
-from mobilenets.runtime.image_files import find_images
+from mobilenets.runtime.image_files import FoundImage, find_images
 
 _BATCHES_AHEAD = 2
 
@@ -59,7 +59,7 @@ def predict_files(
 
 
 def predict_found(
-    classifier: Classifier, found: Iterator[Path | BadImage], batch_size: int, top: int, decoders: int
+    classifier: Classifier, found: Iterator[FoundImage], batch_size: int, top: int, decoders: int
 ) -> Iterator[Prediction | BadImage]:
     """Recognise what `find_images` found, or a piece of it, as `predict_files` does, decoding in `decoders` threads."""
     prepared = _prepared(classifier, found, batch_size * _BATCHES_AHEAD, decoders)
@@ -78,15 +78,15 @@ def _answered(classifier: Classifier, batch: list[Prepared], top: int) -> Iterat
         yield item if isinstance(item, BadImage) else next(answers)
 
 
-def _prepared(
-    classifier: Classifier, found: Iterator[Path | BadImage], ahead: int, decoders: int
-) -> Generator[Prepared]:
+def _prepared(classifier: Classifier, found: Iterator[FoundImage], ahead: int, decoders: int) -> Generator[Prepared]:
     """Decode in threads, `ahead` images before the one handed out, in the order found."""
 
-    def prepare(item: Path | BadImage) -> Prepared:
+    def prepare(item: FoundImage) -> Prepared:
         if isinstance(item, BadImage):
             return item
         try:
+            if isinstance(item, MemberSource):
+                return item.location, classifier.prepare(item.encoded(), item.location)
             name = decodable(str(item))
             return name, classifier.prepare(item, name)
         except BadImagesError as error:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mobilenets.errors import RunError, first_line
+from mobilenets.errors import RunError, first_line, other_format
 from mobilenets.files import write_atomically
 from mobilenets.models.config import OptionValue
 from mobilenets.models.registry import default_options, list_models
@@ -203,8 +203,8 @@ def _read_state(path: Path, device: torch.device) -> SavedState:
         if (fault := fault_of(path)) is not None:
             raise _DamagedError(f"{path} is damaged ({fault})")
         content = torch.load(path, map_location=device, weights_only=True)
-        if content.pop("format") != FORMAT:
-            raise RunError(f"{path} was written by another version of mobilenets; start the run anew")
+        if (found := content.pop("format")) != FORMAT:
+            raise RunError(f"{path} {other_format(found, FORMAT, 'start the run anew')}")
         experiment = Experiment(**content.pop("experiment"))
         progress = Progress(**content.pop("progress"))
         return SavedState(experiment=experiment, progress=progress, **content)
