@@ -19,6 +19,7 @@ from mobilenets.auditing.graph.sandbox import evaluation_copy, quiet
 from mobilenets.auditing.user_code import FORMS, named_object, no_arguments
 from mobilenets.comparison_folder import recommended_run
 from mobilenets.errors import AuditError, first_line
+from mobilenets.limits import open_regular
 from mobilenets.models.config import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, NetworkConfig
 from mobilenets.models.saved import DESCRIPTION, load_network
 
@@ -108,7 +109,7 @@ def module_target(module: nn.Module, image_size: int | None = None) -> Target:
 
 def _file_kind(path: Path) -> TargetKind:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(8)
     except OSError as error:
         raise AuditError(f"{path} can't be read: {error.strerror or error}") from error
