@@ -87,7 +87,7 @@ def load_target(text: str, args: Mapping[str, Any] | None = None, image_size: in
         config = saved.model.config
         shape = (1, config.in_channels, image_size or config.image_size, image_size or config.image_size)
         return Target(text, TargetKind.MODULE, module=saved.model, input_shape=shape, config=config)
-    if path.is_file() and path.suffix != ".py":
+    if path.exists() and path.suffix != ".py":  # also a pipe, which opening it then refuses
         return Target(text, _file_kind(path), path=path)
     module = _built(text, named_object(text), dict(args or {}))
     return replace(module_target(module, image_size), title=text)

@@ -102,19 +102,22 @@ def test_a_damaged_configuration_is_named(timm_network: Reference, tmp_path: Pat
     [("tf_mobilenetv3_small_100", "same", 1e-3), ("mobilenetv3_small_100", "symmetric", 1e-5)],
 )
 def test_a_nameless_v3_file_is_refused_until_padding_and_eps_are_said(
-    timm_network: Reference, tmp_path: Path, variant: str, padding: str, eps: float
+    timm_network: Reference,
+    assert_same_answers: SameAnswers,
+    tmp_path: Path,
+    variant: str,
+    padding: str,
+    eps: float,
 ) -> None:
     theirs = timm_network(variant)
     file = tmp_path / "best.safetensors"
     save_file(theirs.state_dict(), file)
-    for given, missing in (
-        ({}, "padding and norm_eps"),
-        ({"padding": padding}, "norm_eps"),
-        ({"norm_eps": eps}, "padding"),
-    ):
+    known: dict[str, Any] = {"padding": padding, "norm_eps": eps}
+    for told in ((), ("padding",), ("norm_eps",)):
+        missing = " and ".join(name for name in known if name not in told)
         with pytest.raises(WeightsError, match=rf"best\.safetensors does not tell the {missing} its network"):
-            create_model("mobilenet_v3_small", num_classes=10, weights=file, **given)  # type: ignore[arg-type]
-    ours = create_model("mobilenet_v3_small", num_classes=10, weights=file, padding=padding, norm_eps=eps)
+            create_model("mobilenet_v3_small", num_classes=10, weights=file, **{name: known[name] for name in told})
+    ours = create_model("mobilenet_v3_small", num_classes=10, weights=file, **known)
     assert_same_answers(ours, theirs)
 
 
