@@ -94,7 +94,10 @@ def read_bytes(path: str | Path, *, most: int = MAX_JSON_BYTES) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > most:
             raise _too_large(path, size, most)
-        content = file.read(most + 1)  # it may grow, or be of a system that says 0 of all
+        # It may grow, or be of a system that says 0 of all. Never more at once than it has: Python takes room for that.
+        content = file.read(size + 1)
+        while len(content) <= most and (more := file.read(2**16)):
+            content += more
     if len(content) > most:
         raise _too_large(path, len(content), most)
     return content

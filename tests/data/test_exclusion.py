@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,3 +69,27 @@ def test_a_list_that_empties_a_class_is_refused(make_folder: MakeFolder, tmp_pat
     write_exclusions(tmp_path / "list.txt", dict.fromkeys(cats, "bad"), "about")
     with pytest.raises(DataError, match=r"class cat has none to train on: add good ones"):
         load_dataset(folder, exclude=tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('"a\x0bb.png\n', r'"\\"a\\u000bb.png" begins with a quote'),
+        ('"' + "[" * 10, "begins with a quote and is no JSON text"),
+        ('"\\ud800"', "half a letter"),
+    ],
+)
+def test_odd_names_are_refused_in_one_line(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "list").write_text(content)
+    with pytest.raises(DataError) as caught:
+        read_exclusions(tmp_path / "list")
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, link: bool) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"is no list of images \(it is a pipe"):
+        read_exclusions(tmp_path / ("link" if link else "pipe"))

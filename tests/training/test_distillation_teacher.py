@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,16 +108,18 @@ def test_the_record_names_the_network_and_the_digest_of_its_weights(tmp_path: Pa
 
 def test_a_weight_file_teaches_as_the_network_said(tmp_path: Path) -> None:
     file = tmp_path / "own.pth"
-    torch.save(network().state_dict(), file)
-    arguments = {"network": "mobilenet_v2", "width_mult": 0.25}
+    theirs = timm.create_model("mobilenetv2_035", num_classes=len(CLASSES))
+    torch.save(theirs.state_dict(), file)
+    arguments = {"network": "mobilenet_v2", "width_mult": 0.35}
     listener = Listener()
     found = load_teacher(file, CLASSES, STUDENT, observer=listener, **arguments)  # type: ignore[arg-type]
-    assert listener.said[0] == "learning from own.pth (mobilenet_v2 x0.25 16px)"
+    assert listener.said[0] == "learning from own.pth (mobilenet_v2 x0.35 16px)"
     assert listener.said[-2:] == [
         "note: own.pth names no classes: its outputs are taken to be the images' classes, in order",
         "note: images for own.pth are taken to be prepared as the student's",
     ]
-    expected = network().eval()(Normalizer(STUDENT)(PIXELS))
+    ours = create_model("mobilenet_v2", num_classes=len(CLASSES), width_mult=0.35, image_size=16, weights=file)
+    expected = ours.eval()(Normalizer(STUDENT)(PIXELS))
     torch.testing.assert_close(found.network(Normalizer(STUDENT)(PIXELS)), expected)
     with pytest.raises(WeightsError, match=r"can't teach these images: it does not answer 4 classes"):
         load_teacher(file, (*CLASSES, "fox"), STUDENT, observer=Silent(), **arguments)  # type: ignore[arg-type]

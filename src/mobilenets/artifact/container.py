@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import struct
 import zipfile
 import zlib
@@ -25,6 +26,7 @@ from mobilenets.artifact.description import Description
 from mobilenets.artifact.onnx_metadata import read_property, with_property, without_properties
 from mobilenets.errors import ArtifactError, RunError
 from mobilenets.files import make_folder, write_bytes_atomically
+from mobilenets.limits import MAX_JSON_BYTES, MAX_MODEL_BYTES, read_bytes
 
 PROPERTY = "mobilenets"
 DOCUMENT = "mobilenets.json"
@@ -98,7 +100,7 @@ def read_artifact(path: str | Path) -> Artifact:
     if path.is_dir():
         return _read_folder(path)
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, most=MAX_MODEL_BYTES)
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: no such file; 'mobilenets export' makes one") from error
     except OSError as error:
@@ -122,8 +124,8 @@ def read_payload(artifact: Artifact) -> dict[str, bytes]:
     path, kind = artifact.path, artifact.description.kind
     try:
         if kind == "openvino":
-            return {name: (path / name).read_bytes() for name in OPENVINO_FILES}
-        content = path.read_bytes()
+            return {name: read_bytes(path / name, most=MAX_MODEL_BYTES) for name in OPENVINO_FILES}
+        content = read_bytes(path, most=MAX_MODEL_BYTES)
     except OSError as error:
         raise ArtifactError(f"{error.filename}: can't be read ({error.strerror}); export it again") from error
     split = _split_onnx if kind == "onnx" else _split_trailer
@@ -161,12 +163,12 @@ def _write_folder(path: Path, payload: Mapping[str, bytes], description: Descrip
 
 
 def _read_folder(path: Path) -> Artifact:
-    if not (path / DOCUMENT).is_file():
+    if not os.path.lexists(path / DOCUMENT):
         hint = "it is a run folder: export it first" if (path / "model.json").is_file() else "export a run to make one"
         raise ArtifactError(f"{path}: no artifact (no {DOCUMENT} in this folder); {hint}")
     try:
-        text = (path / DOCUMENT).read_bytes()
-        parts = [(path / name).read_bytes() for name in OPENVINO_FILES]
+        text = read_bytes(path / DOCUMENT)
+        parts = [read_bytes(path / name, most=MAX_MODEL_BYTES) for name in OPENVINO_FILES]
     except OSError as error:
         raise ArtifactError(f"{error.filename}: can't be read ({error.strerror}); export it again") from error
     return _verified(path, "openvino", text, parts)
@@ -195,7 +197,9 @@ def _split_onnx(content: bytes, path: Path) -> tuple[bytes, bytes]:
 def _split_trailer(content: bytes, path: Path) -> tuple[bytes, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as trailer:
-            text = trailer.read(DOCUMENT)
+            # Read with a bound: what it unpacks to is not to be believed.
+            with trailer.open(DOCUMENT) as member:
+                text = member.read(MAX_JSON_BYTES + 1)
             start = min(member.header_offset for member in trailer.infolist())
     except _ZIP_FAULTS as error:
         raise _foreign(path) from error

@@ -19,6 +19,7 @@ from mobilenets.auditing.graph.sandbox import evaluation_copy, quiet
 from mobilenets.auditing.user_code import FORMS, named_object, no_arguments
 from mobilenets.comparison_folder import recommended_run
 from mobilenets.errors import AuditError, first_line
+from mobilenets.limits import open_regular
 from mobilenets.models.config import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, NetworkConfig
 from mobilenets.models.saved import DESCRIPTION, load_network
 
@@ -86,7 +87,7 @@ def load_target(text: str, args: Mapping[str, Any] | None = None, image_size: in
         config = saved.model.config
         shape = (1, config.in_channels, image_size or config.image_size, image_size or config.image_size)
         return Target(text, TargetKind.MODULE, module=saved.model, input_shape=shape, config=config)
-    if path.is_file() and path.suffix != ".py":
+    if path.exists() and path.suffix != ".py":  # also a pipe, which opening it then refuses
         return Target(text, _file_kind(path), path=path)
     module = _built(text, named_object(text), dict(args or {}))
     return replace(module_target(module, image_size), title=text)
@@ -108,7 +109,7 @@ def module_target(module: nn.Module, image_size: int | None = None) -> Target:
 
 def _file_kind(path: Path) -> TargetKind:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(8)
     except OSError as error:
         raise AuditError(f"{path} can't be read: {error.strerror or error}") from error

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -68,6 +68,10 @@ class TrainOptions:
     """Input size in pixels; without it, what suits the images."""
     dropout: float | None = None
     """Dropout before the classifier; without it, the paper's."""
+    padding: Literal["same", "symmetric"] | None = None
+    """How convolutions pad, where the weights don't say it: same (TensorFlow's) or symmetric (PyTorch's)."""
+    norm_eps: float | None = None
+    """Eps of batch norm, where the weights don't say it: 1e-3 in TensorFlow's, 1e-5 in PyTorch's."""
     skip_bad: bool = False
     """Leave unreadable images out, and count them, instead of refusing."""
     exclude: Path | None = None
@@ -111,6 +115,8 @@ def main(argv: Sequence[str]) -> int:
             width_mult=options.width_mult,
             image_size=options.image_size,
             dropout=options.dropout,
+            padding=options.padding,
+            norm_eps=options.norm_eps,
             skip_bad=options.skip_bad,
             exclude=options.exclude,
             data_root=options.data_root,

@@ -14,6 +14,7 @@ from typing import Final
 from mobilenets.errors import DataError
 from mobilenets.files import write_text_atomically
 from mobilenets.limits import MAX_LIST_BYTES, parse_json, read_text
+from mobilenets.quoting import printable
 
 _COMMENT: Final = "#"
 _QUOTE: Final = '"'
@@ -64,4 +65,4 @@ def _unquoted(name: str, where: str) -> str:
     try:
         return str(parse_json(name))
     except ValueError as error:
-        raise DataError(f"{where}: {name} begins with a quote and is no JSON text ({error})") from error
+        raise DataError(f"{where}: {printable(name)} begins with a quote and is no JSON text ({error})") from error

@@ -15,6 +15,10 @@ MIN_IMAGE_SIZE = 8
 """Smallest image side in pixels: that of scikit-learn's digits, the smallest images in common use."""
 MAX_IMAGE_SIZE = 4096
 """Largest, as in `Preprocessing`; catches a number of pixels given for a side."""
+MAX_CLASSES = 1_000_000
+"""Largest number of outputs, far beyond the 21,841 of all of ImageNet; more take gigabytes."""
+MAX_CHANNELS = 1024
+"""Largest number of channels of an image; spectral images have a few hundred."""
 MAX_WIDTH_MULT = 10.0
 """Far beyond any use (the papers stop at 1.4); catches a percentage given for a factor."""
 
@@ -28,11 +32,11 @@ class NetworkConfig:
 
     Attributes:
         name: the registered name.
-        num_classes: outputs of the classifier, at least 1.
+        num_classes: outputs of the classifier, 1 to 1,000,000.
         width_mult: factor on every layer's channels, the papers' alpha.
         image_size: side in pixels of the square images the strides are planned for, 8 to 4096.
         dropout: rate before the classifier, in [0, 1).
-        in_channels: channels of the images, 3 for RGB, 1 for grey.
+        in_channels: channels of the images, 3 for RGB, 1 for grey; at most 1,024.
         options: arguments only this network has, e.g. V1's `activation`.
 
     Raises:
@@ -49,9 +53,9 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         checked = {
-            "num_classes": _whole("num_classes", self.num_classes, minimum=1),
+            "num_classes": _whole("num_classes", self.num_classes, minimum=1, maximum=MAX_CLASSES),
             "image_size": _whole("image_size", self.image_size, minimum=MIN_IMAGE_SIZE, maximum=MAX_IMAGE_SIZE),
-            "in_channels": _whole("in_channels", self.in_channels, minimum=1),
+            "in_channels": _whole("in_channels", self.in_channels, minimum=1, maximum=MAX_CHANNELS),
             "width_mult": _width_mult(self.width_mult),
             "dropout": _dropout(self.dropout),
             "options": dict(self.options),  # the caller's own may change later
@@ -79,7 +83,12 @@ def _whole(name: str, value: object, *, minimum: int, maximum: int | None = None
         if minimum <= number and (maximum is None or number <= maximum):
             return number
     valid = f"{minimum} or more" if maximum is None else f"from {minimum} to {maximum}"
-    raise ModelError(f"{name} is {value!r}: it must be a whole number, {valid}")
+    raise ModelError(f"{name} is {_shown(value)}: it must be a whole number, {valid}")
+
+
+def _shown(value: object) -> str:
+    """A value in a message; Python refuses to write numbers of thousands of digits."""
+    return "a number of thousands of digits" if isinstance(value, int) and value.bit_length() > 4096 else repr(value)
 
 
 def _real(value: object) -> float:

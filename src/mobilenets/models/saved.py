@@ -6,20 +6,23 @@ The two files are half of the run folder that training leaves; evaluation and ex
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
+from torch import Tensor
 
-from mobilenets.errors import MobilenetsError, RunError, first_line, other_format
+from mobilenets.errors import MobilenetsError, RunError, WeightsError, first_line, other_format
 from mobilenets.files import write_bytes_atomically, write_text_atomically
 from mobilenets.image_record import ImageRecord
 from mobilenets.limits import read_json
 from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
+from mobilenets.models.weights.state_dict import load_safetensors
 from mobilenets.preprocessing import Preprocessing
 
 WEIGHTS = "model.safetensors"
@@ -66,16 +69,21 @@ def load_network(folder: str | Path) -> SavedNetwork:
     folder = Path(folder)
     description = _read_description(folder / DESCRIPTION)
     try:
-        model = create_model(**description["network"])
+        # Without memory for its tensors: a description may ask for more than there is, and its weights tell.
+        with torch.device("meta"):
+            plan = create_model(**description["network"])
         classes = tuple(str(name) for name in description["classes"])
         preprocessing = Preprocessing.from_dict(description["preprocessing"])
         provenance = {str(key): str(value) for key, value in description["provenance"].items()}
     except KeyError as error:
         raise RunError(f"{folder / DESCRIPTION} does not describe a network: it lacks {error}") from error
-    except (TypeError, AttributeError, MobilenetsError) as error:
+    except (TypeError, AttributeError, ValueError, OverflowError, RuntimeError, MobilenetsError) as error:
         raise RunError(f"{folder / DESCRIPTION} does not describe a network: {first_line(error)}") from error
-    _check_agreement(folder / DESCRIPTION, model, classes, preprocessing)
-    _load_weights(model, folder / WEIGHTS)
+    _check_agreement(folder / DESCRIPTION, plan, classes, preprocessing)
+    tensors = _tensors(folder / WEIGHTS)
+    _check_fit(plan, tensors, folder / WEIGHTS)
+    model = create_model(**description["network"])
+    model.load_state_dict(tensors)
     return SavedNetwork(model.eval(), classes, preprocessing, provenance, ImageRecord.load(folder))
 
 
@@ -104,13 +112,16 @@ def _check_agreement(path: Path, model: MobileNet, classes: tuple[str, ...], pre
         )
 
 
-def _load_weights(model: MobileNet, path: Path) -> None:
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if not os.path.lexists(path):
+        raise RunError(f"{path} is missing: is {path.parent} a finished run? Continue it with --resume")
     try:
-        tensors = load_file(path)
-    except FileNotFoundError as error:
-        raise RunError(f"{path} is missing: is {path.parent} a finished run? Continue it with --resume") from error
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise RunError(f"{path} can't be loaded: {first_line(error)}") from error
+        return load_safetensors(path)
+    except WeightsError as error:
+        raise RunError(str(error)) from error
+
+
+def _check_fit(model: MobileNet, tensors: Mapping[str, Tensor], path: Path) -> None:
     wanted = model.state_dict()
     missing, unknown = len(wanted.keys() - tensors.keys()), len(tensors.keys() - wanted.keys())
     reshaped = sum(wanted[name].shape != tensors[name].shape for name in wanted.keys() & tensors.keys())
@@ -119,7 +130,6 @@ def _load_weights(model: MobileNet, path: Path) -> None:
             f"{path} does not fit {model.config.name} as {DESCRIPTION} describes it: "
             f"{missing} tensors missing, {unknown} unknown, {reshaped} of another shape"
         )
-    model.load_state_dict(tensors)
 
 
 def _read_description(path: Path) -> dict[str, Any]:
@@ -128,7 +138,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise RunError(f"{path.parent} is no run folder (no {path.name}); 'mobilenets train' makes one") from error
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} can't be read: {error}") from error
+        raise RunError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from error
     if not isinstance(description, dict):
         raise RunError(f"{path} is not a network description; train it again")
     if (found := description.get("format")) != FORMAT:

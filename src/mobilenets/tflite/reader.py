@@ -16,6 +16,7 @@ import tflite
 from numpy.typing import NDArray
 
 from mobilenets.errors import WeightsError, first_line
+from mobilenets.limits import MAX_MODEL_BYTES, read_bytes
 from mobilenets.tflite.metadata import BUFFER, read_metadata
 from mobilenets.tflite.model import Array, Quantization, TfliteModel, TfliteOperator, TfliteTensor
 from mobilenets.tflite.options import read_options
@@ -50,7 +51,7 @@ def read_model(path: Path) -> TfliteModel:
         WeightsError: no TensorFlow Lite file, a damaged one, or one of several graphs; the message is one line.
     """
     try:
-        file = path.read_bytes()
+        file = read_bytes(path, most=MAX_MODEL_BYTES)
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {error.strerror or error}") from error
     if file[4:8] != IDENTIFIER:

@@ -11,8 +11,10 @@ LARGEST = 2**63  # of any number: torch takes no larger seed
 
 Names = tuple[str, ...]
 RANGES: tuple[tuple[Names, Callable[[float], bool], str], ...] = (
-    (("epochs", "batch_size", "rand_ops", "crop_ratio"), lambda value: 1 <= value < LARGEST, "at least 1"),
-    (("warmup_epochs", "weight_decay", "crop_padding", "seed"), lambda value: 0 <= value < LARGEST, "at least 0"),
+    (("epochs", "batch_size"), lambda value: 1 <= value <= 10**6, "from 1 to 1,000,000"),
+    (("rand_ops", "crop_ratio"), lambda value: 1 <= value <= 100, "from 1 to 100"),
+    (("warmup_epochs", "weight_decay", "seed"), lambda value: 0 <= value < LARGEST, "at least 0"),
+    (("crop_padding",), lambda value: 0 <= value <= 4096, "from 0 to 4096"),  # the largest image's side
     (
         (
             "learning_rate",

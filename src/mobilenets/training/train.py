@@ -48,6 +48,8 @@ def train(
     width_mult: float = 1.0,
     image_size: int | None = None,
     dropout: float | None = None,
+    padding: str | None = None,
+    norm_eps: float | None = None,
     skip_bad: bool = False,
     exclude: str | Path | None = None,
     data_root: str | Path | None = None,
@@ -80,6 +82,8 @@ def train(
         width_mult: width multiplier.
         image_size: input size in pixels; None takes the images' natural size (with `head_only` the weights').
         dropout: rate before the classifier; None takes the paper's.
+        padding: `same` as TensorFlow pads or `symmetric`; None takes what the weights say, else the network's default.
+        norm_eps: eps of batch norm, likewise.
         skip_bad: leave unreadable images out instead of refusing.
         exclude: a list of images to leave out, as `doctor --fix` writes it.
         data_root: where `cifar10` is looked for and downloaded to.
@@ -124,6 +128,7 @@ def train(
             "image_size": natural_image_size(dataset) if image_size is None else image_size,
             "dropout": dropout,
         }
+        network |= {key: value for key, value in (("padding", padding), ("norm_eps", norm_eps)) if value is not None}
         start = None
         if weights is not None:
             start = start_from_weights(

@@ -226,14 +226,17 @@ def test_names_of_a_network_with_other_dimensions_are_refused(tmp_path: Path, te
         create_model(**V2, weights=tmp_path / "w.pth")
 
 
-def test_our_own_tensors_without_a_description_are_taken_with_default_options(tmp_path: Path) -> None:
+def test_our_own_tensors_without_a_description_are_refused_until_padding_and_eps_are_said(tmp_path: Path) -> None:
     theirs = create_model(**V2, in_channels=1)
     for content in (theirs.state_dict(), {"model": theirs.state_dict(), "ema": None, "format": 1}):
         torch.save(content, tmp_path / "w.pth")
         imported = read_weights(tmp_path / "w.pth")
         assert (imported.num_classes, imported.in_channels, imported.preprocessing) == (10, 1, None)
         assert "no model.json beside the file" in imported.notes[0]
-        ours = create_model(**V2, in_channels=1, weights=tmp_path / "w.pth")
+        with pytest.raises(WeightsError, match=r"does not tell the padding and norm_eps .* put its model\.json beside"):
+            create_model(**V2, in_channels=1, weights=tmp_path / "w.pth")
+        said = {"padding": "symmetric", "norm_eps": 1e-5}
+        ours = create_model(**V2, in_channels=1, weights=tmp_path / "w.pth", **said)
         assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 

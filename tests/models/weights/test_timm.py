@@ -97,11 +97,31 @@ def test_a_damaged_configuration_is_named(timm_network: Reference, tmp_path: Pat
         read_weights(tmp_path)
 
 
-def test_what_a_nameless_v3_file_is_taken_for_is_said(timm_network: Reference, tmp_path: Path) -> None:
-    save_file(timm_network("tf_mobilenetv3_small_100").state_dict(), tmp_path / "best.safetensors")
-    imported = read_weights(tmp_path / "best.safetensors")
-    assert imported.options == {"norm_eps": 1e-5, "padding": "symmetric"}
-    assert "taken to be PyTorch's" in imported.notes[0]
+@pytest.mark.parametrize(
+    ("variant", "padding", "eps"),
+    [("tf_mobilenetv3_small_100", "same", 1e-3), ("mobilenetv3_small_100", "symmetric", 1e-5)],
+)
+def test_a_nameless_v3_file_is_refused_until_padding_and_eps_are_said(
+    timm_network: Reference,
+    assert_same_answers: SameAnswers,
+    tmp_path: Path,
+    variant: str,
+    padding: str,
+    eps: float,
+) -> None:
+    theirs = timm_network(variant)
+    file = tmp_path / "best.safetensors"
+    save_file(theirs.state_dict(), file)
+    known: dict[str, Any] = {"padding": padding, "norm_eps": eps}
+    for told in ((), ("padding",), ("norm_eps",)):
+        missing = " and ".join(name for name in known if name not in told)
+        with pytest.raises(WeightsError, match=rf"best\.safetensors does not tell the {missing} its network"):
+            create_model("mobilenet_v3_small", num_classes=10, weights=file, **{name: known[name] for name in told})
+    ours = create_model("mobilenet_v3_small", num_classes=10, weights=file, **known)
+    assert_same_answers(ours, theirs)
+
+
+def test_what_a_nameless_minimalistic_file_is_taken_for_is_said(timm_network: Reference, tmp_path: Path) -> None:
     save_file(timm_network("tf_mobilenetv3_small_minimal_100").state_dict(), tmp_path / "minimal.safetensors")
     imported = read_weights(tmp_path / "minimal.safetensors")
     assert imported.options == {"norm_eps": 1e-3, "padding": "same"}

@@ -18,6 +18,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from mobilenets.auditing.graph.merge import merged_affine, without_dead
 from mobilenets.auditing.graph.nodes import Conv, Graph, Node, Operator
+from mobilenets.auditing.graph.onnx_file import check_shape, load_model
 from mobilenets.errors import AuditError, MissingExtraError, first_line
 from mobilenets.install import install_line
 
@@ -43,6 +44,10 @@ _FAILURES = (
     failures.RuntimeException,
     RuntimeError,
 )
+# What a damaged file brings onnx and NumPy to.
+_DAMAGE = (OSError, ValueError, TypeError, LookupError, OverflowError, AttributeError, RecursionError, MemoryError)
+_MAX_SIDE = 65_536
+_MAX_VALUES = 2**28
 Values = dict[str, NDArray[Any]]
 # Between a vector's name and its reader's: no name holds it.
 _READER = "\0"
@@ -72,16 +77,17 @@ def onnx_graph(path: Path, image_size: int | None = None) -> Graph:
 
 def _loaded(path: Path) -> ModelProto:
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf leaves it untyped
+    from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]  # protobuf leaves it untyped
     from onnx.inliner import inline_local_functions
 
     try:
-        model = onnx.load(str(path))
+        model = load_model(path)
         if not model.graph.node:
             raise AuditError(f"{path} holds no network: it is empty or cut short; export it again")
         return inline_local_functions(model) if model.functions else model
-    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise AuditError(f"{path} can't be read as ONNX: {first_line(error)}; export it again") from error
+    except (*_DAMAGE, DecodeError, EncodeError, onnx.checker.ValidationError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise AuditError(f"{path} can't be read as ONNX: {reason}; export it again") from error
 
 
 def _images(graph: GraphProto, path: Path, image_size: int | None) -> tuple[str, tuple[int, ...]]:
@@ -94,7 +100,10 @@ def _images(graph: GraphProto, path: Path, image_size: int | None) -> tuple[str,
             known[0] = known[0] or 1
             channels = 3 if known[3] in (1, 3, 4) and known[1] not in (1, 3, 4) else 1
             known[channels] = known[channels] or 3
-            return value.name, tuple(size or image_size or _DEFAULT_SIZE for size in known)
+            shape = tuple(size or image_size or _DEFAULT_SIZE for size in known)
+            if max(shape) > _MAX_SIDE or min(shape) < 1 or prod(shape) > _MAX_VALUES:
+                raise AuditError(f"{path} takes images of shape {list(shape)}: no image classifier")
+            return value.name, shape
     raise AuditError(f"{path} has no input of images [B, C, H, W] or [B, H, W, C]: no image classifier")
 
 
@@ -103,8 +112,10 @@ def _all_values(model: ModelProto, path: Path, name: str, shape: tuple[int, ...]
     import onnx
     from onnx import helper, numpy_helper
 
-    base = str(path.parent)
-    values = {tensor.name: numpy_helper.to_array(tensor, base) for tensor in model.graph.initializer}
+    try:
+        values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    except _DAMAGE as error:
+        raise AuditError(f"{path} holds a damaged tensor: {first_line(error)}; export it again") from error
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     given = {value.name for value in probe.graph.output}
@@ -123,7 +134,7 @@ def _all_values(model: ModelProto, path: Path, name: str, shape: tuple[int, ...]
         kind = next(item.type for item in session.get_inputs() if item.name == name)
         feeds[name] = _noise(kind, shape)
         results = session.run(names, feeds)
-    except _FAILURES as error:
+    except (*_FAILURES, *_DAMAGE, StopIteration) as error:
         reason = first_line(error)
         raise AuditError(f"{path} can't be run by ONNX Runtime: {reason}; export it again") from error
     return values | dict(zip(names, results, strict=True)) | {name: feeds[name]}
@@ -132,6 +143,7 @@ def _all_values(model: ModelProto, path: Path, name: str, shape: tuple[int, ...]
 def _noise(kind: str, shape: Any) -> NDArray[Any]:
     """Values of an ONNX Runtime type such as `tensor(float)`; free sizes become 1."""
     sizes = [size if isinstance(size, int) and size > 0 else 1 for size in shape]
+    check_shape("an input", tuple(sizes))
     generator = np.random.default_rng(0)
     if "float" in kind or "double" in kind:
         dtype = {"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(kind, np.float32)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Literal, Protocol, Self
+from typing import IO, Any, Final, Literal, Protocol, Self, cast
 
 from mobilenets.data.sources import MAX_FILE_BYTES
 
@@ -52,7 +52,7 @@ def tar_files(stream: Stream, wanted: Callable[[str], bool], address: str) -> It
     counted = _Counted(stream)
     packed = counted.begins_with(_GZIP)
     mode: Literal["r|gz", "r|"] = "r|gz" if packed else "r|"
-    with tarfile.open(fileobj=counted, mode=mode, tarinfo=_Member) as archive:
+    with tarfile.open(fileobj=cast(IO[bytes], counted), mode=mode, tarinfo=_Member) as archive:
         for member in archive:
             if packed and archive.offset > MAX_GROWTH * (counted.bytes + 2**18):
                 raise ValueError(f"it unpacks to more than {MAX_GROWTH} times its size")

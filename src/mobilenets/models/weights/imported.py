@@ -29,6 +29,8 @@ class ImportedWeights:
         preprocessing: how images must be prepared for them; None when the file does not say.
         classes: the names of the outputs; None when the file does not say.
         in_channels: channels of the images the file's network takes.
+        ask_for: options of `create_model` the file can't tell and its answers depend on: they must be given.
+        ask_hint: what else tells them.
         has_background: output 0 is "background", before the 1,000 classes, as in TensorFlow's files.
         notes: what a user should know of this file, a sentence each.
     """
@@ -43,3 +45,5 @@ class ImportedWeights:
     in_channels: int = 3
     has_background: bool = False
     notes: tuple[str, ...] = field(default=())
+    ask_for: tuple[str, ...] = ()
+    ask_hint: str = ""

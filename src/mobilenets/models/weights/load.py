@@ -60,6 +60,7 @@ def load_weights(weights: str | Path, request: Request, builders: Builders) -> t
     accepted = inspect.signature(build).parameters
     # What the network has no argument for is of another one: its tensors won't fit, and are what the message is on.
     wanted = {name: value for name, value in imported.options.items() if name in accepted}
+    _require_known(imported, request.options)
     notes += _contradictions(request.options, wanted)
     options = {**wanted, **request.options}
     model = build(**request.arguments, **options)
@@ -82,6 +83,16 @@ def load_weights(weights: str | Path, request: Request, builders: Builders) -> t
 def _check_arguments(request: Request) -> None:
     """Refuse what no network takes before anything is downloaded or read."""
     NetworkConfig(request.name, **{"dropout": 0.0, **request.arguments})  # type: ignore[arg-type]  # checked there
+
+
+def _require_known(imported: ImportedWeights, given: Mapping[str, OptionValue]) -> None:
+    """Refuse to guess what answers depend on: a wrong padding or eps is no error anywhere, only wrong answers."""
+    missing = [name for name in imported.ask_for if name not in given]
+    if missing:
+        raise WeightsError(
+            f"{imported.path} does not tell the {' and '.join(missing)} its network was trained with, and answers "
+            f"depend on them: {imported.ask_hint}"
+        )
 
 
 def _located(weights: str | Path, request: Request) -> str | Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from mobilenets.errors import WeightsError
+from mobilenets.limits import MAX_MODEL_BYTES, open_regular, require_regular
 from mobilenets.models.weights.imported import ImportedWeights
 from mobilenets.models.weights.run_folder import DESCRIPTION, TENSORS, is_own, read_own, read_run_folder
 from mobilenets.models.weights.state_dict import ZIP, read_checkpoint, read_safetensors
@@ -69,7 +71,7 @@ def _path(weights: object) -> Path:
 def _read_folder(folder: Path) -> ImportedWeights:
     if (folder / DESCRIPTION).exists():
         return read_run_folder(folder)
-    if (folder / TENSORS).is_file():
+    if os.path.lexists(folder / TENSORS):
         return read_weights(folder / TENSORS)
     raise WeightsError(f"{folder} is no run folder: it has no {DESCRIPTION}; weights can be {KINDS}")
 
@@ -97,7 +99,8 @@ def _described(path: Path, tensors: dict[str, Tensor]) -> ImportedWeights:
 
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        require_regular(path, most=MAX_MODEL_BYTES)
+        with open_regular(path) as file:
             return file.read(_HEAD_BYTES)
     except FileNotFoundError as error:
         raise WeightsError(f"{path} does not exist: weights can be {KINDS}, or 'imagenet'") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -40,7 +41,7 @@ def read_run_folder(folder: Path) -> ImportedWeights:
     """
     path = folder / TENSORS
     described = _described(path)
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise WeightsError(f"{path} is missing: is {folder} a finished run? Continue it with --resume")
     return _filled(described, read_safetensors(path))
 
@@ -61,9 +62,11 @@ def read_own(path: Path, tensors: Mapping[str, Tensor]) -> ImportedWeights:
         tensors=partial(_fitted, path, tensors),
         in_channels=tensors[STEM].shape[1],
         notes=(
-            f"there is no {DESCRIPTION} beside the file: its network's options are taken to be the defaults, "
+            f"there is no {DESCRIPTION} beside the file: its network's other options are taken to be the defaults, "
             "and how images were prepared for it is not known",
         ),
+        ask_for=("padding", "norm_eps"),
+        ask_hint=f"give padding and norm_eps (symmetric and 1e-05 by default), or put its {DESCRIPTION} beside it",
     )
 
 
@@ -96,7 +99,7 @@ def _described(path: Path) -> ImportedWeights:
             classes=tuple(str(name) for name in description["classes"]),
             in_channels=int(network["in_channels"]),
         )
-    except (LookupError, TypeError, ValueError, AttributeError, DataError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError, DataError) as error:
         raise WeightsError(
             f"{path.with_name(DESCRIPTION)} does not describe a network: {error!r}; train it again"
         ) from error
@@ -116,7 +119,7 @@ def _description(path: Path) -> dict[str, Any]:
             f"{path} is missing: {path.parent} is no run folder; 'mobilenets train' makes one"
         ) from error
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} can't be read: {error}") from error
+        raise WeightsError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path} does not describe a network; train it again")
     return content

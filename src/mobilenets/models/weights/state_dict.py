@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
 import struct
 import warnings
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mobilenets.errors import WeightsError, first_line
+from mobilenets.limits import MAX_JSON_BYTES, open_regular, parse_json
 
 WRAPPERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "model_state_dict")
 """Where training programs put a network's tensors inside a checkpoint; averaged ones first, as they score better."""
@@ -28,6 +30,7 @@ SAFE_OBJECTS = (argparse.Namespace,)
 """Allowed beside plain values: torchvision's and timm's training programs keep their options so. It runs nothing."""
 COUNTER = "num_batches_tracked"
 """Batch norm's count of batches, the one tensor of whole numbers."""
+_LENGTH_BYTES = 8
 ZIP = b"PK\x03\x04"
 _ZIP_MEMBER = "data.pkl"  # what torch.save's archives have in their one folder
 
@@ -38,10 +41,42 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: it is damaged, or holds values that are no numbers.
     """
+    return _cleaned(path, load_safetensors(path))
+
+
+def load_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file as they stand there; its header is checked before anything is allocated.
+
+    Raises:
+        WeightsError: it is missing, not to be read, empty, cut short or damaged: each in its own words.
+    """
     try:
-        return _cleaned(path, load_file(path))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise WeightsError(f"{path} can't be read as safetensors ({first_line(error)}); get it anew") from error
+        _check_header(path)
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path} is missing") from error
+    except OSError as error:
+        raise WeightsError(f"{path} can't be read ({error.strerror or error}); check the file") from error
+    except (SafetensorError, RuntimeError, ValueError, OverflowError) as error:
+        raise WeightsError(f"{path} is damaged ({first_line(error)}); get it anew") from error
+
+
+def _check_header(path: Path) -> None:
+    """Eight bytes of a length, and that much JSON: no more than the file has."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise WeightsError(f"{path} is empty (0 bytes); get it anew")
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        if size < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
+            raise WeightsError(f"{path} is cut short, or no safetensors file ({size:,} bytes); get it anew")
+        header = parse_json(file.read(min(length, MAX_JSON_BYTES + 1)))
+        tensors = header.values() if isinstance(header, dict) else ()
+        ends = [
+            tensor["data_offsets"][1] for tensor in tensors if isinstance(tensor, dict) and "data_offsets" in tensor
+        ]
+        if any(not isinstance(end, int) or end > size - _LENGTH_BYTES - length for end in ends):
+            raise WeightsError(f"{path} is cut short ({size:,} bytes hold less than its header says); get it anew")
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:

@@ -40,6 +40,10 @@ OTHER_NETWORKS: Mapping[str, str] = {
 }
 """Variants of timm's that are networks of their own, and what they have otherwise."""
 
+_HOW_TO_TELL = (
+    f"give padding and norm_eps (same and {TF_EPS} for timm's tf_..., symmetric and {TORCH_EPS} for its others), put "
+    "timm's config.json beside the file, or call it as timm does, e.g. tf_mobilenetv3_large_100.pth"
+)
 _VARIANT = re.compile(r"(tf_)?mobilenetv[1-5]_[a-z0-9_]+")  # up to a dot or dash, after which comes the training
 # timm's first V3 file is named after no variant it still has.
 _FIRST_V3 = "mobilenetv3_100-35495452"
@@ -69,6 +73,7 @@ def read_timm(path: Path, tensors: Mapping[str, Tensor]) -> ImportedWeights:
     options, notes = _options(path, tensors, architecture)
     if preprocessing is None:
         notes = (*notes, "neither the file nor its name says how images were prepared for these weights")
+    ambiguous = architecture is None and "padding" not in options
     return ImportedWeights(
         path=path,
         origin="timm",
@@ -78,6 +83,8 @@ def read_timm(path: Path, tensors: Mapping[str, Tensor]) -> ImportedWeights:
         preprocessing=preprocessing,
         in_channels=tensors[STEM].shape[1],
         notes=notes,
+        ask_for=("padding", "norm_eps") if ambiguous else (),
+        ask_hint=_HOW_TO_TELL,
     )
 
 
@@ -116,15 +123,15 @@ def _v3_options(
     path: Path, tensors: Mapping[str, Tensor], architecture: str | None, *, minimalistic: bool
 ) -> tuple[dict[str, OptionValue], tuple[str, ...]]:
     notes: tuple[str, ...] = ()
-    if architecture is None:
-        # Of the minimalistic networks timm has only TensorFlow's weights.
-        which = "TensorFlow's (tf_...)" if minimalistic else "PyTorch's, not TensorFlow's (tf_...)"
-        notes = (f"the file does not name timm's variant: batch-norm eps and padding are taken to be {which}",)
-    tensorflow = minimalistic if architecture is None else architecture.startswith("tf_")
-    options: dict[str, OptionValue] = {
-        "norm_eps": TF_EPS if tensorflow else TORCH_EPS,
-        "padding": "same" if tensorflow else "symmetric",
-    }
+    options: dict[str, OptionValue] = {}
+    if architecture is not None or minimalistic:
+        tensorflow = architecture is None or architecture.startswith("tf_")
+        options["norm_eps"] = TF_EPS if tensorflow else TORCH_EPS
+        options["padding"] = "same" if tensorflow else "symmetric"
+    if architecture is None and minimalistic:  # timm has only TensorFlow's weights of these
+        notes = (
+            "the file does not name timm's variant: batch-norm eps and padding are taken to be TensorFlow's (tf_...)",
+        )
     if _has_fixed_stem(tensors):
         options["fixed_stem"] = True
     return options, notes
