@@ -15,7 +15,7 @@ from mobilenets.checkup.doctor import doctor
 from mobilenets.cli.main import main
 from mobilenets.errors import BadImagesError
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # behind the helpers, which share a name with it
 from fuzz_images import OWN, SOUND, read, seeds
 from fuzz_mutations import mutate
 
