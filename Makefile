@@ -16,7 +16,7 @@ test: .venv/installed
 		{ echo "mobilenets needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[train,export,openvino,litert,executorch,cluster,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,export,openvino,litert,executorch,cluster,heic,dev]'
 	touch $@
 
 figures: .venv/installed
