@@ -56,7 +56,8 @@ def _identity(audit: Audit) -> list[str]:
     form = "small-image strides" if comparison.reference.small_input else "ImageNet strides"
     sure = "the one expected" if comparison.expected_by_user else f"sure: {100 * comparison.certainty:.0f} %"
     lines = [f"{audit.target} ({audit.front_end})"]
-    lines += _wrapped(f"{name}, {_classes(chain.num_classes)}, {chain.image_size} pixels, {form} ({sure})")
+    verdict = f"{name}, {_classes(chain.num_classes)}, {chain.image_size} pixels, {form} ({sure})"
+    lines += _wrapped(verdict + (f"; {_unexplained(audit)}" if _is_open(audit) else ""))
     if comparison.runner_up and comparison.certainty < DOUBTFUL and not comparison.expected_by_user:
         lines.append(f"next nearest: {comparison.runner_up}; name the one it should be with --expect")
     return lines
@@ -82,7 +83,19 @@ def _totals(audit: Audit) -> list[str]:
 def _errors(audit: Audit) -> list[str]:
     if audit.errors:
         return _section("error", audit.errors)
+    if _is_open(audit):
+        return [f"no errors found, but the network is not the published one: {_unexplained(audit)}"]
     return ["no errors: the network is the published one, or a legitimate variant of it"]
+
+
+def _is_open(audit: Audit) -> bool:
+    """Not all of the difference from the published network is explained."""
+    return bool(audit.unexplained_parameters or audit.unexplained_macs)
+
+
+def _unexplained(audit: Audit) -> str:
+    parameters, macs = audit.unexplained_parameters, audit.unexplained_macs
+    return f"unexplained: {_signed(parameters)} parameters, {_signed(macs)} multiply-adds"
 
 
 def _section(kind: str, findings: Sequence[Finding]) -> list[str]:

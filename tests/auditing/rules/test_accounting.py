@@ -11,7 +11,7 @@ from mobilenets.auditing.rules.accounting import account
 from mobilenets.auditing.rules.finding import Claim, Finding, Severity
 from mobilenets.auditing.structure.comparison import Comparison, Difference
 from mobilenets.auditing.structure.cost import chain_cost
-from mobilenets.auditing.structure.layers import BatchNorm, Chain, Grouping, Layer
+from mobilenets.auditing.structure.layers import BatchNorm, Chain, Grouping, Layer, Stray
 from mobilenets.auditing.structure.nearest import compare
 from mobilenets.auditing.structure.published import reference
 
@@ -106,7 +106,7 @@ def test_what_no_claim_explains_is_said() -> None:
 
 
 def test_parameters_outside_the_layers_are_explained_by_who_names_them() -> None:
-    found = replace(network(), parameters=3_504_872 + 4_160 + 10, unfolded=(("odd", "cumsum", 10),))
+    found = replace(network(), parameters=3_504_872 + 4_160 + 10, unfolded=(Stray("odd", "cumsum", 10),))
     comparison = against(found)
     unused = Difference(None, "unused", (), (("spare.weight", 4_096), ("spare.bias", 64)))
     findings, parameters, macs = account(comparison, claims(comparison.differences, [unused]))

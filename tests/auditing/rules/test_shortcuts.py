@@ -29,8 +29,8 @@ def test_missing_everywhere_is_one_finding(bench: Bench) -> None:
 def test_extra_projected_downsampled_padded_scaled_elsewhere(bench: Bench) -> None:
     strided = replace(SIDE, stride=2)
     cases = {
-        "shortcut-projected": given(11, Shortcut(ShortcutKind.PROJECTED, 3, replace(SIDE, out_channels=96))),
-        "shortcut-downsampled": given(7, Shortcut(ShortcutKind.PROJECTED, 3, strided)),
+        "shortcut-projected": given(11, Shortcut(ShortcutKind.PROJECTED, 3, (replace(SIDE, out_channels=96),))),
+        "shortcut-downsampled": given(7, Shortcut(ShortcutKind.PROJECTED, 3, (strided,))),
         "shortcut-padded": given(17, Shortcut(ShortcutKind.PADDED, 3)),
         "shortcut-scaled": given(3, Shortcut(ShortcutKind.SCALED, 3)),
         "shortcut-place": given(3, Shortcut(ShortcutKind.IDENTITY, 6)),
@@ -43,7 +43,7 @@ def test_extra_projected_downsampled_padded_scaled_elsewhere(bench: Bench) -> No
 
 
 def test_it_says_which_half_of_the_condition_was_looked_at(bench: Bench) -> None:
-    edit = given(11, Shortcut(ShortcutKind.PROJECTED, 3, replace(SIDE, out_channels=96)))
+    edit = given(11, Shortcut(ShortcutKind.PROJECTED, 3, (replace(SIDE, out_channels=96),)))
     finding = bench.mistake("mobilenet_v2", edit).the("shortcut-projected")
     assert "taken on the stride alone" in finding.claim.found
     assert finding.parameters == 64 * 96 + 2 * 96

@@ -90,7 +90,7 @@ def test_squeeze_and_excitation_is_two_layers_on_a_vector(bias: bool, norms: int
 
 def test_a_projected_shortcut_starts_where_its_span_does() -> None:
     side = Layer(24, stride=2, norms=NORM)
-    shortcut = Shortcut(ShortcutKind.PROJECTED, 3, side)
+    shortcut = Shortcut(ShortcutKind.PROJECTED, 3, (side,))
     layers = [
         Layer(16),
         Layer(96),
@@ -116,11 +116,12 @@ def test_without_a_pool_the_classifier_sees_every_place() -> None:
         (Padding.SAME, 2, 7, 4),
         (Padding.VALID, 3, 7, 3),
         (Padding.VALID, 5, 3, 1),
-        (Padding.OTHER, 3, 7, 4),
+        (Padding.OTHER, 3, 7, 5),
+        (Padding.OTHER, 1, 7, 6),
     ],
 )
 def test_padding_decides_the_size_of_the_map(padding: Padding, kernel: int, size: int, after: int) -> None:
-    layer = Layer(4, kernel=kernel, stride=2, padding=padding)
+    layer = Layer(4, kernel=kernel, stride=2, padding=padding, zeros=(3, 1) if padding is Padding.OTHER else (0, 0))
     assert cost([layer], in_channels=1, image_size=size).layers[0].out_size == after
 
 

@@ -135,6 +135,13 @@ def around(*middle: nn.Module) -> nn.Sequential:
     return nn.Sequential(stem, *middle, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
 
 
+def assert_closes(chain: Chain) -> None:
+    """Layers and strays cost what the network costs."""
+    costs = chain_cost(chain)
+    assert chain.parameters == costs.parameters + sum(stray.parameters for stray in chain.unfolded)
+    assert chain.macs == costs.macs + sum(stray.macs for stray in chain.unfolded)
+
+
 @pytest.mark.parametrize(
     ("stride", "out", "shortcut", "kind"),
     [
@@ -153,8 +160,8 @@ def test_every_kind_of_shortcut(
     found = chain.layers[1].shortcut
     assert found is not None
     assert (found.kind, found.span, found.activation_after) == (kind, 1, "relu")
-    assert (found.layer is not None) == (kind is ShortcutKind.PROJECTED)
-    assert chain.parameters == chain_cost(chain).parameters + sum(own for *_, own in chain.unfolded)
+    assert bool(found.layers) == (kind is ShortcutKind.PROJECTED)
+    assert_closes(chain)
 
 
 class Joined(nn.Module):
@@ -194,9 +201,8 @@ class Twice(nn.Module):
 )
 def test_what_has_no_place_is_kept_and_said(odd: nn.Module, what: str) -> None:
     chain = folded(around(odd))
-    assert any(what in said for _, said, _ in chain.unfolded), chain.unfolded
-    if not isinstance(odd, Joined):  # whose layers do not follow from one another
-        assert chain.parameters == chain_cost(chain).parameters + sum(own for *_, own in chain.unfolded)
+    assert any(what in stray.what for stray in chain.unfolded), chain.unfolded
+    assert_closes(chain)
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,9 @@ def _batch_norm(call: Call) -> Operator:
     momentum = arguments.get("momentum", arguments.get("exponential_average_factor"))
     training = bool(arguments.get("training", False)) or arguments.get("running_mean") is None
     affine = arguments.get("weight") is not None
-    return Norm("batch", call.flowing[0].shape[1], affine, float(eps), momentum, uses_batch=training)
+    scale = arguments.get("weight")
+    frozen = isinstance(scale, Constant) and not scale.sources
+    return Norm("batch", call.flowing[0].shape[1], affine, float(eps), momentum, uses_batch=training, frozen=frozen)
 
 
 def _instance_norm(call: Call) -> Operator:
@@ -164,8 +166,8 @@ def _per_channel(call: Call, shift: bool) -> Operator:
     if len(aligned) != len(flowing.shape) or prod(aligned) != channels or aligned[1] != channels:
         return Other(call.label)
     if constant.sources:
-        return ChannelScale(channels, shift)
-    return Norm("affine", channels, affine=False, eps=0.0, momentum=None, uses_batch=False)
+        return ChannelScale(channels, shift, constant.eps)
+    return Norm("affine", channels, affine=False, eps=constant.eps, momentum=None, uses_batch=False)
 
 
 def _adaptive_pool(call: Call) -> Operator:

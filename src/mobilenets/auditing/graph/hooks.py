@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from mobilenets.auditing.graph.nodes import Dropout, Graph, Other
 from mobilenets.auditing.graph.recorder import Recorder
 from mobilenets.auditing.graph.sandbox import evaluation_copy
-from mobilenets.auditing.graph.values import Constant, Flowing, Recorded, place_of_answer, writes_in_place
+from mobilenets.auditing.graph.values import Constant, Flowing, Recorded, eps_of, place_of_answer, writes_in_place
 
 OUTSIDE = "outside PyTorch"
 _DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
@@ -108,7 +108,8 @@ class HookRun:
         values = self.recorder.call(function, mapped[0], mapped[1], shapes, self.paths[-1])
         if values is None:
             sources = self.recorder.sources(mapped)
-            values = [Constant(output, sources) for output in outputs]
+            eps = eps_of(function, mapped[0], mapped[1])
+            values = [Constant(output, sources, eps) for output in outputs]
         for output, value in zip(outputs, values, strict=False):
             if not (isinstance(value, Constant) and isinstance(output, nn.Parameter)):
                 self.bind(output, value)

@@ -44,5 +44,7 @@ def _joined(first: Node, second: Node) -> Node:
     assert isinstance(first.operator, (ChannelScale, Norm))
     learnt = any(isinstance(node.operator, ChannelScale) or node.parameters for node in (first, second))
     learnt = learnt or any(isinstance(node.operator, Norm) and node.operator.affine for node in (first, second))
-    norm = Norm("affine", first.operator.channels, affine=learnt, eps=0.0, momentum=None, uses_batch=False)
+    assert isinstance(second.operator, (ChannelScale, Norm))
+    eps = max(first.operator.eps, second.operator.eps)
+    norm = Norm("affine", first.operator.channels, affine=learnt, eps=eps, momentum=None, uses_batch=False)
     return replace(second, operator=norm, inputs=first.inputs, parameters=first.parameters + second.parameters)

@@ -42,6 +42,7 @@ class Linear:
 class Norm:
     """A normalization: `kind` is batch, layer, group, instance or affine (a constant scale and shift per channel).
 
+    `frozen`: its scale and shift are buffers, no parameters. `eps` of an affine one is 0 where nothing tells it.
     `uses_batch`: it takes the statistics of the batch although the network is in evaluation mode.
     `momentum` is PyTorch's (the weight of the new value); None where the file does not say.
     """
@@ -52,6 +53,7 @@ class Norm:
     eps: float
     momentum: float | None
     uses_batch: bool
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,11 @@ class Multiply:
 
 @dataclass(frozen=True)
 class ChannelScale:
-    """A learnt factor per channel (a layer scale), or a learnt shift when `shift`."""
+    """A learnt factor per channel (a layer scale), or a learnt shift when `shift`; `eps` as of an affine `Norm`."""
 
     channels: int
     shift: bool = False
+    eps: float = 0.0
 
 
 @dataclass(frozen=True)

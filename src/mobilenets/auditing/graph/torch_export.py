@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from mobilenets.auditing.graph.nodes import Graph
 from mobilenets.auditing.graph.recorder import Recorder
 from mobilenets.auditing.graph.sandbox import evaluation_copy
-from mobilenets.auditing.graph.values import Constant, Flowing, Recorded, place_of_answer
+from mobilenets.auditing.graph.values import Constant, Flowing, Recorded, eps_of, place_of_answer
 
 
 def export_graph(module: nn.Module, input_shape: tuple[int, int, int, int]) -> Graph:
@@ -109,7 +109,8 @@ class _Translator:
         plain = tree_map_only(Constant, lambda value: value.value, (args, kwargs))
         # Of `zeros_like(x)` only the shape of x matters.
         plain = tree_map_only(Flowing, lambda value: torch.zeros(value.shape), plain)
-        return tree_map_only(Tensor, lambda tensor: Constant(tensor, sources), function(*plain[0], **plain[1]))
+        eps = eps_of(function, args, kwargs)
+        return tree_map_only(Tensor, lambda tensor: Constant(tensor, sources, eps), function(*plain[0], **plain[1]))
 
     def _mapped(self, tree: Any) -> Any:
         return fx.node.map_arg(tree, lambda node: self._values[node])

@@ -22,10 +22,14 @@ class Flowing:
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor that does not: parameters, buffers, and all that is computed from them; `sources` names parameters."""
+    """A tensor that does not: parameters, buffers, and all that is computed from them; `sources` names parameters.
+
+    `eps` is the small number that was added to one of these on the way, as batch norm adds it to a variance; else 0.
+    """
 
     value: Tensor
     sources: frozenset[str] = frozenset()
+    eps: float = 0.0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -34,6 +38,18 @@ class Constant:
 
 
 Recorded = Flowing | Constant
+LARGEST_EPS = 0.1
+"""The largest number that is taken for an eps."""
+
+
+def eps_of(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float:
+    """The eps in what a call computes of constants alone: the one it adds, or that of the constants it reads."""
+    leaves = tree_leaves((list(args), dict(kwargs)))
+    known = max((leaf.eps for leaf in leaves if isinstance(leaf, Constant)), default=0.0)
+    if function._schema.name.rstrip("_") != "aten::add":
+        return known
+    added = [float(leaf) for leaf in leaves if isinstance(leaf, float) and 0 < leaf <= LARGEST_EPS]
+    return max([known, *added])
 
 
 def place_of_answer(shapes: Sequence[tuple[int, ...]]) -> int:

@@ -15,20 +15,21 @@ from mobilenets.auditing.rules.finding import STRANGER, Claim, Finding
 from mobilenets.auditing.structure.comparison import Comparison, Difference
 from mobilenets.auditing.structure.cost import LayerCost, cost
 from mobilenets.auditing.structure.differences import Patchwork, apply, published
-from mobilenets.auditing.structure.layers import Grouping, Layer
+from mobilenets.auditing.structure.layers import Grouping, Layer, Stray
 
 PARTS = {
     "weights": "weights",
     "norms": "of batch norm",
     "biases": "biases",
     "squeeze": "of squeeze-and-excitation",
-    "shortcut": "of the shortcut's convolution",
+    "shortcut": "of the shortcut's layers",
     "layer_scale": "of layer scale",
     "attention": "of attention",
+    "other": "of layers of another form",
 }
 """Parameters of a `LayerCost` field, in words."""
 OUTSIDE = ("unfolded", "unused")
-"""Attributes of the network's own differences whose entries end with a number of parameters."""
+"""Attributes of the network's own differences that belong to no layer: `Stray`, or a path and its parameters."""
 
 
 def account(comparison: Comparison, claims: Sequence[Claim]) -> tuple[tuple[Finding, ...], int, int]:
@@ -64,12 +65,12 @@ def _findings(comparison: Comparison, claims: Sequence[Claim]) -> tuple[Finding,
     for claim in claims:
         patchwork = apply(patchwork, claim.differences)
         after = _cost(patchwork, image_size)
-        outside = sum(_outside(difference) for difference in claim.differences)
+        outside, outside_macs = _outside(claim.differences)
         detail = _detail(claim.differences, before, after)
         if outside:
             detail = " + ".join(filter(None, [detail, f"{outside:,} outside the layers"]))
         parameters = after.parameters - before.parameters + outside
-        findings.append(Finding(claim, parameters, after.macs - before.macs, detail))
+        findings.append(Finding(claim, parameters, after.macs - before.macs + outside_macs, detail))
         before = after
     return tuple(findings)
 
@@ -91,12 +92,15 @@ def _cost(patchwork: Patchwork, image_size: int) -> _SlotCosts:
     return _SlotCosts(slots, total.parameters, total.macs)
 
 
-def _outside(difference: Difference) -> int:
-    """Parameters that belong to no layer: of operators without a place, or read by nobody."""
-    if difference.slot is not None or difference.attribute not in OUTSIDE:
-        return 0
-    entries = difference.found if isinstance(difference.found, tuple) else ()
-    return sum(entry[-1] for entry in entries)
+def _outside(differences: Sequence[Difference]) -> tuple[int, int]:
+    """Parameters and multiply-adds that belong to no layer: of operators without a place, or read by nobody."""
+    entries = [
+        entry if isinstance(entry, Stray) else Stray(entry[0], "unused", entry[1])
+        for one in differences
+        if one.slot is None and one.attribute in OUTSIDE and isinstance(one.found, tuple)
+        for entry in one.found
+    ]
+    return sum(entry.parameters for entry in entries), sum(entry.macs for entry in entries)
 
 
 def _detail(differences: Sequence[Difference], before: _SlotCosts, after: _SlotCosts) -> str:

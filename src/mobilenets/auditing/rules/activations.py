@@ -26,7 +26,7 @@ def activations(case: Case) -> list[Claim]:
                 members,
                 expected=_expected(name, expected),
                 found=name_of(found) if found != "none" else "no activation",
-                effect=_effect(name),
+                effect=_effect(name, found),
                 mend=_mend(name, expected),
                 severity=Severity.NOTE if name == "final-activation" and case.is_file else Severity.ERROR,
             )
@@ -86,9 +86,11 @@ def _expected(name: str, expected: str) -> str:
     return name_of(expected) if expected != "none" else "no activation"
 
 
-def _effect(name: str) -> str:
+def _effect(name: str, found: str) -> str:
     return {
-        "bottleneck-activation": "it throws away what is negative in the narrow tensor",
+        "bottleneck-activation": "it throws away what is negative in the narrow tensor"
+        if found in ("relu", "relu6")
+        else "a function bends what the narrow tensor carries, which the paper keeps linear",
         "activation-missing": "two linear layers in a row are one: the network can express less",
         "relu-for-relu6": SIX,
         "hard-swish-variant": "published weights answer otherwise through another function",

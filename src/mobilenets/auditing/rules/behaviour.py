@@ -74,8 +74,13 @@ def training(case: Case) -> list[Claim]:
 
 
 def _frozen_without_reason(case: Case, frozen: tuple[str, ...]) -> tuple[str, ...]:
-    """Those whose momentum does not say it already: one of 0 is an error of its own."""
-    stopped = {norm.path for layer in case.found.layers for norm in layer.norms if norm.momentum == 0}
+    """Those that neither a momentum of 0 nor a frozen form says already: these are findings of their own."""
+    stopped = {
+        norm.path
+        for layer in case.found.layers
+        for norm in layer.norms
+        if norm.momentum == 0 or norm.frozen or norm.kind == "affine"
+    }
     return tuple(path for path in frozen if path not in stopped)
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from mobilenets.auditing.graph.nodes import Behaviour
 from mobilenets.auditing.rules.finding import Claim
 from mobilenets.auditing.structure.comparison import Comparison, Difference, Slot
+from mobilenets.auditing.structure.cost import chain_cost
 from mobilenets.auditing.structure.layers import Chain, Grouping, Layer, Place, Reference
 
 FILES = ("ONNX", "TensorFlow Lite")
@@ -152,9 +153,15 @@ class Case:
         """Channels that enter each found layer, by its index in the found chain."""
         entering, channels = [], self.found.in_channels
         for layer in self.found.layers:
+            channels = channels if layer.enters is None else layer.enters[0]
             entering.append(channels)
             channels = leaving(layer, channels)
         return entering
+
+    @cached_property
+    def found_sizes(self) -> list[int]:
+        """Side in pixels of the map that enters each found layer, by its index in the found chain."""
+        return [layer.in_size for layer in chain_cost(self.found).layers]
 
     def block_input(self, block: int) -> int | None:
         """Channels that enter a block in the found network; None where it is missing."""

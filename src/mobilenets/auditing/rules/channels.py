@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mobilenets.auditing.rules.case import Case, Item
 from mobilenets.auditing.rules.finding import Claim
-from mobilenets.auditing.rules.wording import claim, grouped, pairs
+from mobilenets.auditing.rules.wording import OTHER_SHAPES, claim, grouped, pairs
 from mobilenets.auditing.structure.layers import ShortcutKind
 from mobilenets.auditing.structure.published import reference
 from mobilenets.models.layers import make_divisible
@@ -115,7 +115,7 @@ def hidden_from_output(case: Case) -> list[Claim]:
             follows=_followers(case, items),
             expected=f"hidden width t x INPUT channels: {expected}",
             found=f"t x OUTPUT channels: {found_widths}",
-            effect="published weights don't fit",
+            effect=OTHER_SHAPES,
             mend="compute hidden = in_channels * expand_ratio",
         )
     ]
@@ -200,7 +200,7 @@ def _head(case: Case, item: Item) -> Claim:
         [item],
         expected=f"{expected:,} channels",
         found=f"{found:,} channels",
-        effect="published weights don't fit",
+        effect=OTHER_SHAPES,
         mend=f"make this layer {expected:,} wide",
     )
 
@@ -322,7 +322,7 @@ def channels(case: Case) -> list[Claim]:
                 follows=[*follows, *_followers(case, [*members, *follows])],
                 expected=f"{expected} channels",
                 found=f"{found} channels",
-                effect="published weights don't fit",
+                effect=OTHER_SHAPES,
                 mend=f"make it {expected} wide",
             )
         )

@@ -7,9 +7,10 @@ from itertools import pairwise
 
 from mobilenets.auditing.rules.case import Case, Item, leaving
 from mobilenets.auditing.rules.finding import Claim
-from mobilenets.auditing.rules.wording import claim, source_of, stages_of
+from mobilenets.auditing.rules.wording import OTHER_SHAPES, claim, grouped, source_of, stages_of
 from mobilenets.auditing.structure.comparison import Slot
 from mobilenets.auditing.structure.layers import Grouping
+from mobilenets.models.layers import make_divisible
 
 FIRST_VERSION_SOURCE = "arXiv 1905.02244v5, table 1; the rows found are those of its first version"
 
@@ -89,6 +90,82 @@ def expansion_kept(case: Case) -> list[Claim]:
             mend="build the expansion only when expand_ratio != 1",
         )
     ]
+
+
+def expanded_at_one(case: Case) -> list[Claim]:
+    """A block whose row has t = 1, and so no expansion, widened by another t: the ratio is wrong, not the layer.
+
+    The squeeze-and-excitation behind its filter is then as much wider.
+    """
+    claims = []
+    for item in case.items("layer"):
+        block = _block_without_expansion(case, item)
+        if block is None or item.slot is None or item.slot.found_index is None:
+            continue
+        layer, entering = item.found, case.found_inputs[item.slot.found_index]
+        if layer.kernel > 1 or layer.pooled or layer.grouping is Grouping.DEPTHWISE or layer.out_channels == entering:
+            continue
+        squeezes = [one for one in case.items("squeeze.channels") if one.block == block]
+        claims.append(
+            claim(
+                case,
+                "expand-ratio",
+                [item],
+                follows=[one for one in squeezes if _quarter_inside(case, one)],
+                expected="expansion t=1: no expansion layer, the block starts with its depthwise filter",
+                found=f"t={layer.out_channels / entering:g}: {entering} -> {layer.out_channels} channels",
+                source=source_at(case, block),
+                effect=OTHER_SHAPES,
+                mend=f"give this block t=1 (a hidden width of {entering}), and no expansion layer where t is 1",
+            )
+        )
+    return claims
+
+
+def not_expanded(case: Case) -> list[Claim]:
+    """A block without the expansion its row asks for: t = 1 where the table has more."""
+    items = []
+    for item in case.items("layer"):
+        absent = item.slot is not None and item.slot.found is None and item.part == "expand"
+        others = [slot for slot in case.blocks.get(item.block, ()) if slot is not item.slot]
+        if absent and all(slot.found is not None for slot in others):
+            items.append(item)
+    claims = []
+    for (source, ratio), members in grouped(items, _row_and_ratio).items():
+        blocks = {item.block for item in members}
+        squeezes = [one for one in case.items("squeeze.channels") if one.block in blocks]
+        claims.append(
+            claim(
+                case,
+                "expand-ratio",
+                members,
+                follows=[one for one in squeezes if _quarter_inside(case, one)],
+                expected=f"expansion t={ratio:g} in {stages_of(members)}",
+                found="t=1: no expansion layer",
+                source=source,
+                effect=OTHER_SHAPES,
+                mend=f"expand by the table's t={ratio:g} in front of the depthwise filter",
+            )
+        )
+    return claims
+
+
+def _row_and_ratio(item: Item) -> tuple[str, float]:
+    assert item.place is not None
+    return item.place.source, item.place.expand_ratio
+
+
+def source_at(case: Case, block: int) -> str:
+    """Paper, table and row of a block."""
+    return next(place.source for place in case.reference.places if place.block == block)
+
+
+def _quarter_inside(case: Case, item: Item) -> bool:
+    """Squeezed to a quarter of the channels that are really there, however rounded."""
+    assert item.slot is not None
+    assert item.found.squeeze is not None
+    hidden = case.hidden(item.slot)
+    return item.found.squeeze.channels in (make_divisible(hidden / 4), hidden // 4)
 
 
 def _block_without_expansion(case: Case, item: Item) -> int | None:
@@ -171,10 +248,50 @@ def _standard_block(case: Case) -> list[Claim]:
 
 def repeats(case: Case) -> list[Claim]:
     """Whole blocks missing or extra: runs of such layers with a spatial filter among them."""
+    replaced = _replaced(case)
+    case = case.without(replaced)
     items = case.items("layer")
     missing = [item for item in items if item.slot and item.slot.found is None and _whole_block_missing(case, item)]
     claims = [_missing(case, row, members) for row, members in _by_row(missing).items()]
-    return claims + [_extra(case, run) for run in _runs([item for item in items if item.slot and item.place is None])]
+    extra = _runs([item for item in items if item.slot and item.place is None])
+    return [*replaced, *claims, *[_extra(case, run) for run in extra]]
+
+
+def _replaced(case: Case) -> list[Claim]:
+    """Published blocks missing right where other layers stand: those are in their place, and neither costs alone."""
+    claims = []
+    for run in _next_to_each_other(case.items("layer")):
+        lost = [item for item in run if item.slot and item.slot.found is None]
+        come = [item for item in run if item.slot and item.slot.expected is None]
+        if not (any(_whole_block_missing(case, item) for item in lost) and len(come) > 1):
+            continue
+        claims.append(
+            claim(
+                case,
+                "repeats",
+                [*come, *lost],
+                expected=f"{stages_of(lost)} of the table",
+                found=f"{len(come)} layers of other blocks in their place",
+                source=source_of(case, lost),
+                effect=OTHER_SHAPES,
+                mend="build these blocks as the table's rows say",
+                measured=False,
+            )
+        )
+    return claims
+
+
+def _next_to_each_other(items: Sequence[Item]) -> list[list[Item]]:
+    """Runs of items whose slots follow one another."""
+    runs: list[list[Item]] = []
+    for item in items:
+        assert item.slot is not None
+        last = runs[-1][-1].slot if runs else None
+        if last is not None and item.slot.index == last.index + 1:
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+    return runs
 
 
 def _whole_block_missing(case: Case, item: Item) -> bool:
@@ -214,14 +331,7 @@ def _follows_rule(case: Case, item: Item) -> bool:
 
 def _runs(items: Sequence[Item]) -> list[list[Item]]:
     """Runs of extra layers next to each other that hold a spatial filter and a 1x1 layer: blocks, not single layers."""
-    runs: list[list[Item]] = []
-    for item in items:
-        assert item.slot is not None
-        last = runs[-1][-1].slot if runs else None
-        if last is not None and item.slot.index == last.index + 1:
-            runs[-1].append(item)
-        else:
-            runs.append([item])
+    runs = _next_to_each_other(items)
     return [run for run in runs if len(run) > 1 and len({item.found.kernel > 1 for item in run}) == 2]
 
 

@@ -4,10 +4,51 @@ from __future__ import annotations
 
 from mobilenets.auditing.rules.case import Case, Item
 from mobilenets.auditing.rules.finding import Claim, Severity
-from mobilenets.auditing.rules.wording import claim, grouped, note, plain
-from mobilenets.auditing.structure.layers import Padding
+from mobilenets.auditing.rules.wording import LOADS, OTHER_SHAPES, claim, grouped, note, plain
+from mobilenets.auditing.structure.comparison import Slot
+from mobilenets.auditing.structure.layers import Layer, Padding
+from mobilenets.models.layers import same_padding
 
 SAME_SOURCE = "TensorFlow's padding SAME, in which the published TF-slim weights were trained"
+
+
+def padding_place(case: Case) -> list[Claim]:
+    """Zeros around the map that enters a block, where its first layer is a 1x1, and none for the filter behind it."""
+    open_items = [item for item in case.items("padding") if item.both and item.block]
+    bare = {item.block: item for item in open_items if item.part == "spatial" and item.found.padding is Padding.VALID}
+    early = [
+        item
+        for item in open_items
+        if item.found.padding is Padding.OTHER
+        and item.block in bare
+        and item.difference.slot != _slot(bare[item.block])
+    ]
+    if not early:
+        return []
+    return [
+        claim(
+            case,
+            "padding-place",
+            early,
+            follows=[bare[item.block] for item in early],
+            expected="zeros around the map that the depthwise filter reads",
+            found=f"{_zeros(early[0].found)} in front of the block's first convolution, none at its filter",
+            effect="the same weights, but the border the filter reads holds what norm and activation make of zeros; "
+            "the layers between work on larger maps",
+            mend="pad the depthwise convolution itself: padding=(kernel_size - 1) // 2, none in front of the block",
+        )
+    ]
+
+
+def _slot(item: Item) -> int | None:
+    return item.difference.slot
+
+
+def _zeros(layer: Layer) -> str:
+    before, behind = layer.zeros
+    if before == behind:
+        return f"{before} pixel{'' if before == 1 else 's'} of zeros on each side"
+    return f"zeros on {before} pixels before and {behind} behind the map"
 
 
 def padding(case: Case) -> list[Claim]:
@@ -23,6 +64,7 @@ def padding(case: Case) -> list[Claim]:
             and slot.found is not None
             and _strided(slot.found)
             and slot.found.padding is uneven[0].expected.padding
+            and _tells(case, slot)
         ]
         found = uneven[0].found.padding
         if kept:
@@ -30,14 +72,14 @@ def padding(case: Case) -> list[Claim]:
         else:
             claims.append(_uniform(case, uneven, found))
     rest = [item for item in items if not any(item is one for one in uneven)]
-    for (expected, other), members in grouped(rest, _values).items():
+    for (expected, other), members in grouped(rest, _padding_values).items():
         claims.append(
             claim(
                 case,
                 "padding",
                 members,
                 expected=f"{expected} padding of (kernel - 1) / 2 pixels",
-                found="no padding" if other == Padding.VALID else f"{other} padding",
+                found=other,
                 effect="maps of another size, or moved by a pixel",
                 mend="set padding=(kernel_size - 1) // 2",
             )
@@ -49,8 +91,23 @@ def _even(item: Item) -> bool:
     return {item.expected.padding, item.found.padding} == {Padding.SYMMETRIC, Padding.SAME}
 
 
-def _strided(layer: object) -> bool:
-    return getattr(layer, "kernel", 1) > 1 and getattr(layer, "stride", 1) > 1
+def _strided(layer: Layer) -> bool:
+    return layer.kernel > 1 and layer.stride > 1
+
+
+def _tells(case: Case, slot: Slot) -> bool:
+    """On the map of this layer SAME and even zeros differ: on others, of odd sides mostly, they come to the same."""
+    if slot.found is None or slot.found_index is None:
+        return False
+    layer, size = slot.found, case.found_sizes[slot.found_index]
+    reach = (layer.kernel - 1) * layer.dilation + 1
+    return same_padding(size, reach, layer.stride) != ((reach - 1) // 2, (reach - 1) // 2)
+
+
+def _padding_values(item: Item) -> tuple[str, str]:
+    found = item.found
+    words = {Padding.VALID: "no padding", Padding.OTHER: _zeros(found)}
+    return plain(item.expected.padding), words.get(found.padding, f"{plain(found.padding)} padding")
 
 
 def _values(item: Item) -> tuple[str, str]:
@@ -86,21 +143,18 @@ def _mixed(case: Case, items: list[Item], found: Padding) -> Claim:
 
 
 def kernels(case: Case) -> list[Claim]:
-    """Filters of another size than the table's; padding that follows from the kernel goes with it."""
+    """Filters of another size than the table's; padding that does not fit the filter is a fault of its own."""
     items = [item for item in case.items("kernel") if item.both]
     claims = []
     for (expected, found), members in grouped(items, _values).items():
-        slots = {item.difference.slot for item in members}
-        follows = [item for item in case.items("padding", "dilation") if item.difference.slot in slots]
         claims.append(
             claim(
                 case,
                 "kernel",
                 members,
-                follows=follows,
                 expected=f"a {expected}x{expected} filter",
                 found=f"a {found}x{found} filter",
-                effect="published weights don't fit",
+                effect=OTHER_SHAPES,
                 mend=f"set kernel_size={expected}, padding={(int(expected) - 1) // 2}",
             )
         )
@@ -108,14 +162,23 @@ def kernels(case: Case) -> list[Claim]:
 
 
 WORDS = {
-    "dilation": ("dilation", "set dilation to the published one"),
-    "grouping": ("grouping", "group the convolution as the paper does"),
-    "groups": ("groups", "group the convolution as the paper does"),
-    "multiplier": ("depth-multiplier", "give every channel one filter"),
-    "layer_scale": ("layer-scale", "build it with the layer scale of the published form"),
-    "attention": ("attention", "build the attention block of the published table"),
-    "pooled": ("pooled", "put the layer on the same side of the global pool as the paper"),
+    "dilation": (
+        "dilation",
+        "set dilation to the published one",
+        LOADS + "every output sees a wider part of the image",
+    ),
+    "grouping": ("grouping", "group the convolution as the paper does", OTHER_SHAPES),
+    "groups": ("groups", "group the convolution as the paper does", OTHER_SHAPES),
+    "multiplier": ("depth-multiplier", "give every channel one filter", OTHER_SHAPES),
+    "layer_scale": ("layer-scale", "build it with the layer scale of the published form", OTHER_SHAPES),
+    "attention": ("attention", "build the attention block of the published table", OTHER_SHAPES),
+    "pooled": (
+        "pooled",
+        "put the layer on the same side of the global pool as the paper",
+        "as many weights, which work on one vector instead of every place of the map, or the reverse",
+    ),
 }
+"""Rule, cure and effect of attributes that need no more words."""
 
 
 def others(case: Case) -> list[Claim]:
@@ -123,7 +186,7 @@ def others(case: Case) -> list[Claim]:
     claims = []
     items = [item for item in case.items(*WORDS) if item.both]
     for (attribute, expected, found), members in grouped(items, _attributes).items():
-        rule, mend = WORDS[attribute]
+        rule, mend, effect = WORDS[attribute]
         claims.append(
             claim(
                 case,
@@ -131,7 +194,7 @@ def others(case: Case) -> list[Claim]:
                 members,
                 expected=_words(attribute, expected),
                 found=_words(attribute, found),
-                effect="published weights don't fit",
+                effect=effect,
                 mend=mend,
             )
         )

@@ -65,22 +65,23 @@ def unfolded(case: Case) -> list[Claim]:
     if not items:
         return []
     listed = case.found.unfolded
-    weights = sum(parameters for _, _, parameters in listed)
-    kinds = ", ".join(dict.fromkeys(what for _, what, _ in listed))
-    if all(what == SHARED for _, what, _ in listed):
+    weights = sum(stray.parameters for stray in listed)
+    kinds = ", ".join(dict.fromkeys(stray.what for stray in listed))
+    if all(stray.what == SHARED for stray in listed):
         return [_weights_shared(case, items, weights)]
-    harmless = all(what.startswith(HARMLESS) for _, what, _ in listed)
+    harmless = all(stray.what.startswith(HARMLESS) for stray in listed)
     return [
         Claim(
             "dropout" if harmless else "unfolded",
             Severity.NOTE if harmless else Severity.ERROR,
-            tuple(dict.fromkeys(path or what for path, what, _ in listed)),
+            tuple(dict.fromkeys(stray.path or stray.what for stray in listed)),
             "stem, blocks and head alone",
             kinds if harmless else f"what belongs to none of these: {kinds}",
             paper_of(case),
             "",
             "nothing; it acts in training only" if harmless else "remove them, or check that they are meant",
-            tuple(item.difference for item in items),
+            # What stands between two layers hands the second another map than the first has left.
+            tuple(item.difference for item in (*items, *case.items("enters"))),
         )
     ]
 
@@ -89,7 +90,7 @@ def _weights_shared(case: Case, items: list[Item], weights: int) -> Claim:
     return Claim(
         "weights-shared",
         Severity.ERROR,
-        tuple(dict.fromkeys(path for path, _, _ in case.found.unfolded)),
+        tuple(dict.fromkeys(stray.path for stray in case.found.unfolded)),
         "weights of its own in every layer",
         f"an earlier layer's called again: {-weights:,} parameters fewer",
         paper_of(case),
@@ -112,10 +113,16 @@ def layers(case: Case) -> list[Claim]:
                 found=f"{what} is missing" if missing else f"{what} more",
                 source=source_of(case, members) if missing else paper_of(case),
                 effect="published weights don't fit",
-                mend="add the layer" if missing else "remove the layer",
+                mend="add the layer" if missing else _remove(members),
             )
         )
     return claims
+
+
+def _remove(items: list[Item]) -> str:
+    if all(item.found.pooled for item in items):
+        return "remove the layer, or keep it as a head of your own: the layers before the pool are not concerned"
+    return "remove the layer"
 
 
 def _layer_key(item: Item) -> tuple[bool, str]:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from mobilenets.auditing.rules.case import Case, Item
 from mobilenets.auditing.rules.finding import Claim, Severity
-from mobilenets.auditing.rules.wording import claim, name_of, note, paper_of, plain
+from mobilenets.auditing.rules.wording import LOADS, OTHER_SHAPES, claim, name_of, note, paper_of, plain
 
 IMAGENET_CLASSES = 1000
+POOLING_EFFECTS = {
+    "fixed": "images of another size fail, or are pooled in pieces",
+    "flatten": OTHER_SHAPES,
+    "max": LOADS + "the classifier was trained on means",
+}
 
 
 def pooling(case: Case) -> list[Claim]:
@@ -32,7 +37,7 @@ def pooling(case: Case) -> list[Claim]:
         expected="a global average pool",
         found=words.get(found.kind, found.kind),
         source=paper_of(case),
-        effect="images of another size fail, or are pooled in pieces" if fixed else "published weights don't fit",
+        effect=POOLING_EFFECTS.get(found.kind, ""),
         mend="use nn.AdaptiveAvgPool2d(1), or x.mean((2, 3))",
     )
     return [_at(one, where)]

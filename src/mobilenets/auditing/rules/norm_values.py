@@ -49,11 +49,11 @@ def _judged(case: Case, value: _Value) -> list[Claim]:
         f"{number:.4g}"
         for layer in case.found.layers
         for norm in layer.norms
-        if norm.kind == "batch" and (number := value.read(norm)) is not None
+        if norm.kind in ("batch", "affine") and (number := value.read(norm)) is not None
     )
     usual = [item for item in items if all(_fine(value, norm) for norm in item.found.norms)]
     odd = [item for item in items if not any(item is one for one in usual)]
-    claims = [_error(case, value, odd, _advice(value, odd))] if odd else []
+    claims = [_error(case, value, odd, _advice(value, odd), _odd_effect(value, odd))] if odd else []
     if not usual:
         return claims
     common = everywhere.most_common(1)[0][0]
@@ -61,7 +61,8 @@ def _judged(case: Case, value: _Value) -> list[Claim]:
     if (strays and len(strays) < len(usual)) or _minority(everywhere, usual):
         minority = strays or usual
         rest = [item for item in usual if not any(item is one for one in minority)]
-        claims.append(_error(case, value, minority, f"use one {value.words} everywhere: the others have {common}"))
+        advice = f"use one {value.words} everywhere: the others have {common}"
+        claims.append(_error(case, value, minority, advice, EFFECTS[value.attribute]))
         return claims + ([_note(case, value, rest)] if rest else [])
     return [*claims, _note(case, value, usual)]
 
@@ -89,12 +90,23 @@ def _note(case: Case, value: _Value, items: list[Item]) -> Claim:
         expected=_published(value, items),
         found=f"{_numbers(value, items[0])} everywhere",
         source=FRAMEWORKS[value.attribute],
-        effect=NOTE_EFFECTS[value.attribute],
+        effect=EFFECTS[value.attribute],
         mend="nothing; keep the value your weights were trained with",
     )
 
 
-def _error(case: Case, value: _Value, items: list[Item], advice: str) -> Claim:
+def _odd_effect(value: _Value, odd: list[Item]) -> str:
+    if value is EPS:
+        return "channels of small variance are scaled otherwise than the published ones"
+    stopped = all(norm.momentum == 0 for item in odd for norm in item.found.norms)
+    return (
+        "the running statistics stay what they were at the start: good in training, bad in evaluation"
+        if stopped
+        else "the running statistics are little more than those of the last batch: evaluation hangs on which it was"
+    )
+
+
+def _error(case: Case, value: _Value, items: list[Item], advice: str, effect: str) -> Claim:
     found = ", ".join(dict.fromkeys(_numbers(value, item) for item in items))
     return claim(
         case,
@@ -103,7 +115,7 @@ def _error(case: Case, value: _Value, items: list[Item], advice: str) -> Claim:
         expected=_published(value, items),
         found=found,
         source=FRAMEWORKS[value.attribute],
-        effect=EFFECTS[value.attribute],
+        effect=effect,
         mend=advice,
     )
 
@@ -127,11 +139,7 @@ FRAMEWORKS = {
     "momentum": "PyTorch's default is 0.1; one minus TensorFlow's decay, which is 0.9997 or 0.997 in the authors' code "
     "and 0.99 in V3's paper",
 }
-NOTE_EFFECTS = {
+EFFECTS = {
     "eps": "weights trained with another eps answer slightly otherwise",
     "momentum": "how fast the running statistics follow in training; no effect on answers",
-}
-EFFECTS = {
-    "eps": "channels of small variance are scaled otherwise than the published ones",
-    "momentum": "the running statistics do not describe the data: good in training, bad in evaluation",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mobilenets.auditing.rules.case import Case, Item
 from mobilenets.auditing.rules.finding import Claim, Severity
 from mobilenets.auditing.rules.wording import claim, grouped, note
+from mobilenets.auditing.structure.layers import BatchNorm
 
 
 def folded(case: Case) -> list[Claim]:
@@ -12,8 +13,9 @@ def folded(case: Case) -> list[Claim]:
 
     In a file some biases may be gone: exporters leave out those that are zero, as a fresh network's all are.
     """
-    # The norm in front of an attention block follows no convolution it could be folded into.
-    plain = [layer for layer in case.found.layers if layer.attention is None]
+    # The norm in front of an attention block follows no convolution it could be folded into; and one behind a linear
+    # layer of a head exporters leave as it is.
+    plain = [layer for layer in case.found.layers if layer.attention is None and not layer.pooled]
     in_file = case.is_file and not any(norm.kind == "batch" for layer in plain for norm in layer.norms)
     if not case.found.folded_norms and not in_file:
         return []
@@ -52,7 +54,7 @@ def norms(case: Case) -> list[Claim]:
     """Batch norms missing, doubled, extra or of another kind, each fault once with all its places."""
     claims = []
     items = [item for item in case.items("norms") if item.both]
-    for (name, expected, found), members in grouped(items, _key).items():
+    for (name, expected, found), members in grouped(items, lambda item: _key(case, item)).items():
         slots = {item.difference.slot for item in members}
         # Without its norm a convolution may well have a bias; with one it needs none.
         biases = [item for item in case.items("bias") if item.difference.slot in slots and name in WITH_BIAS]
@@ -64,6 +66,7 @@ def norms(case: Case) -> list[Claim]:
                 follows=biases,
                 expected=expected,
                 found=found,
+                severity=Severity.NOTE if name in ("norms-frozen", "norm-written-out") else Severity.ERROR,
                 effect=EFFECTS.get(name, ""),
                 mend=MENDS[name],
             )
@@ -73,13 +76,17 @@ def norms(case: Case) -> list[Claim]:
 
 WITH_BIAS = ("norm-missing", "norm-extra")
 EFFECTS = {
-    "norm-missing": "training is slower and less stable, and published weights don't fit",
+    "norms-frozen": "the same answers in evaluation; scale, shift and statistics stay as they are in training",
+    "norm-written-out": "the same answers in evaluation; what it does in training can't be seen",
+    "norm-missing": "the published norm's weights and statistics have no place",
     "norm-doubled": "the second norm only repeats the first",
-    "norm-extra": "published weights don't fit",
-    "norm-kind": "published weights don't fit",
-    "norm-affine": "without scale and shift published weights don't fit",
+    "norm-extra": "the published network has no weights for it",
+    "norm-kind": "it takes other means and variances: what was trained with the published norm answers otherwise",
+    "norm-affine": "the published scales and shifts have no place",
 }
 MENDS = {
+    "norms-frozen": "nothing for a backbone that is to stay as it is; use torch.nn.BatchNorm2d to train it",
+    "norm-written-out": "nothing, if its statistics follow in training as torch.nn.BatchNorm2d's do",
     "norm-missing": "put a batch norm behind the convolution, and leave the convolution's bias out",
     "norm-doubled": "keep one batch norm behind each convolution",
     "norm-extra": "remove the norm; the layer keeps its bias",
@@ -88,7 +95,7 @@ MENDS = {
 }
 
 
-def _key(item: Item) -> tuple[str, str, str]:
+def _key(case: Case, item: Item) -> tuple[str, str, str]:
     expected, found = item.expected.norms, item.found.norms
     kinds = " + ".join(f"{norm.kind} norm" for norm in found) or "no norm behind the convolution"
     wanted = " + ".join(f"{norm.kind} norm" for norm in expected) or "no norm"
@@ -96,11 +103,20 @@ def _key(item: Item) -> tuple[str, str, str]:
         return "norm-missing", wanted, kinds
     if not expected:
         return "norm-extra", wanted, kinds
+    if len(found) == len(expected) and all(_is_frozen(norm) for norm in found):
+        return "norms-frozen", wanted, "batch norm frozen: a fixed scale and shift per channel, no parameters"
+    # A file doesn't tell a learnt scale from a constant, nor what either was computed from.
+    if len(found) == len(expected) and all(norm.kind == "affine" and (norm.eps or case.is_file) for norm in found):
+        return "norm-written-out", wanted, "a scale and shift per channel: batch norm written out"
     if len(found) > len(expected):
         return "norm-doubled", wanted, kinds
     if {norm.kind for norm in found} == {norm.kind for norm in expected}:
         return "norm-affine", f"{wanted} with scale and shift", f"{kinds} without"
     return "norm-kind", wanted, kinds
+
+
+def _is_frozen(norm: BatchNorm) -> bool:
+    return norm.frozen or (norm.kind == "affine" and not norm.affine)
 
 
 def biases(case: Case) -> list[Claim]:
@@ -116,7 +132,7 @@ def biases(case: Case) -> list[Claim]:
                 beside,
                 expected="no bias: batch norm subtracts it again",
                 found="a bias in the convolution",
-                effect="parameters that learn nothing",
+                effect="parameters that learn nothing: batch norm subtracts any constant, so no answer gains by them",
                 mend="build the convolution with bias=False",
             )
         )

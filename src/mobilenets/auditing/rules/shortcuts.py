@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mobilenets.auditing.rules.case import Case, Item
 from mobilenets.auditing.rules.finding import Claim
-from mobilenets.auditing.rules.wording import claim, grouped, name_of
+from mobilenets.auditing.rules.wording import LOADS, claim, grouped, name_of
 from mobilenets.auditing.structure.layers import Shortcut, ShortcutKind
 
 RULE = "only where the block's stride is 1 and as many channels leave it as enter"
@@ -28,6 +28,19 @@ MEND = {
     "shortcut-place": "add the block's own input: what enters its first layer",
     "shortcut-scaled": "add the block's input as it is",
 }
+INSTEAD = {
+    "shortcut-projected": "add the block's input as it is: no convolution belongs where the stride is 1 and as many "
+    "channels leave as enter",
+    "shortcut-downsampled": "add the block's input as it is, and leave the block's stride at 1",
+    "shortcut-padded": "add the block's input as it is, with all its channels",
+}
+"""The cure where a plain shortcut belongs and another kind was found."""
+EFFECTS = {
+    "shortcut-missing": "the block's input is not added",
+    "shortcut-extra": "something is added where the published block ends with its projection",
+    "shortcut-projected": "the published network has no weights there, and the sum is another",
+}
+OTHER_SUM = "the sum is another"
 
 
 def shortcuts(case: Case) -> list[Claim]:
@@ -43,11 +56,25 @@ def shortcuts(case: Case) -> list[Claim]:
                 members,
                 expected="the block's input added to its output" if asked else _no_shortcut(case),
                 found=FOUND[name] + why,
-                effect="same shapes, other answers: published weights don't fit",
-                mend=MEND.get(name, _leave_out(case)),
+                effect=_effect(name, members),
+                mend=_mend(case, name, asked=asked),
+                # What was measured are shortcuts where none belongs.
+                measured=not asked or name == "shortcut-missing",
             )
         )
     return claims
+
+
+def _effect(name: str, members: list[Item]) -> str:
+    if any(item.found.shortcut and (item.found.shortcut.layers or item.found.shortcut.other) for item in members):
+        return EFFECTS["shortcut-projected"]
+    return LOADS + EFFECTS.get(name, OTHER_SUM)
+
+
+def _mend(case: Case, name: str, *, asked: bool) -> str:
+    if asked and name in INSTEAD:
+        return INSTEAD[name]
+    return MEND.get(name, _leave_out(case))
 
 
 def _has_shortcuts(case: Case) -> bool:
@@ -77,7 +104,7 @@ def _name(case: Case, item: Item) -> str:
 
 def _smaller(case: Case, item: Item, found: Shortcut) -> bool:
     """It goes around a step that makes the map smaller."""
-    around = found.layer.stride > 1 if found.layer is not None else case.block_stride(item.block) > 1
+    around = any(layer.stride > 1 for layer in found.layers) or case.block_stride(item.block) > 1
     return found.kind is ShortcutKind.POOLED or (item.block > 0 and around)
 
 

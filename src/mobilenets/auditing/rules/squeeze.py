@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from mobilenets.auditing.rules.case import Case, Item
 from mobilenets.auditing.rules.finding import Claim, Severity
-from mobilenets.auditing.rules.wording import claim, grouped, name_of, pairs
+from mobilenets.auditing.rules.wording import LOADS, OTHER_SHAPES, claim, grouped, name_of, pairs, source_of
+from mobilenets.auditing.structure.layers import SqueezeExcite
 from mobilenets.models.layers import make_divisible
 
 SECTION = "arXiv 1905.02244, section 5.3"
+OTHER_FORM = "published weights don't fit: they have biases and no norms there"
 REDUCTIONS = (2, 4, 8, 16, 24, 32)
 
 
@@ -30,8 +32,10 @@ def presence(case: Case) -> list[Claim]:
                 mend="put it between the depthwise activation and the projection",
             )
         )
-    lost = [item for block, item in missing.items() if block not in moved]
-    gained = [item for block, item in extra.items() if block not in moved]
+    lost = [item for item in items if item.found.squeeze is None and item.block not in moved]
+    gained = [item for item in items if item.found.squeeze is not None and item.block not in moved]
+    claims += [_on_head(case, item) for item in gained if _is_papers_head(case, item)]
+    gained = [item for item in gained if not _is_papers_head(case, item)]
     if lost:
         claims.append(
             claim(
@@ -40,7 +44,7 @@ def presence(case: Case) -> list[Claim]:
                 lost,
                 expected="squeeze-and-excitation (SE marked in the table)",
                 found="none",
-                effect="the paper's accuracy rests on it",
+                effect="the weights published for it have no place",
                 mend="add it behind the depthwise activation, reduction 4",
             )
         )
@@ -58,6 +62,25 @@ def presence(case: Case) -> list[Claim]:
     return claims
 
 
+def _is_papers_head(case: Case, item: Item) -> bool:
+    """The last 1x1 convolution of V3-Small, the one row outside the blocks for which a table marks SE."""
+    return case.reference.name == "mobilenet_v3_small" and item.part == "head"
+
+
+def _on_head(case: Case, item: Item) -> Claim:
+    return claim(
+        case,
+        "se-extra",
+        [item],
+        severity=Severity.NOTE,
+        expected="none: the released code and weights leave it out",
+        found="squeeze-and-excitation on the last 1x1 convolution, where the paper's table 2 marks it",
+        source=f"{source_of(case, [item])}, SE; TF-slim mobilenet_v3.py builds none there",
+        effect="the released weights have none for it",
+        mend="nothing to follow the paper; leave it out to load released weights",
+    )
+
+
 def place(case: Case) -> list[Claim]:
     """It stands between norm and activation instead of behind both."""
     items = case.items("squeeze.before_activation")
@@ -71,7 +94,7 @@ def place(case: Case) -> list[Claim]:
             expected="behind the depthwise activation",
             found="between the batch norm and the activation",
             source=SECTION + "; TF-slim mobilenet_v3.py",
-            effect="same counts, other answers: published weights don't fit",
+            effect=LOADS + "the gate sees and scales values the activation has not yet cut",
             mend="apply the activation first, then squeeze-and-excitation",
         )
     ]
@@ -95,7 +118,7 @@ def width(case: Case) -> list[Claim]:
                 expected=f"a quarter of the hidden channels, rounded to 8: {expected}",
                 found=f"{words[name]}: {found}",
                 source=SECTION + "; TF-slim mobilenet_v3.py rounds it with make_divisible",
-                effect="published weights don't fit",
+                effect=OTHER_SHAPES,
                 mend="squeeze to make_divisible(hidden_channels / 4, 8)",
             )
         )
@@ -131,34 +154,68 @@ def functions(case: Case) -> list[Claim]:
                 expected=f"{name_of(expected)} as the {'gate' if gate else 'activation inside'}",
                 found=name_of(found),
                 source=SECTION + "; TF-slim mobilenet_v3.py",
-                effect="same counts, other answers: published weights don't fit",
+                effect=LOADS + "the factors are others",
                 mend=f"use {name_of(expected)}" + (" (torch.nn.Hardsigmoid)" if expected == "hard_sigmoid" else ""),
             )
         )
-    for (attribute, expected, found), members in grouped(
-        case.items("squeeze.bias", "squeeze.norms"), _function_key
+    return claims
+
+
+def form(case: Case) -> list[Claim]:
+    """Batch norms inside, or layers without biases: also of one that stands where none belongs."""
+    items = case.items("squeeze.bias", "squeeze.norms", "squeeze.other")
+    by_slot = grouped(items, lambda item: item.difference.slot)
+    claims = []
+    for found, groups in grouped(
+        [members[0] for members in by_slot.values()], lambda item: _form(item.found.squeeze)
     ).items():
-        what = "biases in its two layers" if attribute == "squeeze.bias" else "batch norms inside"
+        members = [item for first in groups for item in by_slot[first.difference.slot]]
+        norms = any(item.difference.attribute == "squeeze.norms" for item in members)
         claims.append(
             claim(
                 case,
                 "se-form",
                 members,
                 # Exporters leave out a bias that is zero, as a fresh network's are.
-                severity=Severity.NOTE if case.is_file and attribute == "squeeze.bias" else Severity.ERROR,
-                expected=f"{what}: {_amount(expected)}",
-                found=_amount(found),
+                severity=Severity.NOTE if case.is_file and not norms else Severity.ERROR,
+                expected="two 1x1 layers with biases and without batch norm inside",
+                found=found,
                 source=SECTION + "; TF-slim mobilenet_v3.py",
+                effect=OTHER_FORM,
                 mend="two 1x1 layers with biases and without batch norm",
             )
         )
     return claims
 
 
+def _form(squeeze: SqueezeExcite | None) -> str:
+    """`no biases, 2 batch norms inside`."""
+    assert squeeze is not None
+    biases = "" if squeeze.bias else "a bias in one of its layers only" if squeeze.other > 0 else "no biases"
+    norms = f"{squeeze.norms} batch norm{'s' if squeeze.norms > 1 else ''} inside" if squeeze.norms else ""
+    return ", ".join(filter(None, [biases, norms])) or "weights of another number"
+
+
+def pool(case: Case) -> list[Claim]:
+    """A mean over a window of fixed size in place of the whole map."""
+    items = case.items("squeeze.fixed_pool")
+    if not items:
+        return []
+    windows = ", ".join(dict.fromkeys(f"{side}x{side}" for item in items if (side := item.difference.found)))
+    return [
+        claim(
+            case,
+            "se-pool-fixed",
+            items,
+            expected="a mean over the whole map",
+            found=f"a window fixed in the code: {windows}",
+            source="Hu et al. 2018, arXiv 1709.01507, section 3.1: global average pooling",
+            effect="images of another size fail, or are pooled in pieces",
+            mend="use nn.AdaptiveAvgPool2d(1), or x.mean((2, 3), keepdim=True)",
+        )
+    ]
+
+
 def _function_key(item: Item) -> tuple[str, str, str]:
     one = item.difference
     return one.attribute, str(one.expected), str(one.found)
-
-
-def _amount(value: str) -> str:
-    return {"True": "yes", "False": "no", "0": "none"}.get(value, value)

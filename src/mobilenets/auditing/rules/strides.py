@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mobilenets.auditing.rules.case import Case, Item
 from mobilenets.auditing.rules.finding import Claim, Severity
-from mobilenets.auditing.rules.wording import claim, note, paper_of, source_of, stages_of
+from mobilenets.auditing.rules.wording import claim, note, paper_of, plain, source_of, stages_of
 from mobilenets.auditing.structure.published import reference
 from mobilenets.models.network import MIN_FEATURE_SIZE
 
@@ -16,6 +16,37 @@ SHIFTED_EFFECT = (
     "parameters stay identical, so neither a count nor a checkpoint shows it; every map behind the moved step has "
     "another size, and weights trained for the table's strides don't answer right"
 )
+
+
+def in_extra_filter(case: Case) -> list[Claim]:
+    """A filter at stride 1 whose stride a filter more, right beside it, takes: one mistake, not two that cancel out."""
+    extra = {one.slot.index: one for one in case.items("layer") if one.slot is not None and one.slot.expected is None}
+    items, follows = [], []
+    for item in case.items("stride"):
+        if not item.both or item.found.stride != 1 or item.slot is None:
+            continue
+        beside = [extra[place] for place in (item.slot.index + 1, item.slot.index - 1) if place in extra]
+        beside = [one for one in beside if one.found.kernel > 1 and one.found.stride == item.expected.stride]
+        if beside:
+            items.append(beside[0])
+            follows.append(item)
+    if not items:
+        return []
+    kernel = items[0].found.kernel
+    return [
+        claim(
+            case,
+            "layer-extra",
+            items,
+            follows=follows,
+            expected=f"stride {follows[0].expected.stride} in the convolution of {stages_of(follows)}, no other filter",
+            found=f"stride 1 there, and a {plain(items[0].found.grouping)} {kernel}x{kernel} convolution more, which "
+            "takes the stride",
+            source=source_of(case, follows),
+            effect="the published network has no weights for it, and the convolution in front works on larger maps",
+            mend="give the convolution its stride, and remove the filter beside it",
+        )
+    ]
 
 
 def strides(case: Case) -> list[Claim]:
@@ -88,7 +119,7 @@ def _input_form(case: Case, items: Sequence[Item]) -> Claim:
         expected=f"stride 2 in {stages_of(items)}",
         found=f"stride 1: an image of 32 pixels leaves a map of {-(-32 // factor)}x{-(-32 // factor)}",
         source=SMALL_INPUT_SOURCE,
-        effect="weights trained on ImageNet strides don't fit this form",
+        effect="weights trained with the table's strides load, but were trained on smaller maps than these",
         mend="nothing, for small images; audit with --image-size 32 to count at that size",
     )
 

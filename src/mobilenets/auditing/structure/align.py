@@ -20,6 +20,8 @@ GAP_OPEN = 2.0
 GAP_EXTEND = 0.35
 RAGGED = 0.3
 """What it costs more to start or end a gap inside a block."""
+SWITCH = 1.0
+"""What it costs more to leave out found layers right beside published ones left out: such layers are each other's."""
 
 _BOTH, _MISSING, _EXTRA = 0, 1, 2
 
@@ -199,7 +201,8 @@ def _next_row(above: _Row, distance: Sequence[float], ragged: Sequence[float], f
     opening = GAP_OPEN + GAP_EXTEND + ragged[0]
     extra = inf
     for j in range(count):
-        widened, opened = above.missing[j] + GAP_EXTEND, above.best[j] + opening
+        switch = SWITCH if above.step[j] == _EXTRA else 0.0
+        widened, opened = above.missing[j] + GAP_EXTEND, above.best[j] + opening + switch
         row.widens[j] = widened < opened
         row.missing[j] = min(widened, opened)
         row.best[j] = row.missing[j] + ragged[1]
@@ -207,6 +210,7 @@ def _next_row(above: _Row, distance: Sequence[float], ragged: Sequence[float], f
             continue
         both = above.best[j - 1] + distance[j - 1]
         opened = row.best[j - 1] + GAP_OPEN + GAP_EXTEND + (0.0 if found_borders[j - 1] else RAGGED)
+        opened += SWITCH if row.step[j - 1] == _MISSING else 0.0
         row.extra_widens[j] = extra + GAP_EXTEND < opened
         extra = min(extra + GAP_EXTEND, opened)
         closed = extra if found_borders[j] else extra + RAGGED

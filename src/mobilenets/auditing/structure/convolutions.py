@@ -14,6 +14,7 @@ def conv_layer(node: Node, operator: Conv, map_shape: tuple[int, ...]) -> Layer:
     """The layer a convolution makes of a map of this shape, `[B, C, H, W]`, before anything hangs on it."""
     depthwise = operator.groups == operator.in_channels > 1
     grouped = operator.groups > 1 and not depthwise
+    padding = padding_name(operator, map_shape)
     return Layer(
         out_channels=operator.out_channels,
         kernel=max(operator.kernel),
@@ -22,7 +23,8 @@ def conv_layer(node: Node, operator: Conv, map_shape: tuple[int, ...]) -> Layer:
         groups=operator.groups if grouped else 1,
         multiplier=operator.out_channels // operator.in_channels if depthwise else 1,
         dilation=max(operator.dilation),
-        padding=padding_name(operator, map_shape),
+        padding=padding,
+        zeros=operator.padding[:2] if padding is Padding.OTHER else (0, 0),
         bias=operator.bias,
         path=node.path,
     )

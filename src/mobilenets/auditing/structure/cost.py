@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mobilenets.auditing.structure.layers import BatchNorm, Chain, Grouping, Layer, Padding
+from mobilenets.auditing.structure.layers import BatchNorm, Chain, Grouping, Layer, Padding, SqueezeExcite
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class LayerCost:
         weights: of the convolution or linear layer itself.
         biases, norms: parameters of its bias and of its normalizations.
         squeeze, shortcut, layer_scale, attention: parameters of these, where there are any.
+        other: parameters its form does not say, see `Layer.other`.
         macs: multiply-adds for one image.
     """
 
@@ -36,12 +37,13 @@ class LayerCost:
     shortcut: int = 0
     layer_scale: int = 0
     attention: int = 0
+    other: int = 0
     macs: int = 0
 
     @property
     def parameters(self) -> int:
         """All of them."""
-        hanging = self.squeeze + self.shortcut + self.layer_scale + self.attention
+        hanging = self.squeeze + self.shortcut + self.layer_scale + self.attention + self.other
         return self.weights + self.biases + self.norms + hanging
 
 
@@ -79,13 +81,21 @@ def cost(layers: Sequence[Layer], *, in_channels: int, image_size: int, pooling:
     costs: list[LayerCost] = []
     channels, size = in_channels, image_size
     for index, layer in enumerate(layers):
-        if layer.pooled and size > 1:
-            # Without a pool the classifier has a weight for every place of the map.
-            channels, size = (channels * size * size if pooling == "flatten" else channels), 1
-        found = _with_shortcut(_layer_cost(layer, channels, size), layer, costs, index)
+        channels, size = entering(layer, channels, size, pooling)
+        found = _with_shortcut(layer_cost(layer, channels, size), layer, costs, index)
         costs.append(found)
         channels, size = found.out_channels, found.out_size
     return Cost(tuple(costs))
+
+
+def entering(layer: Layer, channels: int, size: int, pooling: str) -> tuple[int, int]:
+    """Channels and side of the map that enters a layer behind one that leaves `channels` on maps of side `size`."""
+    if layer.enters is not None:
+        return layer.enters
+    if layer.pooled and size > 1:
+        # Without a pool the classifier has a weight for every place of the map.
+        return (channels * size * size if pooling == "flatten" else channels), 1
+    return channels, size
 
 
 def out_channels(layer: Layer, in_channels: int) -> int:
@@ -98,12 +108,15 @@ def out_size(layer: Layer, size: int) -> int:
     reach = (layer.kernel - 1) * layer.dilation
     if layer.padding is Padding.VALID:
         return max(1, (size - reach - 1) // layer.stride + 1)
+    if layer.padding is Padding.OTHER:
+        return max(1, (size + sum(layer.zeros) - reach - 1) // layer.stride + 1)
     if layer.padding is Padding.SYMMETRIC:
         return max(1, (size + reach // 2 * 2 - reach - 1) // layer.stride + 1)
     return -(-size // layer.stride)
 
 
-def _layer_cost(layer: Layer, in_channels: int, size: int) -> LayerCost:
+def layer_cost(layer: Layer, in_channels: int, size: int) -> LayerCost:
+    """What a layer costs on maps of `in_channels` and side `size`, the layers on its shortcut apart."""
     out, after = out_channels(layer, in_channels), out_size(layer, size)
     scale = out if layer.layer_scale else 0
     if layer.attention is not None:
@@ -111,12 +124,20 @@ def _layer_cost(layer: Layer, in_channels: int, size: int) -> LayerCost:
         norms = _norm_parameters(layer.norms, in_channels)
         unit = layer.attention
         return LayerCost(
-            in_channels, out, size, after, norms=norms, layer_scale=scale, attention=unit.parameters, macs=unit.macs
+            in_channels,
+            out,
+            size,
+            after,
+            norms=norms,
+            layer_scale=scale,
+            attention=unit.parameters,
+            other=layer.other[0],
+            macs=unit.macs + layer.other[1],
         )
     weights = _in_channels_per_filter(layer, in_channels) * out * layer.kernel**2
     # A stride done by a blur or pool behind the convolution does not make the convolution itself cheaper.
     at_work = out_size(replace(layer, stride=1), size) if layer.anti_alias else after
-    squeeze, squeeze_macs = _squeeze_cost(layer, out)
+    squeeze, squeeze_macs = (0, 0) if layer.squeeze is None else squeeze_cost(layer.squeeze, out)
     return LayerCost(
         in_channels,
         out,
@@ -127,7 +148,8 @@ def _layer_cost(layer: Layer, in_channels: int, size: int) -> LayerCost:
         norms=_norm_parameters(layer.norms, out),
         squeeze=squeeze,
         layer_scale=scale,
-        macs=weights * at_work**2 + squeeze_macs,
+        other=layer.other[0],
+        macs=weights * at_work**2 + squeeze_macs + layer.other[1],
     )
 
 
@@ -137,26 +159,24 @@ def _in_channels_per_filter(layer: Layer, in_channels: int) -> int:
     return in_channels // layer.groups if layer.grouping is Grouping.GROUPED else in_channels
 
 
-def _squeeze_cost(layer: Layer, channels: int) -> tuple[int, int]:
+def squeeze_cost(squeeze: SqueezeExcite, channels: int) -> tuple[int, int]:
     """Parameters and multiply-adds of squeeze-and-excitation on `channels` channels: two layers on a vector."""
-    if layer.squeeze is None:
-        return 0, 0
-    inside, weights = layer.squeeze.channels, 2 * channels * layer.squeeze.channels
-    biases = channels + inside if layer.squeeze.bias else 0
+    inside, weights = squeeze.channels, 2 * channels * squeeze.channels
+    biases = channels + inside if squeeze.bias else 0
     widths = (inside, channels)  # the first norm is behind the first layer
-    norms = sum(2 * width for width in widths[: layer.squeeze.norms])
-    return weights + biases + norms, weights
+    norms = sum(2 * width for width in widths[: squeeze.norms])
+    return weights + biases + norms + squeeze.other, weights
 
 
 def _with_shortcut(found: LayerCost, layer: Layer, before: Sequence[LayerCost], index: int) -> LayerCost:
-    """Add what a projected shortcut costs; its layer sees what enters the span."""
-    if layer.shortcut is None or layer.shortcut.layer is None:
+    """Add what a projected shortcut costs; its first layer sees what enters the span."""
+    if layer.shortcut is None:
         return found
     start = max(0, index - layer.shortcut.span + 1)
     entry = before[start] if start < index else found
-    side = _layer_cost(layer.shortcut.layer, entry.in_channels, entry.in_size)
-    return replace(found, shortcut=side.parameters, macs=found.macs + side.macs)
+    side = cost(layer.shortcut.layers, in_channels=entry.in_channels, image_size=entry.in_size)
+    return replace(found, shortcut=side.parameters + layer.shortcut.other, macs=found.macs + side.macs)
 
 
 def _norm_parameters(norms: Sequence[BatchNorm], channels: int) -> int:
-    return sum(2 * channels for norm in norms if norm.affine)
+    return sum(2 * channels for norm in norms if norm.affine and not norm.frozen)

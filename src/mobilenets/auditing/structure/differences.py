@@ -37,9 +37,13 @@ PLAIN = (
     "pooled",
     "layer_scale",
     "anti_alias",
+    "enters",
+    "other",
 )
 """Attributes of a layer compared as they are."""
 SQUEEZE = tuple(field.name for field in fields(SqueezeExcite) if field.name != "path")
+SQUEEZE_FORM: dict[str, object] = {"bias": True, "norms": 0, "fixed_pool": 0, "other": 0}
+"""The papers' squeeze-and-excitation, wherever it stands: one in the wrong place may also be of another form."""
 TOLERANCE = 1e-3
 """Relative, of eps, momentum and rates: files keep them in 32 bits."""
 
@@ -97,8 +101,9 @@ def apply(patchwork: Patchwork, changes: Iterable[Difference]) -> Patchwork:
     """The patchwork with these differences taken over from the found network."""
     layers, starts = list(patchwork.layers), list(patchwork.starts)
     own: dict[str, Any] = {}
-    # Layers come and go before their attributes change, and norms before their eps, in whatever order they are given.
-    first = {"layer": 0, "norms": 1}
+    # Layers come and go before their attributes change, norms before their eps and squeeze-and-excitation before its
+    # form, in whatever order they are given.
+    first = {"layer": 0, "norms": 1, "squeeze": 1}
     for change in sorted(changes, key=lambda change: first.get(change.attribute, 2)):
         if change.slot is None:
             if change.attribute in ("in_channels", "pooling"):
@@ -131,6 +136,10 @@ def _changed(layer: Layer, found: Layer, attribute: str) -> Layer:
     if name in ("eps", "momentum"):
         pairs = zip(layer.norms, found.norms, strict=False)
         return replace(layer, norms=tuple(replace(norm, **{name: getattr(other, name)}) for norm, other in pairs))
+    if name == "squeeze" and found.squeeze is not None:
+        return replace(layer, squeeze=replace(found.squeeze, **_papers_form(found.squeeze)))
+    if name == "padding":
+        return replace(layer, padding=found.padding, zeros=found.zeros)
     return replace(layer, **{name: getattr(found, name)})
 
 
@@ -168,6 +177,8 @@ def _norm_pairs(expected: Layer, found: Layer) -> list[tuple[str, object, object
     if not expected.norms or not found.norms:
         return pairs
     published = expected.norms[0]
+    if all(norm.kind == "affine" and not norm.eps for norm in found.norms):
+        return pairs  # a scale and a shift with nothing to tell the eps they were made with
     eps = tuple(norm.eps for norm in found.norms)
     pairs.append(("eps", (published.eps,) * len(eps), eps))
     momentum = tuple(norm.momentum for norm in found.norms)
@@ -177,13 +188,28 @@ def _norm_pairs(expected: Layer, found: Layer) -> list[tuple[str, object, object
 
 
 def _kinds(layer: Layer) -> tuple[str, ...]:
-    return tuple(norm.kind if norm.affine else f"{norm.kind} without affine" for norm in layer.norms)
+    return tuple(_kind(norm) for norm in layer.norms)
+
+
+def _kind(norm: BatchNorm) -> str:
+    if norm.frozen:
+        return f"{norm.kind} frozen"
+    return norm.kind if norm.affine else f"{norm.kind} without affine"
 
 
 def _squeeze_pairs(expected: SqueezeExcite | None, found: SqueezeExcite | None) -> list[tuple[str, object, object]]:
+    if expected is None and found is not None:
+        form = _papers_form(found)
+        extra: list[tuple[str, object, object]] = [("squeeze", expected, found)]
+        return extra + [(f"squeeze.{name}", value, getattr(found, name)) for name, value in form.items()]
     if expected is None or found is None:
         return [("squeeze", expected, found)]
     return [(f"squeeze.{name}", getattr(expected, name), getattr(found, name)) for name in SQUEEZE]
+
+
+def _papers_form(found: SqueezeExcite) -> dict[str, Any]:
+    """The form of `SQUEEZE_FORM`, as far as the one found has another."""
+    return {name: value for name, value in SQUEEZE_FORM.items() if getattr(found, name) != value}
 
 
 def _pathless(unit: AttentionUnit | None) -> AttentionUnit | None:

@@ -11,11 +11,32 @@ from typing import TypedDict, Unpack
 
 from mobilenets.auditing.graph.nodes import ChannelScale, Conv, Linear, Node, Norm, Pointwise, Pool, Softmax
 from mobilenets.auditing.graph.probe import name_activation
-from mobilenets.auditing.structure.convolutions import conv_layer, conv_weights, is_blur
-from mobilenets.auditing.structure.layers import AttentionUnit, BatchNorm, Layer, Pooling, Shortcut, SqueezeExcite
+from mobilenets.auditing.structure.convolutions import conv_layer, conv_weights, is_blur, node_macs
+from mobilenets.auditing.structure.layers import (
+    AttentionUnit,
+    BatchNorm,
+    Layer,
+    Pooling,
+    Shortcut,
+    SqueezeExcite,
+    Stray,
+)
 from mobilenets.auditing.structure.wiring import Wiring
 
 SHARED = "weights shared with an earlier layer"
+
+
+@dataclass(frozen=True)
+class Own:
+    """What the graph says of a layer: channels and side of the map that enters it, weights (no biases), multiply-adds.
+
+    Of an attention block the counts are None: they are taken from the graph as they are.
+    """
+
+    channels: int
+    size: int
+    weights: int | None = None
+    macs: int | None = None
 
 
 class LayerChanges(TypedDict, total=False):
@@ -31,6 +52,7 @@ class LayerChanges(TypedDict, total=False):
     layer_scale: bool
     attention: AttentionUnit | None
     anti_alias: bool
+    other: tuple[int, int]
 
 
 @dataclass
@@ -41,7 +63,8 @@ class Draft:
         wiring: the simplified graph.
         is_file: it was read from a file: its shapes are fixed, and constants can't be told from weights.
         layers: from the stem on.
-        strays: what has no place: path, what it is, parameters.
+        own: of each layer what enters it and what its convolution costs, as the graph has it.
+        strays: what has no place.
         placed: names of the nodes that have a place, or are among the strays.
         pooling: how the last map became a vector; None before.
         final: function after the last layer, when it is no plain activation.
@@ -51,7 +74,8 @@ class Draft:
     wiring: Wiring
     is_file: bool
     layers: list[Layer] = field(default_factory=list)
-    strays: list[tuple[str, str, int]] = field(default_factory=list)
+    own: list[Own] = field(default_factory=list)
+    strays: list[Stray] = field(default_factory=list)
     placed: set[str] = field(default_factory=set)
     pooling: Pooling | None = None
     final: str = "none"
@@ -84,7 +108,8 @@ class Draft:
     def stray(self, node: Node, what: str) -> None:
         """Keep a node that has no place in a chain, once."""
         if node.name not in self.placed:
-            self.strays.append((node.path, what, node.parameters))
+            macs = node_macs(node, self.wiring.input_shape[0])
+            self.strays.append(Stray(node.path, what, node.parameters, macs))
             self.placed.add(node.name)
 
     def amend(self, **changes: Unpack[LayerChanges]) -> None:
@@ -98,12 +123,16 @@ class Draft:
             return False
         return self.layers[-1].squeeze is None and self.layers[-1].shortcut is None
 
-    def add_attention(self, unit: AttentionUnit, out_channels: int) -> None:
-        """Take an attention block; a normalization in front and the 1x1 projection behind it become part of it."""
+    def add_attention(self, unit: AttentionUnit, map_shape: tuple[int, ...]) -> None:
+        """Take an attention block on a map of this shape, `[B, C, H, W]`.
+
+        A normalization in front and the 1x1 projection behind it become part of it.
+        """
         norm = self._input_norm
         self._input_norm = None
         norms = () if norm is None else (_batch_norm(norm),)
-        self.layers.append(Layer(out_channels, norms=norms, attention=unit, path=unit.path))
+        self.layers.append(Layer(map_shape[1], norms=norms, attention=unit, path=unit.path))
+        self.own.append(Own(map_shape[1], map_shape[2] if len(map_shape) > 2 else 1))
         self.at_branch, self._behind_pool, self._wants_projection = False, False, True
 
     def finish(self) -> None:
@@ -138,10 +167,18 @@ class Draft:
     def _append(self, node: Node, operator: Conv | Linear, layer: Layer) -> None:
         if node.parameters == 0:
             # Counted where they are first read; taken off again, so that the sums stay exact.
-            self.strays.append((node.path, SHARED, -conv_weights(operator)))
+            self.strays.append(Stray(node.path, SHARED, -conv_weights(operator)))
         self.layers.append(layer)
+        self.own.append(self._own(node, operator, pooled=layer.pooled))
         self.placed.add(node.name)
         self.at_branch, self._behind_pool, self._wants_projection = False, False, False
+
+    def _own(self, node: Node, operator: Conv | Linear, *, pooled: bool) -> Own:
+        channels = operator.in_channels if isinstance(operator, Conv) else operator.in_features
+        shape = self.wiring.shape(node.inputs[0])
+        size = 1 if pooled or len(shape) < 3 else shape[2]
+        weights = conv_weights(replace(operator, bias=False))
+        return Own(channels, size, weights, node_macs(node, self.wiring.input_shape[0]))
 
     def _projects(self, node: Node, operator: Conv | Linear) -> bool:
         """Take the 1x1 convolution behind attention as its output projection."""
@@ -185,8 +222,14 @@ class Draft:
             self.amend(attention=replace(unit, parameters=unit.parameters + node.parameters))
             self.placed.add(node.name)
         else:
-            if node.parameters == 0 and operator.affine:
-                self.strays.append((node.path, SHARED, -2 * operator.channels))
+            if operator.frozen:
+                pass  # buffers are no parameters, whoever reads them
+            elif node.parameters == 0 and operator.affine:
+                self.strays.append(Stray(node.path, SHARED, -2 * operator.channels))
+            elif operator.affine:
+                # A norm over places too, or with a scale alone, has other parameters than two a channel.
+                beyond = node.parameters - 2 * self.layers[-1].out_channels
+                self.amend(other=(self.layers[-1].other[0] + beyond, 0))
             self.amend(norms=(*self.layers[-1].norms, _batch_norm(node)))
             self.placed.add(node.name)
 
@@ -219,19 +262,19 @@ class Draft:
         if node.name == self.wiring.output:
             self.final = name
         else:
-            self.strays.append((node.path, f"{name} behind the pool", 0))
+            self.strays.append(Stray(node.path, f"{name} behind the pool"))
 
     def _after_sum(self, node: Node, shortcut: Shortcut, name: str) -> None:
         if shortcut.activation_after == "none":
             self.amend(shortcut=replace(shortcut, activation_after=name))
         else:
-            self.strays.append((node.path, f"a second function, {name}, after the sum", 0))
+            self.strays.append(Stray(node.path, f"a second function, {name}, after the sum"))
 
     def _second_function(self, node: Node, layer: Layer, name: str) -> None:
         if node.name == self.wiring.output:
             self.final = name
         else:
-            self.strays.append((node.path, f"{name} after {layer.activation}", 0))
+            self.strays.append(Stray(node.path, f"{name} after {layer.activation}"))
 
     def _preamble(self, node: Node) -> None:
         """Scaling of the input in front of the first convolution: preprocessing, no part of the network."""
@@ -304,4 +347,4 @@ def _open(layer: Layer) -> bool:
 def _batch_norm(node: Node) -> BatchNorm:
     operator = node.operator
     assert isinstance(operator, Norm)
-    return BatchNorm(operator.eps, operator.momentum, operator.kind, operator.affine, node.path)
+    return BatchNorm(operator.eps, operator.momentum, operator.kind, operator.affine, operator.frozen, path=node.path)

@@ -15,8 +15,9 @@ from itertools import pairwise
 from mobilenets.auditing.graph.nodes import Add, Conv, Graph, Linear, Multiply, Node, Pointwise
 from mobilenets.auditing.structure.attention_block import attention_unit, is_attention
 from mobilenets.auditing.structure.convolutions import is_blur, node_macs
-from mobilenets.auditing.structure.draft import Draft, describe
-from mobilenets.auditing.structure.layers import Chain, Layer, Pooling, Shortcut, ShortcutKind
+from mobilenets.auditing.structure.draft import SHARED, Draft, Own, describe
+from mobilenets.auditing.structure.layers import Chain, Layer, Pooling, Shortcut, Stray
+from mobilenets.auditing.structure.settle import settled
 from mobilenets.auditing.structure.shortcuts import shortcut_kind
 from mobilenets.auditing.structure.simplify import simplify
 from mobilenets.auditing.structure.squeeze import squeeze_excite
@@ -42,11 +43,12 @@ def fold(graph: Graph) -> Chain:
         raise AuditError("no convolutions lead from the image to the answer: not an image network a MobileNet could be")
     _gather_leftovers(draft)
     layers, final = _classifier_apart(draft)
+    pooling = draft.pooling or Pooling("other", _last_map_size(wiring), "")
     return Chain(
-        layers=layers,
+        layers=settled(layers, draft.own, graph.input_shape[1], graph.input_shape[2], pooling.kind),
         in_channels=graph.input_shape[1],
         image_size=graph.input_shape[2],
-        pooling=draft.pooling or Pooling("other", _last_map_size(wiring), ""),
+        pooling=pooling,
         dropout=_dropout(draft, is_file=is_file),
         drop_path=max((place.rate for place in wiring.dropouts if place.whole), default=0.0),
         final=final,
@@ -84,7 +86,7 @@ def _fold_region(draft: Draft, start: str, end: Node, inside: Sequence[Node]) ->
         return
     elif is_attention(region):
         shape = draft.wiring.shape(start)
-        draft.add_attention(attention_unit(region, shape, draft.wiring.input_shape[0]), shape[1])
+        draft.add_attention(attention_unit(region, shape, draft.wiring.input_shape[0]), shape)
         draft.placed.update(node.name for node in region)
     else:
         _fold_widest(draft, start, end, ways)
@@ -105,7 +107,13 @@ def _fold_squeeze(draft: Draft, start: str, end: Node, ways: Sequence[tuple[str,
         return False
     for node in functions:
         draft.add(node)
-        draft.strays.append((node.path, "the gate is computed from the values before it", 0))
+        draft.strays.append(Stray(node.path, "the gate is computed from the values before it"))
+    if draft.is_file:
+        # A file has one size of images: its window over the whole map is the mean it was exported from.
+        found = replace(found, fixed_pool=0)
+    if not any(wiring.nodes[name].parameters for name in gate[1:]):
+        draft.strays.append(Stray(found.path, SHARED, found.other))
+        found = replace(found, other=0)
     draft.amend(squeeze=found)
     draft.placed.update((*gate[1:], end.name))
     return True
@@ -123,10 +131,9 @@ def _fold_sum(draft: Draft, start: str, end: Node, ways: Sequence[tuple[str, ...
         _add_strays(draft, [*way, end], "a sum beside the chain")
         return
     kind = shortcut_kind(way, wiring.shape(start))
-    layer = _projection(draft, start, shortcut[-1]) if kind is ShortcutKind.PROJECTED else None
-    _add_strays(draft, [node for node in way if node.parameters], "on the shortcut")
+    layers, other = _on_shortcut(draft, start, way, draft.own[before])
     draft.placed.update((*shortcut[1:], end.name))
-    draft.amend(shortcut=Shortcut(kind, span, layer, path=end.path))
+    draft.amend(shortcut=Shortcut(kind, span, layers, other, path=end.path))
 
 
 def _fold_branch(draft: Draft, start: str, sink: str) -> None:
@@ -135,20 +142,17 @@ def _fold_branch(draft: Draft, start: str, sink: str) -> None:
     draft.at_branch = False
 
 
-def _projection(draft: Draft, start: str, sink: str) -> Layer | None:
-    """The convolution of a projected shortcut with its norm; further ones have no place."""
+def _on_shortcut(draft: Draft, start: str, way: Sequence[Node], entry: Own) -> tuple[tuple[Layer, ...], int]:
+    """The convolutions of a shortcut with their norms, and the parameters of whatever else stands on it.
+
+    `entry`: what enters the block the shortcut goes around.
+    """
     side = Draft(draft.wiring, draft.is_file)
-    _fold_way(side, start, sink)
-    side.finish()
-    draft.strays.extend(side.strays)
-    draft.placed.update(side.placed)
-    for extra in side.layers[1:]:
-        draft.strays.append((extra.path, "a second convolution on the shortcut", _parameters_at(draft, extra.path)))
-    return side.layers[0] if side.layers else None
-
-
-def _parameters_at(draft: Draft, path: str) -> int:
-    return sum(node.parameters for node in draft.wiring.nodes.values() if node.path == path)
+    if way:
+        _fold_way(side, start, way[-1].name)
+        side.finish()
+    layers = settled(side.layers, side.own, entry.channels, entry.size, "global")
+    return layers, sum(stray.parameters for stray in side.strays)
 
 
 def _fold_widest(draft: Draft, start: str, end: Node, ways: Sequence[tuple[str, ...]]) -> None:
@@ -213,7 +217,7 @@ def _dropout(draft: Draft, *, is_file: bool) -> float | None:
         if position.get(place.source, -1) >= before_last[0]:
             rates.append(place.rate)
         elif place.rate:
-            draft.strays.append((place.path, f"dropout of {place.rate:g} inside the network", 0))
+            draft.strays.append(Stray(place.path, f"dropout of {place.rate:g} inside the network"))
     return max(rates, default=None if is_file else 0.0)
 
 
@@ -231,5 +235,5 @@ def _norms_are_folded(layers: Sequence[Layer], *, is_file: bool) -> bool:
 
     Exporters drop biases that are zero, as those of a fresh network are: in a file a missing bias says nothing.
     """
-    plain = [layer for layer in layers if layer.attention is None]
+    plain = [layer for layer in layers if layer.attention is None and not layer.pooled]
     return not any(layer.norms for layer in plain) and (is_file or all(layer.bias for layer in plain))

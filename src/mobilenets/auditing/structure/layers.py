@@ -44,12 +44,16 @@ class ShortcutKind(StrEnum):
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """One normalization after a convolution. `momentum` None: the source does not say. `kind` as `graph.nodes.Norm`."""
+    """One normalization after a convolution. `momentum` None: the source does not say. `kind` as `graph.nodes.Norm`.
+
+    `frozen`: its scale and shift are buffers, no parameters.
+    """
 
     eps: float
     momentum: float | None
     kind: str = "batch"
     affine: bool = True
+    frozen: bool = False
     path: str = ""
 
 
@@ -64,6 +68,9 @@ class SqueezeExcite:
         before_activation: it stands between the layer's norm and its activation instead of behind both.
         bias: its two layers have biases.
         norms: batch norms inside (the papers have none).
+        fixed_pool: side in pixels of a pool whose window is fixed in the code; 0 where it takes the map, whatever its
+            size.
+        other: parameters beyond what the rest says: of a bias in one of its layers only; below 0 where one is shared.
         path: of its first layer.
     """
 
@@ -73,6 +80,8 @@ class SqueezeExcite:
     before_activation: bool
     bias: bool
     norms: int
+    fixed_pool: int = 0
+    other: int = 0
     path: str = ""
 
 
@@ -80,12 +89,14 @@ class SqueezeExcite:
 class Shortcut:
     """What is added to a layer's output: the input of the layer `span` - 1 before it (span 3: expand, filter, project).
 
-    `layer` is the convolution of a projected shortcut, with its norm; None otherwise.
+    `layers` are the convolutions of a projected shortcut, with their norms; `other` is the number of parameters of
+    whatever else stands on it: a norm alone, a learnt factor.
     """
 
     kind: ShortcutKind
     span: int
-    layer: Layer | None = None
+    layers: tuple[Layer, ...] = ()
+    other: int = 0
     activation_after: str = "none"
     """Function applied to the sum."""
     path: str = ""
@@ -119,6 +130,7 @@ class Layer:
         multiplier: output channels per input channel of a depthwise convolution.
         dilation: 1 in all the papers.
         padding: see `Padding`; symmetric for kernel 1.
+        zeros: rows of zeros above and below the map, where `padding` is `other`.
         bias: the convolution adds one. With a folded batch norm too.
         norms: normalizations that follow, in order; the papers have one, or none where a bias stands.
         activation: name from `probe.name_activation`: none, relu, relu6, hard_swish, swish, gelu, hard_sigmoid, ...
@@ -128,6 +140,10 @@ class Layer:
         layer_scale: a learnt factor per channel behind it (before the shortcut).
         attention: this "layer" is an attention block; kernel 1, stride 1, dense, `out_channels` that leave it.
         anti_alias: the stride is done by a separate blur or pool behind a stride-1 convolution (timm's `aa`).
+        enters: channels and side of the map that enters it, where it is not the map that leaves the layer before:
+            something without a place in the chain stands between.
+        other: parameters and multiply-adds beyond what the fields above come to: of a filter or map that is not
+            square, say.
         path: where the user finds it.
     """
 
@@ -139,6 +155,7 @@ class Layer:
     multiplier: int = 1
     dilation: int = 1
     padding: Padding = Padding.SYMMETRIC
+    zeros: tuple[int, int] = (0, 0)
     bias: bool = False
     norms: tuple[BatchNorm, ...] = ()
     activation: str = "none"
@@ -148,7 +165,22 @@ class Layer:
     layer_scale: bool = False
     attention: AttentionUnit | None = None
     anti_alias: bool = False
+    enters: tuple[int, int] | None = None
+    other: tuple[int, int] = (0, 0)
     path: str = ""
+
+
+@dataclass(frozen=True)
+class Stray:
+    """An operator without a place in the chain: where, what it is, its own parameters and multiply-adds.
+
+    Weights that are called again have fewer than no parameters: those that the layer calling them does not have.
+    """
+
+    path: str
+    what: str
+    parameters: int = 0
+    macs: int = 0
 
 
 @dataclass(frozen=True)
@@ -179,7 +211,7 @@ class Chain:
         final: function after the classifier: `none`, `softmax`, `sigmoid`, ...
         parameters: of the whole network, by its own count.
         macs: of its convolutions and linear layers (attention's products included), for one image.
-        unfolded: operators the chain has no place for, as (path, what), with the parameters they own.
+        unfolded: operators the chain has no place for.
         folded_norms: there is not one batch norm, and every convolution has a bias.
     """
 
@@ -192,7 +224,7 @@ class Chain:
     final: str
     parameters: int
     macs: int
-    unfolded: tuple[tuple[str, str, int], ...] = ()
+    unfolded: tuple[Stray, ...] = ()
     folded_norms: bool = False
 
     @property

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mobilenets.auditing.graph.nodes import Conv, Linear, Node, Norm, Pointwise, Pool
 from mobilenets.auditing.graph.probe import name_activation
+from mobilenets.auditing.structure.cost import squeeze_cost
 from mobilenets.auditing.structure.layers import SqueezeExcite
 
 
@@ -35,20 +37,29 @@ def squeeze_excite(gate: Sequence[Node]) -> SqueezeExcite | None:
                 return None
     if len(dense) != 2 or any(len(names) > 1 for names in functions):
         return None
-    return SqueezeExcite(
+    found = SqueezeExcite(
         channels=_width(dense[0]),
         activation=functions[0][0] if functions[0] else "none",
         gate=functions[1][0] if functions[1] else "none",
         before_activation=False,
         bias=all(_has_bias(node) for node in dense),
         norms=norms,
+        fixed_pool=_fixed_window(gate[0]),
         path=dense[0].path,
     )
+    said, _ = squeeze_cost(found, _width(dense[1]))
+    return replace(found, other=sum(node.parameters for node in gate) - said)
 
 
 def _is_mean(node: Node) -> bool:
     operator = node.operator
     return isinstance(operator, Pool) and operator.kind == "average" and math.prod(node.shape[2:]) == 1
+
+
+def _fixed_window(pool: Node) -> int:
+    operator = pool.operator
+    assert isinstance(operator, Pool)
+    return 0 if operator.adaptive else max(operator.window)
 
 
 def _width(node: Node) -> int:
