@@ -71,7 +71,13 @@ def test_of_maps_the_one_most_layers_lead_to() -> None:
     def node(name: str, *inputs: str, weighted: bool = True) -> Node:
         return Node(name, Linear(1, 1, bias=False) if weighted else Add(), inputs, (1, 4, 7, 7), name, 0)
 
-    nodes = [node("a", "input"), node("m", "a"), node("b", "m"), node("sum", "b", "a", weighted=False), node("aux", "a")]
+    nodes = [
+        node("a", "input"),
+        node("m", "a"),
+        node("b", "m"),
+        node("sum", "b", "a", weighted=False),
+        node("aux", "a"),
+    ]
     outputs = [("aux", (1, 4, 7, 7)), ("b", (1, 4, 7, 7)), ("a", (1, 4, 14, 14)), ("sum", (1, 4, 7, 7))]
     assert place_of_answer(outputs, nodes) == 1
     assert place_of_answer([("a", (1, 4)), ("aux", (1, 9))], nodes) == 1
