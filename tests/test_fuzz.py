@@ -1,4 +1,4 @@
-"""A hundred damaged files for each reader: refused with our error or accepted, never a crash. All of them: benchmarks."""
+"""A hundred damaged files for each reader: refused with our error or accepted, never a crash."""
 
 from __future__ import annotations
 
@@ -14,9 +14,17 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 from fuzz import _mutant  # noqa: E402
-from fuzz_readers import READERS  # noqa: E402
+from fuzz_readers import READERS, Reader  # noqa: E402
 
 MUTANTS = 100
+
+
+def _refusal(reader: Reader, path: Path) -> str | None:
+    try:
+        reader.read(path)
+    except MobilenetsError as error:
+        return str(error)
+    return None
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -31,10 +39,8 @@ def test_damaged_files_are_refused_or_read(name: str, tmp_path: Path) -> None:
         place, content = _mutant(reader, contents, number, seed=1)
         path = seeds[place].with_name(reader.name_as or f"mutant{seeds[place].suffix}")
         path.write_bytes(content)
-        try:
-            reader.read(path)
-        except MobilenetsError as error:
-            assert len(str(error).splitlines()) == 1, number
+        refusal = _refusal(reader, path)
+        assert refusal is None or len(refusal.splitlines()) == 1, number
 
 
 def test_every_reader_was_tried_thousands_of_times_without_a_crash() -> None:

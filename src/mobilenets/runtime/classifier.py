@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,5 +264,5 @@ def _pictures(images: Picture | Iterable[Picture]) -> Iterable[Picture]:
     if is_picture(images):
         return [images]
     if isinstance(images, Iterable) and not isinstance(images, Mapping):
-        return images
+        return cast(Iterable[Picture], images)
     raise DataError(f"predict takes a picture or several, not a {type(images).__name__}: {TAKEN}")

@@ -56,7 +56,7 @@ def tar_files(stream: Stream, wanted: Callable[[str], bool], address: str) -> It
         for member in archive:
             if packed and archive.offset > MAX_GROWTH * (counted.bytes + 2**18):
                 raise ValueError(f"it unpacks to more than {MAX_GROWTH} times its size")
-            archive.members = []  # it keeps all it has seen
+            archive.members = []  # type: ignore[attr-defined]  # it keeps all it has seen
             if not member.isreg() or _META.match(member.name) or not wanted(member.name):
                 continue
             if member.issparse() or not 0 <= member.size <= MAX_FILE_BYTES:
