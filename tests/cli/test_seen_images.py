@@ -23,6 +23,7 @@ from mobilenets.training.train import train
 from .conftest import Run
 
 TINY = {"recipe": "quick", "epochs": 1, "width_mult": 0.1, "image_size": 16, "validation_fraction": 0.2}
+QUICK_DEPLOY = ("--targets", "onnx", "--no-int8", "--seconds", "0", "--threads", "1", "--against", "pytorch")
 
 
 def picture(path: Path, seed: int) -> None:
@@ -159,7 +160,7 @@ def test_every_command_that_scores_leaves_them_out(call: Run, made: Path, pets: 
         "evaluate": ("evaluate", run, *common),
         "export": ("export", run, *common, "--to", "onnx", "--out", "a.onnx"),
         "quantize": ("quantize", run, *common, "--out", "b.onnx", "--max-drop", "100", "--no-finetune"),
-        "deploy": ("deploy", run, *common, "--out", "c", "--targets", "onnx", "--no-int8", "--seconds", "0"),
+        "deploy": ("deploy", run, *common, "--out", "c", *QUICK_DEPLOY),
         "benchmark": ("benchmark", str(made / "pets.onnx"), *common, "--seconds", "0.01", "--starts", "1", *one_way),
         "train": ("train", "mobilenet_v1", "--weights", run, *common, *tiny, "--out", "d"),
     }
@@ -187,7 +188,7 @@ def test_a_list_goes_with_export_quantize_deploy_too(call: Run, made: Path, pets
         "evaluate": ("evaluate", run, *common),
         "export": ("export", run, *common, "--to", "onnx", "--out", "a.onnx"),
         "quantize": ("quantize", run, *common, "--out", "b.onnx", "--max-drop", "100", "--no-finetune"),
-        "deploy": ("deploy", run, *common, "--out", "c", "--targets", "onnx", "--no-int8", "--seconds", "0"),
+        "deploy": ("deploy", run, *common, "--out", "c", *QUICK_DEPLOY),
     }
     for verb, arguments in commands.items():
         done = call(*arguments, "--exclude", "more.txt")
