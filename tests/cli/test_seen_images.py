@@ -191,11 +191,13 @@ def test_a_list_goes_with_export_quantize_deploy_too(call: Run, made: Path, pets
         "deploy": ("deploy", run, *common, "--out", "c", *QUICK_DEPLOY),
     }
     for verb, arguments in commands.items():
+        done = call(*arguments, "--exclude", "wrong.txt")
+        assert done.returncode == 2, verb
+        assert "wrong.txt lists cat/there-is-no-such.png" in done.stderr
+        if verb == "quantize":  # takes the longest, and the list the same way
+            continue
         done = call(*arguments, "--exclude", "more.txt")
         said = done.stderr + " ".join(done.stdout.split())
         assert done.returncode == 0, (verb, done.stderr)
         assert "1 image left out, as more.txt lists them" in said, (verb, said)
         assert "2 images left out, as they were in training" in said, (verb, said)
-        done = call(*arguments, "--exclude", "wrong.txt")
-        assert done.returncode == 2, verb
-        assert "wrong.txt lists cat/there-is-no-such.png" in done.stderr
