@@ -116,6 +116,7 @@ def main() -> None:
     """Measure every format in its runtime."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "threads.json")
+    parser.add_argument("--kinds", nargs="+", choices=FORMATS, default=FORMATS, help="formats to measure; others stay")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement of speed")
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -129,7 +130,7 @@ def main() -> None:
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, SIZE, SIZE, 3), dtype=np.uint8)
     names = tuple(map(str, range(CLASSES)))
     rows = []
-    for kind in FORMATS:
+    for kind in options.kinds:
         exported = translator(kind)(model, preprocessing)
         with opened(exported, kind, precision="fp32", preprocessing=preprocessing, classes=names, threads=1) as backend:
             rows.append(
@@ -140,6 +141,10 @@ def main() -> None:
                 }
             )
             print(json.dumps(rows[-1]), flush=True)
+    if options.out.exists():
+        measured = {row["backend"] for row in rows}
+        before = json.loads(options.out.read_text(encoding="utf-8"))["backends"]
+        rows = [row for row in before if row["backend"] not in measured] + rows
     result = {"cores": usable_cores(), "at_once": pool_size(1), "seconds": options.seconds, "backends": rows}
     options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

@@ -101,8 +101,8 @@ def test_ctrl_c_at_any_line_loses_no_place(monkeypatch):
     threads = [threading.Thread(target=guarded) for _ in range(3)]
     for thread in threads:
         thread.start()
-    ends = time.monotonic() + 1.0
-    while time.monotonic() < ends or broken_off < 100:
+    # A thread that is hit outside of its handlers ends, which may leave none: then there was enough of it.
+    while broken_off < 100 and any(thread.is_alive() for thread in threads):
         for thread in threads:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)
@@ -111,6 +111,7 @@ def test_ctrl_c_at_any_line_loses_no_place(monkeypatch):
     stop.set()
     for thread in threads:
         thread.join()
+    assert broken_off > 0
     with pool.borrow() as one, pool.borrow() as other:
         assert one is not other
 

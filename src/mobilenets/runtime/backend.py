@@ -24,7 +24,11 @@ from mobilenets.machine import usable_cores
 
 
 class Backend(Protocol):
-    """A file loaded in a runtime."""
+    """A file loaded in a runtime. Safe to ask from several threads at once."""
+
+    @property
+    def artifact(self) -> Artifact:
+        """The file."""
 
     @property
     def name(self) -> str:
