@@ -203,10 +203,9 @@ def test_damaged_weights_are_noticed_in_a_coarse_arithmetic(float_file: Artifact
 
 def test_damaged_weights_are_noticed_in_8_bits(int8_file: Artifact, tmp_path: Path) -> None:
     found = detected(int8_file, Choice("onnxruntime", "int8"), tmp_path)
-    # A flipped bit moves an 8-bit weight by half its range at most: in a small tensor that may be mere rounding.
-    few = found.pop("high_bits_flipped")
-    assert few[1] >= 7
-    assert few[0] >= few[1] - 2, few
+    # A flipped bit moves an 8-bit weight by half its range at most, often no more than rounding moves the answers.
+    caught, asked = found.pop("high_bits_flipped")
+    assert 2 * caught >= asked >= 7
     assert all(caught == asked >= 7 for caught, asked in found.values()), found
 
 

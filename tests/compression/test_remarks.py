@@ -11,6 +11,7 @@ import pytest
 from mobilenets.compression import runtimes
 from mobilenets.compression.remarks import remarks
 from mobilenets.compression.results import CalibrationSummary, QuantizationReport, Rung, RuntimeRow, Top1
+from mobilenets.errors import ArtifactError
 from mobilenets.evaluation.results import Latency
 
 FLOAT = Top1(90.0, 90.0, 90.0)
@@ -78,9 +79,21 @@ def test_files_are_scored_on_all_threads_and_timed_on_one(monkeypatch: pytest.Mo
     ways = [SimpleNamespace(backend=name, precision="fp32") for name in ("onnxruntime", "openvino")]
     monkeypatch.setattr(runtimes, "choices", lambda artifact: ways)
     monkeypatch.setattr(runtimes, "open_backend", open_backend)
+
+    def check_golden(artifact: object, backend: Any) -> None:
+        if backend.name == "litert":
+            raise ArtifactError("colours in litert fp32: its golden pairs no longer hold")
+
     monkeypatch.setattr(runtimes, "measure_latency", measure_latency)
+    monkeypatch.setattr(runtimes, "check_golden", check_golden)
     judge: Any = SimpleNamespace(logits=lambda predict, progress: predict(None), top1=lambda logits: FLOAT)
     golden = SimpleNamespace(images=np.zeros((1, 4, 4, 1), np.uint8))
     file: Any = SimpleNamespace(file_bytes=1, description=SimpleNamespace(golden=golden))
-    runtimes.measure_runtimes({"float": file}, judge, {"float": FLOAT}, threads=4)
+    rows = runtimes.measure_runtimes({"float": file}, judge, {"float": FLOAT}, threads=4)
     assert opened == [("onnxruntime", 1), ("openvino", 4), ("openvino", 1)]
+    # A way that whoever loads the file would be refused is no way to call fast.
+    ways.append(SimpleNamespace(backend="litert", precision="fp32"))
+    told: list[str] = []
+    again = runtimes.measure_runtimes({"float": file}, judge, {"float": FLOAT}, threads=4, refused=told.append)
+    assert [row.backend for row in again] == [row.backend for row in rows] == ["onnxruntime", "openvino"]
+    assert told == ["not listed: colours in litert fp32: its golden pairs no longer hold"]

@@ -15,9 +15,9 @@ from mobilenets.images import MAX_PIXELS
 ABOUT = """Write a trained network as one file that runs without PyTorch, and prove that it answers as the network does.
 
 Class names, preprocessing and golden answers travel inside. Exits 1 when the file's answers differ; it is then kept as
-FILE with .rejected in its name, what was at FILE is unharmed, and the first layer that differs is named.
+FILE with .rejected in its name, whatever was at FILE is unharmed, and the first layer that differs is named.
 
-For NVIDIA's TensorRT take the onnx file (opset 18, any batch); it was not run there.
+For NVIDIA's TensorRT take the onnx file (opset 18, any batch): it keeps TensorRT's written rules; it was not run there.
 
 Example:
   mobilenets export runs/digits --to onnx --out digits.onnx --data digits
