@@ -108,6 +108,7 @@ def test_other_words_keep_the_rest() -> None:
     assert str(BAD).startswith("7 images can't be read")
     stopped = reworded(TrainingInterruptedError("stopped", signal=15), "stopped; go on")
     assert (stopped.signal, stopped.exit_code) == (15, 143)
+    assert str(reworded(stopped, "go on by --resume")) == "go on by `resume=True`"
 
 
 @pytest.mark.parametrize(

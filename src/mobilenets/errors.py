@@ -119,7 +119,7 @@ def _made_anew(kind: type[MobilenetsError], args: tuple[Any, ...], carried: Mapp
 def reworded(error: Worded, message: str) -> Worded:
     """The same error, with all it carries, in other words."""
     anew = copy.copy(error)
-    anew.args = (message,)
+    anew.args = (in_python(message),)
     return anew
 
 

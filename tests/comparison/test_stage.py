@@ -55,6 +55,6 @@ def test_more_epochs_extend_what_was_trained_and_a_note_says_so(stage: Stage) ->
 def test_a_network_that_single_images_can_not_train_is_told_before_any_is_trained(stage: Stage, tmp_path: Path) -> None:
     single = replace(stage, recipe=replace(RECIPE, batch_size=1))
     networks = candidates(("mobilenet_v2", "mobilenet_v4_conv_small"), (0.25,), (8,))
-    with pytest.raises(RecipeError, match=r"mobilenet_v4_conv_small.*: with 1 image at a time .* try batch_size 2"):
+    with pytest.raises(RecipeError, match=r"mobilenet_v4_conv_small.*: with 1 image at a time .* try `batch_size=2`"):
         single.train_all(networks, 1)
     assert not (tmp_path / "runs").exists()

@@ -50,7 +50,7 @@ def begin(digits: Dataset, tmp_path: Path) -> Begin:
 def test_every_network_on_one_image_at_a_time(begin: Begin, name: str) -> None:
     if name in NORMALISED_AFTER_THE_POOL:
         with pytest.raises(
-            RecipeError, match=r"1 image at a time .* batch norm penultimate\S+ has .*; try batch_size 2$"
+            RecipeError, match=r"1 image at a time .* batch norm penultimate\S+ has .*; try `batch_size=2`$"
         ):
             begin(name, ONE, 3)
         return
@@ -104,7 +104,7 @@ def test_processes_share_a_batch_by_single_images(digits: Dataset) -> None:
     model = create_model("mobilenet_v4_conv_small", num_classes=10, width_mult=0.25, image_size=8)
     images = prepare(digits.train.take(range(9)), Preprocessing(image_size=8))
     pair = replace(ONE, batch_size=2)
-    with pytest.raises(RecipeError, match="try batch_size 4, or sync_norm, which normalises over all processes"):
+    with pytest.raises(RecipeError, match="try `batch_size=4`, or `sync_norm`, which normalises over all processes"):
         check_single_images(model, images, pair, processes=2)
     check_single_images(model, images, replace(pair, sync_norm=True), processes=2)
     check_single_images(model, images, replace(pair, batch_size=4), processes=2)
@@ -124,6 +124,7 @@ def test_the_command_refuses_in_one_line(capsys: pytest.CaptureFixture[str], tmp
     assert main(["train", "mobilenet_v4_conv_small", *arguments, "--width-mult", "0.25", "--out", str(out)]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("mobilenets: with 1 image at a time of 8x8 pixels, batch norm penultimate")
+    assert said.endswith("nothing to normalise over; try --batch-size 2")
     assert not (out / "state.pt").exists()
 
 

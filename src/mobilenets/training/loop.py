@@ -209,7 +209,7 @@ class Training(Generic[Network]):
                 raise
             where = where_of(self.progress, self.steps)
             raise TrainingError(
-                f"out of memory in {where}; free some, or try a smaller batch_size or image size in another folder; "
+                f"out of memory in {where}; free some, or try a smaller --batch-size in another folder; "
                 "--resume goes on from the state saved last"
             ) from error
         return False
