@@ -36,6 +36,7 @@ from mobilenets.errors import MobilenetsError
 MUTANTS = 2000
 SECONDS = 10.0
 """Of one mutant; a sound file takes milliseconds."""
+LOADING_SECONDS = 300.0
 MEMORY_MIB = 2048
 """Of address space beside what the process has once it has read the sound files."""
 RESULTS = Path(__file__).parent / "results" / "fuzz.json"
@@ -137,9 +138,12 @@ def _in_child(
     child.start()
     theirs.close()
     done = numbers.start
+    if _answer(ours, LOADING_SECONDS) is None:
+        raise SystemExit(f"{reader.name} can't be started: its libraries do not load")
     while done < numbers.stop:
         # The child's own clock comes first; ours is for what no signal reaches.
-        answer = _answer(ours)
+        answer = _answer(ours, 3 * SECONDS)
+        lost = answer is None
         if answer is None:
             hung = child.is_alive()
             child.kill()
@@ -156,15 +160,15 @@ def _in_child(
                 faults.mkdir(parents=True, exist_ok=True)
                 (faults / f"{reader.name}-{done}").write_bytes(_mutant(reader, contents, done, seed)[1])
         done += 1
-        if not child.is_alive() and not ours.poll():
+        if lost:
             break
     child.join()
     return done
 
 
-def _answer(pipe: Connection) -> tuple[str, str, float] | None:
+def _answer(pipe: Connection, seconds: float) -> tuple[str, str, float] | None:
     with suppress(EOFError):
-        if pipe.poll(3 * SECONDS):
+        if pipe.poll(seconds):
             return pipe.recv()  # type: ignore[no-any-return]  # what `_work` sends
     return None
 
@@ -189,6 +193,7 @@ def _work(
         path.write_bytes(content)  # an earlier child may have put a mutant in its place
     reader.read(seeds[0])  # loads what it needs before memory is counted
     _bound_memory()
+    pipe.send(("accepted", "ready", 0.0))
     for number in numbers:
         place, content = _mutant(reader, contents, number, seed)
         path = seeds[place].with_name(reader.name_as or f"mutant{seeds[place].suffix}")

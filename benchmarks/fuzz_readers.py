@@ -31,7 +31,7 @@ from fuzz_mutations import (
     edit_zip,
 )
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))  # tflite_writer
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))  # described, tflite_writer
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -213,13 +213,38 @@ def _read_weights(path: Path) -> None:
 
 
 def _artifacts(folder: Path) -> Sequence[Path]:
-    from mobilenets.exporting.onnx import export_onnx
-    from mobilenets.models.saved import load_network
-    from mobilenets.preprocessing import Preprocessing
+    from described import colour_onnx, describe
+
+    from mobilenets.artifact.container import write_artifact
 
     path = folder / "model.onnx"
-    model = load_network(run_folder(folder / "run")).model
-    export_onnx(model, path, preprocessing=Preprocessing(image_size=32), classes=CLASSES)
+    write_artifact(path, {"model.onnx": colour_onnx()}, describe())
+    return [path]
+
+
+def _onnx_files(folder: Path) -> Sequence[Path]:
+    """A network of a few layers, so that thousands are read in minutes."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    shapes = {"w0": (4, 3, 3, 3), "w1": (4, 1, 3, 3), "w2": (3, 4), "b2": (3,)}
+    random = np.random.default_rng(0)
+    weights = [numpy_helper.from_array(random.random(shape, np.float32), name) for name, shape in shapes.items()]
+    nodes = [
+        helper.make_node("Conv", ["images", "w0"], ["a"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "w1"], ["c"], group=4, pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["b", "c"], ["d"]),
+        helper.make_node("GlobalAveragePool", ["d"], ["e"]),
+        helper.make_node("Flatten", ["e"], ["f"]),
+        helper.make_node("Gemm", ["f", "w2", "b2"], ["logits"], transB=1),
+    ]
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 16, 16])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])
+    graph = helper.make_graph(nodes, "g", [images], [logits], weights)
+    path = folder / "network.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return [path]
 
 
@@ -268,7 +293,7 @@ READERS: list[Reader] = [
     Reader("tar shard", _tars, _read_tar, (edit_tar,)),
     Reader("shard index", _indexes, _read_index, _JSON, "index.json"),
     Reader("artifact", _artifacts, _read_artifact, (edit_varints, edit_numbers)),
-    Reader("audited ONNX", _artifacts, _audited_onnx, (edit_varints, edit_varints, edit_words)),
+    Reader("audited ONNX", _onnx_files, _audited_onnx, (edit_varints, edit_varints, edit_words)),
     Reader("TFLite weights", _tflite_files, _read_weights, (edit_words, edit_words, edit_head_words)),
     Reader("audited TFLite", _tflite_files, _audited_tflite, (edit_words, edit_words, edit_head_words)),
 ]

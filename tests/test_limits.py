@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from mobilenets import limits
+from mobilenets.cli.main import main
+from mobilenets.errors import ModelError, RecipeError
+from mobilenets.models.registry import create_model
+from mobilenets.training.recipe import load_recipe
 
 
 @pytest.mark.parametrize(
@@ -117,3 +121,36 @@ def test_seeds_no_generator_takes(seed: object) -> None:
 
 def test_seeds_every_generator_takes() -> None:
     assert [limits.check_seed(seed) for seed in (0, 1, 2**63 - 1)] == [None] * 3
+
+
+@pytest.mark.parametrize("verb", ["quantize", "deploy"])
+def test_every_verb_refuses_such_a_seed_in_one_line(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [verb, str(tmp_path / "run"), "--data", "digits", "--out", str(tmp_path / "out"), "--seed", "-1"]
+    assert main(arguments) == 2
+    complaint = capsys.readouterr().err
+    assert "seed is -1: it must be a whole number from 0" in complaint
+    assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_classes", 10**9),
+        ("in_channels", 10**9),
+        ("image_size", 10**9),
+        ("width_mult", 1e9),
+        ("num_classes", 10**5000),
+    ],
+    ids=range(5),
+)
+def test_a_network_beyond_all_reason_is_not_built(field: str, value: float) -> None:
+    with pytest.raises(ModelError, match=field):
+        create_model("mobilenet_v1", **{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("field", "value"), [("crop_padding", 10**9), ("batch_size", 10**9), ("epochs", 10**18)])
+def test_a_recipe_beyond_all_reason_is_refused(field: str, value: int) -> None:
+    with pytest.raises(RecipeError, match=f"recipe field {field} is {value}; it must be from"):
+        load_recipe("quick", **{field: value})

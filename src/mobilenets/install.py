@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+from mobilenets.limits import parse_json
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
@@ -34,7 +35,7 @@ def install_line(extra: str = "") -> str:
 
 def _origin(distribution: Distribution) -> dict[str, object]:
     try:
-        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        origin = parse_json(distribution.read_text("direct_url.json") or "{}")
     except ValueError:
         return {}
     return origin if isinstance(origin, dict) else {}

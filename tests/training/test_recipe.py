@@ -105,7 +105,7 @@ def test_changes_replace_what_the_file_says() -> None:
         ("epochs = 'ten'", "epochs: Input should be a valid integer"),
         ("epochs = 1.5", "epochs: Input should be a valid integer"),
         ("epochs = true", "epochs: Input should be a valid integer"),
-        ("epochs = 0", "epochs is 0; it must be at least 1"),
+        ("epochs = 0", "epochs is 0; it must be from 1 to 1,000,000"),
         ("learning_rate = -1.0", "learning_rate is -1.0; it must be above 0"),
         ("learning_rate = nan", "learning_rate is nan"),
         ("weight_decay = nan", "weight_decay is nan"),

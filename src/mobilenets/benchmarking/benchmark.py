@@ -26,6 +26,8 @@ from mobilenets.benchmarking.rounds import Timed, time_turns
 from mobilenets.benchmarking.starting import TWIN, Progress, Started, start_all
 from mobilenets.errors import MobilenetsError
 
+MAX_BATCH = 65_536
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -46,8 +48,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what nothing could be measured with."""
-        if not self.batch_sizes or min(self.batch_sizes) < 1:
-            raise MobilenetsError(f"batch sizes are whole numbers from 1, not {self.batch_sizes or 'none'}")
+        if not self.batch_sizes or not all(1 <= size <= MAX_BATCH for size in self.batch_sizes):
+            raise MobilenetsError(
+                f"batch sizes are whole numbers from 1 to {MAX_BATCH}, not {self.batch_sizes or 'none'}"
+            )
         if not (0 <= self.seconds < math.inf and self.starts >= 1):
             raise MobilenetsError(
                 f"a benchmark needs finite seconds >= 0 and starts >= 1, not {self.seconds} and {self.starts}"

@@ -118,8 +118,8 @@ def compare(
     """
     observer, out, bounds = observer or Silent(), outside(data, Path(out)), bounds or Bounds()
     check_writable(out)
-    if seeds < 1:
-        raise MobilenetsError(f"seeds is {seeds}; it must be at least 1")
+    if not 1 <= seeds <= 1000:
+        raise MobilenetsError(f"seeds is {seeds}; it must be from 1 to 1000")
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     recipe = replace(recipe, epochs=epochs) if epochs is not None else recipe
     recipe = recipe if validation_fraction is None else replace(recipe, validation_fraction=validation_fraction)

@@ -10,12 +10,14 @@ from mobilenets.compression.quantizing import quantize_loaded
 from mobilenets.compression.results import QuantizationReport
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.location import outside
+from mobilenets.errors import MobilenetsError
 from mobilenets.evaluation.ledger import record_for
 from mobilenets.exporting.deciding import SealedTest, load_deciding
 from mobilenets.exporting.proof import split_questions
 from mobilenets.exporting.subject import load_subject, recommended
 from mobilenets.exporting.watcher import Unwatched, Watcher
 from mobilenets.images import MAX_PIXELS
+from mobilenets.limits import check_seed
 from mobilenets.models.saved import SavedNetwork
 
 
@@ -90,6 +92,8 @@ def quantize(
         MobilenetsError: `max_drop` is negative or no number, there is no such format, or it has no such option.
     """
     watcher = watcher or Unwatched()
+    if fault := check_seed(seed):
+        raise MobilenetsError(fault)
     run = recommended(run, watcher)
     out = outside(data, Path(out))
     order = Order(

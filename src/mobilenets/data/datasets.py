@@ -32,7 +32,7 @@ from mobilenets.data.splits import Cut, content_split, stratified_split
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.image_folders import is_junk
 from mobilenets.image_formats import MAX_PIXELS, check_max_pixels
-from mobilenets.limits import require_regular
+from mobilenets.limits import check_seed, require_regular
 from mobilenets.quoting import decodable, printable
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ def load_dataset(
         DataError: anything that keeps the data from being used; the message names the folder or file.
     """
     check_max_pixels(max_pixels)
+    if fault := check_seed(seed):
+        raise DataError(fault)
     if not isinstance(data, Dataset) and names_shards(data):
         if exclude is not None:
             raise DataError(f"{data} is shards, which are read whole: give {exclude} to 'mobilenets shard' instead")

@@ -35,6 +35,7 @@ from mobilenets.exporting.subject import load_subject, recommended
 from mobilenets.exporting.watcher import Unwatched, Watcher
 from mobilenets.files import check_writable
 from mobilenets.images import MAX_PIXELS
+from mobilenets.limits import check_seed
 from mobilenets.models.saved import SavedNetwork
 
 CANDIDATES = "candidates"
@@ -109,6 +110,8 @@ def deploy(
         MobilenetsError: an unknown target or peer, or a bound that can't be.
     """
     watcher = watcher or Unwatched()
+    if fault := check_seed(seed):
+        raise MobilenetsError(fault)
     run = recommended(run, watcher)
     created = datetime.now().astimezone().isoformat(timespec="seconds")
     targets, against, threads = names_of(targets), names_of(against), numbers_of(threads)

@@ -72,8 +72,11 @@ def onnx_graph(path: Path, image_size: int | None = None) -> Graph:
         raise MissingExtraError(f"reading ONNX files needs onnx: {install_line('export')}")
     model = _loaded(path)
     name, shape = _images(model.graph, path, image_size)
-    values = _all_values(model, path, name, shape)
-    return _Reader(model, name, values).graph()
+    try:
+        values = _all_values(model, path, name, shape)
+        return _Reader(model, name, values).graph()
+    except (*_DAMAGE, ArithmeticError) as error:
+        raise AuditError(f"{path} can't be read as a network: {first_line(error)}; export it again") from error
 
 
 def _loaded(path: Path) -> ModelProto:

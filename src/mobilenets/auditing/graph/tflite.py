@@ -33,13 +33,14 @@ from mobilenets.auditing.graph.nodes import (
     Softmax,
     Values,
 )
-from mobilenets.errors import AuditError, MissingExtraError
+from mobilenets.errors import AuditError, MissingExtraError, first_line
 from mobilenets.install import install_line
 
 if TYPE_CHECKING:
     from mobilenets.tflite.model import TfliteModel, TfliteOperator, TfliteTensor
 
 INPUT = "input"
+_DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError, MemoryError)
 _SEEN_THROUGH = {"QUANTIZE", "DEQUANTIZE"}
 _LAYOUT = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CAST"}
 _PARTS = {"SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "GATHER"}
@@ -84,7 +85,10 @@ def tflite_graph(path: Path) -> Graph:
     shape = model.tensors[model.inputs[0]].shape if model.inputs else ()
     if len(shape) != 4:
         raise AuditError(f"{path} takes {list(shape)}, no images [B, H, W, C]: it is no image classifier")
-    return _Reader(model).graph()
+    try:
+        return _Reader(model).graph()
+    except _DAMAGE as error:  # operators that each are well formed, but not of each other
+        raise AuditError(f"{path} can't be read as a network: {first_line(error)}; fetch it again") from error
 
 
 class _Reader:

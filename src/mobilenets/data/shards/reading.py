@@ -29,7 +29,7 @@ from mobilenets.quoting import printable
 _LABELS: Final = ("cls", "json")
 _LABEL_KEYS: Final = ("cls", "label", "class")
 # Headers that each announce another header are read by Python's `tarfile` within each other.
-_TAR_FAULTS: Final = (tarfile.TarError, ValueError, EOFError, zlib.error, RecursionError, OverflowError)
+_TAR_FAULTS: Final = (tarfile.TarError, ValueError, EOFError, zlib.error, RecursionError, OverflowError, TypeError)
 
 
 @dataclass(frozen=True, slots=True)
