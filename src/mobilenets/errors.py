@@ -70,8 +70,12 @@ def in_command(message: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's message, or its kind when it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first line of another library's message that says something, or the error's kind when none does."""
+    try:
+        lines = [line.strip() for line in str(error).splitlines()]
+    except Exception:  # noqa: BLE001  # someone else's `__str__` may raise anything
+        lines = []
+    return next(filter(None, lines), type(error).__name__)
 
 
 def other_format(found: object, known: int, otherwise: str) -> str:

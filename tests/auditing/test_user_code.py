@@ -89,7 +89,7 @@ def test_a_file_without_a_name_lists_its_classes_unrun(tmp_path: Path) -> None:
         load_target(str(file))
 
 
-def test_weights_alone_are_no_network(tmp_path: Path) -> None:
+def test_an_archive_cut_short_is_no_network(tmp_path: Path) -> None:
     (tmp_path / "best.pth").write_bytes(b"PK\x03\x04")
-    with pytest.raises(AuditError, match=r"best\.pth holds weights, which don't say how they are wired"):
+    with pytest.raises(AuditError, match=r"best\.pth is a damaged archive: cut short, or not downloaded whole"):
         load_target(str(tmp_path / "best.pth"))

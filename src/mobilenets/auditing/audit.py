@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from mobilenets.auditing.file_kind import TargetKind
 from mobilenets.auditing.graph.behaviour import observe, training_paths
 from mobilenets.auditing.graph.capture import capture
 from mobilenets.auditing.graph.nodes import Behaviour, Graph
@@ -16,9 +17,11 @@ from mobilenets.auditing.graph.tflite import tflite_graph
 from mobilenets.auditing.rules.accounting import account
 from mobilenets.auditing.rules.finding import Audit
 from mobilenets.auditing.rules.judge import judge
+from mobilenets.auditing.sizing import check_image_size
 from mobilenets.auditing.structure.fold import fold
 from mobilenets.auditing.structure.nearest import compare
-from mobilenets.auditing.target import Target, TargetKind, check_image_size, load_target, module_target
+from mobilenets.auditing.target import Target, load_target, module_target
+from mobilenets.auditing.user_code import ALLOW_RUNNING
 from mobilenets.errors import AuditError
 
 
@@ -29,8 +32,12 @@ def audit(
     width_mult: float | None = None,
     image_size: int | None = None,
     args: Mapping[str, Any] | None = None,
+    run: bool = True,
 ) -> Audit:
     """Compare a network with the published MobileNet it is, or should be.
+
+    Auditing a module, or code that a text names, runs it: only files and run folders are read without running anything
+    of their makers'.
 
     Args:
         target: a module; or in text `package.module:Factory`, `path/file.py:Class`, an ONNX file, a TensorFlow Lite
@@ -40,21 +47,25 @@ def audit(
         width_mult: its width multiplier; by default likewise.
         image_size: side in pixels of the images; by default the target's own, or 224.
         args: keyword arguments of the factory.
+        run: False refuses to run anybody's code: then the target is a file or a run folder.
 
     Returns:
         The findings; their parameters and multiply-adds and the unexplained ones add up to the whole difference.
 
     Raises:
-        AuditError: the target can't be loaded or read, takes no images of `image_size`, or `expect` is no network.
+        AuditError: the target can't be loaded or read, is code though `run` is False, takes no images of `image_size`,
+            or `expect` is no network.
         ModelError: `width_mult` is out of range.
         MissingExtraError: reading such a file needs a package that is not installed.
     """
     if image_size is not None:
         check_image_size(image_size)
     if isinstance(target, nn.Module):
+        if not run:
+            raise AuditError(f"auditing {type(target).__name__} would run its code: {ALLOW_RUNNING}")
         loaded = module_target(target, image_size)
     else:
-        loaded = load_target(str(target), args, image_size)
+        loaded = load_target(str(target), args, image_size, run=run)
     graph, seen = _read(loaded, image_size)
     chain = fold(graph)
     notes = [*loaded.notes, *graph.notes]

@@ -20,7 +20,7 @@ def audit_text(audit: Audit) -> str:
     notes = [finding for finding in audit.findings if finding.claim.severity is Severity.NOTE]
     if _is_stranger(audit):
         # Beside a network it is nowhere near, its costs say nothing.
-        sections = [_stranger(audit), _errors(audit), _section("note", notes), _remarks(audit)]
+        sections = [_stranger(audit), _section("note", notes), _remarks(audit)]
     else:
         sections = [
             _identity(audit),
@@ -46,8 +46,9 @@ def _is_stranger(audit: Audit) -> bool:
 
 def _stranger(audit: Audit) -> list[str]:
     found = audit.comparison.found
+    (claim,) = (finding.claim for finding in audit.findings if finding.claim.rule == STRANGER)
     costs = f"{found.parameters:,} parameters, {_amount(found.macs)} multiply-adds at {found.image_size} pixels"
-    return [f"{audit.target} ({audit.front_end})", f"no published MobileNet: {costs}"]
+    return [f"{audit.target} ({audit.front_end})", *_wrapped(claim.found), costs, *_wrapped(claim.mend)]
 
 
 def _identity(audit: Audit) -> list[str]:

@@ -5,37 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
-from torch.nn.parameter import UninitializedParameter
-from torch.utils._pytree import tree_leaves
 
-from mobilenets.auditing.graph.hooks import random_images
-from mobilenets.auditing.graph.sandbox import evaluation_copy, quiet
-from mobilenets.auditing.user_code import FORMS, named_object, no_arguments
+from mobilenets.auditing.file_kind import TargetKind, file_kind, folder_kind
+from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, quiet, switch_mode
+from mobilenets.auditing.sizing import check_image_size, detector_backbone, input_shape, materialized
+from mobilenets.auditing.user_code import ALLOW_RUNNING, FORMS, called_with, named_object, names_code
 from mobilenets.comparison_folder import recommended_run
 from mobilenets.errors import AuditError, first_line
-from mobilenets.limits import open_regular
-from mobilenets.models.config import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, NetworkConfig
+from mobilenets.models.config import NetworkConfig
 from mobilenets.models.saved import DESCRIPTION, load_network
-
-# What files of weights alone are called.
-_WEIGHTS_ALONE = {".pt", ".pth", ".ckpt", ".pkl", ".safetensors", ".h5"}
-# After 224: the sizes of small-image networks, then the papers' others, Inception's, and the size of digits.
-_OTHER_SIZES = (32, 96, 128, 160, 192, 256, 299, 28)
-_DEFAULT_SIZE = 224
-
-
-class TargetKind(StrEnum):
-    """What the network comes from."""
-
-    MODULE = "module"
-    ONNX = "onnx"
-    TFLITE = "tflite"
+from mobilenets.quoting import printable
 
 
 @dataclass(frozen=True)
@@ -61,7 +44,9 @@ class Target:
     notes: tuple[str, ...] = ()
 
 
-def load_target(text: str, args: Mapping[str, Any] | None = None, image_size: int | None = None) -> Target:
+def load_target(
+    text: str, args: Mapping[str, Any] | None = None, image_size: int | None = None, *, run: bool = True
+) -> Target:
     """Find and build what the user named.
 
     Args:
@@ -70,6 +55,7 @@ def load_target(text: str, args: Mapping[str, Any] | None = None, image_size: in
             stands behind the colon is a class, a function that returns a network, or a network.
         args: keyword arguments for the class or function.
         image_size: side of the images in pixels; None tries 224 and then other usual sizes.
+        run: whether someone's code may be run; False takes files and run folders only.
 
     Raises:
         AuditError: it can't be found, loaded or built, or is no PyTorch module; the message says which and what to do.
@@ -77,19 +63,29 @@ def load_target(text: str, args: Mapping[str, Any] | None = None, image_size: in
     """
     if not text.strip():
         raise AuditError(f"no target is named: {FORMS}")
-    path = recommended_run(text) or Path(text)
-    if path.is_dir() and not (path / DESCRIPTION).exists():
-        raise AuditError(f"{text} is a folder without {DESCRIPTION}, so no run folder; {FORMS}")
-    if path.exists() and args:
+    try:
+        path = recommended_run(text) or Path(text)
+        is_there, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
+    except OSError as error:
+        raise AuditError(f"{printable(text)} can't be looked for: {error.strerror or error}") from error
+    if is_there and not is_folder and not is_file:
+        raise AuditError(f"{printable(text)} is no regular file; {FORMS}")
+    if is_folder and not (path / DESCRIPTION).exists():
+        kind = folder_kind(path) or f"is a folder without {DESCRIPTION}, so no run folder; {FORMS}"
+        raise AuditError(f"{printable(text)} {kind}")
+    if is_there and args:
         raise AuditError(f"--args are for a class or function; {text} is built already: leave them out")
-    if path.is_dir():
+    if is_folder:
         saved = load_network(path)
         config = saved.model.config
         shape = (1, config.in_channels, image_size or config.image_size, image_size or config.image_size)
         return Target(text, TargetKind.MODULE, module=saved.model, input_shape=shape, config=config)
-    if path.exists() and path.suffix != ".py":  # also a pipe, which opening it then refuses
-        return Target(text, _file_kind(path), path=path)
-    module = _built(text, named_object(text), dict(args or {}))
+    if is_file and path.suffix != ".py":
+        return Target(text, file_kind(path, FORMS), path=path)
+    if not run and names_code(text):
+        raise AuditError(f"{printable(text)} is code, and auditing it would run it: {ALLOW_RUNNING}")
+    with quiet(), called_with(text):
+        module = _built(text, named_object(text), dict(args or {}))
     return replace(module_target(module, image_size), title=text)
 
 
@@ -102,26 +98,27 @@ def module_target(module: nn.Module, image_size: int | None = None) -> Target:
     title = type(module).__name__
     if image_size is not None:
         check_image_size(image_size)
-    module = _materialized(module)
-    shape, notes = _input_shape(title, module, image_size)
+    notes: tuple[str, ...] = ()
+    with quiet():
+        module = materialized(module)
+        detector = detector_backbone(module)
+        if detector is not None:
+            part, module = detector
+            notes = (f"it answers with records of boxes: a detector, of which the part {part} was audited",)
+        shape, more = input_shape(title, module, image_size)
+        notes = (*notes, *more, *_mode_notes(module))
     return Target(title, TargetKind.MODULE, module=module, input_shape=shape, notes=notes)
 
 
-def _file_kind(path: Path) -> TargetKind:
-    try:
-        with open_regular(path) as file:
-            head = file.read(8)
-    except OSError as error:
-        raise AuditError(f"{path} can't be read: {error.strerror or error}") from error
-    # A FlatBuffers file has its four letters behind the root's offset.
-    if path.suffix == ".tflite" or head[4:8] == b"TFL3":
-        return TargetKind.TFLITE
-    # A protobuf ModelProto opens with field 1, ir_version: a tag of 8 and a small number.
-    if path.suffix == ".onnx" or (len(head) > 1 and head[0] == 8 and 3 <= head[1] < 32):
-        return TargetKind.ONNX
-    if path.suffix in _WEIGHTS_ALONE:
-        raise AuditError(f"{path} holds weights, which don't say how they are wired; name the code: path/file.py:Class")
-    raise AuditError(f"{path} is neither an ONNX nor a TensorFlow Lite file; {FORMS}")
+def _mode_notes(module: nn.Module) -> tuple[str, ...]:
+    """What is odd in how the module is put into evaluation mode, and what its weights are."""
+    failure = switch_mode(evaluation_copy(module), training=False)
+    notes = (
+        [] if failure is None else [f"its own train() or eval() fails ({failure}); every layer's mode was set instead"]
+    )
+    if any(weight.is_meta for weight in module.parameters()):
+        notes.append("its weights are on the meta device, without values: it was audited with noise in their place")
+    return tuple(notes)
 
 
 def _built(text: str, found: Any, args: dict[str, Any]) -> nn.Module:
@@ -133,11 +130,12 @@ def _built(text: str, found: Any, args: dict[str, Any]) -> nn.Module:
         raise AuditError(f"{text} is a {type(found).__name__}, not a class or function that makes a network")
     _check_arguments(text, found, args)
     try:
-        with quiet(), no_arguments():
-            network = found(**args)
+        network = found(**args)
     except SystemExit as error:
         raise AuditError(f"{text} ends the program instead of making a network; mend it first") from error
-    except Exception as error:  # someone else's code may raise anything
+    except ModuleNotFoundError as error:
+        raise AuditError(f"{text} fails when called: {first_line(error)}; install it") from error
+    except REFUSALS as error:
         raise AuditError(
             f"{text} fails when called: {type(error).__name__}: {first_line(error)}; pass what it needs with --args"
         ) from error
@@ -149,85 +147,11 @@ def _built(text: str, found: Any, args: dict[str, Any]) -> nn.Module:
 def _check_arguments(text: str, factory: Callable[..., Any], args: dict[str, Any]) -> None:
     try:
         signature = inspect.signature(factory)
-    except (TypeError, ValueError):
-        # Written in C: calling it will tell.
+    except REFUSALS:
+        # Written in C, or with a signature of its own making: calling it will tell.
         return
     try:
         signature.bind(**args)
     except TypeError as error:
-        raise AuditError(f"{text}{signature} can't take these arguments: {error}; pass them as --args JSON") from error
-
-
-def check_image_size(image_size: int) -> None:
-    """Refuse a size no network of the family takes, before anything runs at it.
-
-    Raises:
-        AuditError: it is not from 8 to 4096 pixels.
-    """
-    if not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
-        raise AuditError(f"--image-size is {image_size}: it must be from {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} pixels")
-
-
-def _materialized(module: nn.Module) -> nn.Module:
-    """The module, or a copy that has seen an image where it makes its weights from the first one (`LazyConv2d`)."""
-    if not any(isinstance(weight, UninitializedParameter) for weight in module.parameters()):
-        return module
-    network = evaluation_copy(module)
-    for size in (_DEFAULT_SIZE, *_OTHER_SIZES):
-        if _failure(network, 3, size) is None:
-            return network
-    return module
-
-
-def _input_shape(
-    text: str, module: nn.Module, image_size: int | None
-) -> tuple[tuple[int, int, int, int], tuple[str, ...]]:
-    """A size the network takes: the user's, or the first of the usual ones; said when it is not 224."""
-    network = evaluation_copy(module)
-    channels = _in_channels(network)
-    size = image_size or _DEFAULT_SIZE
-    reason = _failure(network, channels, size)
-    if reason is None:
-        return (1, channels, size, size), ()
-    if image_size is not None:
-        advice = _advice(network, channels, size)
-        raise AuditError(f"{text} fails on images of {size} x {size}: {reason}; {advice}")
-    for other in _OTHER_SIZES:
-        if _failure(network, channels, other) is None:
-            return (1, channels, other, other), (f"it fails on images of 224 x 224; audited at {other} x {other}",)
-    raise AuditError(f"{text} fails on images of 224 x 224 and the other usual sizes: {reason}; set --image-size")
-
-
-def _advice(network: nn.Module, channels: int, size: int) -> str:
-    """What may help where one image fails: batch norm that trains on takes two where it refuses one."""
-    try:
-        with quiet(), torch.no_grad():
-            network(random_images((2, channels, size, size)))
-    except Exception:  # noqa: BLE001  # someone else's code may raise anything
-        return "choose another --image-size"
-    return "two at once work, so batch norm goes on training after eval(): replace training=True by self.training"
-
-
-def _failure(network: nn.Module, channels: int, size: int) -> str | None:
-    try:
-        with quiet(), torch.no_grad():
-            answer = network(random_images((1, channels, size, size)))
-    except Exception as error:  # noqa: BLE001  # someone else's code may raise anything
-        return first_line(error)
-    tensors = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
-    if not tensors:
-        return f"forward returns {type(answer).__name__}, no tensor"
-    if not tensors[0].numel():
-        return f"its answer {list(tensors[0].shape)} is empty"
-    if tensors[0].dim() > 1 and len(tensors[0]) != 1:
-        # `view(-1, channels)` behind a pool of fixed size takes the places of a larger map for further images.
-        return f"one image has {len(tensors[0])} answers"
-    return None
-
-
-def _in_channels(network: nn.Module) -> int:
-    """Of the first filter in order of the parameters; 3 where it has none."""
-    for weight in network.parameters():
-        if not isinstance(weight, UninitializedParameter) and weight.dim() == 4:
-            return int(weight.shape[1]) if weight.shape[1] > 0 else 3
-    return 3
+        taken = " ".join(str(signature).split())
+        raise AuditError(f"{text}{taken} can't take these arguments: {error}; pass them as --args JSON") from error

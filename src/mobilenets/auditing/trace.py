@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mobilenets.auditing.graph.sandbox import REFUSALS, switch_mode
 from mobilenets.errors import ModelError, first_line
 
 aten = torch.ops.aten
@@ -26,8 +27,6 @@ _LEFT_FACTOR = {aten.mm.default: 0, aten.bmm.default: 0, aten.addmm.default: 1, 
 _BATCH_NORM = {aten.native_batch_norm.default}
 # PyTorch tags its elementwise operations, all but these.
 _ELEMENTWISE = {aten.hardswish.default, aten.hardswish_.default}
-# How PyTorch and networks of any origin turn down a shape: there is no common base.
-_REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, LookupError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -95,14 +94,15 @@ def trace(model: nn.Module, input_shape: Sequence[int]) -> Trace:
     Raises:
         ModelError: the network can't take such an input; the message holds PyTorch's reason.
     """
-    skeleton = _on_meta(model).eval()
+    skeleton = _on_meta(model)
+    switch_mode(skeleton, training=False)
     recorder = _Recorder(skeleton)
     try:
         images = torch.empty(tuple(input_shape), device="meta")
         recorder.add_input(images)
         with torch.no_grad(), recorder:
             skeleton(images)
-    except _REFUSALS as error:
+    except REFUSALS as error:
         shape = " x ".join(map(str, input_shape))
         raise ModelError(f"{type(model).__name__} can't take an input of {shape}: {first_line(error)}") from error
     return Trace(tuple(recorder.operations), tuple(recorder.buffer_bytes), recorder.inputs, recorder.modules)

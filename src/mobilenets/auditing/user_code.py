@@ -13,9 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mobilenets.auditing.graph.sandbox import quiet
+from mobilenets.auditing.graph.sandbox import REFUSALS, quiet
 from mobilenets.errors import AuditError, first_line
 
+ALLOW_RUNNING = "leave --no-run out (from Python: run=True) if you trust it, or audit an exported file"
+"""What to do where code may not be run, for messages."""
 FORMS = "give package.module:Factory, path/file.py:Class, an .onnx or .tflite file, or a run folder"
 """How a target is named, for messages."""
 
@@ -32,12 +34,28 @@ def named_object(text: str) -> Any:
     module = _from_file(Path(source)) if source.endswith(".py") else _from_package(source)
     found: Any = module
     for part in name.split("."):
-        if not hasattr(found, part):
-            near = difflib.get_close_matches(part, [entry for entry in vars(found) if not entry.startswith("_")], n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else "; name a class or function it has"
-            raise AuditError(f"{source} has no {part}{hint}")
-        found = getattr(found, part)
+        found = _part(source, found, part)
     return found
+
+
+def names_code(text: str) -> bool:
+    """Whether a target names an object behind a colon, in a file that is there or a package: auditing it runs that."""
+    source, _, name = text.rpartition(":")
+    if not source or not name or Path(text).exists():
+        return False
+    return Path(source).is_file() if source.endswith(".py") else True
+
+
+def _part(source: str, found: Any, part: str) -> Any:
+    try:
+        return getattr(found, part)
+    except AttributeError:
+        known = [entry for entry in getattr(found, "__dict__", {}) if not entry.startswith("_")]
+        near = difflib.get_close_matches(part, known, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; name a class or function it has"
+        raise AuditError(f"{source} has no {part}{hint}") from None
+    except REFUSALS as error:
+        raise AuditError(f"{source} fails on its {part}: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _nothing_named(text: str) -> str:
@@ -129,6 +147,15 @@ def _on_path(*folders: Path) -> Iterator[None]:
 
 
 @contextmanager
+def called_with(text: str) -> Iterator[None]:
+    """Run what a target names as it would run in its own place: it finds its neighbours, and no arguments of ours."""
+    source = text.rpartition(":")[0]
+    folders = [Path(source).resolve().parent] if source.endswith(".py") else []
+    with _on_path(*folders, Path.cwd()), no_arguments():
+        yield
+
+
+@contextmanager
 def no_arguments() -> Iterator[None]:
     """Hide our own command line: a script that reads its arguments when imported gets its defaults."""
     before = sys.argv[:]
@@ -151,7 +178,7 @@ def _run_user_code(where: str, action: Callable[[], Any]) -> Any:
         raise AuditError(f"{where} can't be imported: {first_line(error)}; install it or check the name") from error
     except SystemExit as error:
         raise AuditError(f"{where} ends the program when imported: guard it with if __name__ == '__main__'") from error
-    except Exception as error:  # someone else's code may raise anything
+    except REFUSALS as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         mend = "guard what runs in it with if __name__ == '__main__', or mend it"
         if _is_relative_import(error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,13 @@ from tyro.conf import Positional
 
 from mobilenets.cli.options import UsageError, parse
 from mobilenets.cli.streams import say
+from mobilenets.quoting import printable
 
 ABOUT = """Compare anybody's MobileNet with the published one: every deviation with its place, source, cost and cure.
 Structure and behaviour are read, never names. Exits 1 when there are errors, so that a CI job fails.
 
 TARGET is package.module:Factory, path/file.py:Class, an ONNX file, a TensorFlow Lite file or a run folder.
+Auditing a module imports its file and runs its code; files and run folders are only read. --no-run refuses code.
 
 Example:
   mobilenets audit my_networks/mobilenet.py:MobileNetV2 --args '{"num_classes": 10}' --image-size 32
@@ -40,6 +43,8 @@ class AuditOptions:
     """Its width multiplier; by default the nearest."""
     image_size: int | None = None
     """Side of the square images in pixels; by default the target's own, or 224."""
+    run: bool = True
+    """Run the code a target names; --no-run audits files and run folders only."""
     json: bool = False
     """Print JSON instead of text."""
 
@@ -63,13 +68,17 @@ def audit(options: AuditOptions) -> int:
     from mobilenets.auditing.audit import audit as run
     from mobilenets.auditing.audit_record import audit_record
     from mobilenets.auditing.audit_text import audit_text
+    from mobilenets.auditing.user_code import names_code
 
+    if options.run and names_code(options.target):
+        print(f"mobilenets: auditing {printable(options.target)} runs its code", file=sys.stderr)
     result = run(
         options.target,
         expect=options.expect,
         width_mult=options.width_mult,
         image_size=options.image_size,
         args=arguments,
+        run=options.run,
     )
     if options.json:
         print(json.dumps(audit_record(result), indent=2))

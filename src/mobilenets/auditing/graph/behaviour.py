@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from mobilenets.auditing.graph.answers import tensors_of
 from mobilenets.auditing.graph.hooks import HookRun, random_images
 from mobilenets.auditing.graph.nodes import Add, Behaviour, Conv, Dropout, Graph, Linear, Node, Norm
-from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, quiet
+from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, quiet, switch_mode
 from mobilenets.auditing.graph.values import Flowing, writes_in_place
 from mobilenets.errors import first_line
 
@@ -51,11 +51,13 @@ def observe(module: nn.Module, graph: Graph, input_shape: tuple[int, int, int, i
             return known
         # Where an answer is no number both times, that is the weights' doing.
         varies = not torch.equal(once.nan_to_num(), again.nan_to_num())
+        frozen, held = _norms_in_training(network, graph, first)
         return replace(
             known,
             varies=varies,
             depends_on_batch=not varies and not _near(once[0], beside[0]),
-            frozen_norms=_frozen_norms(network, graph, first),
+            frozen_norms=frozen,
+            held_norms=held,
         )
 
 
@@ -70,13 +72,13 @@ def _smallest(network: nn.Module, input_shape: tuple[int, int, int, int]) -> tup
 
 
 def _answer(network: nn.Module, images: Tensor) -> Tensor | None:
-    """The first tensor a network answers with, one row an image; None when it fails or has other rows."""
+    """What a network answers with, one row an image, its outputs side by side; None when it fails or has other rows."""
     try:
-        outputs = network(images)
+        outputs = list(tensors_of(network(images)))
     except REFUSALS:
         return None
-    tensors = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
-    return tensors[0].clone() if tensors and len(tensors[0]) == len(images) else None
+    rows = [tensor for tensor in outputs if tensor.dim() and tensor.is_floating_point() and len(tensor) == len(images)]
+    return torch.cat([tensor.reshape(len(images), -1).float() for tensor in rows], dim=1) if rows else None
 
 
 def _near(one: Tensor, other: Tensor) -> bool:
@@ -106,25 +108,27 @@ def _failure_on_larger(network: nn.Module, input_shape: tuple[int, int, int, int
     return None
 
 
-def _frozen_norms(network: nn.Module, graph: Graph, images: Tensor) -> tuple[str, ...]:
-    """Norms at work whose running statistics a training step leaves as they were: momentum 0, or never in training.
+def _norms_in_training(network: nn.Module, graph: Graph, images: Tensor) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Norms at work whose statistics a training step leaves as they were, and those the code keeps in evaluation mode.
 
     The step changes `network`, a copy: nothing can be probed afterwards.
     """
-    student = network.train()
+    switch_mode(network, training=True)
     at_work = {node.path for node in graph.nodes}
     norms = {
         path: module
-        for path, module in student.named_modules()
+        for path, module in network.named_modules()
         if path in at_work and isinstance(getattr(module, "running_mean", None), Tensor)
     }
+    held = tuple(path for path, module in norms.items() if not module.training)
     before = {path: _statistics(module) for path, module in norms.items()}
     try:
-        student(images)
+        network(images)
     except REFUSALS:
         # Training may need more than two images; then nothing is known.
-        return ()
-    return tuple(path for path, module in norms.items() if torch.equal(before[path], _statistics(module)))
+        return (), held
+    still = (path for path, module in norms.items() if torch.equal(before[path], _statistics(module)))
+    return tuple(path for path in still if path not in held), held
 
 
 def _statistics(module: nn.Module) -> Tensor:

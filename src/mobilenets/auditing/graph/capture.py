@@ -25,6 +25,8 @@ def capture(module: nn.Module, input_shape: tuple[int, int, int, int]) -> Graph:
     with quiet():
         try:
             graph = export_graph(module, input_shape)
+        except AuditError:
+            raise
         except REFUSALS as error:
             graph = _by_hooks(module, input_shape, first_line(error))
         return _with_adaptive_pools(module, graph)

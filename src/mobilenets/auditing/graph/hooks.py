@@ -15,10 +15,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from mobilenets.auditing.graph.answers import place_of_answer, tensors_of
 from mobilenets.auditing.graph.nodes import Dropout, Graph, Other
 from mobilenets.auditing.graph.recorder import Recorder
 from mobilenets.auditing.graph.sandbox import evaluation_copy
-from mobilenets.auditing.graph.values import Constant, Flowing, Recorded, place_of_answer, writes_in_place
+from mobilenets.auditing.graph.values import Constant, Flowing, Recorded, writes_in_place
 
 OUTSIDE = "outside PyTorch"
 _DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
@@ -50,7 +51,8 @@ def hook_graph(module: nn.Module, input_shape: tuple[int, int, int, int], reason
 
 def random_images(shape: Sequence[int]) -> Tensor:
     """The same noise every time, `shape` float32; PyTorch's global generator is left as it is."""
-    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device="cpu")
 
 
 class HookRun:
@@ -81,10 +83,10 @@ class HookRun:
         finally:
             for handle in handles:
                 handle.remove()
-        tensors = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
-        if not tensors:
+        answers = [value for value in map(self.value, tensors_of(outputs)) if isinstance(value, Flowing)]
+        if not answers:
             return self.recorder.input
-        return self.value(tensors[place_of_answer([tuple(tensor.shape) for tensor in tensors])])
+        return answers[place_of_answer([(answer.name, answer.shape) for answer in answers], self.recorder.nodes)]
 
     def bind(self, tensor: Tensor, value: Recorded) -> None:
         """From now on `tensor` is this node's value."""

@@ -234,7 +234,8 @@ class Behaviour:
         stays_in_training: after `eval()`, paths of modules that still behave as in training (dropout, batch norm).
         varies: two runs in evaluation mode on the same images differ.
         depends_on_batch: an image's answer changes with the other images of its batch, in evaluation mode.
-        frozen_norms: paths of batch norms whose running statistics do not move in a training step.
+        frozen_norms: paths of batch norms in training mode whose running statistics do not move in a training step.
+        held_norms: paths of batch norms that stay in evaluation mode after `train()`: the code holds them there.
         fixed_size: error message of a run on a larger image when it fails, or None when it works.
         dead_shortcuts: paths of `Add` nodes (names where they have none) where, with the branch zeroed, the output is
             not the shortcut's input.
@@ -244,5 +245,6 @@ class Behaviour:
     varies: bool = False
     depends_on_batch: bool = False
     frozen_norms: tuple[str, ...] = ()
+    held_norms: tuple[str, ...] = ()
     fixed_size: str | None = None
     dead_shortcuts: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
+from mobilenets.auditing.graph.answers import place_of_answer
 from mobilenets.auditing.graph.merge import merged_affine, without_dead
 from mobilenets.auditing.graph.nodes import Conv, Graph, Node, Operator
 from mobilenets.auditing.graph.onnx_file import check_shape, load_model
@@ -172,10 +173,10 @@ class _Reader:
         self._notes: list[str] = []
 
     def graph(self) -> Graph:
-        """All nodes that the first output depends on."""
+        """All nodes that the answer depends on."""
         for node in self._graph.node:
             self._take(node)
-        answer = self._makers.get(self._graph.output[0].name, INPUT)
+        answer = self._answer()
         shape = self._shape(self._input)
         return Graph(
             nodes=merged_affine(without_dead(tuple(self._nodes), answer), answer),
@@ -187,6 +188,14 @@ class _Reader:
             front_end="ONNX",
             notes=tuple(self._notes),
         )
+
+    def _answer(self) -> str:
+        """Name of the node whose value is the answer; the input's where no output depends on it."""
+        names = [item.name for item in self._graph.output if item.name in self._makers]
+        if not names:
+            return INPUT
+        outputs = [(self._makers[name], self._shape(name)) for name in names]
+        return outputs[place_of_answer(outputs, self._nodes)][0]
 
     def _take(self, node: NodeProto) -> None:
         flowing = [name for name in node.input if name in self._makers]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobilenets.auditing.graph.answers import place_of_answer
 from mobilenets.auditing.graph.merge import merged_affine, without_dead
 from mobilenets.auditing.graph.nodes import (
     Add,
@@ -97,10 +98,10 @@ class _Reader:
         self._names = {INPUT}
 
     def graph(self) -> Graph:
-        """All operators that the first output depends on."""
+        """All operators that the answer depends on."""
         for operator in self._model.operators:
             self._take(operator)
-        answer = self._makers.get(self._model.outputs[0], INPUT)
+        answer = self._answer()
         shape = self._shape(self._model.inputs[0])
         return Graph(
             nodes=merged_affine(without_dead(tuple(self._nodes), answer), answer),
@@ -112,6 +113,14 @@ class _Reader:
             front_end="TensorFlow Lite",
             notes=(),
         )
+
+    def _answer(self) -> str:
+        """Name of the node whose value is the answer; the input's where no output depends on it."""
+        indices = [index for index in self._model.outputs if index in self._makers]
+        if not indices:
+            return INPUT
+        outputs = [(self._makers[index], self._shape(index)) for index in indices]
+        return outputs[place_of_answer(outputs, self._nodes)][0]
 
     def _take(self, operator: TfliteOperator) -> None:
         flowing = [index for index in operator.inputs if index in self._makers]

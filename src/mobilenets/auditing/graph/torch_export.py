@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import operator
@@ -16,10 +17,11 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from mobilenets.auditing.graph.answers import place_of_answer, tensors_of
 from mobilenets.auditing.graph.nodes import Graph
 from mobilenets.auditing.graph.recorder import Recorder
 from mobilenets.auditing.graph.sandbox import evaluation_copy
-from mobilenets.auditing.graph.values import Constant, Flowing, Recorded, place_of_answer
+from mobilenets.auditing.graph.values import Constant, Flowing, Recorded
 
 
 def export_graph(module: nn.Module, input_shape: tuple[int, int, int, int]) -> Graph:
@@ -33,12 +35,30 @@ def export_graph(module: nn.Module, input_shape: tuple[int, int, int, int]) -> G
         Exception: whatever torch.export or the module's own code raises; `capture` turns to hooks then.
     """
     network = evaluation_copy(module)
+    _answer_in_tensors(network)
     with _silence(), torch.no_grad():
         program = torch.export.export(network, (torch.zeros(input_shape),), strict=False)
     recorder = Recorder(network, input_shape)
     translator = _Translator(program, network, recorder)
     with torch.no_grad():
         return recorder.graph(translator.run(), "torch.export")
+
+
+def _answer_in_tensors(network: nn.Module) -> None:
+    """Let `forward` return a tuple of tensors: torch.export knows no records of someone else's making.
+
+    A hook on the network itself expects what its forward returns, so such a network is left as it is.
+    """
+    forward = network.forward
+    if network._forward_hooks:
+        return
+
+    @functools.wraps(forward)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        outputs = forward(*args, **kwargs)
+        return outputs if isinstance(outputs, Tensor) else tuple(tensors_of(outputs))
+
+    network.forward = plain
 
 
 @contextmanager
@@ -86,7 +106,8 @@ class _Translator:
                 answers = [leaf for leaf in tree_leaves(self._mapped(node.args)) if isinstance(leaf, Flowing)]
                 if not answers:
                     return self._recorder.input
-                return answers[place_of_answer([answer.shape for answer in answers])]
+                outputs = [(answer.name, answer.shape) for answer in answers]
+                return answers[place_of_answer(outputs, self._recorder.nodes)]
         raise AssertionError("an exported program ends with its output")
 
     def _call(self, node: fx.Node) -> Any:

@@ -36,15 +36,6 @@ class Constant:
 Recorded = Flowing | Constant
 
 
-def place_of_answer(shapes: Sequence[tuple[int, ...]]) -> int:
-    """Which of several outputs, in order, is the answer: the first that is no map; of maps alone, the last.
-
-    A classifier's auxiliary answers stand behind its own; a backbone gives its maps from large to small.
-    """
-    vectors = [place for place, shape in enumerate(shapes) if len(shape) <= 2]
-    return vectors[0] if vectors else len(shapes) - 1
-
-
 @dataclass(frozen=True)
 class Call:
     """One call of an ATen operator.

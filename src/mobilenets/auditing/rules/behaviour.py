@@ -67,7 +67,21 @@ def training(case: Case) -> list[Claim]:
                 "running statistics that follow the data in training",
                 "they do not move in a training step",
                 "evaluation uses the statistics of the start: training looks right, evaluation does not",
-                "give batch norm a momentum above 0 and track_running_stats=True",
+                "give batch norm a momentum above 0 and track_running_stats=True, functional calls "
+                "training=self.training",
+            )
+        )
+    if seen.held_norms:
+        claims.append(
+            Claim(
+                "norms-held",
+                Severity.NOTE,
+                seen.held_norms,
+                "batch norm trains with the network",
+                f"{len(seen.held_norms)} of them stay in evaluation mode after train()",
+                FRAMEWORK,
+                "right for fine-tuning from given weights; from fresh ones the statistics stay those of the start",
+                "nothing if it is meant; to train from scratch let train() reach batch norm",
             )
         )
     return claims

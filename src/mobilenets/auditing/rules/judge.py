@@ -16,6 +16,7 @@ from mobilenets.auditing.rules import (
     shortcuts,
     squeeze,
     stages,
+    stranger,
     strides,
 )
 from mobilenets.auditing.rules.case import Case, Rule
@@ -83,10 +84,10 @@ def judge(
         unused: paths and sizes of parameters no operator reads.
     """
     case = Case(comparison, seen, front_end, unused, comparison.differences)
-    stranger = leftover.stranger(case)
-    if stranger:
+    nothing_near = stranger.stranger(case)
+    if nothing_near:
         # What else there is to say of it would be said against a network it was never meant to be.
-        return tuple(stranger)
+        return tuple(nothing_near)
     claims: list[Claim] = []
     for rule in (*STRUCTURE, *BEHAVIOUR):
         recognized = rule(case)

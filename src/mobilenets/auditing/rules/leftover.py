@@ -1,62 +1,15 @@
-"""What no other rule recognized is said plainly, so that nothing is lost; and networks that are no MobileNet."""
+"""What no other rule recognized is said plainly, so that nothing is lost."""
 
 from __future__ import annotations
 
 from mobilenets.auditing.rules.case import Case, Item
-from mobilenets.auditing.rules.finding import STRANGER, Claim, Severity
+from mobilenets.auditing.rules.finding import Claim, Severity
 from mobilenets.auditing.rules.wording import claim, grouped, paper_of, plain, source_of
-from mobilenets.auditing.structure.comparison import Slot
 from mobilenets.auditing.structure.draft import SHARED
 from mobilenets.auditing.structure.layers import Layer
 
-NEAR = 0.5
-"""Share of the places filled alike from which on a network is called a MobileNet, however many mistakes it has."""
-
-PLAUSIBLE = 0.1
-"""Certainty from which on a network is called a MobileNet: others are made of the same blocks in other rows."""
-
-SAME_WIDTHS = 0.9
-"""Share of the layers with the published channels from which on it is one, whatever its filters: no other has them."""
-
 HARMLESS = "dropout"
 """How the description of an operator begins that does nothing in evaluation."""
-
-
-def stranger(case: Case) -> list[Claim]:
-    """Nothing published is near: one claim over all differences, instead of hundreds that mean nothing."""
-    slots = case.comparison.slots
-    matched = sum(_alike(slot) for slot in slots)
-    as_wide = sum(_as_wide(slot) for slot in slots)
-    plausible = case.comparison.certainty >= PLAUSIBLE or as_wide >= SAME_WIDTHS * len(slots)
-    near = matched >= NEAR * len(slots) and plausible
-    if near or case.comparison.expected_by_user or not case.open:
-        return []
-    return [
-        Claim(
-            STRANGER,
-            Severity.ERROR,
-            (),
-            "a network near a published MobileNet",
-            f"nothing is near: beside the nearest, {case.reference.name}, {matched} of {len(slots)} layers are of "
-            f"one kind, and there are {len(case.open)} differences",
-            paper_of(case),
-            "",
-            "name the network it should be with --expect to see every difference",
-            tuple(case.open),
-        )
-    ]
-
-
-def _alike(slot: Slot) -> bool:
-    """Both networks have a layer here, with the same kind of filter."""
-    one, other = slot.expected, slot.found
-    return one is not None and other is not None and (one.kernel, one.grouping) == (other.kernel, other.grouping)
-
-
-def _as_wide(slot: Slot) -> bool:
-    return (
-        slot.expected is not None and slot.found is not None and slot.expected.out_channels == slot.found.out_channels
-    )
 
 
 def unfolded(case: Case) -> list[Claim]:

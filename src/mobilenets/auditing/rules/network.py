@@ -41,7 +41,7 @@ def pooling(case: Case) -> list[Claim]:
 def no_classifier(case: Case) -> list[Claim]:
     """A network that ends with its features: a backbone, with or without the pool."""
     behind = [item for item in case.items("layer") if item.slot and item.slot.found is None]
-    behind = [item for item in behind if item.part in ("penultimate", "classifier")]
+    behind = [item for item in behind if item.part in ("head", "penultimate", "classifier")]
     if case.found.num_classes is not None or not any(item.part == "classifier" for item in behind):
         return []
     pooled = case.found.pooling.kind != "other"

@@ -54,7 +54,13 @@ def fold(graph: Graph) -> Chain:
         macs=_macs(wiring, graph.input_shape[0], is_file=is_file),
         unfolded=tuple(draft.strays),
         folded_norms=_norms_are_folded(layers, is_file=is_file),
+        answers_in_maps=_is_of_maps(wiring.shape(wiring.output)),
     )
+
+
+def _is_of_maps(shape: tuple[int, ...]) -> bool:
+    """Whether an answer has places: a vector has none, nor has a map of one place."""
+    return len(shape) > 2 and any(size > 1 for size in shape[2:])
 
 
 def _fold_way(draft: Draft, source: str, sink: str) -> None:

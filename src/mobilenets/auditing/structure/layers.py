@@ -181,6 +181,8 @@ class Chain:
         macs: of its convolutions and linear layers (attention's products included), for one image.
         unfolded: operators the chain has no place for, as (path, what), with the parameters they own.
         folded_norms: there is not one batch norm, and every convolution has a bias.
+        features_only: its last layer is read as one of features, though nothing but the published network tells.
+        answers_in_maps: the answer is no vector an image, but a map, boxes or the like.
     """
 
     layers: tuple[Layer, ...]
@@ -194,11 +196,18 @@ class Chain:
     macs: int
     unfolded: tuple[tuple[str, str, int], ...] = ()
     folded_norms: bool = False
+    features_only: bool = False
+    answers_in_maps: bool = False
 
     @property
     def num_classes(self) -> int | None:
         """Outputs of the classifier; None where the last layer is one of features: normalized, or nothing is pooled."""
-        if not self.layers or self.layers[-1].norms or (self.pooling.kind == "other" and not self.layers[-1].pooled):
+        if (
+            self.features_only
+            or not self.layers
+            or self.layers[-1].norms
+            or (self.pooling.kind == "other" and not self.layers[-1].pooled)
+        ):
             return None
         return self.layers[-1].out_channels
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mobilenets.auditing.structure.align import GAP_EXTEND, GAP_OPEN, Alignment, alignment
 from mobilenets.auditing.structure.comparison import Comparison, Difference
@@ -33,6 +33,8 @@ _ODD_WIDTH = 1.0
 _VARIANT = 0.5
 """What another's variant costs: a fault in the paper's network is likelier than one in that."""
 _DIFFERENCE = 0.02
+_FOLDED_NORM = 0.1
+"""What a norm folded into the last layer may cost, where that has to be told from a classifier, which has none."""
 _CONVENTIONS = ("eps", "momentum", "padding", "dropout")
 """Differences between one framework's copy of a network and another's."""
 
@@ -73,10 +75,13 @@ def compare(
     names = tuple(catalogue())
     if expect is not None and expect not in names:
         raise AuditError(_unknown(expect, names))
-    form = _Form.of(found, image_size)
-    outlines = _outlines(found, names if expect is None else [expect], form)
-    candidates = [candidate for outline in outlines for candidate in _at_widths(outline, found, width_mult, form)]
-    ranked = sorted(candidates, key=lambda candidate: candidate.cost)
+    wanted = names if expect is None else (expect,)
+    ranked = _ranked(found, wanted, width_mult, image_size)
+    features = _as_features(found)
+    if features is not None:
+        others = _ranked(features, wanted, width_mult, image_size)
+        if _is_nearer_as_features(others[0], ranked[0]):
+            found, ranked = features, others
     best = ranked[0]
     rival = _rival(ranked, by_name=expect is None)
     sure = expect is not None and width_mult is not None
@@ -89,6 +94,39 @@ def compare(
         runner_up="" if rival is None else rival.label,
         expected_by_user=expect is not None,
     )
+
+
+def _ranked(found: Chain, names: Sequence[str], width_mult: float | None, image_size: int | None) -> list[Candidate]:
+    """The networks that may be meant, the nearest first."""
+    form = _Form.of(found, image_size)
+    outlines = _outlines(found, names, form)
+    candidates = [candidate for outline in outlines for candidate in _at_widths(outline, found, width_mult, form)]
+    return sorted(candidates, key=lambda candidate: candidate.cost)
+
+
+def _as_features(found: Chain) -> Chain | None:
+    """The chain read as one that ends with features instead of a classifier; None where it can't be.
+
+    With its norm folded, a layer of features looks like a classifier: in front of the pool, or with the function behind
+    it that the other layers have.
+    """
+    if found.num_classes is None:
+        return None
+    last, functions = found.layers[-1], {layer.activation for layer in found.layers[:-1]} - {"none"}
+    if found.final not in functions and (last.pooled or found.final != "none"):
+        return None
+    return replace(
+        found,
+        layers=(*found.layers[:-1], replace(last, activation=found.final)),
+        final="none",
+        features_only=True,
+    )
+
+
+def _is_nearer_as_features(features: Candidate, classifier: Candidate) -> bool:
+    """Whether the published network tells that the last layer is one of features: its classifier is still to come."""
+    last = features.alignment.slots[-1]
+    return features.cost <= classifier.cost + _FOLDED_NORM and last.found is None
 
 
 @dataclass(frozen=True)
