@@ -31,7 +31,7 @@ def test_train_that_returns_nothing_freezes_and_is_audited() -> None:
 
     result = audit(Frozen())
     assert not result.findings
-    assert count(Frozen()).parameters == 3_504_872
+    assert count(Frozen(), (1, 3, 32, 32)).parameters == 3_504_872
 
 
 @pytest.mark.parametrize("name", ["no mode", "a loop", "raises", "no eval"])

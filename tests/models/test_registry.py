@@ -149,3 +149,22 @@ def test_a_builder_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ModelError, match="must give num_classes, width_mult a default"):
         register("bare", bare)
     assert list_models() == NAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("mobilenetv3", "mobilenet_v3_large, mobilenet_v3_small"),
+        ("mobilenet-v3", "mobilenet_v3_large, mobilenet_v3_small"),
+        ("MobileNetV2", "mobilenet_v2"),
+        ("v3_small", "mobilenet_v3_small"),
+        ("mobilenetv3_small_100", "mobilenet_v3_small"),
+        ("tf_mobilenetv3_large_minimal_100", "mobilenet_v3_large_minimalistic"),
+        ("mobilenetv4_conv_small.e2400_r224_in1k", "mobilenet_v4_conv_small"),
+        ("mobilenetv2_140", "mobilenet_v2"),
+    ],
+)
+def test_other_peoples_names_suggest_ours(name: str, meant: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        create_model(name)
+    assert str(caught.value).startswith(f"there is no network {name!r}; did you mean {meant}? Valid: ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -36,6 +37,8 @@ Builder = Callable[..., MobileNet]
 COMMON_ARGUMENTS = ("num_classes", "width_mult", "image_size", "dropout", "in_channels")
 
 _BUILDERS: dict[str, Builder] = {}
+# What timm puts around a network's name: `tf_` in front, the width in hundredths and a tag of the weights behind.
+_TIMM = re.compile(r"^tf_|(?<=[a-z])_\d{3}$|\..*$")
 
 
 def register(name: str, builder: Builder) -> None:
@@ -159,8 +162,37 @@ def _checked_builder(name: str, options: Mapping[str, OptionValue]) -> Builder:
 def _find(name: str) -> Builder:
     builder = _BUILDERS.get(name) if isinstance(name, str) else None
     if builder is None:
-        raise ModelError(f"there is no network {_unknown(name, list_models())}")
+        valid = list_models()
+        meant = [] if not isinstance(name, str) else meant_names(name, valid)
+        hint = f"; did you mean {', '.join(meant)}?" if meant else "."
+        raise ModelError(f"there is no network {name!r}{hint} Valid: {', '.join(valid)}")
     return builder
+
+
+def meant_names(name: str, valid: Sequence[str]) -> list[str]:
+    """The names somebody may mean: those it begins, however it is written, else the one written most alike.
+
+    `mobilenetv3`, `MobileNet-V3` and `v3` begin the names of V3; timm's `tf_mobilenetv3_small_100` is one of them with
+    a prefix and a width. A name that only lengthens another one is left out: `mobilenet_v3_small_minimalistic`.
+    """
+    word = _letters(_TIMM.sub("", name.lower()))
+    if not word:
+        return []
+    plain = {full: _letters(full) for full in valid}
+    found = [full for full, letters in plain.items() if word in (letters, letters.removeprefix("mobilenet"))]
+    found = found or [
+        full
+        for full, letters in plain.items()
+        if letters.startswith(word) or letters.removeprefix("mobilenet").startswith(word)
+    ]
+    if found:
+        return [one for one in found if not any(one != other and one.startswith(f"{other}_") for other in found)]
+    letters = difflib.get_close_matches(word, plain.values(), n=1)
+    return [full for full in plain if plain[full] in letters]
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name if letter.isalnum())
 
 
 def _unknown(word: object, valid: Sequence[str]) -> str:

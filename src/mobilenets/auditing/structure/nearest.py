@@ -6,7 +6,6 @@ wrongly), and the alignment decides.
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from mobilenets.auditing.structure.layers import Chain, Layer, Reference
 from mobilenets.auditing.structure.published import reference
 from mobilenets.auditing.structure.variants import VARIANTS, catalogue, published_widths
 from mobilenets.errors import AuditError
+from mobilenets.models.registry import meant_names
 
 WIDTHS = (0.1, 0.25, 0.35, 0.5, 0.75, 1.0, 1.1, 1.2, 1.25, 1.3, 1.4, 1.5, 2.0)
 """Width multipliers in public use; another one is taken when none of these is near."""
@@ -157,7 +157,7 @@ class _Form:
 
 
 def _unknown(name: str, names: Sequence[str]) -> str:
-    close = [full for full in names if name and full.startswith(name)] or difflib.get_close_matches(name, names, n=1)
+    close = meant_names(name, names)
     hint = f"did you mean {' or '.join(close)}?" if close else f"choose one of {', '.join(names)}"
     return f"there is no published network {name!r} to expect: {hint}"
 
