@@ -63,8 +63,8 @@ def load_target(
     """
     if not text.strip():
         raise AuditError(f"no target is named: {FORMS}")
-    path = recommended_run(text) or Path(text)
     try:
+        path = recommended_run(text) or Path(text)
         is_there, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
     except OSError as error:
         raise AuditError(f"{printable(text)} can't be looked for: {error.strerror or error}") from error
