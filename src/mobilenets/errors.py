@@ -21,8 +21,8 @@
 
 A message says what is wrong, where, and what to do about it. `exit_code` is what the command line returns.
 
-What a message advises has two names: `--skip-bad` for the command, `skip_bad=True` for a function. Messages are written
-with the first; an error names the second, as `in_python` has it, and the command line turns it back by `in_command`.
+A message names what it advises as a function's argument in backticks, `skip_bad=True`; the command line turns it into
+its option, `--skip-bad`, by `in_command`.
 """
 
 from __future__ import annotations
@@ -37,30 +37,11 @@ from mobilenets.quoting import one_line, printable
 
 Worded = TypeVar("Worded", bound="MobilenetsError")
 
-_SWITCHES: Final = frozenset({"fix", "force", "head-only", "json", "resume", "skip-bad", "tensorrt"})
-# An option, with its value where that is a number; or a whole command in quotes, which stays one.
-_OPTION: Final = re.compile(
-    r"'(?:mobilenets|ray) [^']*'|(?<![\w./='\"`-])--([a-z][a-z0-9-]*)(?: (\d[\d.,]*\b))?(?![\w/-]|\.\w)"
-)
 _ARGUMENT: Final = re.compile(r"`([a-z][a-z0-9_]*)(?:=([\w.,]+))?`")
 
 
-def in_python(message: str) -> str:
-    """Name the options of a message as arguments of functions: `--skip-bad` becomes `skip_bad=True` in backticks."""
-
-    def argument(match: re.Match[str]) -> str:
-        option, value = match.groups()
-        if option is None:
-            return match[0]
-        value = value or ("True" if option in _SWITCHES else None)
-        name = option.replace("-", "_")
-        return f"`{name}={value}`" if value else f"`{name}`"
-
-    return _OPTION.sub(argument, message)
-
-
 def in_command(message: str) -> str:
-    """Name the arguments of a message as options of the command, the way back from `in_python`."""
+    """Name the arguments in a message as options of the command: `` `skip_bad=True` `` becomes `--skip-bad`."""
 
     def option(match: re.Match[str]) -> str:
         name, value = match.groups()
@@ -99,10 +80,6 @@ class MobilenetsError(Exception):
     exit_code = 2
     told = False
 
-    def __init__(self, *args: object, **named: Any) -> None:
-        # What is named goes on to Python's own import errors.
-        super().__init__(*(in_python(arg) if isinstance(arg, str) else arg for arg in args), **named)
-
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """How to make it anew: not by `__init__`, which Python would call with the message as its only argument."""
         return _made_anew, (type(self), self.args, {**_slots(self), **self.__dict__})
@@ -119,7 +96,7 @@ def _made_anew(kind: type[MobilenetsError], args: tuple[Any, ...], carried: Mapp
 def reworded(error: Worded, message: str) -> Worded:
     """The same error, with all it carries, in other words."""
     anew = copy.copy(error)
-    anew.args = (in_python(message),)
+    anew.args = (message,)
     return anew
 
 
@@ -162,7 +139,7 @@ class BadImagesError(DataError):
     SHOWN = 5
 
     def __init__(
-        self, bad: Sequence[BadImage], advice: str = "mend, remove, or leave them out with --skip-bad"
+        self, bad: Sequence[BadImage], advice: str = "mend, remove, or leave them out with `skip_bad=True`"
     ) -> None:
         self.bad = tuple(bad)
         listed = "; ".join(map(str, self.bad[: self.SHOWN]))

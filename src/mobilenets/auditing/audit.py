@@ -97,5 +97,5 @@ def _read(loaded: Target, image_size: int | None) -> tuple[Graph, Behaviour]:
     graph = tflite_graph(loaded.path) if loaded.kind is TargetKind.TFLITE else onnx_graph(loaded.path, image_size)
     own = graph.input_shape[2]
     if image_size is not None and image_size != own:
-        raise AuditError(f"{loaded.title} takes images of {own} pixels only: leave --image-size {image_size} out")
+        raise AuditError(f"{loaded.title} takes images of {own} pixels only: leave `image_size={image_size}` out")
     return graph, Behaviour(stays_in_training=training_paths(graph))

@@ -39,7 +39,7 @@ def check_image_size(image_size: int) -> None:
         AuditError: it is not from 8 to 4096 pixels.
     """
     if not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
-        raise AuditError(f"--image-size is {image_size}: it must be from {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} pixels")
+        raise AuditError(f"`image_size` is {image_size}: it must be from {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} pixels")
 
 
 def input_shape(
@@ -65,7 +65,7 @@ def input_shape(
             return (1, channels, other, other), (f"it fails on images of 224 x 224; audited at {other} x {other}",)
     raise AuditError(
         f"{text} fails on images of 224 x 224 and the other usual sizes: {failure.reason}; "
-        "set --image-size, if it is for images of another"
+        "set `image_size`, if it is for images of another"
     )
 
 
@@ -128,7 +128,7 @@ def _advice(network: nn.Module, channels: int, size: int) -> str:
         with quiet(), torch.no_grad():
             network(random_images((2, channels, size, size)))
     except REFUSALS:
-        return "choose another --image-size"
+        return "choose another `image_size`"
     return "two at once work, so batch norm goes on training after eval(): replace training=True by self.training"
 
 

@@ -74,7 +74,7 @@ def load_target(
         kind = folder_kind(path) or f"is a folder without {DESCRIPTION}, so no run folder; {FORMS}"
         raise AuditError(f"{printable(text)} {kind}")
     if is_there and args:
-        raise AuditError(f"--args are for a class or function; {text} is built already: leave them out")
+        raise AuditError(f"`args` are for a class or function; {text} is built already: leave them out")
     if is_folder:
         saved = load_network(path)
         config = saved.model.config
@@ -124,7 +124,7 @@ def _mode_notes(module: nn.Module) -> tuple[str, ...]:
 def _built(text: str, found: Any, args: dict[str, Any]) -> nn.Module:
     if isinstance(found, nn.Module):
         if args:
-            raise AuditError(f"--args are for a class or function; {text} is built already: leave them out")
+            raise AuditError(f"`args` are for a class or function; {text} is built already: leave them out")
         return found
     if not callable(found):
         raise AuditError(f"{text} is a {type(found).__name__}, not a class or function that makes a network")
@@ -137,7 +137,7 @@ def _built(text: str, found: Any, args: dict[str, Any]) -> nn.Module:
         raise AuditError(f"{text} fails when called: {first_line(error)}; install it") from error
     except REFUSALS as error:
         raise AuditError(
-            f"{text} fails when called: {type(error).__name__}: {first_line(error)}; pass what it needs with --args"
+            f"{text} fails when called: {type(error).__name__}: {first_line(error)}; pass what it needs with `args`"
         ) from error
     if not isinstance(network, nn.Module):
         raise AuditError(f"{text} makes a {type(network).__name__}, not a PyTorch module; name what makes the network")
@@ -154,4 +154,4 @@ def _check_arguments(text: str, factory: Callable[..., Any], args: dict[str, Any
         signature.bind(**args)
     except TypeError as error:
         taken = " ".join(str(signature).split())
-        raise AuditError(f"{text}{taken} can't take these arguments: {error}; pass them as --args JSON") from error
+        raise AuditError(f"{text}{taken} can't take these arguments: {error}; pass them as `args`") from error

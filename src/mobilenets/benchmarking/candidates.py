@@ -135,7 +135,7 @@ def _candidate(artifact: Artifact, name: str, choice: Choice, threads: int, *, p
 
 def _pytorch_peers(artifacts: Sequence[Artifact]) -> list[Callable[[int], Candidate]]:
     if find_spec("torch") is None:
-        raise MissingExtraError(f"--against pytorch needs torch: {install_line('train')}")
+        raise MissingExtraError(f"`against=pytorch` needs torch: {install_line('train')}")
     networks = {json.dumps(dict(one.description.network), sort_keys=True): one for one in artifacts}
 
     def maker(arguments: str, artifact: Artifact) -> Callable[[int], Candidate]:
@@ -162,7 +162,7 @@ def _peers_by_hand(
     able = [artifact for artifact in artifacts if artifact.description.kind in kinds]
     if not able:
         raise BackendError(
-            f"--against {backend} needs an artifact it reads ({' or '.join(kinds)}) among those measured"
+            f"`against={backend}` needs an artifact it reads ({' or '.join(kinds)}) among those measured"
         )
     return [
         _by_hand(artifact.model_path, names[artifact.path], backend, network_words(artifact.description.network))
@@ -177,14 +177,14 @@ def _peer_file(path: Path, name: str) -> Callable[[int], Candidate]:
         backend = RUNTIME_OF_SUFFIX.get(path.suffix.lower())
         if not path.is_file() or backend is None:
             raise BackendError(
-                f"--against {path}: a peer is {', '.join(PEERS)}, an artifact, or a file of the kinds "
+                f"`against` {path}: a peer is {', '.join(PEERS)}, an artifact, or a file of the kinds "
                 f"{', '.join(RUNTIME_OF_SUFFIX)} ({error})"
             ) from error
         return _by_hand(path, name, backend, "")
     able = choices(artifact)
     if not able:
         open_backend(artifact)  # says which extra is missing
-        raise BackendError(f"--against {path}: nothing installed here runs it")
+        raise BackendError(f"`against` {path}: nothing installed here runs it")
     return lambda threads: _candidate(artifact, name, able[0], threads, peer=True)
 
 

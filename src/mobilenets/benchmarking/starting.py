@@ -90,5 +90,5 @@ def _require_memory(peaks_mb: Mapping[str, float]) -> None:
     if memory is not None and needed > _MEMORY_SHARE * memory:
         raise MobilenetsError(
             f"{len(peaks_mb)} candidates need {needed / 1e9:.1f} GB together, of {memory / 1e9:.1f} GB here: measure "
-            "fewer at once with --backends, --precisions or --threads"
+            "fewer at once with `backends`, `precisions` or `threads`"
         )

@@ -24,7 +24,7 @@ def open_pytorch(arguments: str, threads: int) -> Opened:
 
         from mobilenets.models.registry import create_model
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"--against pytorch needs {error.name}: {install_line('train')}") from error
+        raise MissingExtraError(f"`against=pytorch` needs {error.name}: {install_line('train')}") from error
     torch.set_num_threads(threads)
     known = parse_json(arguments)
     model = create_model(**known).eval()

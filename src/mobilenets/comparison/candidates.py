@@ -44,9 +44,9 @@ def candidates(
         ModelError: no model is named, or a name, width or size can't be built: before any training, not after an hour.
     """
     if not models:
-        raise ModelError("no network to compare: name some with --models, e.g. mobilenet_v2,mobilenet_v3_small")
+        raise ModelError("no network to compare: name some with `models`, e.g. mobilenet_v2,mobilenet_v3_small")
     if not width_mults:
-        raise ModelError("no width to compare at: give one or more with --width-mult, e.g. 0.5,1.0")
+        raise ModelError("no width to compare at: give one or more with `width_mult`, e.g. 0.5,1.0")
     found = {}
     for model in models:
         for width in width_mults:

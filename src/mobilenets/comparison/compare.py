@@ -207,7 +207,7 @@ def _with_validation(dataset: Dataset, recipe: Recipe, observer: Observer) -> Da
         raise DataError(
             f"there are no validation images to compare networks by (validation_fraction is "
             f"{recipe.validation_fraction:g}): give"
-            " --validation-fraction 0.1, more images, or val/ beside train/ and test/"
+            " `validation_fraction=0.1`, more images, or val/ beside train/ and test/"
         )
     return dataset
 

@@ -49,7 +49,7 @@ class Order:
         check_threads(self.threads)
         check_suffix(self.out, self.kind)
         if self.kind != "onnx" and (self.tensorrt or self.runtime != RUNTIMES[0]):
-            raise MobilenetsError(f"--tensorrt and --runtime are for .onnx files, not {self.out.name}")
+            raise MobilenetsError(f"`tensorrt=True` and `runtime` are for .onnx files, not {self.out.name}")
         check_place(self.out, folder=False)
         require_quantizer(self.kind)
 
@@ -64,5 +64,5 @@ def kind_of(out: Path, to: str | None) -> str:
     kind = to if to is not None else by_suffix.get(out.suffix.lower())
     if kind not in KINDS:
         wanted = f"there is no 8-bit {to}" if to else f"{out}: its suffix names no format"
-        raise MobilenetsError(f"{wanted}; give {' or '.join(by_suffix)}, or --to {' or '.join(KINDS)}")
+        raise MobilenetsError(f"{wanted}; give {' or '.join(by_suffix)}, or `to` {' or '.join(KINDS)}")
     return kind

@@ -185,5 +185,5 @@ class QuantizationReport:
         if self.refused:
             raise QuantizationError(
                 f"no 8-bit {self.network} within {self.max_drop:g} points of float: the best, {self.best.name}, lost "
-                f"{self.best.lost:.2f}; kept the float file, {self.out}. Allow more with --max-drop"
+                f"{self.best.lost:.2f}; kept the float file, {self.out}. Allow more with `max_drop`"
             )

@@ -17,5 +17,5 @@ def outside(data: object, out: Path) -> Path:
     """
     folder = Path(data) if isinstance(data, str | Path) else None
     if folder is not None and folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
-        raise RunError(f"{out} lies within the images in {folder}; choose a folder outside of them with --out")
+        raise RunError(f"{out} lies within the images in {folder}; choose a folder outside of them with `out`")
     return out

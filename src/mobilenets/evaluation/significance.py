@@ -36,7 +36,7 @@ def mean_interval(values_percent: Sequence[float]) -> Interval:
     values = np.asarray(values_percent, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
         raise DataError(
-            f"an interval over seeds needs at least 2 values, not {values.size}: train with --seeds 2 or more"
+            f"an interval over seeds needs at least 2 values, not {values.size}: train with `seeds=2` or more"
         )
     mean = float(values.mean())
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))

@@ -46,7 +46,7 @@ def load_subject(
     path = Path(run)
     _refuse_artifact(path)
     if run == IMAGENET or path.is_file():
-        raise RunError(f"{run} is no run folder; if it is a weight file, name its network: --model mobilenet_v2")
+        raise RunError(f"{run} is no run folder; if it is a weight file, name its network: `model=mobilenet_v2`")
     saved = load_network(path)
     _refuse_sizes(width_mult, image_size)
     return Subject(saved.model, saved.classes, saved.preprocessing, saved.provenance, saved.images), ()
@@ -67,7 +67,7 @@ def recommended(run: Path | str | SavedNetwork, watcher: Watcher) -> Path | str 
 def _refuse_sizes(width_mult: float, image_size: int | None) -> None:
     """Better than to export another network than was asked for."""
     if width_mult != 1.0 or image_size is not None:
-        raise RunError("--width-mult and --image-size are for a weight file; a run folder says its own")
+        raise RunError("`width_mult` and `image_size` are for a weight file; a run folder says its own")
 
 
 def _refuse_artifact(path: Path) -> None:

@@ -114,7 +114,7 @@ def _check_agreement(path: Path, model: MobileNet, classes: tuple[str, ...], pre
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     if not os.path.lexists(path):
-        raise RunError(f"{path} is missing: is {path.parent} a finished run? Continue it with --resume")
+        raise RunError(f"{path} is missing: is {path.parent} a finished run? Continue it with `resume=True`")
     try:
         return load_safetensors(path)
     except WeightsError as error:

@@ -74,7 +74,7 @@ def within_memory(
                 raise
             if parts >= most:
                 raise TrainingError(
-                    f"out of memory with {images // parts} images at a time; try a smaller --image-size or --width-mult"
+                    f"out of memory with {images // parts} images at a time; try a smaller `image_size` or `width_mult`"
                 ) from error
         # Outside of the handler: the error's frames hold what the failed attempt computed.
         if device.type == "cuda":

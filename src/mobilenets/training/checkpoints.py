@@ -115,7 +115,7 @@ class Checkpoints:
             _put_back(state, trained, same_optimizer=same)
         except (RuntimeError, ValueError, KeyError) as error:
             why = f"{self.run}: its state does not fit this network and recipe ({first_line(error)})"
-            raise RunError(f"{why}; train in another folder, or start --weights from this one") from error
+            raise RunError(f"{why}; train in another folder, or start from the `weights` of this one") from error
         where = f"epoch {state.progress.epoch}, step {state.progress.step}"
         observer.message(f"resumed after {where}, on {self.device.type} in {plan}")
         if state.plan["device"] != self.device.type:
@@ -168,7 +168,8 @@ def check_same(run: Path, begun: Experiment, now: Experiment, *, force: bool) ->
     named = "; ".join(differences)
     if not force:
         raise RunError(
-            f"{run} is another experiment: {named}. Choose another folder, or --resume --force to go on all the same"
+            f"{run} is another experiment: {named}. Choose another folder, or `resume=True` `force=True` to go on all "
+            "the same"
         )
     return f"warning: going on with another experiment, as forced: {named}"
 

@@ -67,7 +67,7 @@ def settle_freezing(recipe: Recipe, *, has_weights: bool) -> None:
     if recipe.freeze != "none" and not has_weights:
         raise RecipeError(
             f"recipe field freeze is {recipe.freeze}, but the network starts fresh: there is nothing to keep; "
-            "give --weights where the verb has it, or freeze none"
+            "give `weights` where the verb has it, or freeze none"
         )
 
 

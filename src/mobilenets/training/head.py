@@ -51,13 +51,13 @@ def settle_head(recipe: Recipe, changed: Iterable[str], *, has_weights: bool, ha
         RecipeError: a field is set that means nothing to a head.
     """
     if not has_weights:
-        raise ModelError("--head-only trains a head on what a backbone has learnt: give its --weights")
+        raise ModelError("`head_only=True` trains a head on what a backbone has learnt: give its `weights`")
     if has_teacher:
-        raise ModelError("--head-only fits the head to the labels alone; leave out --teacher, or --head-only")
+        raise ModelError("`head_only=True` fits the head to the labels alone; leave out `teacher`, or `head_only=True`")
     idle = [name for name in changed if name not in USED]
     if idle:
         raise RecipeError(
-            f"--head-only has no {idle[0]}: of a recipe it takes {', '.join(USED)} alone; leave out one of the two"
+            f"`head_only=True` has no {idle[0]}: of a recipe it takes {', '.join(USED)} alone; leave out one of the two"
         )
     used = {name: getattr(recipe, name) for name in USED}
     return Recipe(epochs=1, freeze="backbone", crop_padding=0, **used)

@@ -203,14 +203,14 @@ class Training(Generic[Network]):
             where = where_of(self.progress, self.steps)
             # Of a team only the leader can save, and it may not know of this.
             saved = f"Saved before {where}" if self.team.count == 1 else f"The state saved last is from before {where}"
-            raise DataError(f"{error}. {saved}: --resume goes on once they are back") from error
+            raise DataError(f"{error}. {saved}: `resume=True` goes on once they are back") from error
         except (RuntimeError, MemoryError) as error:  # where no smaller parts help: augmentation, the optimizer
             if not is_out_of_memory(error):
                 raise
             where = where_of(self.progress, self.steps)
             raise TrainingError(
-                f"out of memory in {where}; free some, or try a smaller --batch-size in another folder; "
-                "--resume goes on from the state saved last"
+                f"out of memory in {where}; free some, or try a smaller `batch_size` in another folder; "
+                "`resume=True` goes on from the state saved last"
             ) from error
         return False
 
@@ -270,7 +270,7 @@ class Training(Generic[Network]):
         try:
             scored = None if self.validate is None else self.validate(network, self.compute.plan.layout, steps, stop)
         except ModelError as error:  # the last step's gradient was no number, though its loss was one
-            again = "or go on from the state before with --resume --force"
+            again = "or go on from the state before with `resume=True` `force=True`"
             raise NonFiniteLossError(f"after epoch {point.epoch} of {self.run} {error}, {again}") from error
         return point if scored is None else replace(point, validation_loss=scored[0], validation_top1=scored[1])
 
@@ -366,5 +366,5 @@ class Training(Generic[Network]):
         raise NonFiniteLossError(
             f"the loss is {loss} in {where} of {self.run}{kept}; try a lower learning_rate (now "
             f"{self._learning_rate():.2g}), clip_grad_norm 1 or precision float32, in another folder or by "
-            "--resume --force from the state saved before"
+            "`resume=True` `force=True` from the state saved before"
         )

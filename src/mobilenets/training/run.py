@@ -229,7 +229,7 @@ def train_unseen(
             if head_only:
                 if splits.streamed is not None:
                     raise RunError(
-                        "--head-only keeps the features of all images; shards are streamed: train without it"
+                        "`head_only=True` keeps the features of all images; shards are streamed: train without it"
                     )
                 place = Place(run, experiment, device, observer)
                 head = train_head(model, splits.train, classes, recipe, place, resume=resume)
@@ -280,7 +280,7 @@ def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observ
         resume = True  # torchrun starts all anew by the command that began it
     held.enter_context(only_writer(run))
     if has_state(run) and not resume:
-        raise RunError(f"{run} holds a run already; continue it with --resume or choose another folder")
+        raise RunError(f"{run} holds a run already; continue it with `resume=True` or choose another folder")
     if (run / WEIGHTS).exists() and not has_state(run):
         raise RunError(f"{run} holds a trained network but no {STATE} to continue it by; choose another folder")
     if resume and not has_state(run):
@@ -321,7 +321,7 @@ def read_run(run: Path, seed: int) -> SeedRun:
     """
     scores = read_scores(run)
     if scores.test is None:
-        raise RunError(f"{run} was not scored on the test images yet; continue it with --resume")
+        raise RunError(f"{run} was not scored on the test images yet; continue it with `resume=True`")
     curve = read_curve(run)
     if not curve:
         raise RunError(f"{run} has no curve: its metrics.jsonl is missing or empty; train anew in another folder")

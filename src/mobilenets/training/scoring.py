@@ -152,9 +152,10 @@ def read_scores(run: Path) -> Scores:
     try:
         return TypeAdapter(Scores).validate_json(check_json(read_bytes(run / SCORES), finite=False))
     except FileNotFoundError as error:
-        raise RunError(f"{run} is not finished: it has no {SCORES}; continue it with --resume") from error
+        raise RunError(f"{run} is not finished: it has no {SCORES}; continue it with `resume=True`") from error
     except (OSError, ValueError) as error:  # also pydantic's ValidationError
-        raise RunError(f"{run / SCORES} is damaged; remove it and continue with --resume to score again") from error
+        again = "remove it and continue with `resume=True` to score again"
+        raise RunError(f"{run / SCORES} is damaged; {again}") from error
 
 
 def torch_predict(

@@ -52,7 +52,7 @@ class SealedImages:
         if missing:
             raise RunError(
                 f"the test images are sealed until training has ended: {run} has no {missing[0]}; "
-                "continue it with --resume"
+                "continue it with `resume=True`"
             )
         record_reading(run, command, len(self), self._digest, repeats=repeats)
         return self._images

@@ -67,5 +67,5 @@ def _with_single_values(model: nn.Module, image: Tensor) -> str | None:
 def _advice(images: int, processes: int) -> str:
     if images < 2 * processes:
         return "give at least 2 training images" + (" a process" if processes > 1 else "")
-    synced = ", or --sync-norm, which normalises over all processes" if processes > 1 else ""
-    return f"try --batch-size {2 * processes}{synced}"
+    synced = ", or `sync_norm=True`, which normalises over all processes" if processes > 1 else ""
+    return f"try `batch_size={2 * processes}`{synced}"

@@ -152,7 +152,7 @@ def load_state(run: Path, device: torch.device) -> SavedState:
         RunError: there is none, none is whole, or it is of another format.
     """
     if not (run / STATE).exists() and not (run / PREVIOUS).exists():
-        raise RunError(f"nothing to resume: {run / STATE} does not exist; leave out --resume to start")
+        raise RunError(f"nothing to resume: {run / STATE} does not exist; leave out `resume=True` to start")
     try:
         return _read_state(run / STATE, device)
     except _DamagedError as damaged:

@@ -111,7 +111,7 @@ def settle_recipe(recipe: Recipe, *, has_teacher: bool) -> Recipe:
     for name in ("temperature", "distill_weight"):
         if getattr(recipe, name) is not None:
             raise RecipeError(
-                f"recipe field {name} is {getattr(recipe, name)}, but there is no teacher; give --teacher"
+                f"recipe field {name} is {getattr(recipe, name)}, but there is no teacher; give `teacher`"
             )
     return recipe
 

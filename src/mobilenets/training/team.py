@@ -82,7 +82,7 @@ class Team:
             fitting = max(self.count, round(batch_size / self.count) * self.count)
             raise RecipeError(
                 f"a batch of {batch_size} images can't be shared equally by {self.count} processes; "
-                f"try --batch-size {fitting}"
+                f"try `batch_size={fitting}`"
             )
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:

@@ -104,15 +104,15 @@ def train(
     recipe = settle_recipe(recipe, has_teacher=teacher is not None)
     settle_freezing(recipe, has_weights=weights is not None)
     if teacher is None and (teacher_model is not None or teacher_width_mult != 1.0):
-        raise ModelError("a teacher's model or width is given, but there is no teacher; give --teacher")
+        raise ModelError("a teacher's model or width is given, but there is no teacher; give `teacher`")
     if force and not resume:
-        raise RunError("force is for going on with a run: give --resume with it, or leave it out")
+        raise RunError("force is for going on with a run: give `resume=True` with it, or leave it out")
     if save_seconds < 0:
         raise RunError(f"save_seconds is {save_seconds:g}; it must be at least 0")
     chosen = local_device(choose_device(device))
     with join_team(chosen) as team:
         if head_only and team.count > 1:
-            raise ModelError("--head-only runs in one process: its backbone runs once; start it without torchrun")
+            raise ModelError("`head_only=True` runs in one process: its backbone runs once; start it without torchrun")
         teller = observer or Silent() if team.leads else Silent()
         loaded = load_dataset(
             data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=teller.progress
@@ -180,4 +180,4 @@ def train(
                 save_seconds=save_seconds,
             )
         except TrainingInterruptedError as stopped:
-            raise reworded(stopped, f"{stopped}; the same with --resume goes on from there") from stopped
+            raise reworded(stopped, f"{stopped}; the same with `resume=True` goes on from there") from stopped

@@ -39,7 +39,7 @@ def _by_hooks(module: nn.Module, input_shape: tuple[int, int, int, int], reason:
         size = " x ".join(map(str, input_shape))
         raise AuditError(
             f"{type(module).__name__} fails on an input of {size}: {first_line(error)}; "
-            "choose the images it is for with --image-size"
+            "choose the images it is for with `image_size`"
         ) from error
 
 

@@ -73,7 +73,7 @@ class ShardSet:
         if len(self.shards) < 2:
             raise DataError(
                 f"{self.shards[0].address} is the only training shard, but whole shards are held out: shard the images "
-                "with a smaller --images-per-shard"
+                "with a smaller `images_per_shard`"
             )
         order = np.random.default_rng(seed).permutation(len(self.shards))
         sums = np.cumsum([self.shards[place].images for place in order[:-1]])

@@ -42,7 +42,7 @@ def read_run_folder(folder: Path) -> ImportedWeights:
     path = folder / TENSORS
     described = _described(path)
     if not os.path.lexists(path):
-        raise WeightsError(f"{path} is missing: is {folder} a finished run? Continue it with --resume")
+        raise WeightsError(f"{path} is missing: is {folder} a finished run? Continue it with `resume=True`")
     return _filled(described, read_safetensors(path))
 
 
