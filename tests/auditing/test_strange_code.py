@@ -91,8 +91,8 @@ class Odd(Exception):
         (RecursionError("maximum recursion depth"), "calls itself without end"),
         (SystemExit(3), "SystemExit: 3; the fault is in its code"),
         (MemoryError(), "needs more memory than there is"),
-        (RuntimeError("shapes cannot be multiplied"), "the other usual sizes: .*; set --image-size"),
-        (Odd(), "Odd: Odd; set --image-size"),
+        (RuntimeError("shapes cannot be multiplied"), "the other usual sizes: .*; set `image_size`"),
+        (Odd(), "Odd: Odd; set `image_size`"),
     ],
 )
 def test_the_hint_fits_the_error(error: BaseException, message: str) -> None:
@@ -234,7 +234,7 @@ def test_what_code_says_and_sets_stays_its_own(file: Path, capfd: pytest.Capture
 
 def test_without_running_only_files_are_audited(file: Path) -> None:
     file.write_text(f"open({str(file.parent / 'ran')!r}, 'w')\n")
-    with pytest.raises(AuditError, match=r"net\.py:Net is code, and auditing it would run it: leave --no-run out"):
+    with pytest.raises(AuditError, match=r"net\.py:Net is code, and auditing it would run it: allow it with `run`"):
         audit(f"{file}:Net", run=False)
     with pytest.raises(AuditError, match="auditing Conv2d would run its code"):
         audit(nn.Conv2d(3, 4, 3), run=False)

@@ -16,7 +16,7 @@ from typing import Any
 from mobilenets.auditing.graph.sandbox import REFUSALS, quiet
 from mobilenets.errors import AuditError, first_line
 
-ALLOW_RUNNING = "leave --no-run out (from Python: run=True) if you trust it, or audit an exported file"
+ALLOW_RUNNING = "allow it with --run if you trust it, or audit an exported file"
 """What to do where code may not be run, for messages."""
 FORMS = "give package.module:Factory, path/file.py:Class, an .onnx or .tflite file, or a run folder"
 """How a target is named, for messages."""
