@@ -151,6 +151,6 @@ def test_no_error_of_a_function_advises_an_option(tmp_path):
     with pytest.raises(BadImagesError, match=r"or leave them out with `skip_bad=True`$"):
         raise BadImagesError([BadImage("a.jpg", "cut short")])
     with pytest.raises(MobilenetsError) as caught:
-        mobilenets.train("mobilenet_v2", "digits", tmp_path / "run", resume=True)
+        mobilenets.train("mobilenet_v2", "digits", tmp_path / "run", force=True)
     assert "`resume=True`" in str(caught.value)
     assert "--" not in str(caught.value)
