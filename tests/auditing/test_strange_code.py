@@ -234,7 +234,9 @@ def test_what_code_says_and_sets_stays_its_own(file: Path, capfd: pytest.Capture
 
 def test_without_running_only_files_are_audited(file: Path) -> None:
     file.write_text(f"open({str(file.parent / 'ran')!r}, 'w')\n")
-    with pytest.raises(AuditError, match=r"net\.py:Net is code, and auditing it would run it: allow it with `run`"):
+    with pytest.raises(
+        AuditError, match=r"net\.py:Net is code, and auditing it would run it: allow it with `run=True`"
+    ):
         audit(f"{file}:Net", run=False)
     with pytest.raises(AuditError, match="auditing Conv2d would run its code"):
         audit(nn.Conv2d(3, 4, 3), run=False)

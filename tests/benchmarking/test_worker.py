@@ -114,4 +114,4 @@ def test_openvino_compiles_for_every_batch_size_measured(onnx_file):
     calls = {batch: opened.prepare(batch) for batch in (1, 2, 3, 4)}
     for batch, call in calls.items():
         assert len(call()) == batch
-        assert list(call.func.__self__.requests) == [batch]
+        assert list(call.func.__self__.pools) == [batch]

@@ -62,7 +62,7 @@ def test_a_run_becomes_a_file_that_answers(run: Run, trained: Path, tmp_path: Pa
         (("--targets", "onnx,coreml"), "there is no target 'coreml'"),
         (("--against", "tvm"), "there is no peer 'tvm'"),
         (("--targets", ""), "nothing to make"),
-        (("--threads", "0"), "start at 1"),
+        (("--threads", "0"), "at least 1 thread, not 0"),
         (("--seconds", "-1"), "seconds"),
     ],
 )

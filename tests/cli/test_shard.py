@@ -61,7 +61,7 @@ def test_a_training_that_was_killed_comes_to_the_same_weights(call: Run, photos:
     kill_once(tmp_path / "run" / "state.previous.pt", [*TRAIN, "--out", "run"], tmp_path)
     resumed = call(*TRAIN, "--out", "run", "--resume")
     assert resumed.returncode == 0, resumed.stderr
-    assert "note: 20 training images are streamed from 5 shards\n" in resumed.stderr
+    assert "note: 19 training images are streamed from 5 shards\n" in resumed.stderr
     assert call(*TRAIN, "--out", "whole").returncode == 0
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole"))
     assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
@@ -95,7 +95,8 @@ def test_shards_that_vanish_in_the_middle_stop_a_training_which_goes_on_once_the
         **more,
     )
     with pytest.raises(
-        DataError, match=r"^shard \S+ can't be read .*\. Saved before \S+ 2\b.*: --resume goes on once they are back$"
+        DataError,
+        match=r"^shard \S+ can't be read .*\. Saved before \S+ 2\b.*: `resume=True` goes on once they are back$",
     ):
         run(observer=Vandal())
     (tmp_path / "elsewhere").rename(tmp_path / "shards")
@@ -105,10 +106,10 @@ def test_shards_that_vanish_in_the_middle_stop_a_training_which_goes_on_once_the
 def test_what_it_prints(call: Run, photos: Path, tmp_path: Path) -> None:
     done = call("shard", "photos", "--out", "out", "--images-per-shard", "8")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "4 shards, 0 MiB: 20 training and 4 test images of 2 classes\nfolder: out\n"
+    assert done.stdout == "4 shards, 0 MiB: 19 training and 5 test images of 2 classes\nfolder: out\n"
     told = json.loads(call("shard", "photos", "--out", "out", "--images-per-shard", "8", "--json").stdout)
-    assert [entry["images"] for entry in told["shards"]] == [8, 8, 4, 4]
-    assert told["class_counts"] == {"train": [10, 10], "test": [2, 2]}
+    assert [entry["images"] for entry in told["shards"]] == [8, 8, 3, 5]
+    assert told["class_counts"] == {"train": [10, 9], "test": [2, 3]}
     scored = call("evaluate", "nowhere", "--data", "out")
     assert scored.returncode == 2
     (photos / "cold" / "03.png").write_bytes(b"broken")

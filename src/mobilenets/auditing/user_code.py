@@ -16,7 +16,7 @@ from typing import Any
 from mobilenets.auditing.graph.sandbox import REFUSALS, quiet
 from mobilenets.errors import AuditError, first_line
 
-ALLOW_RUNNING = "allow it with --run if you trust it, or audit an exported file"
+ALLOW_RUNNING = "allow it with `run=True` if you trust it, or audit an exported file"
 """What to do where code may not be run, for messages."""
 FORMS = "give package.module:Factory, path/file.py:Class, an .onnx or .tflite file, or a run folder"
 """How a target is named, for messages."""
@@ -44,6 +44,16 @@ def names_code(text: str) -> bool:
     if not source or not name or Path(text).exists():
         return False
     return Path(source).is_file() if source.endswith(".py") else True
+
+
+def will_run(text: str) -> bool:
+    """Whether a target's code is there to be run, and not only named; nothing is imported to tell."""
+    if not names_code(text):
+        return False
+    source = text.rpartition(":")[0]
+    package = source.partition(".")[0]
+    here = Path(package).is_dir() or Path(f"{package}.py").is_file()
+    return source.endswith(".py") or here or (package.isidentifier() and importlib.util.find_spec(package) is not None)
 
 
 def _part(source: str, found: Any, part: str) -> Any:

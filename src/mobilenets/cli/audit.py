@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from tyro.conf import Positional
 
 from mobilenets.cli.options import UsageError, parse
-from mobilenets.cli.streams import say
+from mobilenets.cli.streams import say, warn
 from mobilenets.quoting import printable
 
 ABOUT = """Compare anybody's MobileNet with the published one: every deviation with its place, source, cost and cure.
@@ -68,10 +67,10 @@ def audit(options: AuditOptions) -> int:
     from mobilenets.auditing.audit import audit as run
     from mobilenets.auditing.audit_record import audit_record
     from mobilenets.auditing.audit_text import audit_text
-    from mobilenets.auditing.user_code import names_code
+    from mobilenets.auditing.user_code import will_run
 
-    if options.run and names_code(options.target):
-        print(f"mobilenets: auditing {printable(options.target)} runs its code", file=sys.stderr)
+    if options.run and will_run(options.target):
+        warn(f"mobilenets: auditing {printable(options.target)} runs its code")
     result = run(
         options.target,
         expect=options.expect,

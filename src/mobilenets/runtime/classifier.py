@@ -170,10 +170,10 @@ class Classifier:
         """
         if top < 1:
             raise DataError(f"top is {top}; it must be at least 1")
-        logits = self._own_backend().predict(images)
+        logits = self._own_backend().predict(images).astype(np.float64) / self.temperature
         if not np.isfinite(logits).all():  # also -inf, which softmax would take for a probability of 0
             raise ArtifactError(f"{self.artifact.path}: it answers with numbers that are none; export it again")
-        probabilities = softmax(logits / self.temperature)
+        probabilities = softmax(logits)
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         return [
             self._prediction(name, row[best], best) for name, row, best in zip(names, probabilities, order, strict=True)

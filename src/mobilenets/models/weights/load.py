@@ -60,11 +60,11 @@ def load_weights(weights: str | Path, request: Request, builders: Builders) -> t
     accepted = inspect.signature(build).parameters
     # What the network has no argument for is of another one: its tensors won't fit, and are what the message is on.
     wanted = {name: value for name, value in imported.options.items() if name in accepted}
-    _require_known(imported, request.options)
     notes += _contradictions(request.options, wanted)
     options = {**wanted, **request.options}
     model = build(**request.arguments, **options)
     tensors = _fitted(imported, request, options, builders)
+    _require_known(imported, request.options)  # behind that: of another network, nothing more need be known
     notes += _adapt_classifier(tensors, imported, model)
     notes += _adapt_stem(tensors, imported, model)
     model.load_state_dict({**model.state_dict(), **tensors})
