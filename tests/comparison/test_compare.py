@@ -280,7 +280,7 @@ def test_listed_images_are_left_out_of_the_comparison(tmp_path: Path) -> None:
 
 
 def test_no_seed_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MobilenetsError, match="must be at least 1"):
+    with pytest.raises(MobilenetsError, match="seeds is 0; it must be from 1 to"):
         run(tmp_path, seeds=0)
     assert list(tmp_path.iterdir()) == []
 

@@ -145,9 +145,10 @@ def test_refusals(make_folder: MakeFolder, counts: dict[str, int], message: str)
 
 def test_files_that_are_no_images_are_named(make_folder: MakeFolder) -> None:
     root = make_folder({"wrap/cat": 2, "wrap/dog": 0})
-    for name in ("1.heic", "2.HEIC", "inner.tga"):
+    raw = "cr2" if reads_heic() else "heic"
+    for name in (f"1.{raw}", f"2.{raw.upper()}", "inner.tga"):
         (root / "wrap" / "dog" / name).write_bytes(b"x")
-    files = "no image that can be read: 2 files .heic, 1 file .tga; "
+    files = f"no image that can be read: 2 files .{raw}, 1 file .tga; "
     if not reads_heic():
         files += f"to read .heic: {install_line('heic')}, or "
     assert f"class folder pets/wrap/dog has {files}convert pictures to JPEG" in refusal(root)

@@ -38,7 +38,7 @@ def test_googles_file_without_its_background() -> None:
 
 @pytest.mark.skipif(not GOOGLE.exists(), reason=f"no {GOOGLE.name} beside the repository")
 def test_a_weight_file_needs_its_networks_name() -> None:
-    with pytest.raises(RunError, match="`model` mobilenet_v2"):
+    with pytest.raises(RunError, match="`model=mobilenet_v2`"):
         load_subject(GOOGLE)
     with pytest.raises(WeightsError, match="does not fit mobilenet_v2"):
         load_subject(GOOGLE, model="mobilenet_v2")
@@ -66,7 +66,7 @@ def test_an_exported_file_is_no_run(tmp_path: Path, tiny: nn.Module) -> None:
 def test_nothing_there() -> None:
     with pytest.raises(RunError, match="no run folder"):
         load_subject("nothing")
-    with pytest.raises(RunError, match="`model`"):
+    with pytest.raises(RunError, match="`model=mobilenet_v2`"):
         load_subject("imagenet")
 
 

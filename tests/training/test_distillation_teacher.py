@@ -124,7 +124,7 @@ def test_a_weight_file_teaches_as_the_network_said(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"can't teach these images: it does not answer 4 classes"):
         load_teacher(file, (*CLASSES, "fox"), STUDENT, observer=Silent(), **arguments)  # type: ignore[arg-type]
     with pytest.raises(WeightsError, match="looks like mobilenet_v2"):
-        load_teacher(file, CLASSES, STUDENT, network="mobilenet_v1", width_mult=0.25, observer=Silent())
+        load_teacher(file, CLASSES, STUDENT, network="mobilenet_v1", width_mult=0.35, observer=Silent())
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_missing_teacher_is_said(tmp_path: Path) -> None:
 def test_a_damaged_teacher_is_said(tmp_path: Path) -> None:
     weights = saved(tmp_path / "t") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(RunError, match=r"model\.safetensors can't be loaded"):
+    with pytest.raises(RunError, match=r"model\.safetensors is cut short"):
         load_teacher(tmp_path / "t", CLASSES, STUDENT, network="mobilenet_v2", observer=Silent())
     weights.unlink()
     with pytest.raises(RunError, match=r"is missing: is .* a finished run"):

@@ -104,7 +104,7 @@ def test_processes_share_a_batch_by_single_images(digits: Dataset) -> None:
     model = create_model("mobilenet_v4_conv_small", num_classes=10, width_mult=0.25, image_size=8)
     images = prepare(digits.train.take(range(9)), Preprocessing(image_size=8))
     pair = replace(ONE, batch_size=2)
-    with pytest.raises(RecipeError, match="try `batch_size=4`, or `sync_norm`, which normalises over all processes"):
+    with pytest.raises(RecipeError, match="try `batch_size=4`, or `sync_norm=True`, which normalises over all"):
         check_single_images(model, images, pair, processes=2)
     check_single_images(model, images, replace(pair, sync_norm=True), processes=2)
     check_single_images(model, images, replace(pair, batch_size=4), processes=2)

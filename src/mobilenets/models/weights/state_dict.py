@@ -72,11 +72,16 @@ def _check_header(path: Path) -> None:
             raise WeightsError(f"{path} is cut short, or no safetensors file ({size:,} bytes); get it anew")
         header = parse_json(file.read(min(length, MAX_JSON_BYTES + 1)))
         tensors = header.values() if isinstance(header, dict) else ()
-        ends = [
-            tensor["data_offsets"][1] for tensor in tensors if isinstance(tensor, dict) and "data_offsets" in tensor
+        offsets = [
+            tensor["data_offsets"] for tensor in tensors if isinstance(tensor, dict) and "data_offsets" in tensor
         ]
-        if any(not isinstance(end, int) or end > size - _LENGTH_BYTES - length for end in ends):
+        if not all(_lie_within(pair, size - _LENGTH_BYTES - length) for pair in offsets):
             raise WeightsError(f"{path} is cut short ({size:,} bytes hold less than its header says); get it anew")
+
+
+def _lie_within(offsets: object, size: int) -> bool:
+    """Whether these are a tensor's first byte and the one behind its last, of so many."""
+    return isinstance(offsets, list) and len(offsets) == 2 and all(isinstance(at, int) and at <= size for at in offsets)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
