@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.preprocessing import Preprocessing
+
+# A busy machine is no fault: without this, an example of more than 0.2 s fails.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,10 @@ def test_what_is_gone_is_named(folder: Path) -> None:
     with pytest.raises(RunError, match=r"seed3, which .* recommends, is gone"):
         recommended_run(folder)
     (network / "model.onnx").unlink()
-    with pytest.raises(RunError, match=r"model\.onnx, which .* recommends, is gone"):
+    with pytest.raises(RunError, match=r"model\.onnx, which .* recommends, is gone") as caught:
         recommended_file(folder)
+    command = shlex.split(str(caught.value).rpartition("to write it again: ")[2])
+    assert command == ["mobilenets", "export", str(folder), "--to", "onnx", "--out", str(network / "model.onnx")]
 
 
 def test_every_command_says_so_in_a_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ No PyTorch here, nor anything else that the core install lacks: `predict` takes 
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +49,8 @@ def recommended_file(path: str | Path) -> Path | None:
         return None
     file = found[0] / ONNX_FILE
     if not file.is_file():
-        raise RunError(f"{file}, which {path} recommends, is gone: 'mobilenets export {path}' makes another")
+        again = shlex.join(("mobilenets", "export", str(path), "--to", "onnx", "--out", str(file)))
+        raise RunError(f"{file}, which {path} recommends, is gone; to write it again: {again}")
     return file
 
 

@@ -154,6 +154,16 @@ def test_googles_own_file_is_foreign():
 def test_folders_that_are_none(tmp_path):
     with pytest.raises(ArtifactError, match=r"no artifact \(no mobilenets.json in this folder\); export a run"):
         read_artifact(tmp_path)
+    deployed = tmp_path / "device"
+    (deployed / "model-openvino").mkdir(parents=True)
+    with pytest.raises(ArtifactError, match="export a run"):
+        read_artifact(deployed)
+    (deployed / "model-openvino" / "mobilenets.json").touch()
+    with pytest.raises(ArtifactError, match=r"it holds model-openvino: give .*device/model-openvino$"):
+        read_artifact(deployed)
+    (deployed / "a.tflite").touch()
+    with pytest.raises(ArtifactError, match=r"it holds a\.tflite: give .*device/a\.tflite$"):
+        read_artifact(deployed)
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(ArtifactError, match="it is a run folder: export it first"):
         read_artifact(tmp_path)

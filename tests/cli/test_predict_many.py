@@ -96,7 +96,10 @@ def test_killed_and_taken_up_again_it_ends_as_if_nothing_had_been(run: Run, net:
         ((*ASKED, "--format", "table"), "--engine ray writes csv or jsonl, no table"),
         ((*ASKED, "--threads", "0"), "threads is 0"),
         ((*ASKED, "--part-size", "0"), "part_size is 0"),
-        (("predict", "net.onnx", "photos", "--out", "answers"), "--out goes with --engine ray"),
+        (
+            ("predict", "net.onnx", "photos", "--out", "answers"),
+            "without it answers go to standard output: --format csv > FILE",
+        ),
         (("predict", "net.onnx", "photos", "--workers", "2"), "--workers goes with --engine ray"),
         (("predict", "net.onnx", "photos", "--address", "auto"), "--address goes with --engine ray"),
         (("predict", "net.onnx", "photos", "--engine", "spark"), "spark"),

@@ -27,6 +27,7 @@ from mobilenets.artifact.onnx_metadata import read_property, with_property, with
 from mobilenets.errors import ArtifactError, RunError
 from mobilenets.files import make_folder, write_bytes_atomically
 from mobilenets.limits import MAX_JSON_BYTES, MAX_MODEL_BYTES, read_bytes
+from mobilenets.quoting import printable
 
 PROPERTY = "mobilenets"
 DOCUMENT = "mobilenets.json"
@@ -164,14 +165,25 @@ def _write_folder(path: Path, payload: Mapping[str, bytes], description: Descrip
 
 def _read_folder(path: Path) -> Artifact:
     if not os.path.lexists(path / DOCUMENT):
-        hint = "it is a run folder: export it first" if (path / "model.json").is_file() else "export a run to make one"
-        raise ArtifactError(f"{path}: no artifact (no {DOCUMENT} in this folder); {hint}")
+        raise ArtifactError(f"{path}: no artifact (no {DOCUMENT} in this folder); {_instead(path)}")
     try:
         text = read_bytes(path / DOCUMENT)
         parts = [read_bytes(path / name, most=MAX_MODEL_BYTES) for name in OPENVINO_FILES]
     except OSError as error:
         raise ArtifactError(f"{error.filename}: can't be read ({error.strerror}); export it again") from error
     return _verified(path, "openvino", text, parts)
+
+
+def _instead(path: Path) -> str:
+    """What to do about a folder that is no artifact: often the right file is inside, as in the one `deploy` writes."""
+    if (path / "model.json").is_file():
+        return "it is a run folder: export it first"
+    suffixes = tuple(filter(None, SUFFIXES.values()))
+    try:
+        held = [p for p in sorted(path.iterdir()) if p.name.endswith(suffixes) or os.path.lexists(p / DOCUMENT)]
+    except OSError as error:
+        return f"what it holds can't be read ({error.strerror})"
+    return f"it holds {printable(held[0].name)}: give {printable(held[0])}" if held else "export a run to make one"
 
 
 def _verified(path: Path, kind: str, text: bytes, parts: list[bytes]) -> Artifact:

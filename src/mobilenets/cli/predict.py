@@ -50,7 +50,8 @@ def main(argv: Sequence[str]) -> int:
         return predict_in_parts(options)
     for name in ("out", "address", "workers"):
         if getattr(options, name) is not None:
-            raise DataError(f"--{name} goes with --engine ray")
+            instead = "; without it answers go to standard output: --format csv > FILE" if name == "out" else ""
+            raise DataError(f"--{name} goes with --engine ray{instead}")
     classifier = Classifier(
         options.artifact,
         backend=options.backend,

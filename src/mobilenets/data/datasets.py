@@ -167,7 +167,7 @@ def matched(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
     if unknown := [name for name in dataset.classes if name not in places]:
         raise DataError(
             f"{printable(dataset.name)} has classes that the network does not know: {_some(tuple(unknown))}. "
-            f"It answers {_some(classes)}"
+            f"It answers {_some(classes)}: give images of these as `data`"
         )
     moved = np.array([places[name] for name in dataset.classes], dtype=np.int64)
 
