@@ -72,10 +72,12 @@ def _check_header(path: Path) -> None:
             raise WeightsError(f"{path} is cut short, or no safetensors file ({size:,} bytes); get it anew")
         header = parse_json(file.read(min(length, MAX_JSON_BYTES + 1)))
         tensors = header.values() if isinstance(header, dict) else ()
-        ends = [
-            tensor["data_offsets"][1] for tensor in tensors if isinstance(tensor, dict) and "data_offsets" in tensor
+        offsets = [
+            tensor["data_offsets"] for tensor in tensors if isinstance(tensor, dict) and "data_offsets" in tensor
         ]
-        if any(not isinstance(end, int) or end > size - _LENGTH_BYTES - length for end in ends):
+        if any(not isinstance(pair, list) or [type(end) for end in pair] != [int, int] for pair in offsets):
+            raise ValueError("data_offsets that are no two whole numbers")
+        if any(end > size - _LENGTH_BYTES - length for _, end in offsets):
             raise WeightsError(f"{path} is cut short ({size:,} bytes hold less than its header says); get it anew")
 
 
@@ -111,7 +113,17 @@ def _loaded(path: Path) -> Any:
             f"{path} holds more than tensors, or is damaged, and is not opened, as it could run code: where it comes "
             "from, save model.state_dict() alone"
         ) from error
-    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, AttributeError, struct.error) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        struct.error,
+        OverflowError,
+    ) as error:
         raise WeightsError(f"{path} can't be read ({first_line(error)}); get it anew") from error
 
 
@@ -120,9 +132,9 @@ def _check_archive(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(len(ZIP)) != ZIP:
             return
-        if not zipfile.is_zipfile(file):
-            raise WeightsError(f"{path} is damaged or cut short: get it anew")
         try:
+            if not zipfile.is_zipfile(file):
+                raise WeightsError(f"{path} is damaged or cut short: get it anew")
             with zipfile.ZipFile(file) as archive:
                 names = archive.namelist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
