@@ -280,6 +280,120 @@ def _audited_tflite(path: Path) -> None:
     tflite_graph(path)
 
 
+def _descriptions_in_files(folder: Path) -> Sequence[Path]:
+    """The description alone, which is put into a file with the digest that is right for it."""
+    from described import describe
+
+    path = folder / "description.json"
+    path.write_text(describe().to_json())
+    return [path]
+
+
+def _read_description(path: Path) -> None:
+    from described import colour_onnx
+
+    from mobilenets.artifact.container import PROPERTY, _digest, read_artifact
+    from mobilenets.artifact.onnx_metadata import with_property, without_properties
+
+    bare, text = without_properties(colour_onnx()), path.read_bytes()
+    text = text.replace(b'"digest": ""', b'"digest": "' + _digest([bare, text]).encode() + b'"')
+    file = path.with_name("model.onnx")
+    file.write_bytes(with_property(bare, PROPERTY, text))
+    read_artifact(file)
+
+
+def _openvino_folders(folder: Path) -> Sequence[Path]:
+    from described import describe
+
+    from mobilenets.artifact.container import write_artifact
+
+    payload = {"model.xml": b"<net name='colours'/>", "model.bin": bytes(64)}
+    write_artifact(folder / "network", payload, describe("openvino"))
+    return [folder / "network" / "mobilenets.json"]
+
+
+def _read_folder(path: Path) -> None:
+    _read_artifact(path.parent)
+
+
+def _tflite_artifacts(folder: Path) -> Sequence[Path]:
+    from described import describe
+
+    from mobilenets.artifact.container import write_artifact
+
+    path = folder / "model.tflite"
+    write_artifact(path, {"model.tflite": b"\x1c\0\0\0TFL3" + bytes(40)}, describe("litert"))
+    return [path]
+
+
+def _comparisons(folder: Path) -> Sequence[Path]:
+    row = {"label": "V1", "model": "mobilenet_v1", "width_mult": 0.25, "image_size": 32, "runs": [{"seed": 0}]}
+    document = {"choice": {"label": "V1", "reason": "most accurate"}, "rows": [row]}
+    path = folder / "comparison.json"
+    path.write_text(json.dumps(document))
+    (folder / "runs" / "mobilenet_v1-x0.25-32px" / "seed0").mkdir(parents=True)
+    (folder / "runs" / "mobilenet_v1-x0.25-32px" / "model.onnx").write_bytes(b"x")
+    return [path]
+
+
+def _read_comparison(path: Path) -> None:
+    from mobilenets.comparison_folder import recommended_file, recommended_run
+
+    recommended_run(path.parent)
+    recommended_file(path.parent)
+
+
+def _records(folder: Path) -> Sequence[Path]:
+    import numpy as np
+
+    from mobilenets.image_record import ImageRecord
+
+    digests = np.arange(5, dtype=np.uint64)
+    ImageRecord(digests, digests[:2], excluded={"cat/1.png": 7}).save(folder)
+    return [folder / "trained_images.npz"]
+
+
+def _read_record(path: Path) -> None:
+    from mobilenets.image_record import ImageRecord
+
+    ImageRecord.load(path.parent)
+
+
+def _predictions(folder: Path) -> Sequence[Path]:
+    import numpy as np
+
+    from mobilenets.evaluation.evaluate import Predictions
+
+    path = folder / "predictions.npz"
+    Predictions(np.arange(4) % 3, np.full((4, 3), 1 / 3, np.float32)).save(path)
+    return [path]
+
+
+def _read_predictions(path: Path) -> None:
+    from mobilenets.evaluation.evaluate import Predictions
+
+    Predictions.load(path)
+
+
+def _features(folder: Path) -> Sequence[Path]:
+    import numpy as np
+
+    from mobilenets.training.features import FeatureCache
+
+    cache = FeatureCache(folder)
+    cache.put("ab" * 32, np.ones((4, 3), np.float32))
+    return list(folder.glob("*/*.npz"))
+
+
+def _read_features(path: Path) -> None:
+    """Damaged ones are computed again without a word: told here as refused."""
+    from mobilenets.errors import RunError
+    from mobilenets.training.features import FeatureCache
+
+    if FeatureCache(path.parent.parent).get("ab" * 32, (4, 3)) is None:
+        raise RunError("damaged")
+
+
 _JSON = (edit_json, edit_json, edit_numbers)
 
 READERS: list[Reader] = [
@@ -296,4 +410,11 @@ READERS: list[Reader] = [
     Reader("audited ONNX", _onnx_files, _audited_onnx, (edit_varints, edit_varints, edit_words)),
     Reader("TFLite weights", _tflite_files, _read_weights, (edit_words, edit_words, edit_head_words)),
     Reader("audited TFLite", _tflite_files, _audited_tflite, (edit_words, edit_words, edit_head_words)),
+    Reader("artifact description", _descriptions_in_files, _read_description, _JSON),
+    Reader("OpenVINO folder", _openvino_folders, _read_folder, _JSON, "mobilenets.json"),
+    Reader("TFLite artifact", _tflite_artifacts, _read_artifact, (edit_zip, edit_words)),
+    Reader("comparison.json", _comparisons, _read_comparison, _JSON, "comparison.json"),
+    Reader("trained_images.npz", _records, _read_record, (edit_zip, edit_numbers), "trained_images.npz"),
+    Reader("predictions.npz", _predictions, _read_predictions, (edit_zip, edit_numbers), "predictions.npz"),
+    Reader("features.npz", _features, _read_features, (edit_zip, edit_numbers), f"{'ab' * 32}.npz"),
 ]

@@ -120,3 +120,30 @@ def test_every_command_says_so_in_a_line(folder: Path, tmp_path: Path, capsys: p
         said = capsys.readouterr().err
         assert said.count("\n") == 1, command
         assert "describes no comparison" in said, command
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("width_mult", float("inf"), "a network that can't be one"),
+        ("image_size", float("inf"), "OverflowError"),
+        ("image_size", 10**18, "a network that can't be one"),
+        ("model", "a\nb", "a network that can't be one"),
+        ("model", "v" + "9" * 5000, "a network that can't be one"),
+        ("model", "../../x", "a network that can't be one"),
+        ("runs", [{"seed": 10**19}], "seed is 10000000000000000000"),
+        ("runs", [{"seed": float("nan")}], "describes no comparison"),
+    ],
+    ids=range(8),
+)
+def test_a_row_that_names_no_folder_is_one_short_line(folder: Path, field: str, value: object, said: str) -> None:
+    path = folder / "comparison.json"
+    content = json.loads(path.read_text())
+    for row in content["rows"]:
+        row[field] = value
+    path.write_text(json.dumps(content))
+    for find in (recommended_run, recommended_file):
+        with pytest.raises(RunError, match=said) as caught:
+            find(folder)
+        assert len(str(caught.value).splitlines()) == 1
+        assert len(str(caught.value)) < 400

@@ -16,6 +16,7 @@ import mobilenets
 SOURCE = Path(mobilenets.__file__).parent
 EVERYWHERE = {
     "arguments",
+    "arrays",
     "comparison_folder",
     "deep_pixels",
     "errors",
@@ -37,6 +38,7 @@ EVERYWHERE = {
 # apart so that rooms which only fill or show records do not depend on how they are computed.
 ARROWS: dict[str, set[str]] = {
     "arguments": set(),
+    "arrays": set(),
     "comparison_folder": set(),
     "deep_pixels": set(),
     "errors": set(),
@@ -108,6 +110,7 @@ ARROWS: dict[str, set[str]] = {
 
 TORCH_FREE = [
     "mobilenets",
+    "mobilenets.arrays",
     "mobilenets.cli.main",
     "mobilenets.errors",
     "mobilenets.files",

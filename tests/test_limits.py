@@ -30,9 +30,10 @@ from mobilenets.training.recipe import load_recipe
         (r'"\ud800"', "half a letter"),
         (b"\xff", "can't decode byte"),
         ("{", "Expecting property name"),
+        ("", "it is empty"),
         ('"' + r"\"" * 100_000, "Unterminated string"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_json_nothing_here_can_use_is_refused(text: str | bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said):
@@ -63,8 +64,9 @@ def test_json_within_the_bounds_is_what_python_reads() -> None:
         ("a = " + str(2**64), "an integer of 65 bits"),
         ("#" * 70_000, "70,000 letters, more than the 65,536 allowed"),
         ("a = ", "Invalid value"),
+        ("", "it is empty"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_toml_nothing_here_can_use_is_refused(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):

@@ -5,16 +5,19 @@ No PyTorch here, nor anything else that the core install lacks: `predict` takes 
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any, Final
 
 from mobilenets.errors import RunError
-from mobilenets.limits import parse_json, read_bytes
+from mobilenets.limits import check_seed, parse_json, read_bytes
+from mobilenets.quoting import one_line
 
 COMPARISON: Final = "comparison.json"
 ONNX_FILE: Final = "model.onnx"
 _RUNS: Final = "runs"
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,60}-x[0-9.e+-]{1,20}-\d{1,9}px")
 
 
 def network_folder(model: str, width_mult: float, image_size: int) -> str:
@@ -65,16 +68,22 @@ def _recommended(folder: Path) -> tuple[Path, int] | None:
     try:
         content: Any = parse_json(read_bytes(path), finite=False)
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} can't be read ({error}): run the comparison again, or name a run folder") from error
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{path} can't be read ({reason}): run the comparison again, or name a run folder") from error
     try:
         label, reason = content["choice"]["label"], str(content["choice"]["reason"])
         row = next((row for row in content["rows"] if row["label"] == label), None)
         if label is None or row is None:
-            raise RunError(f"{folder} recommends no network ({reason}): name one of the folders below {folder / _RUNS}")
+            raise RunError(
+                f"{folder} recommends no network ({one_line(reason)}): name one of the folders below {folder / _RUNS}"
+            )
         name = network_folder(str(row["model"]), float(row["width_mult"]), int(row["image_size"]))
         seed = int(row["runs"][0]["seed"])
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RunError(f"{path} describes no comparison ({error!r}): run it again, or name a run folder") from error
-    if Path(name).name != name:
-        raise RunError(f"{path} names a network that can't be one: {name!r}")
+    if not _NAME.fullmatch(name):
+        shown = name if len(name) <= 60 else f"{name[:57]}..."
+        raise RunError(f"{path} names a network that can't be one: {shown!r}")
+    if fault := check_seed(seed):
+        raise RunError(f"{path} describes no comparison ({fault}): run it again, or name a run folder")
     return folder / _RUNS / name, seed

@@ -61,9 +61,10 @@ def first_line(error: BaseException) -> str:
 
 def other_format(found: object, known: int, otherwise: str) -> str:
     """What to say of a file of ours in another format: that this version is too old for it, or what else to do."""
-    if type(found) is int and found > known:
+    if type(found) is int and known < found < 10**9:
         return f"is of format {found}, and this version of mobilenets knows up to {known}: update mobilenets"
-    return f"is of format {found}, not {known}; {otherwise}"
+    shown = one_line(str(found))
+    return f"is of format {shown if len(shown) <= 40 else shown[:37] + '...'}, not {known}; {otherwise}"
 
 
 class MobilenetsError(Exception):

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -22,20 +19,15 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilenets.arrays import read_arrays
 from mobilenets.errors import RunError
 from mobilenets.files import write_atomically
-from mobilenets.limits import open_regular
 
 IMAGE_RECORD: Final = "trained_images.npz"
 EXPORTED_BITS: Final = 40
 MOST_EXPORTED: Final = 200_000
 """Images whose digests go into an exported file: a megabyte. Of more, the run folder alone knows."""
 _WHOLE: Final = 64
-# What NumPy and `zipfile` raise on damaged archives: there is no common base.
-_FAULTS: Final = (
-    *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, SyntaxError, OverflowError, MemoryError),
-    *(struct.error, zipfile.BadZipFile, zlib.error),
-)
 
 Digests = NDArray[np.uint64]
 
@@ -116,18 +108,21 @@ class ImageRecord:
         """
         path = folder / IMAGE_RECORD
         try:
-            with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
-                digests = {name: arrays[name] for name in ("trained", "validated", "inherited", "excluded")}
-                names = [bytes(name).decode("utf-8", "surrogateescape") for name in arrays["excluded_names"]]
+            digests = read_arrays(path, "trained", "validated", "inherited", "excluded", "excluded_names")
+            texts = digests.pop("excluded_names")
+            if texts.dtype.kind != "S" or texts.ndim != 1:
+                raise ValueError("names are a list of bytes")
+            names = [bytes(name).decode("utf-8", "surrogateescape") for name in texts]
             if any(array.dtype != np.uint64 or array.ndim != 1 for array in digests.values()):
                 raise ValueError("digests are sorted arrays of uint64")
             excluded = dict(zip(names, digests.pop("excluded").tolist(), strict=True))
             return cls(**digests, excluded=excluded)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except _FAULTS as error:
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise RunError(
-                f"{path}, which says what the network was trained on, can't be read ({error}): bring it back, or "
+                f"{path}, which says what the network was trained on, can't be read ({reason}): bring it back, or "
                 "train again"
             ) from error
 

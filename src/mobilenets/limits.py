@@ -136,6 +136,8 @@ def parse_json(content: str | bytes, *, most: int = MAX_JSON_BYTES, finite: bool
     """
     if len(content) > most:
         raise ValueError(f"{len(content):,} bytes, more than the {most:,} allowed")
+    if not content:
+        raise ValueError("it is empty (0 bytes)")
     text = content if isinstance(content, str) else content.decode("utf-8")
     _check_depth(text)
     try:
@@ -171,6 +173,8 @@ def parse_toml(text: str, *, most: int = MAX_TOML_BYTES) -> dict[str, Any]:
     """
     if len(text) > most:
         raise ValueError(f"{len(text):,} letters, more than the {most:,} allowed")
+    if not text:
+        raise ValueError("it is empty (0 bytes)")
     _check_toml_depth(text)
     try:
         table = tomllib.loads(text)

@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from described import CLASSES, SIZE, colour_logits, colour_onnx, describe, plain, write_onnx
 
-from mobilenets.artifact.container import write_artifact
+from mobilenets.artifact.container import read_artifact, write_artifact
 from mobilenets.artifact.description import Settings
 from mobilenets.errors import ArtifactError, BackendError, DataError, MissingExtraError
 from mobilenets.install import install_line
@@ -229,3 +230,29 @@ def test_a_file_that_is_not_what_its_description_says(tmp_path, name, descriptio
 def test_equal_pictures_of_a_colour_answer_equally(artifact):
     logits = open_backend(artifact).predict(plain((200, 10, 10), 4))
     np.testing.assert_array_equal(logits, np.repeat(logits[:1], 4, axis=0))
+
+
+@pytest.mark.parametrize("size", [10**12, 10**18])
+@pytest.mark.parametrize("operator", ["Expand", "ConstantOfShape", "Tile", "Resize"])
+def test_an_operator_that_takes_more_memory_than_there_is(tmp_path, operator, size):
+    path = tmp_path / "net.onnx"
+    write_artifact(path, {"model.onnx": growing_onnx(operator, size)}, describe())
+    with pytest.raises(BackendError, match=rf"an image: its {operator} takes more memory than there is$"):
+        open_backend(read_artifact(path), threads=1).predict(plain((1, 2, 3)))
+
+
+def growing_onnx(operator, size):
+    """The file of colours, whose answer also takes the mean of `size` numbers."""
+    file = onnx.load_from_string(colour_onnx())
+    side = int(size**0.5)
+    sizes = {"Expand": [size], "ConstantOfShape": [size], "Tile": [1, side, side, 1], "Resize": [1, side, side, 1]}
+    dtype = np.float32 if operator == "Resize" else np.int64
+    first = {"Expand": ["scale"], "Tile": ["pixels"], "Resize": ["pixels", ""]}.get(operator, [])
+    file.graph.initializer.append(onnx.numpy_helper.from_array(np.array(sizes[operator], dtype), "sizes"))
+    cast, mean, times = list(file.graph.node)
+    del file.graph.node[:]
+    grown = onnx.helper.make_node(operator, [*first, "sizes"], ["grown"])
+    small = onnx.helper.make_node("ReduceMean", ["grown"], ["small"], keepdims=0)
+    times.input[1] = "small"
+    file.graph.node.extend([cast, mean, grown, small, times])
+    return file.SerializeToString()

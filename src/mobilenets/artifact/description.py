@@ -18,6 +18,7 @@ from mobilenets.errors import ArtifactError, MobilenetsError, other_format
 from mobilenets.image_record import ImageRecord
 from mobilenets.limits import parse_json
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.quoting import one_line
 
 FORMAT = 2
 KINDS = ("onnx", "openvino", "litert", "executorch")
@@ -170,5 +171,6 @@ class Description:
             )
         except KeyError as error:
             raise ArtifactError(f"{where}: its description lacks {error}; export it again") from error
-        except (TypeError, ValueError, AttributeError, MobilenetsError) as error:
-            raise ArtifactError(f"{where}: its description is damaged ({error}); export it again") from error
+        except (TypeError, ValueError, AttributeError, OverflowError, MobilenetsError) as error:
+            reason = one_line(str(error))
+            raise ArtifactError(f"{where}: its description is damaged ({reason}); export it again") from error

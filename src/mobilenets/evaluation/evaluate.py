@@ -6,9 +6,6 @@ PyTorch and no file format, so float, int8, ONNX and any runtime are scored by t
 
 from __future__ import annotations
 
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
+from mobilenets.arrays import read_arrays
 from mobilenets.errors import DataError, ModelError, RunError
 from mobilenets.evaluation.flip_test import flip_averaged
 from mobilenets.evaluation.metrics import NO_CLASS, compute_metrics, correct_answers, predicted_classes
@@ -26,11 +24,6 @@ from mobilenets.files import write_atomically
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 Batch = tuple[NDArray[np.uint8], ArrayLike]
-# What NumPy and `zipfile` raise on damaged archives: there is no common base.
-_FAULTS = (
-    *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, SyntaxError, OverflowError, MemoryError),
-    *(struct.error, zipfile.BadZipFile, zlib.error),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +85,15 @@ class Predictions:
             RunError: the file is missing, damaged, or holds something else.
         """
         try:
-            # Opened here, since np.load leaves the files it fails on open.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                labels, probabilities = arrays["labels"], arrays["probabilities"]
+            labels, probabilities = read_arrays(path, "labels", "probabilities").values()
         except FileNotFoundError as error:
             raise RunError(f"{path} is missing: evaluate the run again to write it") from error
-        except _FAULTS as error:
+        except OSError as error:
+            raise RunError(f"{path} can't be read ({error.strerror or error}): evaluate the run again") from error
+        except ValueError as error:
             raise RunError(f"{path} is no predictions file ({error}): delete it and evaluate the run again") from error
-        if labels.dtype != np.int64 or probabilities.dtype != np.float32 or probabilities.shape[:-1] != labels.shape:
+        whole = labels.dtype == np.int64 and probabilities.dtype == np.float32
+        if not whole or labels.ndim != 1 or probabilities.ndim != 2 or len(labels) != len(probabilities):
             raise RunError(f"{path} does not hold labels [N] and probabilities [N, K]: delete it and evaluate again")
         return cls(labels, probabilities)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,9 @@ _FAILURES = (
     *(failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf),
     *(failures.NoSuchFile, failures.NotImplemented, failures.RuntimeException, RuntimeError, MemoryError),
 )
+# How it says that there is not enough memory, for which several operators have a text of their own.
+_NO_MEMORY = ("AllocateRaw", "Failed to allocate memory", "would require more than", "SafeInt")
+_RUNNING = re.compile(r"while running (\w+) node")
 _FATAL_ONLY = 4  # what goes wrong reaches us as an exception; its copy on stderr is noise
 
 
@@ -37,7 +41,7 @@ class OnnxRuntimeBackend(LoadedFile):
         try:
             (logits,) = self.session.run(None, {self.session.get_inputs()[0].name: images})
         except _FAILURES as error:
-            raise unanswered(self.artifact, "ONNX Runtime", len(images), first_line(error)) from error
+            raise unanswered(self.artifact, "ONNX Runtime", len(images), _reason(error)) from error
         return np.array(logits, dtype=np.float32)  # a copy: what comes is a view of the session's memory
 
 
@@ -60,6 +64,15 @@ def open_file(artifact: Artifact, threads: int, precision: str) -> OnnxRuntimeBa
     inputs = [(one.type, _sizes(one.shape)) for one in session.get_inputs()]
     require_signature(artifact, inputs, [_sizes(one.shape) for one in session.get_outputs()])
     return OnnxRuntimeBackend(artifact, threads, precision, session)
+
+
+def _reason(error: BaseException) -> str:
+    """Why an answer failed, without the places in ONNX Runtime's source of which it tells before."""
+    reason = first_line(error)
+    if isinstance(error, MemoryError) or any(word in str(error) for word in _NO_MEMORY):
+        operator = _RUNNING.search(reason)
+        return f"{f'its {operator.group(1)}' if operator else 'it'} takes more memory than there is"
+    return reason
 
 
 def _sizes(shape: list[Any]) -> tuple[int | None, ...]:

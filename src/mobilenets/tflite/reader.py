@@ -54,6 +54,8 @@ def read_model(path: Path) -> TfliteModel:
         file = read_bytes(path, most=MAX_MODEL_BYTES)
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {error.strerror or error}") from error
+    if not file:
+        raise WeightsError(f"{path} is empty (0 bytes); get it anew")
     if file[4:8] != IDENTIFIER:
         raise WeightsError(f"{path} is no TensorFlow Lite file: it lacks the mark {IDENTIFIER.decode()} in its head")
     try:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mobilenets.arrays import read_arrays
 from mobilenets.errors import RunError
 from mobilenets.files import write_atomically
 from mobilenets.machine import user_cache
@@ -48,11 +47,10 @@ class FeatureCache:
         path = self._path(key)
         try:
             # The archive carries a checksum of its content, which reading compares.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                found = arrays["features"]
+            found = read_arrays(path, "features")["features"]
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        except (OSError, ValueError):
             self.damaged += 1
             return None
         if found.shape != shape or found.dtype != np.float32 or not np.isfinite(found).all():

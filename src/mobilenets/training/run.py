@@ -26,6 +26,7 @@ from mobilenets.evaluation.results import SeedRun
 from mobilenets.files import write_text_atomically
 from mobilenets.folder_lock import only_writer
 from mobilenets.image_record import ImageRecord
+from mobilenets.limits import read_text
 from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, save_network, versions
@@ -308,8 +309,8 @@ def _remember_images(run: Path, splits: Splits, start: Start | None, observer: O
 def _launched_by(run: Path) -> str:
     """The call of torchrun that last took this run up; empty where none did."""
     try:
-        return (run / LAUNCH).read_text(encoding="utf-8").strip()
-    except OSError:  # not there, or not to be read: then this is no restart of it
+        return read_text(run / LAUNCH).strip()
+    except (OSError, ValueError):  # not there, or not to be read: then this is no restart of it
         return ""
 
 

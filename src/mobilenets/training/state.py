@@ -22,6 +22,7 @@ import torch
 
 from mobilenets.errors import RunError, first_line, other_format
 from mobilenets.files import write_atomically
+from mobilenets.limits import require_regular
 from mobilenets.models.config import OptionValue
 from mobilenets.models.registry import default_options, list_models
 from mobilenets.training.recipe import Recipe
@@ -200,6 +201,12 @@ class _DamagedError(Exception):
 
 def _read_state(path: Path, device: torch.device) -> SavedState:
     try:
+        require_regular(path)
+        if path.stat().st_size == 0:
+            raise _DamagedError(f"{path} is empty (0 bytes)")
+    except OSError as error:
+        raise _DamagedError(f"{path} can't be read ({error.strerror or error})") from error
+    try:
         if (fault := fault_of(path)) is not None:
             raise _DamagedError(f"{path} is damaged ({fault})")
         content = torch.load(path, map_location=device, weights_only=True)
@@ -208,8 +215,18 @@ def _read_state(path: Path, device: torch.device) -> SavedState:
         experiment = Experiment(**content.pop("experiment"))
         progress = Progress(**content.pop("progress"))
         return SavedState(experiment=experiment, progress=progress, **content)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, LookupError, TypeError, AttributeError) as error:
+    except (
+        RuntimeError,
+        pickle.UnpicklingError,
+        EOFError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+    ) as error:
         raise _DamagedError(f"{path} is damaged ({first_line(error)})") from error
+    except OSError as error:
+        raise _DamagedError(f"{path} can't be read ({error.strerror or error})") from error
 
 
 def _keep_previous(run: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from mobilenets.errors import RunError, WeightsError
 from mobilenets.files import write_atomically, write_text_atomically
-from mobilenets.limits import require_regular
+from mobilenets.limits import read_text, require_regular
 from mobilenets.models.weights.published import PublishedWeights
 from mobilenets.models.weights.report import file_sha256
 from mobilenets.quoting import printable
@@ -25,6 +25,7 @@ HASH_HEADER = "X-Linked-ETag"
 MAX_BYTES = 2**30
 """Of a published file; the largest has 150 MB."""
 
+_HASH_FILE_BYTES = 1000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -142,9 +143,16 @@ def _hash_file(path: Path) -> Path:
 
 def _kept_hash(path: Path) -> str | None:
     try:
-        return _hash_file(path).read_text(encoding="ascii").strip()
+        kept = read_text(_hash_file(path), most=_HASH_FILE_BYTES).strip()
     except FileNotFoundError:
         return None
+    except (OSError, ValueError):
+        kept = ""
+    if not _SHA256.fullmatch(kept):
+        raise WeightsError(
+            f"{_hash_file(path)} is not the SHA-256 kept there: remove it and {path} to download both again"
+        )
+    return kept
 
 
 def _by_hand(published: PublishedWeights, path: Path) -> str:

@@ -75,13 +75,10 @@ def _check_header(path: Path) -> None:
         offsets = [
             tensor["data_offsets"] for tensor in tensors if isinstance(tensor, dict) and "data_offsets" in tensor
         ]
-        if not all(_lie_within(pair, size - _LENGTH_BYTES - length) for pair in offsets):
+        if any(not isinstance(pair, list) or [type(end) for end in pair] != [int, int] for pair in offsets):
+            raise ValueError("data_offsets that are no two whole numbers")
+        if any(end > size - _LENGTH_BYTES - length for _, end in offsets):
             raise WeightsError(f"{path} is cut short ({size:,} bytes hold less than its header says); get it anew")
-
-
-def _lie_within(offsets: object, size: int) -> bool:
-    """Whether these are a tensor's first byte and the one behind its last, of so many."""
-    return isinstance(offsets, list) and len(offsets) == 2 and all(isinstance(at, int) and at <= size for at in offsets)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -116,7 +113,17 @@ def _loaded(path: Path) -> Any:
             f"{path} holds more than tensors, or is damaged, and is not opened, as it could run code: where it comes "
             "from, save model.state_dict() alone"
         ) from error
-    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, AttributeError, struct.error) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        struct.error,
+        OverflowError,
+    ) as error:
         raise WeightsError(f"{path} can't be read ({first_line(error)}); get it anew") from error
 
 
@@ -125,9 +132,9 @@ def _check_archive(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(len(ZIP)) != ZIP:
             return
-        if not zipfile.is_zipfile(file):
-            raise WeightsError(f"{path} is damaged or cut short: get it anew")
         try:
+            if not zipfile.is_zipfile(file):
+                raise WeightsError(f"{path} is damaged or cut short: get it anew")
             with zipfile.ZipFile(file) as archive:
                 names = archive.namelist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
