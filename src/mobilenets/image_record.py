@@ -116,7 +116,8 @@ class ImageRecord:
             if any(array.dtype != np.uint64 or array.ndim != 1 for array in digests.values()):
                 raise ValueError("digests are sorted arrays of uint64")
             excluded = dict(zip(names, digests.pop("excluded").tolist(), strict=True))
-            return cls(**digests, excluded=excluded)
+            trained, validated, inherited = (digests[name] for name in ("trained", "validated", "inherited"))
+            return cls(trained=trained, validated=validated, inherited=inherited, excluded=excluded)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
