@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobilenets.errors import MobilenetsError
+from mobilenets.errors import MobilenetsError, other_format
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -183,3 +184,19 @@ def test_arrays_are_what_numpy_wrote(tmp_path: Path) -> None:
     for name, said in (("c", "claims|Object arrays"), ("d", "There is no item")):
         with pytest.raises(ValueError, match=said):
             read_arrays(tmp_path / "a.npz", name)
+
+
+@pytest.mark.parametrize("offsets", [1.5, [], "x", [0], [0, 1.0], [0, 4, 8], None], ids=str)
+def test_offsets_of_tensors_that_are_none(offsets: object, tmp_path: Path) -> None:
+    from mobilenets.models.weights.read import read_weights
+
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": offsets}}).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(MobilenetsError, match=r"model\.safetensors is damaged \(data_offsets that are no two"):
+        read_weights(path)
+
+
+def test_a_format_of_several_lines_is_one_short_line() -> None:
+    assert other_format("a\nb", 1, "train again") == r"is of format a\nb, not 1; train again"
+    assert len(other_format("x" * 10_000, 1, "train again")) < 100

@@ -87,6 +87,8 @@ FAULTS: dict[str, tuple[Talk, str]] = {
     "missing": (lambda one, asked: one.sendall(b"HTTP/1.1 404 Not Found\r\n" + EMPTY), "404 Not Found"),
     "busy": (lambda one, asked: one.sendall(b"HTTP/1.1 503 Busy\r\n" + EMPTY), "503 Busy"),
     "circle": (lambda one, asked: one.sendall(b"HTTP/1.1 302 F\r\nLocation: /y\r\n" + EMPTY), "infinite loop"),
+    "endless headers": (lambda one, asked: one.sendall(OK + b"X-A: b\r\n" * 100_000), "more than 100 headers"),
+    "endless header": (lambda one, asked: one.sendall(OK + b"X-A: " + b"b" * 10**6), "header line"),
     "elsewhere": (
         lambda one, asked: one.sendall(b"HTTP/1.1 302 F\r\nLocation: file:///etc/passwd\r\n" + EMPTY),
         "not allowed",

@@ -255,3 +255,14 @@ def test_arguments_are_checked_before_anything_is_downloaded(
     with pytest.raises(ModelError, match=next(iter(wrong))):
         create_model("mobilenet_v2", weights="imagenet", **wrong)  # type: ignore[arg-type]
     assert server.asked == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"ab", None])
+def test_a_kept_hash_that_is_none_is_not_taken_for_any(content: bytes | None, server: Server) -> None:
+    path = cached_path(HUB)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    kept = path.with_name(f"{path.name}.sha256")
+    os.mkfifo(kept) if content is None else kept.write_bytes(content)
+    assert f"{kept} holds no SHA-256: remove it and {path}" in failure(HUB, server.address)
+    assert path.exists()

@@ -25,7 +25,7 @@ HASH_HEADER = "X-Linked-ETag"
 MAX_BYTES = 2**30
 """Of a published file; the largest has 150 MB."""
 
-_HASH_FILE_BYTES = 1000
+_HASH_FILE_BYTES = 1000  # more than the 64 letters it has
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -149,9 +149,7 @@ def _kept_hash(path: Path) -> str | None:
     except (OSError, ValueError):
         kept = ""
     if not _SHA256.fullmatch(kept):
-        raise WeightsError(
-            f"{_hash_file(path)} is not the SHA-256 kept there: remove it and {path} to download both again"
-        )
+        raise WeightsError(f"{_hash_file(path)} holds no SHA-256: remove it and {path} to download both again")
     return kept
 
 
