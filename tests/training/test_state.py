@@ -56,7 +56,7 @@ def test_a_damaged_state_is_one_line(tmp_path: Path, damage: bytes | None) -> No
     saved(tmp_path)
     path = tmp_path / STATE
     path.write_bytes(path.read_bytes()[:-200] if damage is None else damage)
-    with pytest.raises(RunError, match="is damaged|is empty") as caught:
+    with pytest.raises(RunError, match=r"is damaged|is empty") as caught:
         load_state(tmp_path, CPU)
     assert "\n" not in str(caught.value)
 
