@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mobilenets import arguments
-from mobilenets.arguments import check_threads, most_threads, names_of, numbers_of, paths_of
+from mobilenets.arguments import check_counts, check_threads, most_threads, names_of, numbers_of, paths_of
 from mobilenets.errors import BackendError, DataError
 
 
@@ -51,3 +51,20 @@ def test_threads_a_machine_can_make_use_of(monkeypatch):
 def test_numbers_of_threads_that_are_none(threads, said):
     with pytest.raises(BackendError, match=said):
         check_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"batch_size": 65_537}, "batch_size is too large; it must be at most 65,536"),
+        ({"top": 10**20}, "top is too large; it must be at most 2,147,483,647"),
+        ({"top": 5, "part_size": -1}, "part_size is -1; it must be at least 1"),
+        ({"batch_size": 2.0}, "batch_size is a whole number, not 2.0"),
+        ({"top": True}, "top is a whole number, not True"),
+    ],
+)
+def test_counts_that_can_not_be(counts, said):
+    check_counts(batch_size=65_536, top=2**31 - 1)
+    with pytest.raises(DataError, match=f"^{said}$"):
+        check_counts(**{"batch_size": 1, **counts})

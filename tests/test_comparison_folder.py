@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from mobilenets.cli.main import main
 from mobilenets.comparison.candidates import Candidate
 from mobilenets.comparison_folder import recommended_file, recommended_run
 from mobilenets.errors import RunError
+from mobilenets.runtime.classifier import Classifier
 
 
 @pytest.fixture
@@ -41,6 +44,13 @@ def test_it_is_the_first_seeds_run_and_the_file_beside_it(folder: Path, tmp_path
     assert recommended_file(folder) == folder / "runs" / "mobilenet_v2-x0.5-32px" / "model.onnx"
     moved = folder.rename(tmp_path / "elsewhere")
     assert recommended_run(moved) == moved / "runs" / "mobilenet_v2-x0.5-32px" / "seed3"
+
+
+def test_a_classifier_takes_it_too(folder: Path, onnx_file: Path) -> None:
+    shutil.copyfile(onnx_file, folder / "runs" / "mobilenet_v2-x0.5-32px" / "model.onnx")
+    classifier = Classifier(str(folder))
+    assert classifier.artifact.path == recommended_file(folder)
+    assert pickle.loads(pickle.dumps(classifier)).classes == classifier.classes
 
 
 def test_anything_else_is_left_alone(folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ from mobilenets.machine import usable_cores
 GivenPaths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """One path, or any number of them."""
 
+MAX_BATCH = 65_536
+"""The most images a network may be asked at once."""
 _LEAST_BOUND = 64
+_MOST = 2**31 - 1
 
 
 def paths_of(given: GivenPaths) -> Iterator[Path]:
@@ -36,6 +39,22 @@ def names_of(given: str | Iterable[str]) -> tuple[str, ...]:
 def numbers_of(given: int | Iterable[int]) -> tuple[int, ...]:
     """One number or several, each once."""
     return tuple(dict.fromkeys([given] if isinstance(given, int) else given))
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse numbers of things, by their arguments' names, that can't be: each is a whole number, at least 1.
+
+    Raises:
+        DataError: one is not, or is more than anything here could count or, of `batch_size`, hold in memory.
+    """
+    for name, value in counts.items():
+        most = MAX_BATCH if name == "batch_size" else _MOST
+        if type(value) is not int:
+            raise DataError(f"{name} is a whole number, not {value!r}")
+        if value < 1:
+            raise DataError(f"{name} is {value}; it must be at least 1")
+        if value > most:
+            raise DataError(f"{name} is too large; it must be at most {most:,}")
 
 
 def most_threads() -> int:

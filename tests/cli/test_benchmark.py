@@ -76,7 +76,7 @@ def test_tables_and_picture(call, onnx_file, tmp_path):
         (("FILE", "--batch-sizes", "0"), "batch sizes are whole numbers from 1"),
         (("FILE", "--threads", "0"), "a runtime needs at least 1 thread, not 0"),
         (("FILE", "--against", "tensorflow"), "a peer is pytorch, onnxruntime, openvino"),
-        (("FILE", "--seconds", "-1"), "a benchmark needs finite seconds"),
+        (("FILE", "--seconds", "-1"), "seconds of a benchmark are from 0 to 86,400"),
         (("FILE", "--thread", "1"), "Unrecognized"),
         (("FILE", "--plot", "b.jpg"), "b.jpg: the picture is a PNG: give b.png"),
         (("FILE", "--plot", "."), ".: the picture is a file: give benchmark.png"),

@@ -13,7 +13,7 @@ import pytest
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.digests import image_digest, image_digests
 from mobilenets.data.scored import scored_images
-from mobilenets.data.unseen import also_trained_on, as_trained, image_record, without_seen
+from mobilenets.data.unseen import also_trained_on, as_trained, image_record, without_copies, without_seen
 from mobilenets.data.validation import cut_validation, validation_record
 from mobilenets.errors import DataError
 from mobilenets.image_record import ImageRecord
@@ -191,3 +191,37 @@ def test_a_packaged_or_loaded_data_set_is_matched_by_name_too(digits: Dataset) -
     assert (found.test.labels == 9 - digits.test.labels).all()
     with pytest.raises(DataError, match=r"does not know: 8, 9 \(2\)\..*: give images of these as `data`$"):
         load_dataset("digits", classes=digits.classes[:8])
+
+
+def test_copies_of_training_images_in_a_split_folder_are_not_scored(tmp_path: Path, png: Png) -> None:
+    pets, shade = tmp_path / "pets", 0
+    for name in ("cat", "dog"):
+        for part, count in (("train", 6), ("val", 3), ("test", 4)):
+            (pets / part / name).mkdir(parents=True)
+            for number in range(count):
+                shade += 1
+                (pets / part / name / f"{number}.png").write_bytes(png(shade))
+    for part, copies in (("test", 2), ("val", 1)):
+        for number in range(copies):
+            shutil.copyfile(pets / "train" / "dog" / f"{number}.png", pets / part / "cat" / f"copy{number}.png")
+    data = load_dataset(pets)
+    found = without_copies(data)
+    assert data.validation is not None
+    assert found.validation is not None
+    assert (len(data.test), len(found.test)) == (10, 8)
+    assert (len(data.validation), len(found.validation)) == (7, 6)
+    assert "2 of 10 test images are copies of images trained on: not scored" in found.notes
+    assert "1 of 7 validation images are copies of training images: left out" in found.notes
+    record = image_record(found, None)
+    later, _ = as_trained(load_dataset(pets), {"data_digest": data.digest}, record)
+    assert names(later.test) == names(found.test)
+    shutil.rmtree(pets / "test" / "cat")
+    shutil.rmtree(pets / "test" / "dog")
+    for name in ("cat", "dog"):
+        shutil.copytree(pets / "train" / name, pets / "test" / name)
+    with pytest.raises(DataError, match="12 of 12 test images are copies"):
+        without_copies(load_dataset(pets))
+
+
+def test_a_package_s_published_images_stay(digits: Dataset) -> None:
+    assert without_copies(digits) is digits

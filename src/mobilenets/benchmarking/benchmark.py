@@ -7,13 +7,12 @@ why), `rounds` (alternation), `noise` (whether a difference is one). No PyTorch 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mobilenets.arguments import GivenPaths, names_of, numbers_of, paths_of
+from mobilenets.arguments import MAX_BATCH, GivenPaths, names_of, numbers_of, paths_of
 from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.benchmarking.candidate import Candidate
 from mobilenets.benchmarking.candidates import Wanted, distinctly_labelled, find_candidates, find_peers
@@ -26,7 +25,7 @@ from mobilenets.benchmarking.rounds import Timed, time_turns
 from mobilenets.benchmarking.starting import TWIN, Progress, Started, start_all
 from mobilenets.errors import MobilenetsError
 
-MAX_BATCH = 65_536
+MAX_SECONDS, MAX_STARTS = 86_400, 1000
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,10 @@ class Settings:
             raise MobilenetsError(
                 f"batch sizes are whole numbers from 1 to {MAX_BATCH}, not {self.batch_sizes or 'none'}"
             )
-        if not (0 <= self.seconds < math.inf and self.starts >= 1):
-            raise MobilenetsError(
-                f"a benchmark needs finite seconds >= 0 and starts >= 1, not {self.seconds} and {self.starts}"
-            )
+        if not 0 <= self.seconds <= MAX_SECONDS:
+            raise MobilenetsError(f"seconds of a benchmark are from 0 to {MAX_SECONDS:,}, a day, not {self.seconds:g}")
+        if not 1 <= self.starts <= MAX_STARTS:
+            raise MobilenetsError(f"starts of a benchmark are from 1 to {MAX_STARTS:,}, not {self.starts}")
 
 
 def benchmark(

@@ -13,7 +13,7 @@ from mobilenets.cli.options import Integers, Names, parse
 from mobilenets.cli.streams import console, warn
 from mobilenets.comparison_folder import recommended_file
 from mobilenets.errors import MissingExtraError
-from mobilenets.images import MAX_PIXELS
+from mobilenets.image_formats import MAX_PIXELS, check_max_pixels
 from mobilenets.install import install_line
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Scoring:
 def main(argv: Sequence[str]) -> int:
     """Run the verb; 1 when an artifact could not be measured or scored."""
     options = parse(BenchmarkOptions, argv, "benchmark", ABOUT)
+    check_max_pixels(options.max_pixels)
     options = replace(options, artifacts=tuple(recommended_file(path) or path for path in options.artifacts))
     from mobilenets.benchmarking.benchmark import benchmark
     from mobilenets.benchmarking.benchmark_text import benchmark_text

@@ -33,6 +33,7 @@ from mobilenets.comparison_folder import COMPARISON
 from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import Dataset, load_dataset, natural_image_size
 from mobilenets.data.location import outside
+from mobilenets.data.unseen import without_copies
 from mobilenets.data.validation import cut_validation
 from mobilenets.errors import DataError, MobilenetsError, TrainingError
 from mobilenets.evaluation.choose import Contender, choose
@@ -209,6 +210,9 @@ def _with_validation(dataset: Dataset, recipe: Recipe, observer: Observer) -> Da
             f"{recipe.validation_fraction:g}): give"
             " `validation_fraction=0.1`, more images, or val/ beside train/ and test/"
         )
+    dataset = without_copies(dataset, observer.progress)
+    if dataset.validation is None:
+        raise DataError(f"all validation images of {dataset.name} are copies of training images: give others")
     return dataset
 
 

@@ -73,24 +73,60 @@ def as_trained(
     return dataset, why
 
 
-def without_seen(dataset: Dataset, record: ImageRecord, progress: Progress | None = None) -> Dataset:
+def without_copies(dataset: Dataset, progress: Progress | None = None) -> Dataset:
+    """A data set to train on: its test images less copies of training or validation images, these less copies too.
+
+    What a package delivers stays as published, and shards are not read for it.
+
+    Args:
+        dataset: the images, validation images cut.
+        progress: told of the images read.
+
+    Raises:
+        DataError: none of the test images is left.
+    """
+    if dataset.packaged or dataset.shards is not None:
+        return dataset
+    train = with_digests(dataset.train, progress)
+    validation = None if dataset.validation is None else with_digests(dataset.validation, progress)
+    record = ImageRecord(_digests(train, None), *(() if validation is None else (_digests(validation, None),)))
+    notes = []
+    test, note = _unseen(dataset.test, record, TEST, progress)
+    if note:
+        copies = len(dataset.test) - len(test)
+        notes.append(f"{copies:,} of {len(dataset.test):,} test images are copies of images trained on: not scored")
+    if not len(test):
+        raise DataError(f"{dataset.name} has no test images of its own: {notes[0]}; give other test images")
+    if validation is not None:
+        own, note = _unseen(validation, record, VALIDATION, progress)
+        if note:
+            copies = len(validation) - len(own)
+            notes.append(f"{copies:,} of {len(validation):,} validation images are copies of training images: left out")
+        validation = own or None
+    return replace(dataset, train=train, validation=validation, test=test, notes=(*dataset.notes, *notes))
+
+
+def without_seen(
+    dataset: Dataset, record: ImageRecord, progress: Progress | None = None, *, who: str = "the network"
+) -> Dataset:
     """A data set to train on from given weights: its test and validation images less those that shaped the weights.
 
     Args:
         dataset: the images, validation images cut.
         record: which images the weights were trained on.
         progress: told of the images read.
+        who: what messages call the network that the weights are of.
 
     Raises:
         DataError: none of the test images is left.
     """
-    test, note = _unseen(dataset.test, record, TEST, progress)
+    test, note = _unseen(dataset.test, record, TEST, progress, who)
     if not len(test):
         raise DataError(f"{dataset.name} has no test images for these weights: {note}; give images they have not seen")
     notes = [note]
     validation = dataset.validation
     if validation is not None:
-        validation, note = _unseen(validation, record, VALIDATION, progress)
+        validation, note = _unseen(validation, record, VALIDATION, progress, who)
         notes.append(note)
     return replace(dataset, test=test, validation=validation or None, notes=(*dataset.notes, *filter(None, notes)))
 
@@ -154,7 +190,9 @@ def _excluded_again(dataset: Dataset, record: ImageRecord) -> Dataset:
     return without(dataset, names, "they were in training") if names else dataset
 
 
-def _unseen(split: ImageSplit, record: ImageRecord, part: str, progress: Progress | None) -> tuple[ImageSplit, str]:
+def _unseen(
+    split: ImageSplit, record: ImageRecord, part: str, progress: Progress | None, who: str = "the network"
+) -> tuple[ImageSplit, str]:
     known = with_digests(split, progress)
     assert known.digests is not None
     trained = record.was_trained_on(known.digests)
@@ -166,7 +204,7 @@ def _unseen(split: ImageSplit, record: ImageRecord, part: str, progress: Progres
         return known, ""
     seen = " and ".join(f"{count:,} it was {verb} on" for verb, count in counts.items() if count)
     what = "images" if part == ALL else f"{part} images"
-    note = f"of {len(known):,} {what}, the network has seen {seen}: not scored"
+    note = f"of {len(known):,} {what}, {who} has seen {seen}: not scored"
     kept: NDArray[np.int64] = np.flatnonzero(~(trained | validated)).astype(np.int64)
     return known.take(kept), note
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.artifact.description import Confidence
 from mobilenets.artifact.golden import GoldenAnswer
+from mobilenets.comparison_folder import recommended_file
 from mobilenets.errors import ArtifactError, BadImage, BadImagesError, DataError, MobilenetsError
 from mobilenets.image_formats import MAX_PIXELS, check_max_pixels
 from mobilenets.quoting import decodable
@@ -57,7 +58,7 @@ class Classifier:
     a forked process it opens the file again by itself.
 
     Args:
-        path: the file, or OpenVINO's folder.
+        path: the file, or OpenVINO's folder; or a comparison's, for the network it recommends.
         backend: the runtime, one of `runtime.backend.BACKENDS`; None takes the file's default.
         threads: threads one answer may use; None as `runtime.backend.open_backend` has it.
         precision: arithmetic to compute in; None likewise.
@@ -88,13 +89,14 @@ class Classifier:
         if threshold is not None and not 0 <= threshold <= 1:
             raise DataError(f"a threshold is a probability from 0 to 1, not {threshold}")
         self.max_pixels = max_pixels
-        self.artifact: Artifact = read_artifact(Path(path))
+        path = recommended_file(path) or Path(path)
+        self.artifact: Artifact = read_artifact(path)
         self.backend: Backend = open_backend(self.artifact, backend=backend, threads=threads, precision=precision)
         confidence = self.artifact.description.confidence or _NOT_CALIBRATED
         self.temperature = confidence.temperature
         self.threshold = confidence.threshold if threshold is None else threshold
         self._process = os.getpid()
-        self._place = Path(path).absolute()  # where it is found from another folder, too
+        self._place = path.absolute()  # where it is found from another folder, too
         self._asked: dict[str, Any] = {
             "backend": backend,
             "threads": threads,

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mobilenets.arguments import GivenPaths, check_threads, paths_of
+from mobilenets.arguments import GivenPaths, check_counts, check_threads, paths_of
 from mobilenets.errors import ArtifactError, ClusterError, DataError, RunError, first_line
 from mobilenets.files import check_writable
 from mobilenets.image_formats import MAX_PIXELS
@@ -112,14 +112,13 @@ def predict_many(
 
     Raises:
         ArtifactError, BackendError, MissingExtraError: as `Classifier` does; MissingExtraError also without Ray.
-        DataError: a number below 1, no path, or nothing found there.
+        DataError: a number that can't be, no path, or nothing found there.
         RunError: the folder is another job's, in use, or can't be written; or the files are others than before.
         ClusterError: the cluster can't be reached, is too small, or its workers keep dying.
     """
-    counts = {"threads": threads, "top": top, "batch_size": batch_size, "part_size": part_size}
-    for name, value in {**counts, "workers": 1 if workers is None else workers}.items():
-        if value < 1:
-            raise DataError(f"{name} is {value}; it must be at least 1")
+    check_counts(
+        threads=threads, top=top, batch_size=batch_size, part_size=part_size, workers=1 if workers is None else workers
+    )
     if format not in ROW_WRITERS:
         raise DataError(f"format is {format}; it is {' or '.join(ROW_WRITERS)}")
     given = tuple(paths_of(paths))

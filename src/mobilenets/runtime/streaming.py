@@ -11,9 +11,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.arguments import GivenPaths, paths_of
+from mobilenets.arguments import GivenPaths, check_counts, paths_of
 from mobilenets.data.archives import MemberSource
-from mobilenets.errors import BadImage, BadImagesError, DataError
+from mobilenets.errors import BadImage, BadImagesError
 from mobilenets.image_folders import LeftOut
 from mobilenets.machine import usable_cores
 from mobilenets.quoting import decodable
@@ -50,11 +50,9 @@ def predict_files(
         For each image, in the order of the files, its answer or why it can't be read.
 
     Raises:
-        DataError: a `batch_size` or `top` below 1, or what is no path.
+        DataError: a `batch_size` or `top` that can't be, or what is no path.
     """
-    for name, value in (("batch_size", batch_size), ("top", top)):
-        if value < 1:
-            raise DataError(f"{name} is {value}; it must be at least 1")
+    check_counts(batch_size=batch_size, top=top)
     return predict_found(classifier, find_images(paths_of(paths), left_out), batch_size, top, usable_cores())
 
 

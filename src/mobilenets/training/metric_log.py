@@ -104,7 +104,7 @@ def _writing(run: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"{run}: its logs can't be written ({error.strerror or error}); its state is unharmed"
+            f"{run}: its logs can't be written ({error.strerror or error}); what was saved before is unharmed"
         ) from error
 
 

@@ -52,7 +52,7 @@ from mobilenets.training.scoring import (
     torch_predict,
 )
 from mobilenets.training.sealed import SealedImages
-from mobilenets.training.start import Start
+from mobilenets.training.start import Start, seen_before
 from mobilenets.training.state import STATE, Experiment, has_state, load_state
 from mobilenets.training.teacher import Teacher, settle_recipe
 from mobilenets.training.team import SOLO, Team
@@ -226,7 +226,7 @@ def train_unseen(
         if not team.led(lambda: _finished(run, recipe, experiment, splits, force)):
             classes = splits.dataset.classes
             predict: Predict
-            team.led(lambda: _remember_images(run, splits, start, observer))
+            team.led(lambda: _remember_images(run, splits, seen_before(start, teacher), observer))
             if head_only:
                 if splits.streamed is not None:
                     raise RunError(
@@ -275,15 +275,25 @@ def _epochs(recipe: Recipe) -> str:
     return "1 epoch is" if recipe.epochs == 1 else f"all {recipe.epochs} epochs are"
 
 
-def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observer) -> bool:
-    """Hold the run folder until `held` is closed; return whether there is a state to go on from."""
+def check_run_folder(run: Path, resume: bool, team: Team) -> bool:
+    """Whether the run in a folder is to be gone on with, or begun there; told before any image is read.
+
+    Raises:
+        RunError: the folder holds a run and `resume` is off, or a network that nothing was kept of to go on from.
+    """
     if team.restarts and has_state(run) and _launched_by(run) == team.launch:
         resume = True  # torchrun starts all anew by the command that began it
-    held.enter_context(only_writer(run))
     if has_state(run) and not resume:
         raise RunError(f"{run} holds a run already; continue it with `resume=True` or choose another folder")
     if (run / WEIGHTS).exists() and not has_state(run):
         raise RunError(f"{run} holds a trained network but no {STATE} to continue it by; choose another folder")
+    return resume
+
+
+def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observer) -> bool:
+    """Hold the run folder until `held` is closed; return whether there is a state to go on from."""
+    held.enter_context(only_writer(run))
+    resume = check_run_folder(run, resume, team)
     if resume and not has_state(run):
         observer.message(f"nothing was saved in {run} yet: training starts from the beginning")
     if team.launch:
@@ -291,13 +301,13 @@ def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observ
     return has_state(run)
 
 
-def _remember_images(run: Path, splits: Splits, start: Start | None, observer: Observer) -> None:
+def _remember_images(run: Path, splits: Splits, begun_with: ImageRecord | None, observer: Observer) -> None:
     """Write down which images are trained on, before any is: whatever becomes of the run, it has seen them.
 
     A run that is taken up again, by force maybe with other images, keeps those of before.
     """
     before = ImageRecord.load(run)
-    record = image_record(splits.dataset, None if start is None else start.images, observer.progress)
+    record = image_record(splits.dataset, begun_with, observer.progress)
     if before is not None:
         former = np.union1d(before.inherited, np.setdiff1d(before.trained, record.trained))
         record = replace(record, inherited=np.union1d(record.inherited, former))

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobilenets.errors import ModelError, RecipeError, WeightsError
+from mobilenets.image_record import ImageRecord
 from mobilenets.models.normalizer import Normalizer
 from mobilenets.models.registry import create_from_weights
-from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, load_network
+from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, load_network, record_of_weights
 from mobilenets.models.weights.report import LoadedWeights, file_sha256
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.objectives import Distillation
@@ -32,11 +33,13 @@ class Teacher:
         network: the student's normalised images [B, C, H, W] -> logits [B, K] in the student's order of classes.
         identity: what makes it the same teacher to a run that is resumed: its network and the digest of its weights.
         asked: as it was asked for, without the folders above it.
+        images: which images it was trained on; None where that is not known.
     """
 
     network: FittedTeacher
     identity: Mapping[str, str]
     asked: str
+    images: ImageRecord | None = None
 
     @property
     def record(self) -> dict[str, str]:
@@ -163,7 +166,7 @@ def load_teacher(
     for note in notes:
         observer.message(f"note: {note}")
     fitted = FittedTeacher(saved.model, saved.preprocessing, student, order)
-    return Teacher(fitted, {"network": name, "sha256": sha256}, asked)
+    return Teacher(fitted, {"network": name, "sha256": sha256}, asked, record_of_weights(teacher))
 
 
 def class_order(taught: Sequence[str], wanted: Sequence[str], teacher: str) -> tuple[int, ...]:

@@ -10,13 +10,14 @@ from mobilenets.comparison_folder import recommended_run
 from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import load_dataset, natural_image_size
 from mobilenets.data.location import outside
-from mobilenets.data.unseen import without_seen
+from mobilenets.data.unseen import without_copies, without_seen
 from mobilenets.data.validation import cut_validation
 from mobilenets.errors import ModelError, RunError, TrainingInterruptedError, reworded
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.files import check_writable
 from mobilenets.images import MAX_PIXELS
 from mobilenets.models.registry import create_model
+from mobilenets.models.saved import record_of_weights
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.checkpoints import SAVE_SECONDS
 from mobilenets.training.device import choose_device
@@ -24,7 +25,7 @@ from mobilenets.training.freezing import folded_norms, settle_freezing
 from mobilenets.training.head import settle_head
 from mobilenets.training.observer import Observer, Silent
 from mobilenets.training.recipe import Recipe, load_recipe
-from mobilenets.training.run import prepare_splits, train_and_score
+from mobilenets.training.run import check_run_folder, prepare_splits, train_and_score
 from mobilenets.training.start import images_before, start_from_weights
 from mobilenets.training.state import has_state
 from mobilenets.training.teacher import load_teacher, settle_recipe
@@ -107,20 +108,25 @@ def train(
         raise ModelError("a teacher's model or width is given, but there is no teacher; give `teacher`")
     if force and not resume:
         raise RunError("force is for going on with a run: give `resume=True` with it, or leave it out")
-    if save_seconds < 0:
+    if not save_seconds >= 0:  # NaN, too
         raise RunError(f"save_seconds is {save_seconds:g}; it must be at least 0")
     chosen = local_device(choose_device(device))
     with join_team(chosen) as team:
         if head_only and team.count > 1:
             raise ModelError("`head_only=True` runs in one process: its backbone runs once; start it without torchrun")
         teller = observer or Silent() if team.leads else Silent()
+        team.led(lambda: check_run_folder(out, resume, team))
         loaded = load_dataset(
             data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=teller.progress
         )
         dataset = cut_validation(loaded, recipe.validation_fraction, teller.progress)
+        dataset = without_copies(dataset, teller.progress)
         before = images_before(weights, out, resume=resume and has_state(out))
         if before is not None:
             dataset = without_seen(dataset, before, teller.progress)
+        taught = None if teacher is None else record_of_weights(teacher)
+        if taught is not None and not dataset.packaged:  # its published test images no training here is on
+            dataset = without_seen(dataset, taught, teller.progress, who="the teacher")
         network: dict[str, Any] = {
             "name": model,
             "num_classes": len(dataset.classes),
