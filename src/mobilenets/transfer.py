@@ -231,14 +231,8 @@ class _HttpConnection(http.client.HTTPConnection):
         self._watch.connection = self.sock
 
 
-class _HttpsConnection(http.client.HTTPSConnection):
-    def __init__(self, watch: _Watch, host: str, **options: Any) -> None:
-        super().__init__(host, **options)
-        self._watch = watch
-
-    def connect(self) -> None:
-        super().connect()
-        self._watch.connection = self.sock
+class _HttpsConnection(_HttpConnection, http.client.HTTPSConnection):
+    """The same over TLS, whose socket is the one watched."""
 
 
 class _Http(urllib.request.HTTPHandler):
