@@ -160,7 +160,7 @@ class LeftOut:
         return dict(sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
 
     def _folders(self, kind: str) -> str:
-        counts = [(folder or ".", count) for (one, folder), count in self._counts.items() if one == kind]
+        counts = [(folder or "the top folder", count) for (one, folder), count in self._counts.items() if one == kind]
         counts.sort(key=lambda item: (-item[1], item[0]))
         if len(counts) == 1:
             return printable(counts[0][0])
