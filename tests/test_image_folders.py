@@ -164,7 +164,10 @@ def test_files_left_out_are_listed_by_extension_and_class(photos: Path) -> None:
     for name in ("cat/a.txt", "cat/b.txt", "dog/c.txt", "dog/d.psd", "list.csv", "dog/README"):
         (photos / name).write_text("x")
     (note,) = [note for note in load_dataset(photos).notes if "left out" in note]
-    assert note == "6 files left out: 3 .txt (cat 2, dog 1), 1 .csv (.), 1 .psd (dog), 1 without extension (dog)"
+    assert (
+        note
+        == "6 files left out: 3 .txt (cat 2, dog 1), 1 .csv (the top folder), 1 .psd (dog), 1 without extension (dog)"
+    )
     (found,) = [finding for finding in doctor(photos).findings if finding.kind == "other-files"]
     assert note in found.advice
     assert found.count == 6

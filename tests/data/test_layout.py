@@ -111,7 +111,7 @@ def test_notes_count_what_is_left_out(make_folder: MakeFolder) -> None:
     ):
         (root / name).write_bytes(b"x")
     assert layout(root).notes == (
-        "2 files left out: 1 .csv (train/cat), 1 .txt (.)",
+        "2 files left out: 1 .csv (train/cat), 1 .txt (the top folder)",
         f"beside train/ and test/, nothing else in {root} is read",
         f"1 image in {root}/train but in no class folder left out",
     )
