@@ -133,7 +133,7 @@ def test_small_changes_keep_their_figures() -> None:
 def test_a_stranger_is_told_in_one_piece() -> None:
     plain = tuple(Layer(64, kernel=3, activation="relu", bias=True) for _ in range(20))
     text = audit_text(audited(replace(reference("mobilenet_v1").chain, layers=(*plain, Layer(1000, pooled=True)))))
-    assert "not a MobileNet: the nearest is mobilenet_v1, width 2, with 2 of 46 layers of the same" in text
+    assert "not a MobileNet V1 to V4: the nearest is mobilenet_v1, width 2, with 2 of 46 layers of the same" in text
     assert "name the network it should be with --expect" in text
     for meaningless in ("what adds up", "error", "costs", "sure:"):
         assert meaningless not in text

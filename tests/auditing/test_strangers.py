@@ -27,7 +27,7 @@ from mobilenets.auditing.audit import audit
 def test_descendants_and_others_are_told_from_faulty_mobilenets(name: str, nearest: str) -> None:
     (finding,) = audit(timm.create_model(name)).errors
     assert finding.claim.rule == "not-a-mobilenet"
-    assert finding.claim.found.startswith(f"not a MobileNet: the nearest is {nearest}")
+    assert finding.claim.found.startswith(f"not a MobileNet V1 to V4: the nearest is {nearest}")
 
 
 def test_a_segmenter_is_said_to_be_built_on_its_backbone() -> None:

@@ -219,8 +219,9 @@ def anti_alias(case: Case) -> list[Claim]:
     """A blur or pool that does the stride: a known variant in every stride-2 place, otherwise a mistake."""
     items = [item for item in case.items("anti_alias") if item.both]
     if not items:
-        return []
+        return _rounded_down(case)
     return [
+        *_rounded_down(case),
         claim(
             case,
             "anti-alias",
@@ -232,5 +233,23 @@ def anti_alias(case: Case) -> list[Claim]:
             else "the convolution does it",
             effect="the convolution works at the larger size: more multiply-adds",
             mend="nothing, if it is meant",
+        ),
+    ]
+
+
+def _rounded_down(case: Case) -> list[Claim]:
+    """Maps behind a pool that does the stride, smaller by one than a convolution's: the pool leaves out an odd row."""
+    pooled = {slot.index + 1 for slot in case.comparison.slots if slot.found is not None and slot.found.anti_alias}
+    items = [item for item in case.items("enters") if item.difference.slot in pooled]
+    if not items:
+        return []
+    return [
+        note(
+            case,
+            "odd-map",
+            items,
+            expected="maps of even sides in front of the pools that do the strides",
+            found="a map of odd sides, whose last row and column the pool leaves out",
+            mend="nothing; images whose sides are multiples of 32 have none",
         )
     ]

@@ -110,7 +110,7 @@ def _no_mobilenet(case: Case) -> str:
     reference, slots = case.reference, case.comparison.slots
     equal = sum(_alike(slot) and _as_wide(slot) for slot in slots)
     return (
-        f"not a MobileNet: the nearest is {reference.name}, width {reference.width_mult:g}, "
+        f"not a MobileNet V1 to V4: the nearest is {reference.name}, width {reference.width_mult:g}, "
         f"with {equal} of {len(slots)} layers of the same filter and channels, and {len(case.open)} differences"
     )
 

@@ -57,6 +57,7 @@ def fold(graph: Graph) -> Chain:
         unfolded=tuple(draft.strays),
         folded_norms=_norms_are_folded(layers, is_file=is_file),
         answers_in_maps=_is_of_maps(wiring.shape(wiring.output)),
+        oblong=graph.input_shape[2] != graph.input_shape[3],
     )
 
 
@@ -232,8 +233,9 @@ def _is_weighted(wiring: Wiring, name: str) -> bool:
 
 
 def _macs(wiring: Wiring, batch: int, *, is_file: bool) -> int:
-    nodes = (node for node in wiring.nodes.values() if not is_blur(node, wiring, is_file=is_file))
-    return sum(node_macs(node, batch) for node in nodes)
+    nodes = [node for node in wiring.nodes.values() if not is_blur(node, wiring, is_file=is_file)]
+    # A head beside the one that was read is run too, and named among what the chain has no place for.
+    return sum(node_macs(node, batch) for node in (*nodes, *(node for node in wiring.dead if node.parameters)))
 
 
 def _norms_are_folded(layers: Sequence[Layer], *, is_file: bool) -> bool:

@@ -204,7 +204,7 @@ class Chain:
     Attributes:
         layers: in order of execution; the last is the classifier.
         in_channels: channels of the images.
-        image_size: side of the (square) images it was read with.
+        image_size: side of the images it was read with, the height where they are not square.
         pooling: see `Pooling`.
         dropout: rate before the classifier; 0 when there is none, None when the source can't say (files drop it).
         drop_path: the largest rate of stochastic depth.
@@ -215,6 +215,7 @@ class Chain:
         folded_norms: there is not one batch norm, and every convolution has a bias.
         features_only: its last layer is read as one of features, though nothing but the published network tells.
         answers_in_maps: the answer is no vector an image, but a map, boxes or the like.
+        oblong: the images it was read with are not square.
     """
 
     layers: tuple[Layer, ...]
@@ -230,6 +231,7 @@ class Chain:
     folded_norms: bool = False
     features_only: bool = False
     answers_in_maps: bool = False
+    oblong: bool = False
 
     @property
     def num_classes(self) -> int | None:
