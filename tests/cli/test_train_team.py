@@ -24,7 +24,8 @@ def few(tmp_path: Path) -> Path:
         for name, count in zip(("cold", "warm"), counts, strict=True):
             (tmp_path / "few" / split / name).mkdir(parents=True)
             for number in range(count):
-                color = (90 * number, 60 if name == "cold" else 200, 90)
+                # No image of test/ is a copy of one of train/: copies are not scored.
+                color = (90 * number, 60 if name == "cold" else 200, 90 if split == "train" else 30)
                 Image.new("RGB", (16, 16), color).save(tmp_path / "few" / split / name / f"{number}.png")
     return tmp_path
 

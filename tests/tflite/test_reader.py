@@ -99,7 +99,10 @@ def test_scales_that_do_not_fit_are_refused() -> None:
 def test_a_missing_and_a_foreign_file(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="No such file"):
         read_model(tmp_path / "none.tflite")
-    for content in (b"", b"TFL3", b"PK\x03\x04" * 9):
+    (tmp_path / "foreign").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"is empty \(0 bytes\)"):
+        read_model(tmp_path / "foreign")
+    for content in (b"TFL3", b"PK\x03\x04" * 9):
         (tmp_path / "foreign").write_bytes(content)
         with pytest.raises(WeightsError, match="is no TensorFlow Lite file"):
             read_model(tmp_path / "foreign")
