@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 
@@ -99,3 +100,11 @@ def user_cache() -> Path:
 def _folder_named_by(variable: str) -> Path | None:
     named = os.environ.get(variable)
     return Path(named) if named else None
+
+
+def lock_across_forks() -> threading.Lock:
+    """A lock that is free in a forked process: forks wait until it is, for the thread that held it is not there."""
+    lock = threading.Lock()
+    if hasattr(os, "register_at_fork"):  # Windows has no forks
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+    return lock

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
 from mobilenets.runtime.loaded_file import LoadedFile, read_model
-from mobilenets.runtime.pool import lock_across_forks
+from mobilenets.machine import lock_across_forks
 from mobilenets.runtime.silence import silent_stderr
 from mobilenets.runtime.tensors import require_signature, unanswered
 

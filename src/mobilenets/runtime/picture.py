@@ -17,7 +17,7 @@ from mobilenets.deep_pixels import AS_STORED, GREY_MODES, DeepPixels
 from mobilenets.errors import BadImage, BadImagesError, DataError, first_line
 from mobilenets.image_formats import MAX_PIXELS
 from mobilenets.images import open_image
-from mobilenets.runtime.pool import lock_across_forks
+from mobilenets.machine import lock_across_forks
 
 Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
 """A path, an image file's content, an open binary file, a picture of Pillow's, or pixels uint8 `[H, W, 3]`,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -20,14 +19,6 @@ _CHECK_SECONDS: Final = 1.0
 def pool_size(threads: int) -> int:
     """How many answers of so many threads this machine computes at once: more would only take memory."""
     return max(_LEAST, usable_cores() // threads)
-
-
-def lock_across_forks() -> threading.Lock:
-    """A lock that is free in a forked process: forks wait until it is, for the thread that held it is not there."""
-    lock = threading.Lock()
-    if hasattr(os, "register_at_fork"):  # Windows has no forks
-        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
-    return lock
 
 
 class _Loan(Generic[Item]):

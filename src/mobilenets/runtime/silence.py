@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
 
-from mobilenets.runtime.pool import lock_across_forks
+from mobilenets.machine import lock_across_forks
 
 _STDERR = 2
 
