@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from mobilenets.auditing.graph import nodes
-from mobilenets.auditing.structure.convolutions import conv_layer
 from mobilenets.auditing.structure.layers import AttentionUnit, BatchNorm, Layer, Shortcut, ShortcutKind, SqueezeExcite
+from mobilenets.auditing.structure.wiring import conv_layer
 from mobilenets.errors import AuditError
 from mobilenets.models.attention import MobileAttention, MultiQueryAttention
 from mobilenets.models.blocks import DepthwiseSeparable, InvertedResidual
