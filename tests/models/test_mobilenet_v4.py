@@ -269,7 +269,7 @@ def test_its_onnx_file_answers_alike(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     from mobilenets.exporting.onnx import export_onnx
     from mobilenets.exporting.parity import check_parity
-    from mobilenets.models.normalizer import Normalizer
+    from mobilenets.models.layers import Normalizer
 
     network = small_network(name)
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)

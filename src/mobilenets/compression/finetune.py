@@ -22,7 +22,7 @@ from mobilenets.compression.fake_quantization import fake_quantized
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.errors import QuantizationError, TrainingInterruptedError
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.training.device import choose_device
 from mobilenets.training.loop import Training

@@ -12,7 +12,7 @@ from torch import nn
 
 from mobilenets.errors import DataError, ExportError
 from mobilenets.evaluation.metrics import top1_agreement
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.preprocessing import Preprocessing
 
 if TYPE_CHECKING:

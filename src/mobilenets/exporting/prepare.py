@@ -10,7 +10,7 @@ from torch.fx.proxy import TraceError
 
 from mobilenets.errors import ExportError
 from mobilenets.exporting.fold import folded
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.preprocessing import Preprocessing
 
 

@@ -21,8 +21,8 @@ from mobilenets.arrays import read_arrays
 from mobilenets.errors import RunError
 from mobilenets.files import write_atomically
 from mobilenets.machine import user_cache
+from mobilenets.models.layers import Normalizer
 from mobilenets.models.network import MobileNet
-from mobilenets.models.normalizer import Normalizer
 from mobilenets.preprocessing import Preprocessing
 
 LIMIT: Final = 2 * 2**30

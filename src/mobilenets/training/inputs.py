@@ -19,7 +19,7 @@ from mobilenets.data.augment import Augment
 from mobilenets.data.crops import RandomCrop
 from mobilenets.data.distort import Distort, Rand
 from mobilenets.data.training_images import WHOLE, Share
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.mixing import Mixing
 from mobilenets.training.recipe import Recipe

@@ -26,7 +26,7 @@ from mobilenets.evaluation.results import Metrics
 from mobilenets.files import write_text_atomically
 from mobilenets.folder_lock import only_writer
 from mobilenets.limits import check_json, read_bytes
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.models.saved import load_network
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.interrupt import StopRequest
