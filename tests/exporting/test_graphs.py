@@ -17,8 +17,8 @@ from mobilenets.exporting.onnx import to_onnx
 from mobilenets.exporting.openvino import to_openvino
 from mobilenets.exporting.parity import check_parity, network_predict
 from mobilenets.exporting.trial import opened
-from mobilenets.models.attention import MultiQueryAttention
 from mobilenets.models.layers import SqueezeExcitation
+from mobilenets.models.mobilenet_v4_blocks import MultiQueryAttention
 from mobilenets.preprocessing import Preprocessing
 
 CLASSES = tuple("0123456789")

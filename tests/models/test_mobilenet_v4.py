@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mobilenets.auditing.count import count
 from mobilenets.errors import ModelError
-from mobilenets.models.attention import MultiQueryAttention
+from mobilenets.models.mobilenet_v4_blocks import LayerScale, MultiQueryAttention
 from mobilenets.models.mobilenet_v4_tables import (
     CONV_LARGE,
     CONV_MEDIUM,
@@ -27,7 +27,6 @@ from mobilenets.models.mobilenet_v4_tables import (
 from mobilenets.models.network import MobileNet, initialise
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, load_network, save_network
-from mobilenets.models.universal_bottleneck import LayerScale
 from mobilenets.preprocessing import Preprocessing
 
 TABLES = (CONV_SMALL, CONV_MEDIUM, CONV_LARGE, HYBRID_MEDIUM, HYBRID_LARGE)

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from mobilenets.models.attention import MultiQueryAttention
 from mobilenets.models.layers import SameConv2d
-from mobilenets.models.universal_bottleneck import LayerScale
+from mobilenets.models.mobilenet_v4_blocks import LayerScale, MultiQueryAttention
 
 _AS_MAP = (slice(None), slice(None), None, None)
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from mobilenets.models.attention import MobileAttention
 from mobilenets.models.config import NetworkConfig, OptionValue
 from mobilenets.models.layers import (
     ConvNormActivation,
@@ -16,6 +15,7 @@ from mobilenets.models.layers import (
     check_padding,
     make_divisible,
 )
+from mobilenets.models.mobilenet_v4_blocks import FusedBottleneck, MobileAttention, UniversalBottleneck
 from mobilenets.models.mobilenet_v4_tables import (
     CONV_LARGE,
     CONV_MEDIUM,
@@ -29,7 +29,6 @@ from mobilenets.models.mobilenet_v4_tables import (
     Table,
 )
 from mobilenets.models.network import MobileNet, stride_plan
-from mobilenets.models.universal_bottleneck import FusedBottleneck, UniversalBottleneck
 
 STEM_STRIDE = 2
 HEAD_CHANNELS = 960

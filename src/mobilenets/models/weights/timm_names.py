@@ -11,11 +11,10 @@ from pathlib import Path
 from torch import nn
 
 from mobilenets.errors import WeightsError
-from mobilenets.models.attention import MobileAttention
 from mobilenets.models.blocks import DepthwiseSeparable, InvertedResidual
 from mobilenets.models.layers import ConvNormActivation
+from mobilenets.models.mobilenet_v4_blocks import FusedBottleneck, MobileAttention, UniversalBottleneck
 from mobilenets.models.network import MobileNet
-from mobilenets.models.universal_bottleneck import FusedBottleneck, UniversalBottleneck
 from mobilenets.models.weights.fit import title
 
 STAGES: Mapping[str, tuple[int, ...]] = {
