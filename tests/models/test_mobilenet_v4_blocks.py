@@ -29,7 +29,7 @@ KINDS = [(5, 3), (None, 3), (5, None), (None, None)]
 
 @pytest.mark.parametrize(("start", "middle"), KINDS)
 @pytest.mark.parametrize("layer_scale", [True, False])
-def test_a_bottleneck_has_the_parameters_of_its_layers(start: int | None, middle: int | None, layer_scale: bool) -> None:
+def test_bottlenecks_have_all_their_parameters(start: int | None, middle: int | None, layer_scale: bool) -> None:
     block = bottleneck(8, 32, 16, start_kernel=start, middle_kernel=middle, layer_scale=layer_scale)
     filters = (8 * start**2 + 2 * 8 if start else 0) + (32 * middle**2 + 2 * 32 if middle else 0)
     pointwise = 8 * 32 + 2 * 32 + 32 * 16 + 2 * 16

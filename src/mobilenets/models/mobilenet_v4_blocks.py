@@ -1,4 +1,4 @@
-"""MobileNetV4's blocks: universal and fused bottleneck, layer scale, and Mobile MQA, attention with shared keys and values.
+"""MobileNetV4's blocks: universal and fused bottleneck, layer scale, and Mobile MQA, its attention.
 
 Source: Qin et al. 2024 (arXiv 2404.10518), sections 3.1 and 3.2; Shazeer 2019 (arXiv 1911.02150). The layers are those
 of the authors' code (TensorFlow Model Garden `mobilenet.py`, `nn_layers.py`, `nn_blocks.py`).

@@ -70,7 +70,7 @@ def _v2() -> Paper:
     return Paper("arXiv 1801.04381, table 2", tuple(rows), stem, head, "", "conv2d 1x1, c=k")
 
 
-def _v3(table: mobilenet_v3.Table, number: int, note: str) -> Paper:
+def _v3(table: mobilenet_v3.V3Table, number: int, note: str) -> Paper:
     rows = [_bneck(row) for row in table.rows]
     nonlinearity = _nonlinearity(table.activation)
     return Paper(
