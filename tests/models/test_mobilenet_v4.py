@@ -21,8 +21,8 @@ from mobilenets.models.mobilenet_v4_tables import (
     CONV_SMALL,
     HYBRID_LARGE,
     HYBRID_MEDIUM,
-    UIB,
-    Table,
+    UIBRow,
+    V4Table,
 )
 from mobilenets.models.network import MobileNet, initialise
 from mobilenets.models.registry import create_model
@@ -62,7 +62,7 @@ def test_published_counts(name: str, width_mult: float, image_size: int, paramet
 
 
 @pytest.mark.parametrize("table", TABLES, ids=NAMES)
-def test_rows_fit_each_other(table: Table) -> None:
+def test_rows_fit_each_other(table: V4Table) -> None:
     assert all(above.out_channels == below.in_channels for above, below in pairwise(table.rows))
     assert [row.stride for row in table.rows].count(2) == 4  # the stem is the fifth
 
@@ -78,8 +78,8 @@ def test_rows_fit_each_other(table: Table) -> None:
     ],
     ids=NAMES,
 )
-def test_the_blocks_are_the_papers(table: Table, blocks: dict[str, int], attention: int) -> None:
-    assert Counter(row.block for row in table.rows if isinstance(row, UIB)) == blocks
+def test_the_blocks_are_the_papers(table: V4Table, blocks: dict[str, int], attention: int) -> None:
+    assert Counter(row.block for row in table.rows if isinstance(row, UIBRow)) == blocks
     with torch.device("meta"):
         model = create_model(table.name)
     assert sum(isinstance(module, MultiQueryAttention) for module in model.modules()) == attention
