@@ -9,7 +9,7 @@ from torch import nn
 from mobilenets.auditing.count import NetworkCount, count
 from mobilenets.catalogue.readings import LastLayer, cost_parts
 from mobilenets.errors import AuditError
-from mobilenets.models.attention import MobileAttention
+from mobilenets.models.mobilenet_v4_blocks import MobileAttention
 from mobilenets.models.registry import create_model
 
 SINGLE = (nn.BatchNorm2d, nn.Linear, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid)

@@ -13,9 +13,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import nn
 
+from mobilenets.models.mobilenet_v4_blocks import LayerScale
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, save_network
-from mobilenets.models.universal_bottleneck import LayerScale
 from mobilenets.preprocessing import Preprocessing
 
 CLASSES = tuple("0123456789")

@@ -6,9 +6,8 @@ from torch import nn
 from torch.fx.proxy import TraceError
 
 from mobilenets.exporters.prepare import folded
-from mobilenets.models.attention import MultiQueryAttention
+from mobilenets.models.mobilenet_v4_blocks import LayerScale, MultiQueryAttention
 from mobilenets.models.registry import list_models
-from mobilenets.models.universal_bottleneck import LayerScale
 
 
 @pytest.mark.parametrize("name", list_models())

@@ -16,8 +16,8 @@ from mobilenets.exporters.onnx import to_onnx
 from mobilenets.exporters.openvino import to_openvino
 from mobilenets.exporters.parity import check_parity, network_predict, opened
 from mobilenets.exporters.prepare import Exported
-from mobilenets.models.attention import MultiQueryAttention
 from mobilenets.models.layers import SqueezeExcitation
+from mobilenets.models.mobilenet_v4_blocks import MultiQueryAttention
 from mobilenets.preprocessing import Preprocessing
 
 CLASSES = tuple("0123456789")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.models.registry import create_model
 from mobilenets.output_capture import silent_stderr
 from mobilenets.preprocessing import Preprocessing

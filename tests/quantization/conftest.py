@@ -15,7 +15,7 @@ from torch import nn
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import prepare
 from mobilenets.exporters.onnx import MODEL, to_onnx
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.preprocessing import Preprocessing

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.errors import MobilenetsError, QuantizationError, RecipeError
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.preprocessing import Preprocessing

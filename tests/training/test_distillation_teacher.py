@@ -14,8 +14,8 @@ from PIL import Image
 from torch import nn
 
 from mobilenets.errors import MobilenetsError, ModelError, RecipeError, RunError, WeightsError
+from mobilenets.models.layers import Normalizer
 from mobilenets.models.network import MobileNet
-from mobilenets.models.normalizer import Normalizer
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.models.weights.fit import file_sha256

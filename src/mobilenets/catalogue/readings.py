@@ -114,7 +114,7 @@ def _norms(name: str, layer: Layer, place: Place, found: LayerCost) -> Iterator[
     # The chain takes attention whole. Where the table makes the map of keys and values smaller, each of the two has a
     # filter with a norm.
     row = _ATTENTION_ROWS[name][place.block - 1]
-    assert isinstance(row, mobilenet_v4_tables.MobileMQA)
+    assert isinstance(row, mobilenet_v4_tables.MobileMQARow)
     if row.kv_stride > 1:
         yield from ((found.in_channels, (-(-found.in_size // row.kv_stride)) ** 2) for _ in ("keys", "values"))
 

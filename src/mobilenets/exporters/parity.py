@@ -21,7 +21,7 @@ from mobilenets.errors import DataError, ExportError, RunError
 from mobilenets.evaluation.predictions import top1_agreement
 from mobilenets.exporters.prepare import Exported
 from mobilenets.files import make_folder, unharmed
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import Backend, open_backend
 from mobilenets.runtime.classifier import check_golden

@@ -13,10 +13,8 @@ from torch.fx.proxy import TraceError
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from mobilenets.errors import ExportError
-from mobilenets.models.attention import MultiQueryAttention
-from mobilenets.models.layers import SameConv2d
-from mobilenets.models.normalizer import Normalizer
-from mobilenets.models.universal_bottleneck import LayerScale
+from mobilenets.models.layers import Normalizer, SameConv2d
+from mobilenets.models.mobilenet_v4_blocks import LayerScale, MultiQueryAttention
 from mobilenets.preprocessing import Preprocessing
 
 # Folding what scales and shifts channels into the convolution beside it, on a network's traced graph.

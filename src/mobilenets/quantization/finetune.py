@@ -20,7 +20,7 @@ from torch import fx, nn
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.errors import QuantizationError, TrainingInterruptedError
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.progress import Observer, Silent
 from mobilenets.quantization.fake_quantization import fake_quantized

@@ -26,8 +26,8 @@ from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_atomically, write_text_atomically
 from mobilenets.limits import read_arrays
 from mobilenets.machine import user_cache
+from mobilenets.models.layers import Normalizer
 from mobilenets.models.network import MobileNet
-from mobilenets.models.normalizer import Normalizer
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Observer
 from mobilenets.training.checkpoints import stop_on_interrupt

@@ -21,7 +21,7 @@ from torchvision.transforms.v2 import functional
 from mobilenets.data.decoding import RandomCrop, draw
 from mobilenets.data.loader import WHOLE, Share
 from mobilenets.errors import RecipeError
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.objectives import Mixing
 from mobilenets.training.optimizer import image_size_at

@@ -25,7 +25,7 @@ from mobilenets.evaluation.predictions import Evaluation, Predict, evaluate
 from mobilenets.evaluation.results import Metrics
 from mobilenets.files import only_writer, write_text_atomically
 from mobilenets.limits import check_json, read_bytes
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, load_network
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Observer

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mobilenets.errors import ModelError, RecipeError, WeightsError
 from mobilenets.image_record import ImageRecord
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.models.registry import create_from_weights
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, load_network, record_of_weights
 from mobilenets.models.weights.fit import LoadedWeights, file_sha256

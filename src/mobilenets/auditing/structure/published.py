@@ -87,7 +87,7 @@ def _v2() -> Paper:
     return Paper("arXiv 1801.04381, table 2", tuple(rows), stem, head, "", "conv2d 1x1, c=k")
 
 
-def _v3(table: mobilenet_v3.Table, number: int, note: str) -> Paper:
+def _v3(table: mobilenet_v3.V3Table, number: int, note: str) -> Paper:
     rows = [_bneck(row) for row in table.rows]
     nonlinearity = _nonlinearity(table.activation)
     return Paper(
@@ -113,7 +113,7 @@ def _nonlinearity(activation: object) -> str:
     return "HS" if activation is mobilenet_v3.HS else "RE"
 
 
-def _v4(table: mobilenet_v4_tables.Table) -> Paper:
+def _v4(table: mobilenet_v4_tables.V4Table) -> Paper:
     return Paper(
         f"arXiv 2404.10518, appendix, {table.name.removeprefix('mobilenet_v4_')} table",
         tuple(_v4_row(row) for row in table.rows),
@@ -124,14 +124,14 @@ def _v4(table: mobilenet_v4_tables.Table) -> Paper:
     )
 
 
-def _v4_row(row: mobilenet_v4_tables.Row) -> TableRow:
+def _v4_row(row: mobilenet_v4_tables.V4Row) -> TableRow:
     match row:
-        case mobilenet_v4_tables.Conv():
+        case mobilenet_v4_tables.ConvRow():
             return TableRow(f"Conv2D {row.kernel}x{row.kernel}, {row.out_channels}, s={row.stride}", 0.0)
-        case mobilenet_v4_tables.FusedIB():
+        case mobilenet_v4_tables.FusedIBRow():
             sizes = f"expanded {row.hidden_channels}, {row.out_channels}, s={row.stride}"
             return TableRow(f"FusedIB {row.kernel}x{row.kernel}, {sizes}", row.hidden_channels / row.in_channels)
-        case mobilenet_v4_tables.MobileMQA():
+        case mobilenet_v4_tables.MobileMQARow():
             return TableRow(f"Mobile-MQA, {row.heads} heads of {row.head_channels}, {row.out_channels}", 0.0)
     kernels = ", ".join(
         f"DW K{place} {kernel}x{kernel}"

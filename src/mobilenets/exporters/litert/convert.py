@@ -15,7 +15,7 @@ from torch.fx.proxy import TraceError
 from mobilenets.errors import ExportError, MissingExtraError, first_line
 from mobilenets.exporters.prepare import Exported
 from mobilenets.install import install_line
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.preprocessing import Preprocessing
 
 FILE = "model.tflite"

@@ -13,7 +13,7 @@ from torch import fx, nn
 from mobilenets.errors import ExportError
 from mobilenets.exporters.litert.file import Wire
 from mobilenets.exporters.litert.layers import LayerWriter
-from mobilenets.models.universal_bottleneck import LayerScale
+from mobilenets.models.mobilenet_v4_blocks import LayerScale
 
 FUSED = (nn.ReLU, nn.ReLU6, nn.Hardsigmoid)
 """Activations the operator of the layer before them can have inside."""

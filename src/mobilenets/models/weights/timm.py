@@ -17,12 +17,11 @@ from torch import Tensor, nn
 
 from mobilenets.errors import DataError, WeightsError
 from mobilenets.limits import read_json
-from mobilenets.models.attention import MobileAttention
 from mobilenets.models.blocks import DepthwiseSeparable, InvertedResidual
 from mobilenets.models.config import OptionValue
 from mobilenets.models.layers import ConvNormActivation
+from mobilenets.models.mobilenet_v4_blocks import FusedBottleneck, MobileAttention, UniversalBottleneck
 from mobilenets.models.network import MobileNet
-from mobilenets.models.universal_bottleneck import FusedBottleneck, UniversalBottleneck
 from mobilenets.models.weights.fit import ImportedWeights, fit_tensors, title
 from mobilenets.models.weights.published import HALF, published_file, timm_preprocessing
 from mobilenets.preprocessing import Preprocessing
