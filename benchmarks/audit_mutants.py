@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from mobilenets.auditing.audit import audit
 from mobilenets.errors import AuditError
+from mobilenets.workflows.audit import audit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 

@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mobilenets.report.tables import read_json, write_json
+from mobilenets.report.compare import read_json, write_json
 
 
 def main(out: Path, result: Path) -> None:

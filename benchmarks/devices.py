@@ -27,13 +27,13 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from mobilenets.cli.live import Live
+from mobilenets.cli.progress import Live
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.sources import ImageSplit
-from mobilenets.deployment.deploy import deploy
 from mobilenets.deployment.results import DeploymentReport
-from mobilenets.exporting.subject import load_subject
+from mobilenets.exporters.subject import load_subject
 from mobilenets.images import open_image, read_size
+from mobilenets.workflows.deploy import deploy
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 RESULTS = Path(__file__).parent / "results"

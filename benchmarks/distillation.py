@@ -21,13 +21,12 @@ import numpy as np
 import torch
 
 from mobilenets.benchmarking.latency import round_order
-from mobilenets.compression.calibration import stratified_sample
 from mobilenets.data.datasets import load_dataset, natural_image_size
-from mobilenets.evaluation.evaluate import Predictions
-from mobilenets.evaluation.metrics import correct_answers
+from mobilenets.evaluation.predictions import Predictions, correct_answers
 from mobilenets.evaluation.significance import paired_test, top1_interval
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.training.observer import Silent
+from mobilenets.progress import Silent
+from mobilenets.quantization.images import stratified_sample
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import prepare_splits, train_and_score
 from mobilenets.training.scoring import PREDICTIONS, Splits, torch_predict

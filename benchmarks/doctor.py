@@ -99,9 +99,9 @@ def checkup(data: Path) -> dict[str, Any]:
 
 def found_again(data: Path) -> dict[str, dict[str, float]]:
     """How surely prints of 500 images of `data` are told as alike, by how they were made."""
-    from mobilenets.checkup.duplicates import near_pairs
-    from mobilenets.checkup.facts import look_at
+    from mobilenets.checkup.examination import look_at
     from mobilenets.checkup.inventory import take_inventory
+    from mobilenets.checkup.near_duplicates import near_pairs
     from mobilenets.data.sources import ArraySource
 
     entries = take_inventory(data).entries

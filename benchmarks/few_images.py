@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from mobilenets.compression.calibration import stratified_sample
 from mobilenets.data.datasets import Dataset, load_dataset
-from mobilenets.evaluation.evaluate import Predictions
+from mobilenets.evaluation.predictions import Predictions
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.evaluation.significance import top1_interval
-from mobilenets.training.observer import Silent
+from mobilenets.progress import Silent
+from mobilenets.quantization.images import stratified_sample
 from mobilenets.training.scoring import PREDICTIONS
 from mobilenets.training.state import STATE
-from mobilenets.training.train import train
+from mobilenets.workflows.train import train
 
 RESULT = "few_images"
 TUNED_TEST = 1_000

@@ -22,10 +22,10 @@ from PIL import Image
 import fuzz
 import fuzz_readers
 from fuzz_mutations import Mutation, edit_head_words, edit_numbers, edit_words
-from mobilenets.data.jpeg import decode_scaled, is_whole
-from mobilenets.deep_pixels import DeepPixels
+from mobilenets.data.decoding import decode_scaled, is_whole
 from mobilenets.errors import BadImagesError
 from mobilenets.image_folders import reads_heic
+from mobilenets.image_formats import DeepPixels
 from mobilenets.images import check_image, greatest_value, inspect_image, open_image, open_scaled, read_size
 
 SIDE = 24

@@ -96,7 +96,7 @@ def _read_recipe(path: Path) -> None:
 
 
 def _exclusions(folder: Path) -> Sequence[Path]:
-    from mobilenets.data.exclusion import write_exclusions
+    from mobilenets.data.sources import write_exclusions
 
     path = folder / "exclude.txt"
     write_exclusions(path, {"cat/1.png": "twin of dog/2.png", "a\tb\n.png": "odd", '"x".png': "é"}, "a list")
@@ -104,7 +104,7 @@ def _exclusions(folder: Path) -> Sequence[Path]:
 
 
 def _read_exclusions(path: Path) -> None:
-    from mobilenets.data.exclusion import read_exclusions
+    from mobilenets.data.sources import read_exclusions
 
     read_exclusions(path)
 
@@ -158,7 +158,7 @@ def _read_tar(path: Path) -> None:
 
 
 def _indexes(folder: Path) -> Sequence[Path]:
-    from mobilenets.data.shards.writing import shard
+    from mobilenets.workflows.shard import shard
 
     for number in range(24):
         place = folder / "images" / CLASSES[number % 3] / f"{number}.png"
@@ -292,8 +292,7 @@ def _descriptions_in_files(folder: Path) -> Sequence[Path]:
 def _read_description(path: Path) -> None:
     from described import colour_onnx
 
-    from mobilenets.artifact.container import PROPERTY, _digest, read_artifact
-    from mobilenets.artifact.onnx_metadata import with_property, without_properties
+    from mobilenets.artifact.container import PROPERTY, _digest, read_artifact, with_property, without_properties
 
     bare, text = without_properties(colour_onnx()), path.read_bytes()
     text = text.replace(b'"digest": ""', b'"digest": "' + _digest([bare, text]).encode() + b'"')
@@ -337,7 +336,7 @@ def _comparisons(folder: Path) -> Sequence[Path]:
 
 
 def _read_comparison(path: Path) -> None:
-    from mobilenets.comparison_folder import recommended_file, recommended_run
+    from mobilenets.run_folder import recommended_file, recommended_run
 
     recommended_run(path.parent)
     recommended_file(path.parent)
@@ -362,7 +361,7 @@ def _read_record(path: Path) -> None:
 def _predictions(folder: Path) -> Sequence[Path]:
     import numpy as np
 
-    from mobilenets.evaluation.evaluate import Predictions
+    from mobilenets.evaluation.predictions import Predictions
 
     path = folder / "predictions.npz"
     Predictions(np.arange(4) % 3, np.full((4, 3), 1 / 3, np.float32)).save(path)
@@ -370,7 +369,7 @@ def _predictions(folder: Path) -> Sequence[Path]:
 
 
 def _read_predictions(path: Path) -> None:
-    from mobilenets.evaluation.evaluate import Predictions
+    from mobilenets.evaluation.predictions import Predictions
 
     Predictions.load(path)
 
@@ -378,7 +377,7 @@ def _read_predictions(path: Path) -> None:
 def _features(folder: Path) -> Sequence[Path]:
     import numpy as np
 
-    from mobilenets.training.features import FeatureCache
+    from mobilenets.training.head import FeatureCache
 
     cache = FeatureCache(folder)
     cache.put("ab" * 32, np.ones((4, 3), np.float32))
@@ -388,7 +387,7 @@ def _features(folder: Path) -> Sequence[Path]:
 def _read_features(path: Path) -> None:
     """Damaged ones are computed again without a word: told here as refused."""
     from mobilenets.errors import RunError
-    from mobilenets.training.features import FeatureCache
+    from mobilenets.training.head import FeatureCache
 
     if FeatureCache(path.parent.parent).get("ab" * 32, (4, 3)) is None:
         raise RunError("damaged")

@@ -18,7 +18,7 @@ import numpy as np
 from mobilenets.benchmarking.latency import round_order
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.training.recipe import load_recipe
-from mobilenets.training.train import train
+from mobilenets.workflows.train import train
 
 WAYS = ("none", "weights", "sampling")
 RARE = {"strong": 6, "mild": 30}

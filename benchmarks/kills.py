@@ -93,7 +93,7 @@ def alone(folder: Path, kills: int, draw: random.Random) -> dict[str, Any]:
     import torch  # noqa: F401  # loaded once, before forking
 
     import mobilenets.cli.train
-    import mobilenets.training.train  # noqa: F401
+    import mobilenets.workflows.train  # noqa: F401
 
     start = time.monotonic()
     train_killed_alone(folder / "whole", 0, 0, draw, Counter())

@@ -34,15 +34,13 @@ from torchvision.datasets import ImageFolder
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
-from mobilenets.data.crops import RandomCrop, draw
-from mobilenets.data.jpeg import decoder_name
+from mobilenets.data.decoding import RandomCrop, TrainingDecoding, decoder_name, draw
 from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.data.sources import FileSource, ImageSplit
-from mobilenets.data.training_decoding import TrainingDecoding
 from mobilenets.data.training_pixels import read_training_pixels
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.training.allocator import keep_freed_memory
 from mobilenets.training.inputs import BatchInputs, Place
+from mobilenets.training.plan import keep_freed_memory
 from mobilenets.training.recipe import Recipe
 from timing import spread, write
 

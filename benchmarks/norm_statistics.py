@@ -14,8 +14,8 @@ import torch
 
 from mobilenets.data.datasets import load_dataset
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.training import norm_statistics
-from mobilenets.training.observer import Silent
+from mobilenets.progress import Silent
+from mobilenets.training import averaging
 from mobilenets.training.recipe import load_recipe
 from mobilenets.training.run import prepare_splits, train_and_score
 
@@ -29,10 +29,10 @@ def main() -> None:
     network = {"name": "mobilenet_v3_small", "num_classes": 10, "width_mult": 0.5, "image_size": 32}
     scores: dict[str, list[float]] = {"trained on": [], "as left": [], "re-estimated": []}
     # A share of the start above 1 never happens: the statistics then stay as training left them.
-    for name, forgotten in (("as left", 2.0), ("re-estimated", norm_statistics.FORGOTTEN)):
+    for name, forgotten in (("as left", 2.0), ("re-estimated", averaging.FORGOTTEN)):
         for seed in range(SEEDS):
             recipe = load_recipe("quick", epochs=EPOCHS, seed=seed)
-            with tempfile.TemporaryDirectory() as folder, patch.object(norm_statistics, "FORGOTTEN", forgotten):
+            with tempfile.TemporaryDirectory() as folder, patch.object(averaging, "FORGOTTEN", forgotten):
                 run = train_and_score(
                     network,
                     splits,

@@ -17,10 +17,10 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from mobilenets.benchmarking.resident import peak_resident_bytes
+from mobilenets.benchmarking.worker import peak_resident_bytes
+from mobilenets.runtime.bulk.predict_many import predict_many
 from mobilenets.runtime.classifier import Classifier
 from mobilenets.runtime.image_files import find_images
-from mobilenets.runtime.many import predict_many
 from mobilenets.runtime.streaming import predict_files
 
 IMAGES, ROUNDS = 1_536, 3
@@ -61,7 +61,7 @@ def answer(artifact: Path, folder: Path, count: int, workers: int) -> dict[str, 
 
 def small_network(path: Path) -> None:
     """The network whose memory is looked at: any would do."""
-    from mobilenets.exporting.onnx import export_onnx
+    from mobilenets.exporters.onnx import export_onnx
     from mobilenets.models.registry import create_model
     from mobilenets.preprocessing import Preprocessing
 

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 
 from mobilenets import create_model
 from mobilenets.errors import MobilenetsError
-from mobilenets.exporting.translators import FORMATS, translator
-from mobilenets.exporting.trial import opened
+from mobilenets.exporters.formats import FORMATS, translator
+from mobilenets.exporters.parity import opened
 from mobilenets.machine import usable_cores
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import Backend
-from mobilenets.runtime.pool import pool_size
+from mobilenets.runtime.loaded_file import pool_size
 
 SIZE, CLASSES, IMAGES = 32, 10, 32
 THREADS, CALLS, LARGEST_BATCH = 8, 200, 8

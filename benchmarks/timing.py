@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from mobilenets.benchmarking.latency import round_order
-from mobilenets.training.device import processor_name
+from mobilenets.training.plan import processor_name
 
 RESULTS = Path(__file__).parent / "results"
 

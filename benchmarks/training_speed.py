@@ -5,7 +5,7 @@ Regime: CIFAR's size (32x32), batch 128, AdamW, width 0.5, random images. Every 
 and reports its median.
 
     plain          the loop as most people write it: float32, contiguous
-    reuse          with freed memory kept by the C library (mobilenets.training.allocator)
+    reuse          with freed memory kept by the C library (mobilenets.training.plan)
     channels_last  and in channels-last layout: what `auto` chooses here
     bfloat16       and in bfloat16 autocast
 """
@@ -32,10 +32,9 @@ def images_per_second(network: str, variant: str) -> float:
     import torch
 
     from mobilenets.models.registry import create_model
-    from mobilenets.training.allocator import keep_freed_memory
     from mobilenets.training.objectives import CrossEntropy
     from mobilenets.training.optimizer import build_optimizer
-    from mobilenets.training.plan import ComputePlan
+    from mobilenets.training.plan import ComputePlan, keep_freed_memory
     from mobilenets.training.recipe import Recipe
 
     if variant != "plain":

@@ -155,7 +155,7 @@ def test_the_parts_of_an_openvino_folder_are_looked_at_too(
 def test_arrays_are_not_believed_what_they_claim(claim: tuple[int, ...], tmp_path: Path) -> None:
     import zipfile
 
-    from mobilenets.arrays import read_arrays
+    from mobilenets.limits import read_arrays
 
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": "<f4", "fortran_order": False, "shape": claim})
@@ -166,16 +166,16 @@ def test_arrays_are_not_believed_what_they_claim(claim: tuple[int, ...], tmp_pat
 
 
 def test_an_archive_of_arrays_that_grows_a_thousandfold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mobilenets import arrays
+    from mobilenets import limits
 
-    monkeypatch.setattr(arrays, "MAX_UNPACKED_BYTES", 2**10)
+    monkeypatch.setattr(limits, "MAX_UNPACKED_BYTES", 2**10)
     np.savez_compressed(tmp_path / "a.npz", a=np.zeros(10**6, np.float32))
     with pytest.raises(ValueError, match="its arrays have 4,000,128 bytes, more than the"):
-        arrays.read_arrays(tmp_path / "a.npz", "a")
+        limits.read_arrays(tmp_path / "a.npz", "a")
 
 
 def test_arrays_are_what_numpy_wrote(tmp_path: Path) -> None:
-    from mobilenets.arrays import read_arrays
+    from mobilenets.limits import read_arrays
 
     np.savez(tmp_path / "a.npz", a=np.arange(6).reshape(2, 3), b=np.array([b"x"]), c=np.array([{}], object))
     found = read_arrays(tmp_path / "a.npz", "a", "b")

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from mobilenets.cli.main import main
-from mobilenets.comparison.candidates import Candidate
-from mobilenets.comparison_folder import recommended_file, recommended_run
+from mobilenets.comparison.networks import Candidate
 from mobilenets.errors import RunError
+from mobilenets.run_folder import recommended_file, recommended_run
 from mobilenets.runtime.classifier import Classifier
 
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobilenets.deep_pixels import AS_STORED, DeepPixels, DeepValue, find_rule
+from mobilenets.image_formats import AS_STORED, DeepPixels, DeepValue, find_rule
 from mobilenets.images import greatest_value, inspect_image, open_image
 
 SIDE = 16

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mobilenets.errors import RunError
-from mobilenets.folder_lock import LOCK, only_writer
+from mobilenets.files import LOCK, only_writer
 
-HOLD = "import sys, time; from pathlib import Path; from mobilenets.folder_lock import only_writer\n"
+HOLD = "import sys, time; from pathlib import Path; from mobilenets.files import only_writer\n"
 HOLD += "with only_writer(Path(sys.argv[1])):\n print('held', flush=True)\n time.sleep(600)"
 
 

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilenets.checkup.doctor import doctor
 from mobilenets.cli.main import main
 from mobilenets.data.datasets import load_dataset
-from mobilenets.data.folders import read_folder
+from mobilenets.data.layout import read_folder
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.image_folders import FolderEntry, LeftOut, is_image_name, is_junk, list_folder, reads_heic
 from mobilenets.images import inspect_image, open_image, read_file, read_size
 from mobilenets.install import install_line
 from mobilenets.runtime.image_files import find_images
+from mobilenets.workflows.doctor import doctor
 
 JUNK = (
     *("@eaDir", "$RECYCLE.BIN", "RECYCLER", "__MACOSX", "_MACOSX", ".ipynb_checkpoints", "System Volume Information"),

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mobilenets.checkup.doctor import doctor
 from mobilenets.cli.main import main
 from mobilenets.errors import BadImagesError
+from mobilenets.workflows.doctor import doctor
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # behind the helpers, which share a name with it
 from fuzz_images import OWN, SOUND, read, seeds

@@ -16,21 +16,21 @@ from described import CLASSES, describe, write_onnx
 from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact
-from mobilenets.comparison.mistakes import confident_mistakes
-from mobilenets.compression import job
-from mobilenets.compression.judging import Judge
-from mobilenets.compression.results import Top1
-from mobilenets.deployment import measuring
+from mobilenets.deployment import measure
 from mobilenets.deployment.testing import top1 as deployed_top1
 from mobilenets.errors import ArtifactError, ModelError
-from mobilenets.evaluation.evaluate import Predictions, evaluate
+from mobilenets.evaluation.predictions import Predictions, evaluate
 from mobilenets.evaluation.significance import paired_test
-from mobilenets.exporting.confidence import choose_threshold, find_confidence, fit_temperature, tell_worth
-from mobilenets.exporting.parity import compare_answers
-from mobilenets.exporting.proof import Questions
-from mobilenets.exporting.watcher import Unwatched
+from mobilenets.exporters.confidence import choose_threshold, find_confidence, fit_temperature, tell_worth
+from mobilenets.exporters.parity import compare_answers
+from mobilenets.exporters.verify import Questions
+from mobilenets.progress import Unwatched
+from mobilenets.quantization import context
+from mobilenets.quantization.images import Judge
+from mobilenets.quantization.results import Top1
 from mobilenets.runtime.classifier import Classifier
 from mobilenets.training.accumulation import count_correct
+from mobilenets.workflows.compare import confident_mistakes
 
 IMAGES = 60
 LABELS = np.zeros(IMAGES, np.int64)
@@ -68,15 +68,15 @@ def test_export_and_deploy(half: NDArray[np.float32]) -> None:
 
 def test_what_deploy_ranks_by(half: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: Any = SimpleNamespace(predict=lambda images: half[: len(images)])
-    monkeypatch.setattr(measuring, "open_backend", lambda *args, **settings: asked)
-    monkeypatch.setattr(measuring, "choices", lambda artifact: [SimpleNamespace(backend="a", precision="fp32")])
+    monkeypatch.setattr(measure, "open_backend", lambda *args, **settings: asked)
+    monkeypatch.setattr(measure, "choices", lambda artifact: [SimpleNamespace(backend="a", precision="fp32")])
     artifact = Artifact(Path("broken.onnx"), describe())
-    found, lost = measuring.score([artifact], questions(), 1, Unwatched())
+    found, lost = measure.score([artifact], questions(), 1, Unwatched())
     assert (list(found.values()), lost) == ([50.0], ())
 
 
 def test_quantize(half: NDArray[np.float32]) -> None:
-    assert job.Tested(questions(), {"int8": half}).top1("int8") == 50
+    assert context.Tested(questions(), {"int8": half}).top1("int8") == 50
 
     class Images:
         labels, skipped = LABELS, ()

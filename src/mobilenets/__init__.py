@@ -18,28 +18,28 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from mobilenets.auditing.audit import audit
     from mobilenets.auditing.count import count
     from mobilenets.benchmarking.benchmark import benchmark
-    from mobilenets.checkup.doctor import doctor
-    from mobilenets.comparison.compare import compare
-    from mobilenets.compression.quantize import quantize
     from mobilenets.data.datasets import load_dataset
-    from mobilenets.data.shards.writing import shard
-    from mobilenets.deployment.deploy import deploy
     from mobilenets.errors import MobilenetsError
-    from mobilenets.evaluation.evaluate import evaluate
+    from mobilenets.evaluation.predictions import evaluate
     from mobilenets.evaluation.results import Bounds
-    from mobilenets.exporting.export import export
-    from mobilenets.exporting.onnx import export_onnx
+    from mobilenets.exporters.onnx import export_onnx
     from mobilenets.models.registry import create_from_weights, create_model, list_models
     from mobilenets.models.saved import load_network
     from mobilenets.preprocessing import Preprocessing
+    from mobilenets.runtime.bulk.predict_many import ManySummary, predict_many
     from mobilenets.runtime.classifier import Classifier, Prediction
-    from mobilenets.runtime.many import ManySummary, predict_many
     from mobilenets.runtime.streaming import predict_files
     from mobilenets.training.recipe import Recipe, load_recipe
-    from mobilenets.training.train import train
+    from mobilenets.workflows.audit import audit
+    from mobilenets.workflows.compare import compare
+    from mobilenets.workflows.deploy import deploy
+    from mobilenets.workflows.doctor import doctor
+    from mobilenets.workflows.export import export
+    from mobilenets.workflows.quantize import quantize
+    from mobilenets.workflows.shard import shard
+    from mobilenets.workflows.train import train
 
     __version__: str
 
@@ -77,31 +77,31 @@ __all__ = [
 _HOMES = {
     "Bounds": "evaluation.results",
     "Classifier": "runtime.classifier",
-    "ManySummary": "runtime.many",
+    "ManySummary": "runtime.bulk.predict_many",
     "MobilenetsError": "errors",
     "Prediction": "runtime.classifier",
     "Preprocessing": "preprocessing",
     "Recipe": "training.recipe",
-    "audit": "auditing.audit",
+    "audit": "workflows.audit",
     "benchmark": "benchmarking.benchmark",
-    "compare": "comparison.compare",
+    "compare": "workflows.compare",
     "count": "auditing.count",
     "create_from_weights": "models.registry",
     "create_model": "models.registry",
-    "deploy": "deployment.deploy",
-    "doctor": "checkup.doctor",
-    "evaluate": "evaluation.evaluate",
-    "export": "exporting.export",
-    "export_onnx": "exporting.onnx",
+    "deploy": "workflows.deploy",
+    "doctor": "workflows.doctor",
+    "evaluate": "evaluation.predictions",
+    "export": "workflows.export",
+    "export_onnx": "exporters.onnx",
     "list_models": "models.registry",
     "load_dataset": "data.datasets",
     "load_network": "models.saved",
     "load_recipe": "training.recipe",
     "predict_files": "runtime.streaming",
-    "predict_many": "runtime.many",
-    "quantize": "compression.quantize",
-    "shard": "data.shards.writing",
-    "train": "training.train",
+    "predict_many": "runtime.bulk.predict_many",
+    "quantize": "workflows.quantize",
+    "shard": "workflows.shard",
+    "train": "workflows.train",
 }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -130,3 +131,53 @@ def remove_leftovers(folder: Path) -> None:
 def _to_disk(path: Path) -> None:
     with path.open("rb+") as file:  # Windows refuses to sync what is open for reading alone
         os.fsync(file.fileno())
+
+
+# Keeping what is written apart from the images it is made from.
+
+
+def outside(data: object, out: Path) -> Path:
+    """Return `out`, unless it lies within the image folder `data`: read again, its pictures would be taken for data.
+
+    `data` is what `load_dataset` takes; only a path can be a folder.
+
+    Raises:
+        RunError: it does.
+    """
+    folder = Path(data) if isinstance(data, str | Path) else None
+    if folder is not None and folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+        raise RunError(f"{out} lies within the images in {folder}; choose a folder outside of them with `out`")
+    return out
+
+
+# One process at a time writes a run folder, or one of answers.
+
+
+LOCK: Final = ".lock"
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold a folder for the time of the block, and clear away what a killed process left half written.
+
+    The system lets go of the lock when its process ends, however it ends.
+
+    Raises:
+        RunError: another process holds it, or it can't be written.
+    """
+    from filelock import FileLock, Timeout  # not needed by the core
+
+    make_folder(folder)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(f"{folder} is in use by another process; wait for its end, or choose another folder") from error
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{folder}: can't be locked ({reason}); choose another place") from error
+    try:
+        remove_leftovers(folder)
+        yield
+    finally:
+        lock.release()

@@ -19,9 +19,9 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.arrays import read_arrays
 from mobilenets.errors import RunError
 from mobilenets.files import write_atomically
+from mobilenets.limits import read_arrays
 
 IMAGE_RECORD: Final = "trained_images.npz"
 EXPORTED_BITS: Final = 40

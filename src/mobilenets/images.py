@@ -14,24 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
-from mobilenets.deep_pixels import (
+from mobilenets.errors import BadImage, BadImagesError
+from mobilenets.image_formats import (
     AS_STORED,
+    DECODER_FAULTS,
     GREY_ALPHA,
     GREY_MODES,
+    MAX_PIXELS,
     PPM,
     DeepPixels,
     DeepValue,
+    UnreadableError,
     colour_rawmode,
     colours_to_8_bits,
     declared_white,
     extent,
+    identify,
     join,
+    reason,
     significant_bits,
     swapped,
     to_8_bits,
 )
-from mobilenets.errors import BadImage, BadImagesError
-from mobilenets.image_formats import DECODER_FAULTS, MAX_PIXELS, UnreadableError, identify, reason
 from mobilenets.limits import open_regular
 
 __all__ = [
@@ -85,7 +89,7 @@ def open_image(
 
     EXIF orientation is applied. Transparency is composited over white; CMYK and YCCK become RGB by Pillow's formula
     (colour profiles are not applied); of an animation the first frame counts. More than 8 bits a sample are scaled, by
-    `deep` unless the file says itself which value is white; see `mobilenets.deep_pixels`. Safe to call from several
+    `deep` unless the file says itself which value is white; see `mobilenets.image_formats`. Safe to call from several
     threads.
 
     Args:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobilenets.deep_pixels import AS_STORED, SAMPLE_BITS, DeepPixels
 from mobilenets.errors import DataError
+from mobilenets.image_formats import AS_STORED, SAMPLE_BITS, DeepPixels
 
 _FILTERS: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _MAX_SIDE: Final = 4096
@@ -43,7 +43,7 @@ class Preprocessing:
         mean: subtracted after scaling to [0, 1]; one value a channel, or one for all.
         std: divided by afterwards, likewise.
         interpolation: `bilinear` or `bicubic`, both with antialiasing.
-        sample_bits: how many bits 16-bit images hold, found in the training images; see `mobilenets.deep_pixels`.
+        sample_bits: how many bits 16-bit images hold, found in the training images; see `mobilenets.image_formats`.
         float_white: the value of images of floats that is white, likewise; None judges each of them by itself.
 
     Raises:

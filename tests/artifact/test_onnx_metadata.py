@@ -6,7 +6,7 @@ from described import colour_onnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilenets.artifact.onnx_metadata import read_property, with_property, without_properties
+from mobilenets.artifact.container import read_property, with_property, without_properties
 
 FILE = colour_onnx()
 

@@ -12,13 +12,13 @@ from torch import nn
 from torchvision.models import mobilenet_v2, mobilenet_v3_small
 from torchvision.ops import FrozenBatchNorm2d
 
-from mobilenets.auditing.audit import audit
-from mobilenets.auditing.graph.torch_export import export_graph
+from mobilenets.auditing.graph.capture import export_graph
 from mobilenets.auditing.rules.accounting import account
 from mobilenets.auditing.rules.finding import Audit, Finding, Severity
 from mobilenets.auditing.rules.judge import judge
 from mobilenets.auditing.structure.fold import fold
 from mobilenets.auditing.structure.nearest import compare
+from mobilenets.workflows.audit import audit
 
 V2_ROWS = [[6, 24, 2, 2], [6, 32, 3, 2], [6, 64, 4, 2], [6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1]]
 

@@ -17,13 +17,13 @@ import torchvision.models
 from chains import without_norms
 from torch import nn
 
-from mobilenets.auditing.audit import audit
 from mobilenets.auditing.rules.finding import Audit
 from mobilenets.auditing.structure.layers import Chain, Layer, Padding
 from mobilenets.auditing.structure.published import reference, without_paths
-from mobilenets.exporting.onnx import export_onnx
+from mobilenets.exporters.onnx import export_onnx
 from mobilenets.models.registry import create_model, list_models
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.workflows.audit import audit
 
 GOOGLE = Path(__file__).parents[2] / ".." / "shared" / "data" / "google"
 TORCHVISION = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")

@@ -10,9 +10,9 @@ from mutants.generate import Mutant, mutants, singles
 from mutants.plan import FAMILIES, WIDTHS, plan, recipe
 from mutants.styles import STYLES, Style, build
 
-from mobilenets.auditing.audit import audit
 from mobilenets.auditing.count import count
 from mobilenets.models.registry import create_model
+from mobilenets.workflows.audit import audit
 
 QUICK = (
     "expansion kept at t=1",

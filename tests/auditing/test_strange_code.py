@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
 from torchvision.models.mobilenetv2 import MobileNetV2
 
-from mobilenets.auditing.audit import audit
 from mobilenets.auditing.count import count
 from mobilenets.auditing.target import load_target, module_target
 from mobilenets.errors import AuditError
+from mobilenets.workflows.audit import audit
 
 SIZE = 32
 

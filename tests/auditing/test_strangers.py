@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models import mobilenet_v2, mobilenet_v3_small
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
-from mobilenets.auditing.audit import audit
+from mobilenets.workflows.audit import audit
 
 
 @pytest.mark.parametrize(

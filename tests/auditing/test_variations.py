@@ -12,8 +12,8 @@ from mutations import Beside
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 
-from mobilenets.auditing.audit import audit
 from mobilenets.auditing.rules.finding import Audit, Finding
+from mobilenets.workflows.audit import audit
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter's own deprecations
 

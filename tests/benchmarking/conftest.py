@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from described import write_onnx
 
-from mobilenets.benchmarking.noise import ratios
+from mobilenets.benchmarking.latency import Timed, ratios
 from mobilenets.benchmarking.results import BenchmarkReport, BenchmarkRow
-from mobilenets.benchmarking.rounds import Timed
 
 MakeReport = Callable[..., BenchmarkReport]
 NETWORK = {"name": "mobilenet_v2", "num_classes": 3, "width_mult": 0.35, "image_size": 16}

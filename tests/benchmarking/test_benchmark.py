@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from mobilenets.benchmarking import starting
+from mobilenets.benchmarking import process
 from mobilenets.benchmarking.benchmark import benchmark
-from mobilenets.benchmarking.starting import TWIN
+from mobilenets.benchmarking.process import TWIN
 from mobilenets.errors import ArtifactError, BackendError, MobilenetsError
 
 QUICK = {"backends": ("onnxruntime",), "threads": (1,), "seconds": 0.0, "starts": 1}
@@ -69,7 +69,7 @@ def test_pytorch_is_a_peer_of_the_same_network(onnx_file):
 
 
 def test_candidates_that_do_not_fit_into_memory_are_refused(onnx_file, monkeypatch):
-    monkeypatch.setattr(starting, "usable_memory", lambda: 50 * 2**20)
+    monkeypatch.setattr(process, "usable_memory", lambda: 50 * 2**20)
     with pytest.raises(MobilenetsError, match="measure fewer at once"):
         benchmark([onnx_file], **QUICK)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilenets.benchmarking.by_hand import open_by_hand
+from mobilenets.benchmarking.peers import open_by_hand
 from mobilenets.errors import BackendError
 
 onnx = pytest.importorskip("onnx")

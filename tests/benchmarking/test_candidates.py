@@ -5,8 +5,16 @@ import pytest
 from described import write_onnx
 
 from mobilenets.artifact.container import read_artifact
-from mobilenets.benchmarking.candidate import Candidate, distinct_names, label, network_words
-from mobilenets.benchmarking.candidates import Wanted, distinctly_labelled, find_candidates, find_peers
+from mobilenets.benchmarking.candidates import (
+    Candidate,
+    Wanted,
+    distinct_names,
+    distinctly_labelled,
+    find_candidates,
+    find_peers,
+    label,
+    network_words,
+)
 from mobilenets.errors import BackendError, MobilenetsError
 from mobilenets.machine import usable_cores
 from mobilenets.runtime.backend import choices

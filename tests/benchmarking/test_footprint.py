@@ -3,8 +3,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from mobilenets.benchmarking.footprint import peak_memory_mb
-from mobilenets.benchmarking.resident import peak_resident_bytes
+from mobilenets.benchmarking.process import peak_memory_mb
+from mobilenets.benchmarking.worker import peak_resident_bytes
 from mobilenets.errors import ExportError
 
 

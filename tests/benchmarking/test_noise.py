@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobilenets.benchmarking.noise import drift, ratios, relative_difference
+from mobilenets.benchmarking.latency import drift, ratios, relative_difference
 from mobilenets.errors import MobilenetsError
 
 TIMES = st.floats(0.01, 1000.0)

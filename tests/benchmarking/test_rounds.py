@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobilenets.benchmarking.rounds import LEAST_ROUNDS, Timed, time_turns
+from mobilenets.benchmarking.latency import LEAST_ROUNDS, Timed, time_turns
 from mobilenets.errors import BackendError
 
 

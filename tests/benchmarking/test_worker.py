@@ -12,10 +12,9 @@ import pytest
 from described import colour_logits, describe, write_onnx
 
 from mobilenets.artifact.golden import GoldenPairs
-from mobilenets.benchmarking.affinity import spread
-from mobilenets.benchmarking.candidate import Candidate
+from mobilenets.benchmarking.candidates import Candidate
 from mobilenets.benchmarking.process import Worker
-from mobilenets.benchmarking.worker import open_candidate, serve, take_turn, wait_until_idle
+from mobilenets.benchmarking.worker import open_candidate, serve, spread, take_turn, wait_until_idle
 from mobilenets.errors import BackendError
 
 
@@ -101,7 +100,7 @@ def test_a_process_that_dies_is_noticed(onnx_file):
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system pins no processes")
 def test_a_process_of_one_thread_is_pinned_to_one_core():
-    program = "import os; from mobilenets.benchmarking.affinity import pin; pin(1); print(len(os.sched_getaffinity(0)))"
+    program = "import os; from mobilenets.benchmarking.worker import pin; pin(1); print(len(os.sched_getaffinity(0)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
     assert sorted(spread([3, 1, 2])) == [1, 2, 3]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from seeded_folder import seed_faults, write_sound
 
-from mobilenets.checkup.doctor import doctor
 from mobilenets.checkup.results import Checkup
+from mobilenets.workflows.doctor import doctor
 
 
 @pytest.fixture(scope="session")

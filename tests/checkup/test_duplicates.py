@@ -13,20 +13,22 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 from seeded_folder import jpeg, picture
 
-from mobilenets.checkup import duplicates
-from mobilenets.checkup.duplicates import (
+from mobilenets.checkup import near_duplicates
+from mobilenets.checkup.examination import Facts, look_at
+from mobilenets.checkup.near_duplicates import (
     CLOSE_LOOK,
     FIRST_LOOK,
     MOST_PARTNERS,
     NEAR_BITS,
     PER_BIT,
     SECOND_LOOK,
+    aligned_correlation,
     close_hashes,
+    correlation,
     exact_groups,
+    halved,
     near_pairs,
 )
-from mobilenets.checkup.facts import Facts, look_at
-from mobilenets.checkup.likeness import aligned_correlation, correlation, halved
 from mobilenets.data.sources import ArraySource
 
 COUNT = 40
@@ -92,8 +94,8 @@ def test_close_hashes_are_those_of_comparing_each_with_each(
 
 def _found(hashes: NDArray[np.uint64], others: NDArray[np.uint64] | None, bits: int) -> list[tuple[int, int]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "_ROWS", 3)
-        patch.setattr(duplicates, "_COLUMNS", 5)
+        patch.setattr(near_duplicates, "_ROWS", 3)
+        patch.setattr(near_duplicates, "_COLUMNS", 5)
         tiles = list(close_hashes(hashes, others, bits, np.zeros(len(hashes), np.bool_)))
     return [pair for first, second in tiles for pair in zip(first.tolist(), second.tolist(), strict=True)]
 
@@ -113,10 +115,10 @@ def test_near_pairs_are_those_of_looking_at_every_two(drawn: list[tuple[int, str
             if kept[i, splits[j]] <= most:
                 wanted.add((i, j))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "MOST_PARTNERS", most)
-        patch.setattr(duplicates, "_ROWS", 3)
-        patch.setattr(duplicates, "_COLUMNS", 4)
-        patch.setattr(duplicates, "_CHECKED_AT_ONCE", 2)
+        patch.setattr(near_duplicates, "MOST_PARTNERS", most)
+        patch.setattr(near_duplicates, "_ROWS", 3)
+        patch.setattr(near_duplicates, "_COLUMNS", 4)
+        patch.setattr(near_duplicates, "_CHECKED_AT_ONCE", 2)
         found = near_pairs(facts, splits)
     assert len(found) == len(set(found))
     assert set(found) == wanted

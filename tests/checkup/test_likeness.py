@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobilenets.checkup.likeness import aligned_correlation, correlation, halved
+from mobilenets.checkup.near_duplicates import aligned_correlation, correlation, halved
 
 SIDE = 16
 

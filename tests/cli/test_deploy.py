@@ -13,9 +13,9 @@ import torch
 from mobilenets.artifact.container import read_artifact
 from mobilenets.cli.deploy import main
 from mobilenets.data.datasets import load_dataset
-from mobilenets.deployment.deploy import _call
 from mobilenets.errors import MobilenetsError
-from mobilenets.training.train import train
+from mobilenets.workflows.deploy import _call
+from mobilenets.workflows.train import train
 
 Run = Callable[..., CompletedProcess[str]]
 

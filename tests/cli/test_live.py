@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from mobilenets.cli import live as room
-from mobilenets.cli.live import Live, duration
+from mobilenets.cli import progress as room
+from mobilenets.cli.progress import Live, duration
 from mobilenets.evaluation.results import EpochPoint
-from mobilenets.training.observer import StepReport
+from mobilenets.progress import StepReport
 
 
 def report(step: int) -> StepReport:

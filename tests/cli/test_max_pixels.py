@@ -8,7 +8,6 @@ import pytest
 from described import write_onnx
 from PIL import Image
 
-from mobilenets.checkup.doctor import doctor
 from mobilenets.cli.main import main
 from mobilenets.data.datasets import load_dataset
 from mobilenets.data.loader import prepare
@@ -16,6 +15,7 @@ from mobilenets.errors import BadImagesError, DataError
 from mobilenets.images import MAX_PIXELS, open_image
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.classifier import Classifier
+from mobilenets.workflows.doctor import doctor
 
 from .conftest import Run
 

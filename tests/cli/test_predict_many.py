@@ -16,7 +16,7 @@ from PIL import Image
 from ray_processes import needs_ray, processes_of
 
 from mobilenets.install import install_line
-from mobilenets.runtime.ray_session import scratch_folder
+from mobilenets.runtime.bulk.session import scratch_folder
 
 from .conftest import COMMAND, Run
 

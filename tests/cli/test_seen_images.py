@@ -15,10 +15,10 @@ from PIL import Image
 from mobilenets.artifact.container import read_artifact
 from mobilenets.cli.main import main
 from mobilenets.data.datasets import load_dataset
-from mobilenets.data.digests import image_digests
-from mobilenets.exporting.export import export
+from mobilenets.data.splits import image_digests
 from mobilenets.image_record import IMAGE_RECORD, ImageRecord
-from mobilenets.training.train import train
+from mobilenets.workflows.export import export
+from mobilenets.workflows.train import train
 
 from .conftest import Run
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from mobilenets import shard, train
 from mobilenets.errors import DataError
-from mobilenets.training.observer import Silent, StepReport
+from mobilenets.progress import Silent, StepReport
 
 from .conftest import COMMAND, Run
 

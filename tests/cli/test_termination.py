@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mobilenets.cli.main import main
-from mobilenets.cli.termination import Terminated, orderly_termination
+from mobilenets.cli.main import Terminated, main, orderly_termination
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.preprocessing import Preprocessing

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 
-from mobilenets.models.weights.report import file_sha256
+from mobilenets.models.weights.fit import file_sha256
 
 from .conftest import Run
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mobilenets.comparison.candidates import candidates
+from mobilenets.comparison.networks import candidates
 from mobilenets.errors import ModelError
 from mobilenets.models.registry import create_model
 

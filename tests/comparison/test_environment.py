@@ -4,7 +4,7 @@ import platform
 
 import torch
 
-from mobilenets.comparison.environment import environment
+from mobilenets.comparison.measure import environment
 
 
 def test_versions_and_machine_are_named() -> None:

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from mobilenets.comparison.candidates import candidates
-from mobilenets.comparison.stage import Stage, extension_notes
+from mobilenets.comparison.networks import Stage, candidates, extension_notes
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.validation import cut_validation
 from mobilenets.errors import RecipeError
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.progress import Silent
 from mobilenets.training.metric_log import read_curve
-from mobilenets.training.observer import Silent
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import prepare_splits
 

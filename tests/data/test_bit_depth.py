@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilenets.checkup.doctor import doctor
 from mobilenets.cli.main import main
 from mobilenets.data.bit_depth import differing, find_bit_depth
 from mobilenets.data.datasets import load_dataset
 from mobilenets.data.loader import prepare
-from mobilenets.data.shards.encoding import encoded
-from mobilenets.deep_pixels import AS_STORED, DeepPixels
+from mobilenets.data.shards.shard_file import encoded
+from mobilenets.image_formats import AS_STORED, DeepPixels
 from mobilenets.images import open_image
 from mobilenets.models.saved import load_network
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.classifier import Classifier
-from mobilenets.training.train import train
+from mobilenets.workflows.doctor import doctor
+from mobilenets.workflows.train import train
 
 TOP = {8: 255, 12: 4095, 16: 65535}
 

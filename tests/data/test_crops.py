@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilenets.data.crops import ATTEMPTS, RandomCrop, draw
+from mobilenets.data.decoding import ATTEMPTS, RandomCrop, draw
 from mobilenets.errors import RecipeError
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mobilenets.data.datasets import Dataset, ImageSplit, check_classes, load_dataset, natural_image_size
-from mobilenets.data.location import outside
 from mobilenets.data.sources import ArraySource, FileSource
 from mobilenets.errors import BadImagesError, DataError
+from mobilenets.files import outside
 
 MakeFolder = Callable[[dict[str, int]], Path]
 CIFAR10_ZIP = Path(__file__).parents[3] / "shared" / "data" / "cifar10.zip"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from mobilenets.data.archives import read_zip
-from mobilenets.data.digests import image_digest, image_digests, with_digests
-from mobilenets.data.shards.spool import Spool
+from mobilenets.data.shards.shard_set import Spool
 from mobilenets.data.sources import ArraySource, FileSource, ImageSplit
+from mobilenets.data.splits import image_digest, image_digests, with_digests
 from mobilenets.image_record import digest_of
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobilenets.data.datasets import load_dataset
-from mobilenets.data.exclusion import read_exclusions, write_exclusions
+from mobilenets.data.sources import read_exclusions, write_exclusions
 from mobilenets.errors import DataError
 
 MakeFolder = Callable[[dict[str, int]], Path]

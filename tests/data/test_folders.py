@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mobilenets.data.datasets import load_dataset
-from mobilenets.data.folders import read_folder
+from mobilenets.data.layout import read_folder
 from mobilenets.errors import BadImagesError, DataError
 from mobilenets.quoting import decodable
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mobilenets.data.folders import read_folder
-from mobilenets.data.layout import Layout, find_layout
+from mobilenets.data.layout import Layout, find_layout, read_folder
 from mobilenets.errors import DataError
 from mobilenets.image_folders import is_image_name, is_junk, reads_heic
 from mobilenets.install import install_line

@@ -15,11 +15,11 @@ from PIL import Image
 import mobilenets.data.decoding as decoding
 import mobilenets.data.loader as loader
 from mobilenets.data.datasets import load_dataset
+from mobilenets.data.decoding import TrainingDecoding
 from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.data.sources import ImageSource, ImageSplit
-from mobilenets.data.training_decoding import TrainingDecoding
-from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import BadImagesError, DataError
+from mobilenets.image_formats import AS_STORED, DeepPixels
 from mobilenets.preprocessing import Preprocessing
 
 CIFAR10_ZIP = Path(__file__).parents[3] / "shared" / "data" / "cifar10.zip"

@@ -8,16 +8,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-import mobilenets.data.jpeg as jpeg
-from mobilenets.data.crops import RandomCrop, draw
-from mobilenets.data.decoding import decode_all
-from mobilenets.data.loader import prepare
+import mobilenets.data.decoding as jpeg
+from mobilenets.data.decoding import RandomCrop, TrainingDecoding, decode_all, draw
+from mobilenets.data.loader import Share, prepare
 from mobilenets.data.sources import ArraySource, FileSource, ImageSource, ImageSplit
-from mobilenets.data.training_decoding import TrainingDecoding
-from mobilenets.data.training_images import Share
 from mobilenets.data.training_pixels import read_training_pixels
-from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import BadImagesError
+from mobilenets.image_formats import AS_STORED, DeepPixels
 from mobilenets.images import open_image, open_scaled
 from mobilenets.preprocessing import Preprocessing
 

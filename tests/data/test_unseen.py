@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 
 from mobilenets.data.datasets import Dataset, load_dataset
-from mobilenets.data.digests import image_digest, image_digests
-from mobilenets.data.scored import scored_images
-from mobilenets.data.unseen import also_trained_on, as_trained, image_record, without_copies, without_seen
+from mobilenets.data.splits import image_digest, image_digests
+from mobilenets.data.unseen import (
+    also_trained_on,
+    as_trained,
+    image_record,
+    scored_images,
+    without_copies,
+    without_seen,
+)
 from mobilenets.data.validation import cut_validation, validation_record
 from mobilenets.errors import DataError
 from mobilenets.image_record import ImageRecord

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from mobilenets.benchmarking.results import Accuracy, BenchmarkReport, BenchmarkRow, Failure, Measurement, Ratio
-from mobilenets.compression.results import CalibrationSummary, QuantizationReport, Rung, Top1
-from mobilenets.deployment.choosing import choose
 from mobilenets.deployment.results import Advantage, DeploymentReport, FileOutcome, Way
+from mobilenets.deployment.select import choose
 from mobilenets.evaluation.results import Latency
+from mobilenets.quantization.results import CalibrationSummary, QuantizationReport, Rung, Top1
 
 MakeWay = Callable[..., Way]
 

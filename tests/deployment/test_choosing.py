@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilenets.compression.results import within
-from mobilenets.deployment.choosing import TIE, choose
 from mobilenets.deployment.results import Way
+from mobilenets.deployment.select import TIE, choose
+from mobilenets.quantization.results import within
 
 MakeWay = Callable[..., Way]
 

@@ -11,7 +11,7 @@ import pytest
 
 from mobilenets.artifact.container import read_artifact, write_artifact
 from mobilenets.artifact.description import Settings
-from mobilenets.deployment.keeping import keep
+from mobilenets.deployment.candidates import keep
 from mobilenets.deployment.results import Way
 from mobilenets.runtime.backend import open_backend
 

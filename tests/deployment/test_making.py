@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from mobilenets.compression.order import Order
-from mobilenets.compression.results import QuantizationReport
 from mobilenets.data.datasets import Dataset, load_dataset
-from mobilenets.deployment import making
-from mobilenets.deployment.making import Workshop, file_name
+from mobilenets.deployment import candidates
+from mobilenets.deployment.candidates import Workshop, file_name
 from mobilenets.deployment.results import DeploymentReport
 from mobilenets.errors import ExportError, MissingExtraError, QuantizationError
-from mobilenets.exporting.describe import Subject
-from mobilenets.exporting.proof import Questions, split_questions
-from mobilenets.exporting.watcher import Unwatched
+from mobilenets.exporters.describe import Subject
+from mobilenets.exporters.verify import Questions, split_questions
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.progress import Unwatched
+from mobilenets.quantization.config import Order
+from mobilenets.quantization.results import QuantizationReport
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def workshop(subject: Subject, questions: Questions, folder: Path) -> Workshop:
 def test_what_is_missing_or_fails_is_told_and_the_rest_is_made(
     subject: Subject, questions: Questions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = making.prove
+    real = candidates.prove
 
     def prove(of: Any, target: Any, *rest: Any) -> Any:
         if target.to == "litert":
@@ -51,7 +51,7 @@ def test_what_is_missing_or_fails_is_told_and_the_rest_is_made(
             raise ExportError("the file's logits differ")
         return real(of, target, *rest)
 
-    monkeypatch.setattr(making, "prove", prove)
+    monkeypatch.setattr(candidates, "prove", prove)
     outcomes, ladders = workshop(subject, questions, tmp_path).make(("litert", "openvino", "onnx"), int8=False)
     assert [(one.name, one.status) for one in outcomes] == [
         ("float.tflite", "missing"),
@@ -81,7 +81,7 @@ def test_a_refusal_is_an_outcome_with_its_ladder(
         (ladder,) = report.quantizations
         return QuantizationReport(**{**vars(ladder), "chosen": None, "out": str(left)})
 
-    monkeypatch.setattr(making, "quantize_loaded", refuse)
+    monkeypatch.setattr(candidates, "quantize_loaded", refuse)
     monkeypatch.setattr(Order, "check", lambda self: None)
     monkeypatch.setattr(Workshop, "_exported", lambda self, kind, name: report.files[0])
     outcomes, ladders = workshop(subject, questions, tmp_path).make(("onnx", "litert"), int8=True)
@@ -94,7 +94,7 @@ def test_a_refusal_is_an_outcome_with_its_ladder(
 
 
 def test_names_of_files() -> None:
-    assert [file_name(kind, "fp32") for kind in making.TARGETS] == [
+    assert [file_name(kind, "fp32") for kind in candidates.TARGETS] == [
         "float.onnx",
         "float-openvino",
         "float.tflite",

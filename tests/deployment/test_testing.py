@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mobilenets.deployment import testing
 from mobilenets.deployment.testing import Reading, read_test
-from mobilenets.exporting.proof import Questions
-from mobilenets.exporting.watcher import Unwatched
+from mobilenets.exporters.verify import Questions
+from mobilenets.progress import Unwatched
 
 if TYPE_CHECKING:
     from conftest import MakeWay

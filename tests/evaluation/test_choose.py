@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilenets.errors import MobilenetsError
-from mobilenets.evaluation.choose import Contender, choose, fits, nearest_miss
 from mobilenets.evaluation.results import Bounds, Interval, Latency, PairedTest
+from mobilenets.evaluation.selection import Contender, choose, fits, nearest_miss
 
 
 def row(label, top1, latency, parameters=1_000_000, macs=10_000_000, images=360):

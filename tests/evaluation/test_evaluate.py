@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mobilenets.errors import DataError, ModelError, RunError
-from mobilenets.evaluation.evaluate import Predictions, evaluate
+from mobilenets.evaluation.predictions import Predictions, evaluate
 
 CLASSES = ("dark", "bright")
 

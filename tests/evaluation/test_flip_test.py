@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mobilenets.evaluation.evaluate import evaluate
+from mobilenets.evaluation.predictions import evaluate
 
 IMAGES = np.arange(2 * 2 * 4 * 1, dtype=np.uint8).reshape(2, 2, 4, 1)
 

@@ -20,7 +20,7 @@ from sklearn.metrics import (
 )
 
 from mobilenets.errors import DataError
-from mobilenets.evaluation.metrics import (
+from mobilenets.evaluation.predictions import (
     NO_CLASS,
     compute_metrics,
     correct_answers,

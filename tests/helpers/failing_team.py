@@ -11,8 +11,8 @@ import torch
 
 from mobilenets.cli import main as command
 from mobilenets.errors import BadImage, BadImagesError, MobilenetsError, RunError, TrainingInterruptedError
-from mobilenets.training import team_failure
-from mobilenets.training.team import Team, join_team
+from mobilenets.training import distributed
+from mobilenets.training.distributed import Team, join_team
 
 CPU = torch.device("cpu")
 
@@ -60,7 +60,7 @@ def run(case: str) -> int:
     module = type(sys)("mobilenets.cli.train")
     module.main = verb  # type: ignore[attr-defined]
     sys.modules["mobilenets.cli.train"] = module
-    team_failure._PATIENCE_SECONDS = 1.0  # type: ignore[misc]
+    distributed._PATIENCE_SECONDS = 1.0  # type: ignore[misc]
     return command.main(["train", case])
 
 

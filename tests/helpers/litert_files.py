@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.models.registry import create_model
+from mobilenets.output_capture import silent_stderr
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.runtime.silence import silent_stderr
 from mobilenets.tflite.model import TfliteModel
 from mobilenets.tflite.reader import read_model
 

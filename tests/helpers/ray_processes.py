@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mobilenets.runtime.ray_session import scratch_folder
+from mobilenets.runtime.bulk.session import scratch_folder
 
 # Not by importing it: what it says is settled when it is imported first.
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install '.[cluster]'")

@@ -13,11 +13,11 @@ from mobilenets.data.datasets import load_dataset
 from mobilenets.data.loader import prepare
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.progress import Silent
+from mobilenets.training.distributed import join_team
 from mobilenets.training.loop import Training
-from mobilenets.training.observer import Silent
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.state import Experiment
-from mobilenets.training.team import join_team
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(

@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 
 from mobilenets.auditing.count import count
-from mobilenets.models.mobilenet_v3_tables import LARGE, SMALL, Table
+from mobilenets.models.mobilenet_v3 import LARGE, SMALL, V3Table
 from mobilenets.models.registry import create_model
 
 Parity = Callable[[nn.Module, nn.Module], None]
@@ -35,7 +35,7 @@ def test_published_counts(name: str, width_mult: float, parameters: int, macs: f
 
 
 @pytest.mark.parametrize(("table", "blocks"), [(LARGE, 15), (SMALL, 11)])
-def test_rows_fit_each_other(table: Table, blocks: int) -> None:
+def test_rows_fit_each_other(table: V3Table, blocks: int) -> None:
     assert len(table.rows) == blocks
     assert all(above.out_channels == below.in_channels for above, below in pairwise(table.rows))
 

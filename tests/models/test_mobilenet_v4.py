@@ -14,20 +14,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mobilenets.auditing.count import count
 from mobilenets.errors import ModelError
-from mobilenets.models.attention import MultiQueryAttention
+from mobilenets.models.mobilenet_v4_blocks import LayerScale, MultiQueryAttention
 from mobilenets.models.mobilenet_v4_tables import (
     CONV_LARGE,
     CONV_MEDIUM,
     CONV_SMALL,
     HYBRID_LARGE,
     HYBRID_MEDIUM,
-    UIB,
-    Table,
+    UIBRow,
+    V4Table,
 )
 from mobilenets.models.network import MobileNet, initialise
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, load_network, save_network
-from mobilenets.models.universal_bottleneck import LayerScale
 from mobilenets.preprocessing import Preprocessing
 
 TABLES = (CONV_SMALL, CONV_MEDIUM, CONV_LARGE, HYBRID_MEDIUM, HYBRID_LARGE)
@@ -63,7 +62,7 @@ def test_published_counts(name: str, width_mult: float, image_size: int, paramet
 
 
 @pytest.mark.parametrize("table", TABLES, ids=NAMES)
-def test_rows_fit_each_other(table: Table) -> None:
+def test_rows_fit_each_other(table: V4Table) -> None:
     assert all(above.out_channels == below.in_channels for above, below in pairwise(table.rows))
     assert [row.stride for row in table.rows].count(2) == 4  # the stem is the fifth
 
@@ -79,8 +78,8 @@ def test_rows_fit_each_other(table: Table) -> None:
     ],
     ids=NAMES,
 )
-def test_the_blocks_are_the_papers(table: Table, blocks: dict[str, int], attention: int) -> None:
-    assert Counter(row.block for row in table.rows if isinstance(row, UIB)) == blocks
+def test_the_blocks_are_the_papers(table: V4Table, blocks: dict[str, int], attention: int) -> None:
+    assert Counter(row.block for row in table.rows if isinstance(row, UIBRow)) == blocks
     with torch.device("meta"):
         model = create_model(table.name)
     assert sum(isinstance(module, MultiQueryAttention) for module in model.modules()) == attention
@@ -267,9 +266,9 @@ def test_saved_and_read_back_it_answers_alike(name: str, tmp_path: Path) -> None
 def test_its_onnx_file_answers_alike(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from mobilenets.exporting.onnx import export_onnx
-    from mobilenets.exporting.parity import check_parity
-    from mobilenets.models.normalizer import Normalizer
+    from mobilenets.exporters.onnx import export_onnx
+    from mobilenets.exporters.parity import check_parity
+    from mobilenets.models.layers import Normalizer
 
     network = small_network(name)
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
-from mobilenets.models.attention import MultiQueryAttention
+from mobilenets.models.mobilenet_v4_blocks import MultiQueryAttention
 from mobilenets.models.network import MIN_FEATURE_SIZE, MobileNet, initialise, stride_plan
 from mobilenets.models.registry import create_model, list_models
 

@@ -9,7 +9,7 @@ import pytest
 from mobilenets.benchmarking.results import BenchmarkReport, BenchmarkRow, Measurement
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import Latency
-from mobilenets.report.deployment_page import (
+from mobilenets.report.deploy_page import (
     Cell,
     DeploymentView,
     FileView,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mobilenets.report.doctor_page import (
+from mobilenets.report.doctor import (
     Bar,
     DoctorView,
     FindingView,

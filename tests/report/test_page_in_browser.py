@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mobilenets.evaluation.results import Comparison
-from mobilenets.report.page import render_page, write_page
+from mobilenets.report.compare_page import render_page, write_page
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs chromium (or Chrome) on the PATH")

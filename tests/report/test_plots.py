@@ -14,9 +14,15 @@ import pytest
 from PIL import Image
 
 from mobilenets.evaluation.results import Bounds, Choice, Comparison, Metrics, SeedRun
-from mobilenets.report import canvas
-from mobilenets.report.plots import accuracy_plot, confusion_plot, curves_plot, summary_png, total_confusion
-from mobilenets.report.scatter import Cost, latency_key
+from mobilenets.report.plots import canvas
+from mobilenets.report.plots.comparison import (
+    accuracy_plot,
+    confusion_plot,
+    curves_plot,
+    summary_png,
+    total_confusion,
+)
+from mobilenets.report.plots.scatter import Cost, latency_key
 
 Make = Callable[..., Comparison]
 COSTS: tuple[Cost, ...] = get_args(Cost)

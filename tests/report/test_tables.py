@@ -18,8 +18,7 @@ from rich.table import Table
 
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import Choice, ClassScore, Comparison, Interval, Metrics
-from mobilenets.report.page import render_page
-from mobilenets.report.tables import (
+from mobilenets.report.compare import (
     comparison_table,
     markdown_table,
     metrics_table,
@@ -29,6 +28,7 @@ from mobilenets.report.tables import (
     write_csv,
     write_json,
 )
+from mobilenets.report.compare_page import render_page
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -15,7 +15,7 @@ from mobilenets.install import install_line
 from mobilenets.machine import usable_cores
 from mobilenets.runtime import backend as backends
 from mobilenets.runtime.backend import BACKENDS, Choice, choices, open_backend
-from mobilenets.runtime.pool import Pool
+from mobilenets.runtime.loaded_file import Pool
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), dtype=np.uint8)
 

@@ -5,8 +5,7 @@ import pytest
 
 from mobilenets.errors import BadImage
 from mobilenets.quoting import decodable
-from mobilenets.runtime.image_files import find_images
-from mobilenets.runtime.listing import Listed, find_listed, list_parts
+from mobilenets.runtime.image_files import Listed, find_images, find_listed, list_parts
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def test_a_folder_that_can_not_be_read_keeps_its_name(tree, monkeypatch):
     def refuse(paths):
         yield BadImage(str(tree / "photos/b"), "folder can't be read")
 
-    monkeypatch.setattr("mobilenets.runtime.listing.find_images", refuse)
+    monkeypatch.setattr("mobilenets.runtime.image_files.find_images", refuse)
     assert list(find_listed([Path("photos")], tree)) == [BadImage("photos/b", "folder can't be read")]
 
 

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from mobilenets.machine import usable_cores
-from mobilenets.runtime import pool as pools
-from mobilenets.runtime.pool import Pool, pool_size
-from mobilenets.runtime.silence import silent_stderr
+from mobilenets.output_capture import silent_stderr
+from mobilenets.runtime import loaded_file as pools
+from mobilenets.runtime.loaded_file import Pool, pool_size
 
 
 def test_an_item_is_one_threads_at_a_time_and_there_are_no_more_than_allowed():

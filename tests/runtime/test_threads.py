@@ -33,7 +33,7 @@ def litert_file(tmp_path_factory):
     from litert_files import expected, lively, noise
 
     from mobilenets.artifact.golden import GoldenPairs
-    from mobilenets.exporting.litert import to_litert
+    from mobilenets.exporters.litert.convert import to_litert
     from mobilenets.preprocessing import Preprocessing
 
     model, preprocessing = lively("mobilenet_v2", num_classes=3, image_size=16), Preprocessing(image_size=16)

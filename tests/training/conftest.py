@@ -12,8 +12,8 @@ import torch
 
 from mobilenets.data.loader import PreparedImages
 from mobilenets.models.registry import create_model
+from mobilenets.progress import Observer, Silent, StepReport
 from mobilenets.training.loop import Training
-from mobilenets.training.observer import Observer, Silent, StepReport
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.state import Experiment
 

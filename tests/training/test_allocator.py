@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from mobilenets.training.allocator import keep_freed_memory
+from mobilenets.training.plan import keep_freed_memory
 
 PROGRAM = """
 import resource, sys
 import numpy as np
-from mobilenets.training.allocator import keep_freed_memory
+from mobilenets.training.plan import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 for _ in range(3):

@@ -13,16 +13,16 @@ from torch import nn
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import prepare
 from mobilenets.errors import TrainingInterruptedError
-from mobilenets.evaluation.evaluate import evaluate
+from mobilenets.evaluation.predictions import evaluate
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.progress import Silent
 from mobilenets.training.balancing import balanced
 from mobilenets.training.loop import Training
 from mobilenets.training.objectives import CrossEntropy, Distillation, cross_entropy
-from mobilenets.training.observer import Silent
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import torch_predict
 from mobilenets.training.state import Experiment
-from mobilenets.training.train import train
+from mobilenets.workflows.train import train
 
 from .conftest import QUICK, InterruptAt
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mobilenets.data.training_images import TrainingBatch
+from mobilenets.data.loader import TrainingBatch
 from mobilenets.errors import BadImage, BadImagesError, DataError, NonFiniteLossError, RunError
-from mobilenets.training.failed_batch import FAILED_BATCH
+from mobilenets.progress import Silent, StepReport
+from mobilenets.training.accumulation import FAILED_BATCH
 from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
-from mobilenets.training.observer import Silent, StepReport
 from mobilenets.training.state import STATE, load_state
 
 from .conftest import QUICK

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-import mobilenets.data.training_decoding as training_decoding
+import mobilenets.data.decoding as training_decoding
 import mobilenets.training.run as run
-from mobilenets.training.observer import Silent
+from mobilenets.progress import Silent
 from mobilenets.training.state import load_state
-from mobilenets.training.train import train
+from mobilenets.workflows.train import train
 
 CPU = torch.device("cpu")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mobilenets.errors import DeviceError
-from mobilenets.training.device import choose_device, processor_name
+from mobilenets.training.plan import choose_device, processor_name
 
 
 def test_the_cpu_is_always_there() -> None:

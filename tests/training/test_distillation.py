@@ -18,10 +18,10 @@ from mobilenets.errors import ModelError, RecipeError, RunError, TrainingInterru
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, load_network, save_network
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.training.observer import Silent, StepReport
+from mobilenets.progress import Silent, StepReport
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.state import STATE
-from mobilenets.training.train import train
+from mobilenets.workflows.train import train
 
 RECIPE = Recipe(
     epochs=1,

@@ -14,13 +14,13 @@ from PIL import Image
 from torch import nn
 
 from mobilenets.errors import MobilenetsError, ModelError, RecipeError, RunError, WeightsError
+from mobilenets.models.layers import Normalizer
 from mobilenets.models.network import MobileNet
-from mobilenets.models.normalizer import Normalizer
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, save_network
-from mobilenets.models.weights.report import file_sha256
+from mobilenets.models.weights.fit import file_sha256
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.training.observer import Silent
+from mobilenets.progress import Silent
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.teacher import TEMPERATURE, WEIGHT, FittedTeacher, class_order, load_teacher, settle_recipe
 

@@ -18,11 +18,11 @@ from mobilenets.errors import RunError, TrainingInterruptedError
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
+from mobilenets.training.optimizer import extension, learning_rate_at
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.schedule import extension, learning_rate_at
 from mobilenets.training.scoring import read_scores
 from mobilenets.training.state import load_state
-from mobilenets.training.train import train
+from mobilenets.workflows.train import train
 
 from .conftest import QUICK, InterruptAt
 

@@ -10,7 +10,7 @@ import torch
 from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.training.features import Embedding, FeatureCache
+from mobilenets.training.head import Embedding, FeatureCache
 from mobilenets.training.run import torch_predict
 
 CPU = torch.device("cpu")

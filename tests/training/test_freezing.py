@@ -13,12 +13,18 @@ from mobilenets.data.loader import PreparedImages
 from mobilenets.errors import RecipeError, TrainingInterruptedError
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import load_network
-from mobilenets.training.freezing import folded_norms, freeze, training_mode, with_rates
 from mobilenets.training.loop import Training
-from mobilenets.training.optimizer import build_optimizer, set_learning_rate
+from mobilenets.training.optimizer import (
+    build_optimizer,
+    folded_norms,
+    freeze,
+    set_learning_rate,
+    training_mode,
+    with_rates,
+)
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.state import Experiment
-from mobilenets.training.train import train
+from mobilenets.workflows.train import train
 
 from .conftest import QUICK, InterruptAt
 

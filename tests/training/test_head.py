@@ -14,10 +14,10 @@ from mobilenets.errors import ModelError, RecipeError, RunError, TrainingInterru
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.models.saved import SavedNetwork, load_network, save_network
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.progress import Silent
 from mobilenets.training import head
-from mobilenets.training.observer import Silent
 from mobilenets.training.recipe import Recipe, load_recipe
-from mobilenets.training.train import train
+from mobilenets.workflows.train import train
 
 
 class Watcher(Silent):

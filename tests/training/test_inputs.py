@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobilenets.data.loader import PreparedImages
-from mobilenets.data.training_images import Share
+from mobilenets.data.loader import PreparedImages, Share
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.training.inputs import BatchInputs, Place
 from mobilenets.training.recipe import Recipe

@@ -17,13 +17,12 @@ from mobilenets.data.loader import prepare
 from mobilenets.errors import ModelError, NonFiniteLossError, RunError, TrainingError, TrainingInterruptedError
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.progress import Silent
 from mobilenets.training import loop
 from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
 from mobilenets.training.objectives import CrossEntropy
-from mobilenets.training.observer import Silent
-from mobilenets.training.parts import remember_parts
-from mobilenets.training.plan import ComputePlan
+from mobilenets.training.plan import ComputePlan, remember_parts
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.state import Experiment, load_state
 

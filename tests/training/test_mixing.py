@@ -4,8 +4,8 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from mobilenets.data.training_images import Share
-from mobilenets.training.mixing import Mixing, dominant
+from mobilenets.data.loader import Share
+from mobilenets.training.objectives import Mixing, dominant
 
 IMAGES = torch.arange(8.0)[:, None, None, None].expand(8, 3, 10, 10)
 LABELS = torch.arange(8)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mobilenets.models.registry import create_model
-from mobilenets.training.norm_statistics import reestimate, share_of_start, why_reestimate
+from mobilenets.training.averaging import reestimate, share_of_start, why_reestimate
 
 
 def test_the_share_left_follows_the_slowest_momentum() -> None:

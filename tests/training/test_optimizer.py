@@ -5,9 +5,8 @@ import torch
 from torch import nn
 
 from mobilenets.models.registry import create_model, list_models
-from mobilenets.training.optimizer import build_optimizer, set_learning_rate
+from mobilenets.training.optimizer import TensorFlowRMSprop, build_optimizer, set_learning_rate
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.rmsprop import TensorFlowRMSprop
 
 
 @pytest.mark.parametrize("name", list_models())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mobilenets.training.parts import NOTE, remember_parts, remembered_parts
+from mobilenets.training.plan import NOTE, remember_parts, remembered_parts
 
 
 def test_what_is_noted_is_remembered(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from mobilenets.training.rmsprop import TensorFlowRMSprop
+from mobilenets.training.optimizer import TensorFlowRMSprop
 
 GRADIENTS = [0.5, -2.0, 0.0, 3.0]
 

@@ -11,16 +11,16 @@ from PIL import Image
 from mobilenets.data.datasets import load_dataset
 from mobilenets.data.loader import PreparedImages
 from mobilenets.errors import BadImagesError, RunError
+from mobilenets.formatting import run_line
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.report.wording import run_line
+from mobilenets.progress import Silent
 from mobilenets.training import run
-from mobilenets.training.observer import Silent
+from mobilenets.training.distributed import Team
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import prepare_splits, read_run, train_and_score
 from mobilenets.training.scoring import SCORES, torch_predict
 from mobilenets.training.state import STATE
-from mobilenets.training.team import Team
 
 
 class Listener(Silent):

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mobilenets.training.optimizer import image_size_at, learning_rate_at
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.schedule import image_size_at, learning_rate_at
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # the reference is stepped without training

@@ -23,15 +23,14 @@ from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.progress import Silent
 from mobilenets.training import run as running
 from mobilenets.training import scoring
-from mobilenets.training.interrupt import StopRequest
+from mobilenets.training.checkpoints import StopRequest
 from mobilenets.training.metric_log import read_curve
-from mobilenets.training.observer import Silent
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import prepare_splits, read_run, train_and_score, train_unseen
-from mobilenets.training.scoring import Splits, Validator, read_scores, score_test
-from mobilenets.training.sealed import SealedImages
+from mobilenets.training.scoring import SealedImages, Splits, Validator, read_scores, score_test
 
 from .conftest import QUICK, StartTraining
 

@@ -11,19 +11,19 @@ import pytest
 import torch
 
 from mobilenets.cli.main import main
-from mobilenets.compression.finetune import finetune
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import prepare
 from mobilenets.errors import DataError, RecipeError
 from mobilenets.models.registry import create_model, list_models
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.progress import Silent
+from mobilenets.quantization.finetune import finetune
+from mobilenets.training.accumulation import check_single_images
+from mobilenets.training.distributed import Team
 from mobilenets.training.loop import Training
-from mobilenets.training.observer import Silent
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.single_images import check_single_images
 from mobilenets.training.state import Experiment
-from mobilenets.training.team import Team
 
 from .conftest import QUICK
 

@@ -19,10 +19,10 @@ from mobilenets.errors import RunError, TrainingInterruptedError
 from mobilenets.models.registry import create_model, default_options
 from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.training.observer import Silent, StepReport
+from mobilenets.progress import Silent, StepReport
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.state import STATE, load_state, save_state
-from mobilenets.training.train import train
+from mobilenets.workflows.train import train
 
 RECIPE = Recipe(
     epochs=2,

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mobilenets.errors import RecipeError, RunError
-from mobilenets.training.team import SOLO, Team, join_team, local_device
+from mobilenets.training.distributed import SOLO, Team, join_team, local_device
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "team_steps.py"
 ELASTIC = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

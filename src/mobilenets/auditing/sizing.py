@@ -11,9 +11,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from mobilenets.auditing.graph.answers import tensors_of
 from mobilenets.auditing.graph.hooks import random_images
-from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, quiet
+from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, quiet, tensors_of
 from mobilenets.errors import AuditError, first_line
 from mobilenets.models.config import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 

@@ -3,22 +3,204 @@
 from __future__ import annotations
 
 import inspect
+import json
+import pickletools
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from mobilenets.auditing.file_kind import TargetKind, file_kind, folder_kind
 from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, quiet, switch_mode
 from mobilenets.auditing.sizing import check_image_size, detector_backbone, input_shape, materialized
 from mobilenets.auditing.user_code import ALLOW_RUNNING, FORMS, called_with, named_object, names_code
-from mobilenets.comparison_folder import recommended_run
 from mobilenets.errors import AuditError, first_line
+from mobilenets.limits import open_regular
 from mobilenets.models.config import NetworkConfig
 from mobilenets.models.saved import DESCRIPTION, load_network
 from mobilenets.quoting import printable
+from mobilenets.run_folder import recommended_run
+
+# What a file holds, by its first bytes and members: one the audit reads, or another, with what to do about it.
+#
+# Nothing is unpickled and no archive's code is run: of a pickle only the names of the classes it would call are read.
+
+
+_HEAD = 64
+_LARGEST_PICKLE = 8 * 2**20
+"""Bytes of a pickle that are looked through; the weights lie beside it, so that a network's takes a few thousand."""
+_LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_PLUMBING = (
+    "collections",
+    "torch._utils",
+    "torch.storage",
+    "torch.serialization",
+    "numpy",
+    "_codecs",
+    "builtins",
+    "__builtin__",
+)
+"""Modules whose classes stand in any pickle of tensors."""
+_FROM_CODE = "audit the code it was made from (path/file.py:Class), or an ONNX export of that"
+_KERAS = "is a Keras file, which the audit does not read; convert it with tf.lite.TFLiteConverter"
+_BY_SUFFIX = {
+    ".pb": "is a TensorFlow graph, which the audit does not read; convert it to ONNX (tf2onnx) or TensorFlow Lite",
+    ".mlmodel": f"is a Core ML model, which the audit does not read; {_FROM_CODE}",
+    ".h5": _KERAS,
+    ".keras": _KERAS,
+    ".xml": f"is an OpenVINO model's description, which the audit does not read; {_FROM_CODE}",
+    ".pte": f"is an ExecuTorch program, which the audit does not read; {_FROM_CODE}",
+    ".ipynb": "is a notebook; move the class into a .py file and name it: path/file.py:Class",
+}
+_WEIGHTS = "holds weights alone, which don't say how they are wired; name the code: path/file.py:Class"
+
+
+class TargetKind(StrEnum):
+    """What a network comes from: code (or a run folder), or one of the files the audit reads."""
+
+    MODULE = "module"
+    ONNX = "onnx"
+    TFLITE = "tflite"
+
+
+def file_kind(path: Path, forms: str) -> TargetKind:
+    """Which of the readable kinds a file is, by content first and by suffix where the content leaves it open.
+
+    Args:
+        path: the file.
+        forms: what a target may be, for the message about a file that is nothing known.
+
+    Raises:
+        AuditError: it is of another kind, which the message names with what to do, or can't be read.
+    """
+    try:
+        with open_regular(path) as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise AuditError(f"{printable(path)} can't be read: {error.strerror or error}") from error
+    # A FlatBuffers file has its four letters behind the root's offset.
+    if head[4:8] == b"TFL3":
+        return TargetKind.TFLITE
+    other = _other_kind(path, head)
+    if other:
+        raise AuditError(f"{printable(path)} {other}")
+    # A protobuf ModelProto opens with field 1, ir_version: a tag of 8 and a small number.
+    if path.suffix == ".onnx" or (len(head) > 1 and head[0] == 8 and 3 <= head[1] < 32):
+        return TargetKind.ONNX
+    if path.suffix == ".tflite":
+        return TargetKind.TFLITE
+    if not head:
+        raise AuditError(f"{printable(path)} is empty")
+    if path.suffix in (".pt", ".pth", ".ckpt", ".pkl", ".safetensors"):
+        raise AuditError(f"{printable(path)} {_WEIGHTS}")
+    raise AuditError(f"{printable(path)} is neither an ONNX nor a TensorFlow Lite file; {forms}")
+
+
+def folder_kind(path: Path) -> str:
+    """What a folder that is no run folder is, with what to do; empty where it is nothing known."""
+    if (path / "saved_model.pb").exists():
+        return "is a TensorFlow SavedModel, which the audit does not read; convert it with tf.lite.TFLiteConverter"
+    if (path / "Manifest.json").exists() or path.suffix == ".mlpackage":
+        return f"is a Core ML package, which the audit does not read; {_FROM_CODE}"
+    if (path / "config.json").exists() and any(path.glob("*.safetensors")):
+        return f"holds a model hub's weights and settings, but not the code; {_FROM_CODE}"
+    return ""
+
+
+def _other_kind(path: Path, head: bytes) -> str:
+    """What a file is that the audit does not read; empty where its content tells nothing."""
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return _BY_SUFFIX[".h5"]
+    if head.startswith(b"PK\x03\x04"):
+        return _archive(path)
+    if head.startswith(_LEGACY_TORCH):
+        # Behind the magic number and the protocol's come three pickles more; the third is the object.
+        return _pickle(path, skip=3)
+    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
+        return _pickle(path, skip=0)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32:
+        return _WEIGHTS
+    if head[4:6] == b"ET" and head[6:8].isdigit():
+        return _BY_SUFFIX[".pte"]
+    if head[:3] == b"\x08\x01\x12":
+        return _BY_SUFFIX[".pb"]
+    if head[:1] == b"\x08" and head[2:3] == b"\x12" and head[4:5] == b"\x0a":
+        # ONNX has its producer's name there, Core ML a description of the inputs.
+        return _BY_SUFFIX[".mlmodel"]
+    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!")):
+        return "is a packed archive; unpack it and audit what is in it"
+    return _BY_SUFFIX.get(path.suffix, "")
+
+
+def _archive(path: Path) -> str:
+    """What a zip archive is, by its members."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            ends = {name.partition("/")[2] for name in names} | set(names)
+            if any(end.startswith("code/") for end in ends) or "bytecode.pkl" in ends:
+                return f"is a TorchScript archive, whose code would have to be run to read it; {_FROM_CODE}"
+            if "serialized_exported_program.json" in ends or "archive_format" in ends:
+                return f"is a program of torch.export (.pt2), which the audit does not read; {_FROM_CODE}"
+            if "metadata.json" in ends and any(end.endswith(".weights.h5") for end in ends):
+                return _BY_SUFFIX[".keras"]
+            pickled = next((info for info in archive.infolist() if info.filename.endswith("data.pkl")), None)
+            if pickled is not None and pickled.file_size <= _LARGEST_PICKLE:
+                return _described(_classes(archive.read(pickled)))
+            if any(name.endswith(".npy") for name in names):
+                return _WEIGHTS
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
+        return "is a damaged archive: cut short, or not downloaded whole"
+    return "is an archive without a network; unpack it and audit what is in it"
+
+
+def _pickle(path: Path, skip: int) -> str:
+    with path.open("rb") as file:
+        data = file.read(_LARGEST_PICKLE)
+    return _described(_classes(data, skip))
+
+
+def _classes(data: bytes, skip: int = 0) -> list[str]:
+    """Dotted names of the classes a pickle would call, in order, those of tensors left out; nothing is called."""
+    found: list[str] = []
+    texts: list[str] = []
+    try:
+        for opcode, argument, position in pickletools.genops(data):
+            if opcode.name == "GLOBAL":
+                found.append(str(argument).replace(" ", "."))
+            elif opcode.name == "STACK_GLOBAL" and len(texts) > 1:
+                found.append(".".join(texts[-2:]))
+            elif "UNICODE" in opcode.name:
+                texts.append(str(argument))
+            elif opcode.name == "STOP" and skip:
+                return _classes(data[(position or 0) + 1 :], skip - 1)
+    except (ValueError, IndexError, UnicodeDecodeError):
+        # Cut short or damaged: what stood before it tells the kind.
+        pass
+    return [name for name in found if not name.startswith(_PLUMBING) and not _is_tensor_type(name)]
+
+
+def _is_tensor_type(name: str) -> bool:
+    """`torch.FloatStorage`, `torch.float32`, `torch.Size`: of PyTorch itself, and no class of a network."""
+    return name.startswith("torch.") and name.count(".") == 1
+
+
+def _described(classes: list[str]) -> str:
+    """A saved module by its class; weights alone where there is none."""
+    parts = [name for name in classes if name.startswith(("torch.nn.modules", "torch.fx", "torch.ao"))]
+    if not parts:
+        return _WEIGHTS
+    named = next((name for name in classes if name not in parts), "")
+    package, _, owner = named.rpartition(".")
+    example = f"{package}:{owner}" if package and package != "__main__" else "path/file.py:Class"
+    what = f" ({json.dumps(named)})" if named else ""
+    return (
+        f"is a whole module saved with torch.save{what}, and unpickling it would run whatever it says; "
+        f"audit its code: {example}"
+    )
 
 
 @dataclass(frozen=True)

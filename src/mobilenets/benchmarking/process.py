@@ -8,13 +8,22 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import Any, Self
 
-from mobilenets.benchmarking.candidate import Candidate
-from mobilenets.errors import BackendError
+from mobilenets.arguments import check_threads
+from mobilenets.artifact.container import read_artifact
+from mobilenets.benchmarking.candidates import Candidate
+from mobilenets.benchmarking.results import Failure
+from mobilenets.errors import ArtifactError, BackendError, ExportError, MobilenetsError
 from mobilenets.limits import parse_json
+from mobilenets.machine import usable_memory
+from mobilenets.runtime.backend import choices
 
 WORKER = "mobilenets.benchmarking.worker"
 TIMEOUT_SECONDS = 300.0
@@ -128,3 +137,123 @@ class Worker:
             return BackendError(said[-1])
         signal = f"signal {-code}: out of memory?" if code == -9 else f"signal {-code}" if code < 0 else f"code {code}"
         return BackendError(f"its process ended with {signal}{f' after saying: {said[-1]}' if said else ''}")
+
+
+# Starting a process for every candidate, several times over: what cold start and peak memory are read from.
+
+
+Progress = Callable[[str, int, int], None]
+"""Told what is going on, how far it is, and out of how much."""
+
+TWIN = " (twin)"
+_MEMORY_SHARE = 0.7
+
+
+@dataclass(frozen=True)
+class Started:
+    """What the fresh processes of a candidate showed."""
+
+    cold_start_ms: float
+    peak_memory_mb: float
+    precision: str
+
+
+def start_all(
+    candidates: Sequence[Candidate], starts: int, stack: ExitStack, tell: Progress
+) -> tuple[dict[str, Worker], dict[str, Started], list[Failure]]:
+    """Start every candidate several times in turn; the last process of each stays, and a twin of the first.
+
+    Args:
+        candidates: what to start.
+        starts: processes of each.
+        stack: closes those that stay.
+        tell: told how many were started.
+
+    Returns:
+        The processes that stay by label, what all showed by label, and the candidates that did not start.
+
+    Raises:
+        BackendError: none started.
+        MobilenetsError: they don't fit into memory together.
+    """
+    begun: dict[str, list[Worker]] = {}
+    failures: dict[str, Failure] = {}
+    total = starts * len(candidates)
+    for number in range(starts):
+        for position, candidate in enumerate(candidates):
+            tell("starting processes", number * len(candidates) + position, total)
+            if candidate.label in failures:
+                continue
+            try:
+                worker = Worker(candidate)
+            except BackendError as error:
+                failures[candidate.label] = Failure(candidate.label, str(error))
+                begun.pop(candidate.label, None)
+                continue
+            begun.setdefault(candidate.label, []).append(worker)
+            if number + 1 == starts:
+                stack.callback(worker.close)
+            else:
+                worker.close()
+    tell("starting processes", total, total)
+    if not begun:
+        lost = next(iter(failures.values()))
+        raise BackendError(f"nothing could be measured; {lost.label}: {lost.reason}")
+    _require_memory({label: started[-1].peak_memory_mb for label, started in begun.items()})
+    workers = {label: started[-1] for label, started in begun.items()}
+    first = next(iter(workers.values()))
+    workers[first.candidate.label + TWIN] = stack.enter_context(Worker(first.candidate))
+    return workers, {label: _summed(started) for label, started in begun.items()}, list(failures.values())
+
+
+def _summed(started: Sequence[Worker]) -> Started:
+    return Started(
+        median(worker.cold_start_ms for worker in started),
+        median(worker.peak_memory_mb for worker in started),
+        started[-1].precision,
+    )
+
+
+def _require_memory(peaks_mb: Mapping[str, float]) -> None:
+    memory, needed = usable_memory(), sum(peaks_mb.values()) * 1024**2
+    if memory is not None and needed > _MEMORY_SHARE * memory:
+        raise MobilenetsError(
+            f"{len(peaks_mb)} candidates need {needed / 1e9:.1f} GB together, of {memory / 1e9:.1f} GB here: measure "
+            "fewer at once with `backends`, `precisions` or `threads`"
+        )
+
+
+# Peak memory of answering one image, measured in a fresh process; no PyTorch here.
+#
+# A process of its own, because memory once used is rarely given back: whatever ran before (training, another network)
+# would be counted too.
+
+
+def peak_memory_mb(
+    path: str | Path, threads: int = 1, *, backend: str | None = None, precision: str | None = None
+) -> float:
+    """Peak resident memory (MiB) of a fresh Python process that answers one image from an exported file.
+
+    Python, NumPy and the runtime are in it (their part is the same for every network): it is what a device needs.
+
+    Args:
+        path: an artifact.
+        threads: threads one answer may use.
+        backend: the runtime; None takes the file's first choice here.
+        precision: arithmetic; None takes that choice's.
+
+    Raises:
+        BackendError: an impossible number of threads.
+        ExportError: the file is missing, damaged or no artifact, or the process failed, with its last line.
+    """
+    check_threads(threads)
+    path = Path(path)
+    try:
+        able = choices(read_artifact(path))
+        chosen = next((one for one in able if backend in (None, one.backend)), None)
+        runtime = backend or (chosen.backend if chosen else "onnxruntime")
+        arithmetic = precision or (chosen.precision if chosen else "")
+        with Worker(Candidate(str(path), "artifact", str(path), runtime, arithmetic, threads)) as worker:
+            return worker.peak_memory_mb
+    except (ArtifactError, BackendError) as error:
+        raise ExportError(f"the memory {path} needs can't be measured: {error}") from error

@@ -30,15 +30,122 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from mobilenets.benchmarking.affinity import pin
-from mobilenets.benchmarking.by_hand import Opened, open_by_hand
-from mobilenets.benchmarking.candidate import Candidate
-from mobilenets.benchmarking.resident import peak_resident_bytes
+from mobilenets.benchmarking.candidates import Candidate
+from mobilenets.benchmarking.peers import Opened, open_by_hand
 from mobilenets.errors import MobilenetsError
 from mobilenets.limits import parse_json
 
 if TYPE_CHECKING:
     from mobilenets.runtime.backend import Backend
+
+
+# Which cores a process may run on, so that a candidate of two threads has two cores and no more.
+
+
+_SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+# Arm's kernels tell a capacity, others the highest clock rate.
+_SPEEDS = ("/sys/devices/system/cpu/cpu{}/cpu_capacity", "/sys/devices/system/cpu/cpu{}/cpufreq/cpuinfo_max_freq")
+
+
+def pin(threads: int) -> tuple[int, ...]:
+    """Limit this process to as many cores as it has threads; call it before any runtime starts its threads.
+
+    Where the system has no such setting (macOS, Windows), the runtimes' own number of threads is all that holds.
+
+    Returns:
+        The cores, empty where nothing was set.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return ()
+    cores = spread(sorted(os.sched_getaffinity(0)))[:threads]
+    os.sched_setaffinity(0, cores)
+    return tuple(cores)
+
+
+def spread(cores: list[int]) -> list[int]:
+    """Order logical cores by how well they do alone: one of each physical core first, of those the fastest first.
+
+    Two halves of one physical core are no two cores, and many phones and laptops mix fast cores with slow ones.
+    """
+    seen: dict[str, int] = {}
+    ranked = []
+    for core in cores:
+        siblings = _text(_SIBLINGS, core) or str(core)
+        seen[siblings] = seen.get(siblings, -1) + 1
+        ranked.append((seen[siblings], -_speed(core), core))
+    return [core for *_, core in sorted(ranked)]
+
+
+def _speed(core: int) -> int:
+    """The kernel's measure of a core's speed, 0 where it has none."""
+    return next((int(text) for place in _SPEEDS if (text := _text(place, core)).isdigit()), 0)
+
+
+def _text(place: str, core: int) -> str:
+    try:
+        return Path(place.format(core)).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+# The most memory this process has held, as each system tells it; no PyTorch here.
+
+
+_KIB = 1024
+
+
+def peak_resident_bytes() -> int:
+    """The most physical memory this process has held so far.
+
+    Linux's `VmHWM` starts anew with the program. `getrusage` there does not: a child inherits the peak of the process
+    that started it, so that under a training process every small network would seem to need a gigabyte.
+    """
+    return _peak_resident_bytes()
+
+
+if sys.platform == "win32":
+
+    def _peak_resident_bytes() -> int:
+        import ctypes
+        from ctypes import wintypes
+
+        class Counters(ctypes.Structure):
+            """PROCESS_MEMORY_COUNTERS of psapi.h."""
+
+            _fields_ = (
+                ("cb", wintypes.DWORD),
+                ("PageFaultCount", wintypes.DWORD),
+                ("PeakWorkingSetSize", ctypes.c_size_t),
+                ("WorkingSetSize", ctypes.c_size_t),
+                ("QuotaPeakPagedPoolUsage", ctypes.c_size_t),
+                ("QuotaPagedPoolUsage", ctypes.c_size_t),
+                ("QuotaPeakNonPagedPoolUsage", ctypes.c_size_t),
+                ("QuotaNonPagedPoolUsage", ctypes.c_size_t),
+                ("PagefileUsage", ctypes.c_size_t),
+                ("PeakPagefileUsage", ctypes.c_size_t),
+            )
+
+        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel32.GetCurrentProcess.restype = wintypes.HANDLE
+        kernel32.K32GetProcessMemoryInfo.argtypes = (wintypes.HANDLE, ctypes.POINTER(Counters), wintypes.DWORD)
+        counters = Counters(cb=ctypes.sizeof(Counters))
+        if not kernel32.K32GetProcessMemoryInfo(kernel32.GetCurrentProcess(), ctypes.byref(counters), counters.cb):
+            raise MobilenetsError(f"Windows does not tell this process's memory (error {ctypes.get_last_error()})")
+        return int(counters.PeakWorkingSetSize)
+
+else:
+
+    def _peak_resident_bytes() -> int:
+        status = Path("/proc/self/status")
+        if status.exists():
+            for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * _KIB
+        import resource  # not on Windows
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * _KIB
+
 
 Call = Callable[[], object]
 
@@ -54,7 +161,7 @@ def open_candidate(candidate: Candidate) -> Opened:
         MobilenetsError: it can't be opened; the kinds are those of the runtime and of `by_hand`.
     """
     if candidate.source == "pytorch":
-        from mobilenets.benchmarking.torch_peer import open_pytorch
+        from mobilenets.benchmarking.peers import open_pytorch
 
         return open_pytorch(candidate.arguments, candidate.threads)
     if candidate.source == "file":

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median_low
+from typing import Final
 
-from mobilenets.checkup.duplicates import Pair
-from mobilenets.checkup.examination import Examination
-from mobilenets.checkup.facts import Facts
+from mobilenets.checkup.examination import Examination, Facts
 from mobilenets.checkup.inventory import RANKS, Entry, Inventory
-from mobilenets.checkup.results import ClassCount, Example, Finding, Severity
-from mobilenets.deep_pixels import AS_STORED, DeepPixels
+from mobilenets.checkup.near_duplicates import Pair
+from mobilenets.checkup.results import ClassCount, Example, Extent, Finding, Measures, Severity, SideRange
+from mobilenets.image_formats import AS_STORED, DeepPixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,3 +55,32 @@ def finding(kind: str, severity: Severity, title: str, examples: Sequence[Exampl
     """A finding, if there is anything to show for it."""
     if examples:
         yield Finding(kind, severity, title, len(examples), advice, tuple(examples))
+
+
+# The sizes and kinds of all readable pictures: what there is, whether or not anything is wrong with it.
+
+
+_TURNED: Final = 5
+"""EXIF orientations from here on exchange width and height."""
+
+
+def measure(seen: Iterable[Facts]) -> Measures | None:
+    """Sum up pictures as a person sees them, upright; None where there is none."""
+    headers = [facts.header for facts in seen]
+    if not headers:
+        return None
+    sizes = [(one.height, one.width) if one.orientation >= _TURNED else (one.width, one.height) for one in headers]
+    sides = Counter((min(size).bit_length() - 1) for size in sizes)
+    return Measures(
+        width=_extent([width for width, _ in sizes]),
+        height=_extent([height for _, height in sizes]),
+        shorter_side=tuple(
+            SideRange(2**power, 2 ** (power + 1) - 1, sides[power]) for power in range(min(sides), max(sides) + 1)
+        ),
+        formats=tuple(Counter(one.format for one in headers).most_common()),
+        modes=tuple(Counter(one.mode for one in headers).most_common()),
+    )
+
+
+def _extent(values: list[int]) -> Extent:
+    return Extent(min(values), median_low(values), max(values))

@@ -14,13 +14,11 @@ import numpy as np
 
 from mobilenets.data.archives import read_zip
 from mobilenets.data.datasets import Dataset, find_data, load_dataset
-from mobilenets.data.digests import image_digests
-from mobilenets.data.folders import read_folder
-from mobilenets.data.layout import ImageTree, Parts, find_layout, parts_of, unwrapped
+from mobilenets.data.layout import ImageTree, Parts, find_layout, parts_of, read_folder, unwrapped
 from mobilenets.data.packaged import find_cifar10
 from mobilenets.data.shards.location import names_shards
 from mobilenets.data.sources import ImageSource
-from mobilenets.data.splits import content_split
+from mobilenets.data.splits import content_split, image_digests
 from mobilenets.errors import DataError
 from mobilenets.image_folders import LeftOut
 from mobilenets.image_formats import MAX_PIXELS, check_max_pixels

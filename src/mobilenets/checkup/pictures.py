@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mobilenets.checkup.case import Case, finding
-from mobilenets.checkup.facts import FLAT, Facts
+from mobilenets.checkup.examination import FLAT, Facts
 from mobilenets.checkup.results import Example, Finding, Severity
-from mobilenets.deep_pixels import AS_STORED
+from mobilenets.image_formats import AS_STORED
 
 TURNED = range(2, 9)
 """EXIF orientations that turn or mirror a picture."""

@@ -64,10 +64,9 @@ def audit(options: AuditOptions) -> int:
 
     arguments = _arguments(options.args)
 
-    from mobilenets.auditing.audit import audit as run
-    from mobilenets.auditing.audit_record import audit_record
-    from mobilenets.auditing.audit_text import audit_text
     from mobilenets.auditing.user_code import will_run
+    from mobilenets.report.audit import audit_record, audit_text
+    from mobilenets.workflows.audit import audit as run
 
     if options.run and will_run(options.target):
         warn(f"mobilenets: auditing {printable(options.target)} runs its code")

@@ -11,14 +11,14 @@ import tyro
 
 from mobilenets.cli.options import Integers, Names, parse
 from mobilenets.cli.streams import console, warn
-from mobilenets.comparison_folder import recommended_file
 from mobilenets.errors import MissingExtraError
 from mobilenets.image_formats import MAX_PIXELS, check_max_pixels
 from mobilenets.install import install_line
+from mobilenets.run_folder import recommended_file
 
 if TYPE_CHECKING:
     from mobilenets.benchmarking.results import BenchmarkReport
-    from mobilenets.cli.live import Live
+    from mobilenets.cli.progress import Live
     from mobilenets.data.datasets import Dataset
     from mobilenets.data.loader import PreparedImages
     from mobilenets.preprocessing import Preprocessing
@@ -87,8 +87,8 @@ def main(argv: Sequence[str]) -> int:
     check_max_pixels(options.max_pixels)
     options = replace(options, artifacts=tuple(recommended_file(path) or path for path in options.artifacts))
     from mobilenets.benchmarking.benchmark import benchmark
-    from mobilenets.benchmarking.benchmark_text import benchmark_text
-    from mobilenets.cli.live import Live
+    from mobilenets.cli.progress import Live
+    from mobilenets.report.benchmark import benchmark_text
 
     _require_places(options)  # now, not after minutes of measuring
     with Live(console(stderr=True)) as live:
@@ -153,7 +153,7 @@ def _draw(report: BenchmarkReport, options: BenchmarkOptions, live: Live) -> Non
 
 
 def _draw_at(report: BenchmarkReport, path: Path) -> None:
-    from mobilenets.report.benchmark_plot import benchmark_png
+    from mobilenets.report.plots.benchmark import benchmark_png
 
     benchmark_png(report, path)
 
@@ -177,7 +177,7 @@ def _scoring(options: BenchmarkOptions, live: Live) -> Scoring | None:
     if options.data is None:
         return None
     try:
-        import_module("mobilenets.evaluation.evaluate")
+        import_module("mobilenets.evaluation.predictions")
     except ModuleNotFoundError as error:
         raise MissingExtraError("scoring needs scikit-learn and scipy: pip install scikit-learn scipy") from error
     from mobilenets.data.datasets import load_dataset
@@ -219,7 +219,7 @@ def _scored(report: BenchmarkReport, scoring: Scoring, live: Live) -> BenchmarkR
     from mobilenets.artifact.container import read_artifact
     from mobilenets.benchmarking.results import Accuracy, Failure
     from mobilenets.errors import MobilenetsError
-    from mobilenets.evaluation.evaluate import evaluate
+    from mobilenets.evaluation.predictions import evaluate
     from mobilenets.runtime.backend import open_backend
 
     found: dict[tuple[str, str, str], Accuracy] = {}

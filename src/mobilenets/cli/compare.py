@@ -73,11 +73,11 @@ class CompareOptions:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(CompareOptions, argv, "compare", ABOUT)
-    from mobilenets.cli.live import Live
-    from mobilenets.comparison.compare import compare
+    from mobilenets.cli.progress import Live
     from mobilenets.evaluation.results import Bounds
-    from mobilenets.report.tables import comparison_table, to_json, verdict_lines
-    from mobilenets.report.wording import split_sentence
+    from mobilenets.formatting import split_sentence
+    from mobilenets.report.compare import comparison_table, to_json, verdict_lines
+    from mobilenets.workflows.compare import compare
 
     out = options.out or Path(f"comparison-{Path(options.data).stem or 'data'}")
     with Live(console(stderr=True)) as live:

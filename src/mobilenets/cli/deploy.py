@@ -79,10 +79,10 @@ def main(argv: Sequence[str]) -> int:
     options = parse(DeployOptions, argv, "deploy", ABOUT)
     import json
 
-    from mobilenets.cli.live import Live
-    from mobilenets.deployment.deploy import deploy
-    from mobilenets.deployment.deploy_text import deploy_text
-    from mobilenets.deployment.presenting import deployment_record
+    from mobilenets.cli.progress import Live
+    from mobilenets.report.deploy import deploy_text
+    from mobilenets.report.deploy_page import deployment_record
+    from mobilenets.workflows.deploy import deploy
 
     arguments = {name: value for name, value in vars(options).items() if name != "json"}
     with Live(console(stderr=True)) as live:

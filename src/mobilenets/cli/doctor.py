@@ -48,9 +48,9 @@ class DoctorOptions:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(DoctorOptions, argv, "doctor", ABOUT)
-    from mobilenets.checkup.doctor import EXCLUSIONS, PAGE, doctor
-    from mobilenets.checkup.presenting import text_lines, to_json
-    from mobilenets.cli.live import Live
+    from mobilenets.cli.progress import Live
+    from mobilenets.report.doctor import text_lines, to_json
+    from mobilenets.workflows.doctor import EXCLUSIONS, PAGE, doctor
 
     out = options.out or Path(f"doctor-{Path(options.data).resolve().stem}")
     with Live(console(stderr=True)) as live:

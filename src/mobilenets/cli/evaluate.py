@@ -13,14 +13,14 @@ import tyro
 
 from mobilenets.cli.options import UsageError, parse
 from mobilenets.cli.streams import console, say
-from mobilenets.comparison_folder import recommended_run
 from mobilenets.errors import MissingExtraError
 from mobilenets.images import MAX_PIXELS
+from mobilenets.run_folder import recommended_run
 
 if TYPE_CHECKING:
-    from mobilenets.cli.live import Live
+    from mobilenets.cli.progress import Live
     from mobilenets.data.loader import PreparedImages
-    from mobilenets.evaluation.evaluate import Predict
+    from mobilenets.evaluation.predictions import Predict
     from mobilenets.image_record import ImageRecord
     from mobilenets.preprocessing import Preprocessing
 
@@ -96,11 +96,11 @@ def main(argv: Sequence[str]) -> int:
     options = replace(options, run=recommended_run(asked) or asked)
     if artifact := _is_artifact(options.run):
         _require_scoring()
-    from mobilenets.cli.live import Live
-    from mobilenets.evaluation.evaluate import evaluate
+    from mobilenets.cli.progress import Live
+    from mobilenets.evaluation.predictions import evaluate
     from mobilenets.evaluation.wrong_answers import check_mistakes_file, write_wrong_answers
-    from mobilenets.report.tables import metrics_table
-    from mobilenets.report.wording import class_lines
+    from mobilenets.formatting import class_lines
+    from mobilenets.report.compare import metrics_table
 
     if options.mistakes is not None:
         check_mistakes_file(options.mistakes)
@@ -165,7 +165,7 @@ def _network(options: EvaluateOptions) -> Answerer:
     import torch
 
     from mobilenets.models.saved import load_network
-    from mobilenets.training.device import choose_device
+    from mobilenets.training.plan import choose_device
     from mobilenets.training.scoring import torch_predict
 
     for name in ("backend", "precision", "threads"):
@@ -182,7 +182,7 @@ def _images(options: EvaluateOptions, answerer: Answerer, live: Live) -> Prepare
     from mobilenets.data.bit_depth import differing
     from mobilenets.data.datasets import load_dataset
     from mobilenets.data.loader import prepare
-    from mobilenets.data.scored import scored_images
+    from mobilenets.data.unseen import scored_images
 
     loaded = load_dataset(
         options.data,

@@ -68,9 +68,9 @@ def main(argv: Sequence[str]) -> int:
     options = parse(ExportOptions, argv, "export", ABOUT)
     import json
 
-    from mobilenets.cli.live import Live
-    from mobilenets.exporting.export import export
-    from mobilenets.exporting.export_text import export_record, export_text
+    from mobilenets.cli.progress import Live
+    from mobilenets.report.export import export_record, export_text
+    from mobilenets.workflows.export import export
 
     with Live(console(stderr=True)) as live:
         report = export(

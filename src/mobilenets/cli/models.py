@@ -44,8 +44,8 @@ def models(options: ModelsOptions) -> int:
     import json
     import os
 
-    from mobilenets.auditing.catalogue.text import WIDE, sources_view, variants_view
-    from mobilenets.auditing.catalogue.variants import published_variants
+    from mobilenets.catalogue.variants import published_variants
+    from mobilenets.report.models import WIDE, sources_view, variants_view
 
     # PyTorch's import leaves 200,000 objects that live to the end: the garbage collector walking them over and over
     # would take a fifth of the command's time.

@@ -11,10 +11,10 @@ from pathlib import Path
 from mobilenets.cli.options import parse
 from mobilenets.cli.predict_options import PredictOptions
 from mobilenets.cli.streams import warn
-from mobilenets.comparison_folder import recommended_file
 from mobilenets.errors import BadImage, DataError
 from mobilenets.image_folders import LeftOut
 from mobilenets.quoting import printable
+from mobilenets.run_folder import recommended_file
 from mobilenets.runtime.classifier import Classifier, Prediction
 from mobilenets.runtime.prediction_text import WRITERS
 from mobilenets.runtime.streaming import predict_files

@@ -8,13 +8,13 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from mobilenets.cli.live import Live, duration
 from mobilenets.cli.predict_options import PredictOptions
+from mobilenets.cli.progress import Live, duration
 from mobilenets.cli.streams import console, say, warn
 from mobilenets.errors import DataError
 from mobilenets.image_folders import LeftOut
+from mobilenets.runtime.bulk.predict_many import ManySummary, predict_many
 from mobilenets.runtime.image_files import find_images
-from mobilenets.runtime.many import ManySummary, predict_many
 
 _WHAT = "classifying"
 

@@ -82,9 +82,9 @@ def main(argv: Sequence[str]) -> int:
     import sys
     from dataclasses import asdict
 
-    from mobilenets.cli.live import Live
-    from mobilenets.compression.quantize import quantize
-    from mobilenets.compression.quantize_text import conclusion, quantization_record, rung_table, runtime_table
+    from mobilenets.cli.progress import Live
+    from mobilenets.report.quantize import conclusion, quantization_record, rung_table, runtime_table
+    from mobilenets.workflows.quantize import quantize
 
     arguments = {name: value for name, value in asdict(options).items() if name != "json"}
     with Live(console(stderr=True)) as live:

@@ -55,8 +55,8 @@ class ShardOptions:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(ShardOptions, argv, "shard", ABOUT)
-    from mobilenets.cli.live import Live
-    from mobilenets.data.shards.writing import shard
+    from mobilenets.cli.progress import Live
+    from mobilenets.workflows.shard import shard
 
     with Live(console(stderr=True)) as live:
         index = shard(

@@ -54,8 +54,8 @@ def summary(options: SummaryOptions) -> int:
     import torch
 
     from mobilenets.auditing.count import count
-    from mobilenets.auditing.summary_text import summary_text
     from mobilenets.models.registry import create_model
+    from mobilenets.report.summary import summary_text
 
     with torch.device("meta"):  # shapes only: no memory, no time spent on weights
         model = create_model(

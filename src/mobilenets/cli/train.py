@@ -89,9 +89,9 @@ class TrainOptions:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = _options(argv)
-    from mobilenets.cli.live import Live
+    from mobilenets.cli.progress import Live
     from mobilenets.training.state import has_state
-    from mobilenets.training.train import train
+    from mobilenets.workflows.train import train
 
     check_writable(options.out)
     if options.weights == "imagenet" and not (options.resume and has_state(options.out)):
@@ -130,7 +130,7 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(asdict(run)))
     else:
-        from mobilenets.report.wording import class_lines, run_line
+        from mobilenets.formatting import class_lines, run_line
 
         say("\n".join((run_line(run), *class_lines(run.test), f"run folder: {options.out}")))
     return 0

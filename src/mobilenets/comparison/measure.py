@@ -7,28 +7,31 @@ while they wait, would disturb each other's turns.
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from mobilenets.auditing.count import count
-from mobilenets.benchmarking.footprint import peak_memory_mb
 from mobilenets.benchmarking.latency import measure_latency
-from mobilenets.comparison.candidates import Candidate
-from mobilenets.comparison_folder import ONNX_FILE
+from mobilenets.benchmarking.process import peak_memory_mb
+from mobilenets.comparison.networks import Candidate
 from mobilenets.errors import ExportError
 from mobilenets.evaluation.results import Latency
-from mobilenets.exporting.onnx import export_onnx
-from mobilenets.exporting.parity import check_parity
+from mobilenets.exporters.onnx import export_onnx
+from mobilenets.exporters.parity import check_parity
+from mobilenets.machine import usable_cores
 from mobilenets.models.saved import load_network
+from mobilenets.progress import Observer
+from mobilenets.run_folder import ONNX_FILE
 from mobilenets.runtime.backend import open_backend
-from mobilenets.training.allocator import keep_freed_memory
-from mobilenets.training.observer import Observer
+from mobilenets.training.plan import keep_freed_memory, processor_name
 from mobilenets.training.scoring import Splits, torch_predict
 
 RUNTIMES = ("pytorch", "onnxruntime")
@@ -148,3 +151,21 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+# The versions and the machine a result was measured on.
+
+
+PACKAGES = ("mobilenets", "torch", "torchvision", "onnxruntime", "numpy", "pillow")
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Versions of what computes, and the machine: enough to know whether two results may be compared."""
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor_name(),
+        "cores": str(usable_cores()),
+        "trained on": device.type,
+    }

@@ -14,9 +14,9 @@ from PIL import Image
 
 from mobilenets.data.layout import ImageTree, Parts
 from mobilenets.data.sources import ImageSource
-from mobilenets.deep_pixels import AS_STORED, DeepPixels
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.image_folders import is_image_name, is_junk
+from mobilenets.image_formats import AS_STORED, DeepPixels
 from mobilenets.images import MAX_PIXELS, open_image, read_size
 from mobilenets.limits import MAX_DEPTH, require_regular
 from mobilenets.quoting import decodable, printable

@@ -1,6 +1,6 @@
 """How many bits the images of a data set hold, where they are stored with more than 8: 12 in 16, for example.
 
-Found once, in a sample of the training images, and kept with the network: see `mobilenets.deep_pixels`.
+Found once, in a sample of the training images, and kept with the network: see `mobilenets.image_formats`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 from mobilenets.data.decoding import worker_count
 from mobilenets.data.sources import ImageSource, encoded_file
-from mobilenets.deep_pixels import AS_STORED, DeepPixels, DeepValue, find_rule
 from mobilenets.errors import BadImagesError
+from mobilenets.image_formats import AS_STORED, DeepPixels, DeepValue, find_rule
 from mobilenets.images import greatest_value
 
 HEADERS: Final = 1024

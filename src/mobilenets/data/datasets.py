@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mobilenets.data.archives import read_zip
-from mobilenets.data.digests import Progress, image_digest, with_digests
-from mobilenets.data.exclusion import read_exclusions
-from mobilenets.data.folders import read_folder
-from mobilenets.data.layout import ImageTree, Layout, find_layout
+from mobilenets.data.layout import ImageTree, Layout, find_layout, read_folder
 from mobilenets.data.packaged import (
     DIGITS_NOTE,
     default_data_root,
@@ -27,8 +24,8 @@ from mobilenets.data.packaged import (
     read_digits,
 )
 from mobilenets.data.shards.location import names_shards
-from mobilenets.data.sources import ImageSource, ImageSplit
-from mobilenets.data.splits import Cut, content_split, stratified_split
+from mobilenets.data.sources import ImageSource, ImageSplit, read_exclusions
+from mobilenets.data.splits import Cut, Progress, content_split, image_digest, stratified_split, with_digests
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.image_folders import is_junk
 from mobilenets.image_formats import MAX_PIXELS, check_max_pixels

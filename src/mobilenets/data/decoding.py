@@ -3,21 +3,166 @@
 from __future__ import annotations
 
 import io
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Final
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import features
 
-from mobilenets.data.jpeg import is_whole
 from mobilenets.data.sources import MAX_FILE_BYTES, EncodedSource, ImageSource
-from mobilenets.errors import BadImage, BadImagesError
-from mobilenets.images import check_image, read_size
+from mobilenets.errors import BadImage, BadImagesError, RecipeError
+from mobilenets.images import MAX_PIXELS, ChooseScale, check_image, read_size
 from mobilenets.machine import usable_cores
 from mobilenets.preprocessing import Preprocessing
+
+# Decode JPEGs at a reduced scale and without detours, by simplejpeg where it is installed.
+#
+# A JPEG stores blocks of 8x8 frequencies; leaving the high ones out decodes it at 1/2, 1/4 or 1/8 of its size for
+# less
+# work. simplejpeg hands out libjpeg-turbo's pixels as they are, lets other threads run meanwhile, and reports the
+# least
+# damage; what it refuses is judged by `mobilenets.images`, whose pixels are the same where both use libjpeg-turbo.
+
+
+_COLOURS: Final = ("YCbCr", "Gray")  # others, as CMYK, are turned into RGB by Pillow's formulas
+_EXIF: Final = b"Exif\0\0"
+_XMP_ORIENTATION: Final = b"tiff:Orientation"
+_START: Final = b"\xff\xd8\xff"
+
+
+def decoder_name() -> str:
+    """Name and version of what decodes training's JPEGs, e.g. `simplejpeg 1.9.0`: another may round otherwise."""
+    if _simplejpeg() is not None:
+        return f"simplejpeg {version('simplejpeg')}"
+    return f"Pillow {version('pillow')} with libjpeg-turbo {features.version_feature('libjpeg_turbo') or 'missing'}"
+
+
+def decode_scaled(
+    content: bytes, choose: ChooseScale, max_pixels: int = MAX_PIXELS
+) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
+    """Decode a plain JPEG at the scale chosen: uint8 RGB `[H, W, 3]`, and its width and height at full scale.
+
+    None for all that is not plain: another format or colour space, a picture that may have to be turned, one that is
+    damaged or too large, or if simplejpeg is not installed. `mobilenets.images` reads or refuses those.
+    """
+    library = _simplejpeg()
+    if library is None or not content.startswith(_START) or _EXIF in content or _XMP_ORIENTATION in content:
+        return None
+    try:
+        height, width, colours, _ = library.decode_jpeg_header(content)
+        if colours not in _COLOURS or not 0 < width * height <= max_pixels:
+            return None
+        divisor = choose(width, height)
+        least = {"min_height": -(-height // divisor), "min_width": -(-width // divisor), "min_factor": divisor}
+        pixels: NDArray[np.uint8] = library.decode_jpeg(content, **(least if divisor > 1 else {}))
+    except (ValueError, MemoryError):
+        return None
+    return pixels, (width, height)
+
+
+def is_whole(content: bytes, max_pixels: int = MAX_PIXELS) -> bool:
+    """Whether these bytes are a JPEG of usual colours without the least damage; False leaves the question open.
+
+    All of it is read, at the smallest scale: damage shows in the bytes, and most of the time goes into those.
+    """
+    library = _simplejpeg()
+    if library is None or not content.startswith(_START):
+        return False
+    try:
+        height, width, colours, _ = library.decode_jpeg_header(content)
+        if colours not in _COLOURS or not 0 < width * height <= max_pixels:
+            return False
+        library.decode_jpeg(content, min_height=1, min_width=1, min_factor=8)
+    except (ValueError, MemoryError):
+        return False
+    return True
+
+
+@cache
+def _simplejpeg() -> Any:
+    if find_spec("simplejpeg") is None:
+        return None
+    import simplejpeg
+
+    return simplejpeg
+
+
+# Which part of a picture a training step sees: a random crop that draws alone decide, resized to the input
+# afterwards.
+#
+# Szegedy et al. 2014, arXiv 1409.4842, section 6 (training methodology): an area between 8 % and 100 % of the
+# picture, at
+# a ratio of the sides between 3/4 and 4/3.
+
+
+ATTEMPTS: Final = 10
+"""Shapes drawn for one crop; the first that fits is taken, as torchvision's `RandomResizedCrop` does."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels of the upright picture; right and bottom are outside."""
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Crops of random area, shape and place.
+
+    Attributes:
+        scale: least and greatest share of the picture's area.
+        ratio: least and greatest width over height.
+
+    Raises:
+        RecipeError: a share not above 0 or above 1, a ratio not above 0, or a least above a greatest.
+    """
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise RecipeError(f"a random crop's scale is {self.scale}; it must rise, above 0 and at most 1")
+        if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
+            raise RecipeError(f"a random crop's ratio is {self.ratio}; it must rise, above 0")
+
+    def box(self, width: int, height: int, draws: NDArray[np.float64]) -> Box:
+        """Return the crop of a picture of this size that `draws` stand for.
+
+        Args:
+            width: of the upright picture in pixels.
+            height: likewise.
+            draws: the picture's from `draw`, `[ATTEMPTS + 1, 2]`: area and ratio of every attempt, then the place.
+        """
+        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        for area, shape in draws[:ATTEMPTS].tolist():
+            pixels = width * height * (self.scale[0] + area * (self.scale[1] - self.scale[0]))
+            ratio = math.exp(low + shape * (high - low))
+            wide, tall = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+            if 0 < wide <= width and 0 < tall <= height:
+                across, down = draws[ATTEMPTS].tolist()
+                left, top = int(across * (width - wide + 1)), int(down * (height - tall + 1))
+                return left, top, left + wide, top + tall
+        return self._centre(width, height)
+
+    def _centre(self, width: int, height: int) -> Box:
+        """The largest crop around the centre whose ratio is allowed: for strips, which no drawn shape fits into."""
+        wide = min(width, max(1, round(height * self.ratio[1])))
+        tall = min(height, max(1, round(width / self.ratio[0])))
+        left, top = (width - wide) // 2, (height - tall) // 2
+        return left, top, left + wide, top + tall
+
+
+def draw(seed: int, step: int, batch: int) -> NDArray[np.float64]:
+    """Draw what decides the crops of one step's batch: `[B, ATTEMPTS + 1, 2]` from [0, 1), by seed and step alone."""
+    return np.random.default_rng((seed, step)).random((batch, ATTEMPTS + 1, 2))
+
 
 Progress = Callable[[int, int], None]
 """Called with the images done and the images there are."""
@@ -106,3 +251,22 @@ def worker_count(sources: Sequence[ImageSource]) -> int:
     if sum(source.size for source in sources) < _TINY_BYTES * len(sources):
         return 1
     return usable_cores()
+
+
+# How pictures are decoded for training, as a record: small, and without PyTorch.
+
+
+@dataclass(frozen=True)
+class TrainingDecoding:
+    """How pictures are decoded for training, where they are decoded for each batch.
+
+    Attributes:
+        crop: random crops, taken while decoding; None for the crop that evaluation takes.
+        reduced: whether large JPEGs may be decoded at a reduced scale, and all be resized by PyTorch.
+    """
+
+    crop: RandomCrop | None = None
+    reduced: bool = True
+
+    def __str__(self) -> str:
+        return f"by {decoder_name()}{' at reduced scale' if self.reduced else ''}"

@@ -5,16 +5,18 @@ Both are read into an `ImageTree` first, so that the rules, and the messages whe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from pathlib import Path
+from typing import Final, NoReturn
 
 import numpy as np
 
-from mobilenets.data.sources import ImageSource, ImageSplit
+from mobilenets.data.sources import FileSource, ImageSource, ImageSplit
 from mobilenets.errors import DataError
-from mobilenets.image_folders import LeftOut
-from mobilenets.quoting import printable
+from mobilenets.image_folders import FolderEntry, LeftOut, list_folder
+from mobilenets.images import MAX_PIXELS
+from mobilenets.quoting import decodable, printable
 
 Parts = tuple[str, ...]
 """A path below the data set's folder: `("train", "cat", "1.jpg")`."""
@@ -297,3 +299,55 @@ def _read_part(tree: ImageTree, classes: tuple[str, ...], notes: list[str], *, s
     sources = [source for found in members.values() for _, source in found]
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(found) for found in members.values()])
     return ImageSplit(sources, labels)
+
+
+# List the images below a folder.
+
+
+def read_folder(folder: Path, max_pixels: int = MAX_PIXELS) -> ImageTree:
+    """Return the image files below `folder`; symbolic links are followed, but no folder is entered twice.
+
+    Args:
+        folder: where to look.
+        max_pixels: of how many pixels an image may be.
+
+    Raises:
+        DataError: a folder that can't be listed.
+    """
+    files: list[tuple[Parts, ImageSource]] = []
+    folders: set[Parts] = set()
+    ignored: list[Parts] = []
+    special: dict[Parts, str] = {}
+    for parts, path, entry in _walk(folder, (), set()):
+        if entry.kind == "folder":
+            folders.add(parts)
+        elif entry.kind == "image":
+            files.append((parts, FileSource(path, "/".join(parts), entry.size, max_pixels)))
+        else:
+            ignored.append(parts)
+            if entry.what:
+                special[parts] = entry.what
+    return ImageTree(decodable(str(folder)), files, frozenset(folders), ignored, special)
+
+
+def _walk(folder: Path, above: Parts, seen: set[tuple[int, int]]) -> Iterator[tuple[Parts, Path, FolderEntry]]:
+    try:
+        status = folder.stat()
+        entries = list_folder(folder)
+    except OSError as error:
+        _refuse(folder, error)
+    # A link back to a folder above would be walked for ever.
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for entry in entries:
+        parts, path = (*above, decodable(entry.name)), folder / entry.name
+        yield parts, path, entry
+        if entry.kind == "folder":
+            yield from _walk(path, parts, seen)
+
+
+def _refuse(folder: Path, error: OSError) -> NoReturn:
+    raise DataError(
+        f"{printable(folder)} can't be listed ({error.strerror or error}): check its permissions"
+    ) from error

@@ -16,11 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobilenets.data.crops import Box
-from mobilenets.data.jpeg import decode_scaled
+from mobilenets.data.decoding import Box, TrainingDecoding, decode_scaled
 from mobilenets.data.sources import MAX_FILE_BYTES, EncodedSource, ImageSource
-from mobilenets.data.training_decoding import TrainingDecoding
-from mobilenets.deep_pixels import DeepPixels
+from mobilenets.image_formats import DeepPixels
 from mobilenets.images import ChooseScale, open_scaled
 from mobilenets.preprocessing import Preprocessing
 

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.data.datasets import Dataset
-from mobilenets.data.digests import Progress, with_digests
-from mobilenets.data.splits import Cut, validation_split
+from mobilenets.data.splits import Cut, Progress, validation_split, with_digests
 from mobilenets.errors import DataError
 from mobilenets.image_record import ImageRecord
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mobilenets.benchmarking.results import BenchmarkReport, Ratio
-from mobilenets.compression.results import QuantizationReport, within
 from mobilenets.evaluation.results import Latency
+from mobilenets.quantization.results import QuantizationReport, within
 
 Status = Literal["made", "missing", "failed", "refused"]
 

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from mobilenets.artifact.container import read_artifact
 from mobilenets.artifact.description import Confidence
-from mobilenets.compression.results import within
-from mobilenets.deployment.choosing import points
-from mobilenets.deployment.measuring import score
+from mobilenets.deployment.measure import score
 from mobilenets.deployment.results import TestReading, Way
-from mobilenets.evaluation.evaluate import Predict
-from mobilenets.exporting.confidence import tell_worth
-from mobilenets.exporting.proof import Questions
-from mobilenets.exporting.watcher import Watcher
+from mobilenets.deployment.select import points
+from mobilenets.evaluation.predictions import Predict
+from mobilenets.exporters.confidence import tell_worth
+from mobilenets.exporters.verify import Questions
+from mobilenets.progress import Watcher
+from mobilenets.quantization.results import within
 from mobilenets.runtime.backend import open_backend
 
 

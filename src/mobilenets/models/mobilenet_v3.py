@@ -1,9 +1,15 @@
-"""MobileNetV3 (Howard et al. 2019, arXiv 1905.02244): the networks of the tables in `mobilenet_v3_tables`."""
+"""MobileNetV3 (Howard et al. 2019, arXiv 1905.02244): the paper's tables 1 and 2, then the network, then its forms.
+
+The minimalistic forms are the authors' own (TF-slim `mobilenet_v3.py`), for hardware on which squeeze-and-excitation,
+h-swish and 5x5 kernels are slow: the same tables without the three.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import nn
 
@@ -11,38 +17,102 @@ from mobilenets.errors import ModelError
 from mobilenets.models.blocks import InvertedResidual
 from mobilenets.models.config import NetworkConfig, OptionValue
 from mobilenets.models.layers import (
+    Activation,
     ConvNormActivation,
     Norm,
     Padding,
     batch_norm,
     check_padding,
+    hard_swish,
     make_divisible,
-)
-from mobilenets.models.mobilenet_v3_tables import (
-    HS,
-    LARGE,
-    LARGE_MINIMALISTIC,
-    SMALL,
-    SMALL_MINIMALISTIC,
-    BneckRow,
-    Table,
+    relu,
 )
 from mobilenets.models.network import MobileNet, stride_plan
 
-# The audit reads the paper's rows by this module.
-__all__ = [
-    "HS",
-    "LARGE",
-    "LARGE_MINIMALISTIC",
-    "SMALL",
-    "SMALL_MINIMALISTIC",
-    "BneckRow",
-    "Table",
-    "mobilenet_v3_large",
-    "mobilenet_v3_large_minimalistic",
-    "mobilenet_v3_small",
-    "mobilenet_v3_small_minimalistic",
-]
+
+@dataclass(frozen=True)
+class BneckRow:
+    """A `bneck` row in the paper's order: input channels, kernel, exp size, #out, SE, NL, s."""
+
+    in_channels: int
+    kernel: int
+    expansion: int
+    out_channels: int
+    squeeze_excite: bool
+    activation: Activation
+    stride: int
+
+
+@dataclass(frozen=True)
+class V3Table:
+    """One of the paper's tables: the network's registered name, the rows, and the layers around them.
+
+    `head_channels` is the last 1x1 convolution before the pool, `penultimate_channels` the one after it;
+    `activation` is that of the stem and of both.
+    """
+
+    name: str
+    rows: tuple[BneckRow, ...]
+    head_channels: int
+    penultimate_channels: int
+    activation: Activation
+
+
+SE, NO_SE = True, False
+RE, HS = relu, hard_swish
+
+LARGE = V3Table(
+    name="mobilenet_v3_large",
+    rows=(
+        BneckRow(16, 3, 16, 16, NO_SE, RE, 1),
+        BneckRow(16, 3, 64, 24, NO_SE, RE, 2),
+        BneckRow(24, 3, 72, 24, NO_SE, RE, 1),
+        BneckRow(24, 5, 72, 40, SE, RE, 2),
+        BneckRow(40, 5, 120, 40, SE, RE, 1),
+        BneckRow(40, 5, 120, 40, SE, RE, 1),
+        BneckRow(40, 3, 240, 80, NO_SE, HS, 2),
+        BneckRow(80, 3, 200, 80, NO_SE, HS, 1),
+        BneckRow(80, 3, 184, 80, NO_SE, HS, 1),
+        BneckRow(80, 3, 184, 80, NO_SE, HS, 1),
+        BneckRow(80, 3, 480, 112, SE, HS, 1),
+        BneckRow(112, 3, 672, 112, SE, HS, 1),
+        BneckRow(112, 5, 672, 160, SE, HS, 2),
+        BneckRow(160, 5, 960, 160, SE, HS, 1),
+        BneckRow(160, 5, 960, 160, SE, HS, 1),
+    ),
+    head_channels=960,
+    penultimate_channels=1280,
+    activation=HS,
+)
+SMALL = V3Table(
+    name="mobilenet_v3_small",
+    rows=(
+        BneckRow(16, 3, 16, 16, SE, RE, 2),
+        BneckRow(16, 3, 72, 24, NO_SE, RE, 2),
+        BneckRow(24, 3, 88, 24, NO_SE, RE, 1),
+        BneckRow(24, 5, 96, 40, SE, HS, 2),
+        BneckRow(40, 5, 240, 40, SE, HS, 1),
+        BneckRow(40, 5, 240, 40, SE, HS, 1),
+        BneckRow(40, 5, 120, 48, SE, HS, 1),
+        BneckRow(48, 5, 144, 48, SE, HS, 1),
+        BneckRow(48, 5, 288, 96, SE, HS, 2),
+        BneckRow(96, 5, 576, 96, SE, HS, 1),
+        BneckRow(96, 5, 576, 96, SE, HS, 1),
+    ),
+    # The paper's table 2 marks SE on this convolution; neither the authors' code nor the published count has it.
+    head_channels=576,
+    penultimate_channels=1024,
+    activation=HS,
+)
+
+
+def _minimalistic(table: V3Table) -> V3Table:
+    rows = tuple(replace(row, kernel=3, squeeze_excite=False, activation=relu) for row in table.rows)
+    return replace(table, name=f"{table.name}_minimalistic", rows=rows, activation=relu)
+
+
+LARGE_MINIMALISTIC = _minimalistic(LARGE)
+SMALL_MINIMALISTIC = _minimalistic(SMALL)
 
 STEM_STRIDE = 2
 SQUEEZE_REDUCTION = 4
@@ -52,7 +122,8 @@ NORM_EPS = 1e-3
 NORM_MOMENTUM = 0.01
 
 
-def mobilenet_v3_large(
+def mobilenet_v3(
+    table: V3Table,
     *,
     num_classes: int = 1000,
     width_mult: float = 1.0,
@@ -63,9 +134,10 @@ def mobilenet_v3_large(
     norm_eps: float = NORM_EPS,
     fixed_stem: bool = False,
 ) -> MobileNet:
-    """MobileNetV3-Large, table 1: 5,483,032 parameters, 216.59 M multiply-adds at 224 and 1,000 classes.
+    """The network of one of the tables; the named forms at the end of this file are this function with their table.
 
     Args:
+        table: `LARGE`, `SMALL` or one of the minimalistic two.
         num_classes: outputs of the classifier.
         width_mult: factor on the channels; the penultimate 1,280 grow with it above 1 but do not shrink below.
         image_size: side in pixels the strides are planned for.
@@ -78,69 +150,6 @@ def mobilenet_v3_large(
     Raises:
         ModelError: a value is not valid; the message says what is.
     """
-    return _build(LARGE, num_classes, width_mult, image_size, dropout, in_channels, padding, norm_eps, fixed_stem)
-
-
-def mobilenet_v3_small(
-    *,
-    num_classes: int = 1000,
-    width_mult: float = 1.0,
-    image_size: int = 224,
-    dropout: float = DROPOUT,
-    in_channels: int = 3,
-    padding: str = "symmetric",
-    norm_eps: float = NORM_EPS,
-    fixed_stem: bool = False,
-) -> MobileNet:
-    """MobileNetV3-Small, table 2: 2,542,856 parameters, 56.51 M multiply-adds; arguments as for Large."""
-    return _build(SMALL, num_classes, width_mult, image_size, dropout, in_channels, padding, norm_eps, fixed_stem)
-
-
-def mobilenet_v3_large_minimalistic(
-    *,
-    num_classes: int = 1000,
-    width_mult: float = 1.0,
-    image_size: int = 224,
-    dropout: float = DROPOUT,
-    in_channels: int = 3,
-    padding: str = "symmetric",
-    norm_eps: float = NORM_EPS,
-    fixed_stem: bool = False,
-) -> MobileNet:
-    """Large without SE, h-swish and 5x5: 3,924,288 parameters, 209.14 M multiply-adds; arguments as for Large."""
-    return _build(
-        LARGE_MINIMALISTIC, num_classes, width_mult, image_size, dropout, in_channels, padding, norm_eps, fixed_stem
-    )
-
-
-def mobilenet_v3_small_minimalistic(
-    *,
-    num_classes: int = 1000,
-    width_mult: float = 1.0,
-    image_size: int = 224,
-    dropout: float = DROPOUT,
-    in_channels: int = 3,
-    padding: str = "symmetric",
-    norm_eps: float = NORM_EPS,
-    fixed_stem: bool = False,
-) -> MobileNet:
-    """Small without SE, h-swish and 5x5: 2,044,736 parameters, 52.29 M multiply-adds; arguments as for Large."""
-    return _build(
-        SMALL_MINIMALISTIC, num_classes, width_mult, image_size, dropout, in_channels, padding, norm_eps, fixed_stem
-    )
-
-
-def _build(
-    table: Table,
-    num_classes: int,
-    width_mult: float,
-    image_size: int,
-    dropout: float,
-    in_channels: int,
-    padding: str,
-    norm_eps: float,
-    fixed_stem: bool,
-) -> MobileNet:
     norm, pad = batch_norm(eps=norm_eps, momentum=NORM_MOMENTUM), check_padding(padding)
     if not isinstance(fixed_stem, bool):
         raise ModelError(f"fixed_stem is {fixed_stem!r}: it must be True or False")
@@ -200,3 +209,13 @@ def _bnecks(
         )
         channels = out_channels
     return blocks
+
+
+mobilenet_v3_large = partial(mobilenet_v3, LARGE)
+"""MobileNetV3-Large, table 1: 5,483,032 parameters, 216.59 M multiply-adds at 224 and 1,000 classes."""
+mobilenet_v3_small = partial(mobilenet_v3, SMALL)
+"""MobileNetV3-Small, table 2: 2,542,856 parameters, 56.51 M multiply-adds."""
+mobilenet_v3_large_minimalistic = partial(mobilenet_v3, LARGE_MINIMALISTIC)
+"""Large without SE, h-swish and 5x5: 3,924,288 parameters, 209.14 M multiply-adds."""
+mobilenet_v3_small_minimalistic = partial(mobilenet_v3, SMALL_MINIMALISTIC)
+"""Small without SE, h-swish and 5x5: 2,044,736 parameters, 52.29 M multiply-adds."""

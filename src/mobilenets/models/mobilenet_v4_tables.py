@@ -14,7 +14,7 @@ from mobilenets.models.layers import Activation, relu
 
 
 @dataclass(frozen=True)
-class Conv:
+class ConvRow:
     """A `Conv2D` row: input channels, kernel, output dim, stride."""
 
     in_channels: int
@@ -24,7 +24,7 @@ class Conv:
 
 
 @dataclass(frozen=True)
-class FusedIB:
+class FusedIBRow:
     """A `FusedIB` row in the paper's order: input channels, kernel, expanded dim, output dim, stride."""
 
     in_channels: int
@@ -35,7 +35,7 @@ class FusedIB:
 
 
 @dataclass(frozen=True)
-class UIB:
+class UIBRow:
     """An `ExtraDW`, `IB`, `ConvNext` or `FFN` row in the paper's order.
 
     Input channels, DW K1 (the kernel before the expansion), DW K2 (the one after it; None where the paper has a dash),
@@ -57,7 +57,7 @@ class UIB:
 
 
 @dataclass(frozen=True)
-class MobileMQA:
+class MobileMQARow:
     """A `Mobile-MQA` row: channels in and out; heads, their channels and the stride of keys and values."""
 
     in_channels: int
@@ -76,151 +76,151 @@ class MobileMQA:
         return 1
 
 
-Row = Conv | FusedIB | UIB | MobileMQA
+V4Row = ConvRow | FusedIBRow | UIBRow | MobileMQARow
 
 
 @dataclass(frozen=True)
-class Table:
+class V4Table:
     """One of the paper's networks: its registered name, the rows between stem and head, and what they share.
 
     `layer_scale` says whether the residual branches end in one; `norm_momentum` is PyTorch's, 1 minus TensorFlow's.
     """
 
     name: str
-    rows: tuple[Row, ...]
+    rows: tuple[V4Row, ...]
     activation: Activation
     layer_scale: bool
     norm_momentum: float
 
 
-CONV_SMALL = Table(
+CONV_SMALL = V4Table(
     name="mobilenet_v4_conv_small",
     rows=(
         # The paper prints these four as two FusedIB. They are plain convolutions: the second of each pair has an
         # activation too, in the authors' code and in every released weight.
-        Conv(32, 3, 32, 2),
-        Conv(32, 1, 32, 1),
-        Conv(32, 3, 96, 2),
-        Conv(96, 1, 64, 1),
-        UIB(64, 5, 5, 192, 96, 2),
-        *(UIB(96, None, 3, 192, 96, 1),) * 4,
-        UIB(96, 3, None, 384, 96, 1),
-        UIB(96, 3, 3, 576, 128, 2),
-        UIB(128, 5, 5, 512, 128, 1),
-        UIB(128, None, 5, 512, 128, 1),
-        UIB(128, None, 5, 384, 128, 1),
-        *(UIB(128, None, 3, 512, 128, 1),) * 2,
+        ConvRow(32, 3, 32, 2),
+        ConvRow(32, 1, 32, 1),
+        ConvRow(32, 3, 96, 2),
+        ConvRow(96, 1, 64, 1),
+        UIBRow(64, 5, 5, 192, 96, 2),
+        *(UIBRow(96, None, 3, 192, 96, 1),) * 4,
+        UIBRow(96, 3, None, 384, 96, 1),
+        UIBRow(96, 3, 3, 576, 128, 2),
+        UIBRow(128, 5, 5, 512, 128, 1),
+        UIBRow(128, None, 5, 512, 128, 1),
+        UIBRow(128, None, 5, 384, 128, 1),
+        *(UIBRow(128, None, 3, 512, 128, 1),) * 2,
     ),
     activation=relu,
     layer_scale=False,
     norm_momentum=0.05,
 )
-CONV_MEDIUM = Table(
+CONV_MEDIUM = V4Table(
     name="mobilenet_v4_conv_medium",
     rows=(
-        FusedIB(32, 3, 128, 48, 2),
-        UIB(48, 3, 5, 192, 80, 2),
-        UIB(80, 3, 3, 160, 80, 1),
-        UIB(80, 3, 5, 480, 160, 2),
-        *(UIB(160, 3, 3, 640, 160, 1),) * 2,
-        UIB(160, 3, 5, 640, 160, 1),
-        UIB(160, 3, 3, 640, 160, 1),
-        UIB(160, 3, None, 640, 160, 1),
-        UIB(160, None, None, 320, 160, 1),
-        UIB(160, 3, None, 640, 160, 1),
-        UIB(160, 5, 5, 960, 256, 2),
-        UIB(256, 5, 5, 1024, 256, 1),
-        *(UIB(256, 3, 5, 1024, 256, 1),) * 2,
-        UIB(256, None, None, 1024, 256, 1),
-        UIB(256, 3, None, 1024, 256, 1),
-        UIB(256, 3, 5, 512, 256, 1),
-        UIB(256, 5, 5, 1024, 256, 1),
-        *(UIB(256, None, None, 1024, 256, 1),) * 2,
-        UIB(256, 5, None, 512, 256, 1),
+        FusedIBRow(32, 3, 128, 48, 2),
+        UIBRow(48, 3, 5, 192, 80, 2),
+        UIBRow(80, 3, 3, 160, 80, 1),
+        UIBRow(80, 3, 5, 480, 160, 2),
+        *(UIBRow(160, 3, 3, 640, 160, 1),) * 2,
+        UIBRow(160, 3, 5, 640, 160, 1),
+        UIBRow(160, 3, 3, 640, 160, 1),
+        UIBRow(160, 3, None, 640, 160, 1),
+        UIBRow(160, None, None, 320, 160, 1),
+        UIBRow(160, 3, None, 640, 160, 1),
+        UIBRow(160, 5, 5, 960, 256, 2),
+        UIBRow(256, 5, 5, 1024, 256, 1),
+        *(UIBRow(256, 3, 5, 1024, 256, 1),) * 2,
+        UIBRow(256, None, None, 1024, 256, 1),
+        UIBRow(256, 3, None, 1024, 256, 1),
+        UIBRow(256, 3, 5, 512, 256, 1),
+        UIBRow(256, 5, 5, 1024, 256, 1),
+        *(UIBRow(256, None, None, 1024, 256, 1),) * 2,
+        UIBRow(256, 5, None, 512, 256, 1),
     ),
     activation=relu,
     layer_scale=False,
     norm_momentum=0.003,
 )
-CONV_LARGE = Table(
+CONV_LARGE = V4Table(
     name="mobilenet_v4_conv_large",
     rows=(
-        FusedIB(24, 3, 96, 48, 2),
-        UIB(48, 3, 5, 192, 96, 2),
-        UIB(96, 3, 3, 384, 96, 1),
-        UIB(96, 3, 5, 384, 192, 2),
-        *(UIB(192, 3, 3, 768, 192, 1),) * 3,
-        UIB(192, 3, 5, 768, 192, 1),
-        *(UIB(192, 5, 3, 768, 192, 1),) * 5,
-        UIB(192, 3, None, 768, 192, 1),
-        UIB(192, 5, 5, 768, 512, 2),
-        *(UIB(512, 5, 5, 2048, 512, 1),) * 3,
-        UIB(512, 5, None, 2048, 512, 1),
-        UIB(512, 5, 3, 2048, 512, 1),
-        *(UIB(512, 5, None, 2048, 512, 1),) * 2,
-        UIB(512, 5, 3, 2048, 512, 1),
-        UIB(512, 5, 5, 2048, 512, 1),
-        *(UIB(512, 5, None, 2048, 512, 1),) * 3,
+        FusedIBRow(24, 3, 96, 48, 2),
+        UIBRow(48, 3, 5, 192, 96, 2),
+        UIBRow(96, 3, 3, 384, 96, 1),
+        UIBRow(96, 3, 5, 384, 192, 2),
+        *(UIBRow(192, 3, 3, 768, 192, 1),) * 3,
+        UIBRow(192, 3, 5, 768, 192, 1),
+        *(UIBRow(192, 5, 3, 768, 192, 1),) * 5,
+        UIBRow(192, 3, None, 768, 192, 1),
+        UIBRow(192, 5, 5, 768, 512, 2),
+        *(UIBRow(512, 5, 5, 2048, 512, 1),) * 3,
+        UIBRow(512, 5, None, 2048, 512, 1),
+        UIBRow(512, 5, 3, 2048, 512, 1),
+        *(UIBRow(512, 5, None, 2048, 512, 1),) * 2,
+        UIBRow(512, 5, 3, 2048, 512, 1),
+        UIBRow(512, 5, 5, 2048, 512, 1),
+        *(UIBRow(512, 5, None, 2048, 512, 1),) * 3,
     ),
     activation=relu,
     layer_scale=False,
     norm_momentum=0.003,
 )
-HYBRID_MEDIUM = Table(
+HYBRID_MEDIUM = V4Table(
     name="mobilenet_v4_hybrid_medium",
     rows=(
-        FusedIB(32, 3, 128, 48, 2),
-        UIB(48, 3, 5, 192, 80, 2),
-        UIB(80, 3, 3, 160, 80, 1),
-        UIB(80, 3, 5, 480, 160, 2),
-        UIB(160, None, None, 320, 160, 1),
-        UIB(160, 3, 3, 640, 160, 1),
-        UIB(160, 3, 5, 640, 160, 1),
+        FusedIBRow(32, 3, 128, 48, 2),
+        UIBRow(48, 3, 5, 192, 80, 2),
+        UIBRow(80, 3, 3, 160, 80, 1),
+        UIBRow(80, 3, 5, 480, 160, 2),
+        UIBRow(160, None, None, 320, 160, 1),
+        UIBRow(160, 3, 3, 640, 160, 1),
+        UIBRow(160, 3, 5, 640, 160, 1),
         *(
-            MobileMQA(160, 4, 64, 2),
-            UIB(160, 3, 3, 640, 160, 1),
-            MobileMQA(160, 4, 64, 2),
-            UIB(160, 3, None, 640, 160, 1),
+            MobileMQARow(160, 4, 64, 2),
+            UIBRow(160, 3, 3, 640, 160, 1),
+            MobileMQARow(160, 4, 64, 2),
+            UIBRow(160, 3, None, 640, 160, 1),
         )
         * 2,
-        UIB(160, 5, 5, 960, 256, 2),
-        UIB(256, 5, 5, 1024, 256, 1),
-        *(UIB(256, 3, 5, 1024, 256, 1),) * 2,
-        UIB(256, None, None, 512, 256, 1),
-        UIB(256, 3, 5, 512, 256, 1),
-        UIB(256, None, None, 512, 256, 1),
-        UIB(256, None, None, 1024, 256, 1),
-        MobileMQA(256, 4, 64, 1),
-        UIB(256, 3, None, 1024, 256, 1),
-        MobileMQA(256, 4, 64, 1),
-        UIB(256, 5, 5, 1024, 256, 1),
-        *(MobileMQA(256, 4, 64, 1), UIB(256, 5, None, 1024, 256, 1)) * 2,
+        UIBRow(160, 5, 5, 960, 256, 2),
+        UIBRow(256, 5, 5, 1024, 256, 1),
+        *(UIBRow(256, 3, 5, 1024, 256, 1),) * 2,
+        UIBRow(256, None, None, 512, 256, 1),
+        UIBRow(256, 3, 5, 512, 256, 1),
+        UIBRow(256, None, None, 512, 256, 1),
+        UIBRow(256, None, None, 1024, 256, 1),
+        MobileMQARow(256, 4, 64, 1),
+        UIBRow(256, 3, None, 1024, 256, 1),
+        MobileMQARow(256, 4, 64, 1),
+        UIBRow(256, 5, 5, 1024, 256, 1),
+        *(MobileMQARow(256, 4, 64, 1), UIBRow(256, 5, None, 1024, 256, 1)) * 2,
     ),
     activation=relu,
     layer_scale=True,
     norm_momentum=0.003,
 )
-HYBRID_LARGE = Table(
+HYBRID_LARGE = V4Table(
     name="mobilenet_v4_hybrid_large",
     rows=(
-        FusedIB(24, 3, 96, 48, 2),
-        UIB(48, 3, 5, 192, 96, 2),
-        UIB(96, 3, 3, 384, 96, 1),
-        UIB(96, 3, 5, 384, 192, 2),
-        *(UIB(192, 3, 3, 768, 192, 1),) * 3,
-        UIB(192, 3, 5, 768, 192, 1),
-        *(UIB(192, 5, 3, 768, 192, 1),) * 2,
-        *(MobileMQA(192, 8, 48, 2), UIB(192, 5, 3, 768, 192, 1)) * 3,
-        MobileMQA(192, 8, 48, 2),
-        UIB(192, 3, None, 768, 192, 1),
-        UIB(192, 5, 5, 768, 512, 2),
-        *(UIB(512, 5, 5, 2048, 512, 1),) * 3,
-        UIB(512, 5, None, 2048, 512, 1),
-        UIB(512, 5, 3, 2048, 512, 1),
-        *(UIB(512, 5, None, 2048, 512, 1),) * 2,
-        UIB(512, 5, 3, 2048, 512, 1),
-        UIB(512, 5, 5, 2048, 512, 1),
-        *(MobileMQA(512, 8, 64, 1), UIB(512, 5, None, 2048, 512, 1)) * 4,
+        FusedIBRow(24, 3, 96, 48, 2),
+        UIBRow(48, 3, 5, 192, 96, 2),
+        UIBRow(96, 3, 3, 384, 96, 1),
+        UIBRow(96, 3, 5, 384, 192, 2),
+        *(UIBRow(192, 3, 3, 768, 192, 1),) * 3,
+        UIBRow(192, 3, 5, 768, 192, 1),
+        *(UIBRow(192, 5, 3, 768, 192, 1),) * 2,
+        *(MobileMQARow(192, 8, 48, 2), UIBRow(192, 5, 3, 768, 192, 1)) * 3,
+        MobileMQARow(192, 8, 48, 2),
+        UIBRow(192, 3, None, 768, 192, 1),
+        UIBRow(192, 5, 5, 768, 512, 2),
+        *(UIBRow(512, 5, 5, 2048, 512, 1),) * 3,
+        UIBRow(512, 5, None, 2048, 512, 1),
+        UIBRow(512, 5, 3, 2048, 512, 1),
+        *(UIBRow(512, 5, None, 2048, 512, 1),) * 2,
+        UIBRow(512, 5, 3, 2048, 512, 1),
+        UIBRow(512, 5, 5, 2048, 512, 1),
+        *(MobileMQARow(512, 8, 64, 1), UIBRow(512, 5, None, 2048, 512, 1)) * 4,
     ),
     activation=nn.GELU,
     layer_scale=True,

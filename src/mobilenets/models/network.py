@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mobilenets.models.attention import MultiQueryAttention
 from mobilenets.models.config import NetworkConfig
-from mobilenets.models.universal_bottleneck import LayerScale
+from mobilenets.models.mobilenet_v4_blocks import LayerScale, MultiQueryAttention
 
 MIN_FEATURE_SIZE = 3
 """Side of the smallest last feature map: below 3x3, a 3x3 filter sees mostly padding."""

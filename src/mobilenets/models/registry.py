@@ -27,7 +27,7 @@ from mobilenets.models.mobilenet_v4 import (
     mobilenet_v4_hybrid_medium,
 )
 from mobilenets.models.network import MobileNet
-from mobilenets.models.weights.report import LoadedWeights
+from mobilenets.models.weights.fit import LoadedWeights
 
 logger = logging.getLogger(__name__)
 

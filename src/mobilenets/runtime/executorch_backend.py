@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
-from mobilenets.runtime.loaded_file import LoadedFile, read_model
 from mobilenets.machine import lock_across_forks
-from mobilenets.runtime.silence import silent_stderr
-from mobilenets.runtime.tensors import require_signature, unanswered
+from mobilenets.output_capture import silent_stderr
+from mobilenets.runtime.loaded_file import LoadedFile, read_model, require_signature, unanswered
 
 _ELEMENTS: Final = {0: "uint8", 6: "float32"}  # PyTorch's ScalarType numbers
 _METHOD: Final = "forward"

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
-from mobilenets.runtime.loaded_file import LoadedFile, read_model
-from mobilenets.runtime.pool import Pool, pool_size
-from mobilenets.runtime.silence import silent_stderr
-from mobilenets.runtime.tensors import require_signature, unanswered
+from mobilenets.output_capture import silent_stderr
+from mobilenets.runtime.loaded_file import LoadedFile, Pool, pool_size, read_model, require_signature, unanswered
 
 
 @dataclass(frozen=True)

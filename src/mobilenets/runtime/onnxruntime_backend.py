@@ -13,8 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
-from mobilenets.runtime.loaded_file import LoadedFile
-from mobilenets.runtime.tensors import require_signature, unanswered
+from mobilenets.runtime.loaded_file import LoadedFile, require_signature, unanswered
 
 # ONNX Runtime's exceptions share no base of their own.
 _FAILURES = (

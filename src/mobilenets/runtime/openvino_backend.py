@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,11 +14,23 @@ from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
-from mobilenets.runtime.discretion import load_openvino
-from mobilenets.runtime.loaded_file import LoadedFile
-from mobilenets.runtime.pool import Pool, pool_size
-from mobilenets.runtime.silence import silent_stderr
-from mobilenets.runtime.tensors import require_signature, unanswered
+from mobilenets.output_capture import silent_stderr
+from mobilenets.runtime.loaded_file import LoadedFile, Pool, pool_size, require_signature, unanswered
+
+# Loading OpenVINO without its telling anybody; no PyTorch here.
+
+
+def load_openvino() -> Any:
+    """Import OpenVINO and return its module.
+
+    `import openvino` alone tells Google Analytics of it, with an identity it keeps in `~/intel`, unless one opts out.
+    Where its package for that can't be imported it takes a stub of its own, and nothing is sent.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
 
 openvino = load_openvino()
 _DEVICE = "CPU"

@@ -14,9 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.errors import WeightsError, first_line
-from mobilenets.tflite.layer import Layer, channels_first, checked_stride, clamps, folded, same_pads
 from mobilenets.tflite.model import TfliteModel, TfliteOperator, dequantized
-from mobilenets.tflite.signals import FUNCTIONS, Function, Signal, Values, affine, applied, product, recognised, start
+from mobilenets.tflite.signals import (
+    FUNCTIONS,
+    Function,
+    Layer,
+    Signal,
+    Values,
+    affine,
+    applied,
+    channels_first,
+    checked_stride,
+    clamps,
+    folded,
+    product,
+    recognised,
+    same_pads,
+    start,
+)
 
 INPUT: Final = -1
 """The source of what comes from the graph's input."""

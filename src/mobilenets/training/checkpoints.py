@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -12,10 +17,10 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from mobilenets.errors import RunError, first_line
-from mobilenets.training.observer import Observer
+from mobilenets.progress import Observer
+from mobilenets.training.distributed import Team
 from mobilenets.training.plan import ComputePlan
 from mobilenets.training.state import Experiment, Progress, SavedState, drop_damaged, load_state, save_state
-from mobilenets.training.team import Team
 
 SAVE_SECONDS = 60.0
 """Between two saved states, unless a run is told otherwise: what being killed may cost."""
@@ -189,3 +194,45 @@ def _put_back(state: SavedState, trained: Trained, *, same_optimizer: bool) -> N
 def _fresh(model: nn.Module) -> dict[str, Any]:
     """An average that begins now: a forced change of recipe may ask for one that was not kept before."""
     return {"n_averaged": torch.tensor(0), **{f"module.{name}": value for name, value in model.state_dict().items()}}
+
+
+# Ctrl-C and SIGTERM as requests: the loop finishes its step, saves, and stops in good order.
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Whether somebody asked to stop, and by which signal (0 where nobody did)."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __bool__(self) -> bool:
+        return self.signal != 0
+
+
+@contextmanager
+def stop_on_interrupt(acknowledge: Callable[[], None]) -> Iterator[StopRequest]:
+    """Turn the first Ctrl-C or SIGTERM inside the block into a `StopRequest`; a second one interrupts at once.
+
+    `acknowledge` is called when it comes, since the step under way may take seconds. Outside the main thread, where
+    Python can't handle signals, the request simply never comes.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if request:
+            raise KeyboardInterrupt
+        request.signal = number
+        acknowledge()
+
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mobilenets.data.training_images import TrainingBatch, TrainingImages
+from mobilenets.data.loader import TrainingBatch, TrainingImages
 from mobilenets.errors import (
     DataError,
     ModelError,
@@ -28,29 +28,38 @@ from mobilenets.errors import (
 )
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_text_atomically
-from mobilenets.training.accounting import epoch_point, step_report, where_of
-from mobilenets.training.accumulation import Accumulation, is_out_of_memory, within_memory
-from mobilenets.training.allocator import keep_freed_memory
-from mobilenets.training.checkpoints import SAVE_SECONDS, Checkpoints, Trained
-from mobilenets.training.ema import build_ema
-from mobilenets.training.failed_batch import save_failed_batch
-from mobilenets.training.freezing import freeze, training_mode
+from mobilenets.progress import Observer
+from mobilenets.training.accumulation import (
+    Accumulation,
+    check_single_images,
+    is_out_of_memory,
+    save_failed_batch,
+    within_memory,
+)
+from mobilenets.training.averaging import build_ema, reestimate, sync_norms, unsync_norms, why_reestimate
+from mobilenets.training.checkpoints import SAVE_SECONDS, Checkpoints, StopRequest, Trained, stop_on_interrupt
+from mobilenets.training.distributed import SOLO, Team
 from mobilenets.training.inputs import DROPOUT, NORM, ORDER, BatchInputs, Place
-from mobilenets.training.interrupt import StopRequest, stop_on_interrupt
-from mobilenets.training.metric_log import MetricLog
-from mobilenets.training.mixing import dominant
-from mobilenets.training.norm_statistics import reestimate, why_reestimate
-from mobilenets.training.objectives import CrossEntropy, Objective, verb_of
-from mobilenets.training.observer import Observer
-from mobilenets.training.optimizer import build_optimizer, set_learning_rate
-from mobilenets.training.parts import remember_parts, remembered_parts
-from mobilenets.training.plan import ComputePlan, allowed_plans, choose_plan
+from mobilenets.training.metric_log import MetricLog, epoch_point, step_report, where_of
+from mobilenets.training.objectives import CrossEntropy, Objective, dominant, verb_of
+from mobilenets.training.optimizer import (
+    build_optimizer,
+    extension,
+    freeze,
+    learning_rate_at,
+    set_learning_rate,
+    training_mode,
+)
+from mobilenets.training.plan import (
+    ComputePlan,
+    allowed_plans,
+    choose_plan,
+    keep_freed_memory,
+    remember_parts,
+    remembered_parts,
+)
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.schedule import extension, learning_rate_at
-from mobilenets.training.single_images import check_single_images
 from mobilenets.training.state import Experiment, Progress, derived_seed
-from mobilenets.training.synced_norm import sync_norms, unsync_norms
-from mobilenets.training.team import SOLO, Team
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -9,23 +9,110 @@ such runs bit-identical).
 from __future__ import annotations
 
 import copy
+import ctypes
 import json
+import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from mobilenets.errors import RunError
+from mobilenets.errors import DeviceError, RunError
 from mobilenets.files import write_text_atomically
 from mobilenets.limits import read_json
 from mobilenets.machine import user_cache
-from mobilenets.training.device import processor_name
-from mobilenets.training.freezing import training_mode
 from mobilenets.training.objectives import Objective, verb_of
-from mobilenets.training.optimizer import build_optimizer
+from mobilenets.training.optimizer import build_optimizer, training_mode
 from mobilenets.training.recipe import Recipe
+
+# Where to compute, and the name of the processor.
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """CUDA where there is one, else Apple's MPS, else the CPU; or the device named.
+
+    Raises:
+        DeviceError: the named device is not there; the message lists those that are.
+    """
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    present = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    present += ["cuda"] if torch.cuda.is_available() else []
+    present += ["mps"] if torch.backends.mps.is_available() else []
+    if name not in present:
+        raise DeviceError(f"no device {name} here; there is {', '.join(present)}")
+    return torch.device(name)
+
+
+def processor_name() -> str:
+    """The processor's model with the units that matter here; Python's own answer is often just the architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    flags = [line for line in lines if line.startswith("flags")]
+    # Clouds give different processors one name; the matrix units are what decides here.
+    special = [flag for flag in ("amx_bf16", "avx512_bf16") if flags and flag in flags[0]]
+    return " ".join([*names[:1], *special]) or platform.machine()
+
+
+# Remembering, over a restart, into how many parts a batch has to be cut to fit into memory.
+#
+# A process alone notes that in its state. In a team, one that runs out of memory can't go on: the others are at
+# another
+# place of the step. It leaves a note for the restart instead.
+
+
+NOTE: Final = "batch_parts.json"
+
+
+def remember_parts(run: Path, parts: int) -> None:
+    """Leave the note.
+
+    Raises:
+        RunError: it can't be written.
+    """
+    write_text_atomically(run / NOTE, json.dumps({"parts": parts}) + "\n")
+
+
+def remembered_parts(run: Path) -> int:
+    """Into how many parts a batch has to be cut as far as is known; 1 where there is no note."""
+    try:
+        parts = read_json(run / NOTE)["parts"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return 1  # missing or damaged: running out of memory once more is all it costs
+    return parts if isinstance(parts, int) and parts >= 1 else 1
+
+
+# Letting the C library keep freed memory between training steps.
+#
+# glibc serves blocks above 32 MiB by mapping fresh pages and unmapping them when freed, so every step of a training
+# with
+# large activations has the kernel clear gigabytes of pages again. Kept in the heap instead, the same blocks are
+# reused.
+# `benchmarks/training_speed.py` measures what that is worth.
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+_NEVER = 2**31 - 1
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to reuse large blocks rather than return them; it holds for the rest of the process.
+
+    Returns whether it took effect: not on systems with another C library, where nothing happens.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    c_library = ctypes.CDLL(None)
+    return bool(c_library.mallopt(_M_MMAP_MAX, 0) and c_library.mallopt(_M_TRIM_THRESHOLD, _NEVER))
+
 
 TIMED_STEPS = 3
 WORTH_IT = 0.95  # a plan replaces a simpler one only if its step takes less than this share of the time

@@ -14,36 +14,37 @@ import torch
 from torch import Tensor
 
 from mobilenets.data.datasets import Dataset
-from mobilenets.data.exclusion import write_exclusions
+from mobilenets.data.decoding import TrainingDecoding
 from mobilenets.data.loader import PreparedImages, default_memory_limit, prepare
-from mobilenets.data.training_decoding import TrainingDecoding
+from mobilenets.data.sources import write_exclusions
 from mobilenets.data.unseen import image_record
 from mobilenets.data.validation import DIGEST, validation_record
 from mobilenets.errors import BadImage, BadImagesError, RunError
-from mobilenets.evaluation.evaluate import Predict
 from mobilenets.evaluation.ledger import readings
+from mobilenets.evaluation.predictions import Predict
 from mobilenets.evaluation.results import SeedRun
-from mobilenets.files import write_text_atomically
-from mobilenets.folder_lock import only_writer
+from mobilenets.files import only_writer, write_text_atomically
 from mobilenets.image_record import ImageRecord
 from mobilenets.limits import read_text
 from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, save_network, versions
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.progress import Observer
 from mobilenets.training.balancing import balanced
 from mobilenets.training.checkpoints import SAVE_SECONDS, check_same
-from mobilenets.training.freezing import settle_freezing
+from mobilenets.training.distributed import SOLO, Team
 from mobilenets.training.head import Place, train_head
 from mobilenets.training.inputs import random_crop
 from mobilenets.training.loop import Training
 from mobilenets.training.metric_log import read_curve
 from mobilenets.training.objectives import CrossEntropy, Objective
-from mobilenets.training.observer import Observer
+from mobilenets.training.optimizer import settle_freezing
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.scoring import (
     SCORES,
     VALIDATION_PREDICTIONS,
+    SealedImages,
     Splits,
     Validator,
     read_scores,
@@ -51,11 +52,9 @@ from mobilenets.training.scoring import (
     score_trained,
     torch_predict,
 )
-from mobilenets.training.sealed import SealedImages
 from mobilenets.training.start import Start, seen_before
 from mobilenets.training.state import STATE, Experiment, has_state, load_state
 from mobilenets.training.teacher import Teacher, settle_recipe
-from mobilenets.training.team import SOLO, Team
 
 if TYPE_CHECKING:
     from mobilenets.data.shards.shard_set import ShardSet

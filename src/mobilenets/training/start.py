@@ -15,9 +15,9 @@ from mobilenets.image_record import ImageRecord
 from mobilenets.models.network import MobileNet, initialise
 from mobilenets.models.registry import create_from_weights, create_model, default_options
 from mobilenets.models.saved import record_of_weights
-from mobilenets.models.weights.report import LoadedWeights
+from mobilenets.models.weights.fit import LoadedWeights
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.training.observer import Observer
+from mobilenets.progress import Observer
 from mobilenets.training.state import load_state
 from mobilenets.training.teacher import Teacher
 

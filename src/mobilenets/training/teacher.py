@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from mobilenets.errors import ModelError, RecipeError, WeightsError
 from mobilenets.image_record import ImageRecord
-from mobilenets.models.normalizer import Normalizer
+from mobilenets.models.layers import Normalizer
 from mobilenets.models.registry import create_from_weights
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, load_network, record_of_weights
-from mobilenets.models.weights.report import LoadedWeights, file_sha256
+from mobilenets.models.weights.fit import LoadedWeights, file_sha256
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.progress import Observer
 from mobilenets.training.objectives import Distillation
-from mobilenets.training.observer import Observer
 from mobilenets.training.recipe import Recipe
 
 TEMPERATURE, WEIGHT = 4.0, 0.9

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mobilenets.auditing.graph.answers import place_of_answer, tensors_of
 from mobilenets.auditing.graph.capture import capture
 from mobilenets.auditing.graph.nodes import Add, Linear, Node
+from mobilenets.auditing.graph.sandbox import place_of_answer, tensors_of
 
 Named = namedtuple("Named", "features logits")
 

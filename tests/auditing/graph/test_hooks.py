@@ -9,9 +9,9 @@ import torchvision.models
 from torch import Tensor, nn
 
 from mobilenets.auditing.count import count
+from mobilenets.auditing.graph.capture import export_graph
 from mobilenets.auditing.graph.hooks import hook_graph
 from mobilenets.auditing.graph.nodes import Dropout, Graph, Other
-from mobilenets.auditing.graph.torch_export import export_graph
 from mobilenets.models.registry import create_model
 
 SHAPE = (1, 3, 64, 64)

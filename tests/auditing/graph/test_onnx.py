@@ -13,11 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from mobilenets.auditing.count import count
+from mobilenets.auditing.graph.capture import export_graph
 from mobilenets.auditing.graph.nodes import Conv, Dropout, Graph, Linear, Norm, Pad, Pool
 from mobilenets.auditing.graph.onnx import onnx_graph
-from mobilenets.auditing.graph.torch_export import export_graph
 from mobilenets.errors import AuditError
-from mobilenets.exporting.onnx import export_onnx
+from mobilenets.exporters.onnx import export_onnx
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 

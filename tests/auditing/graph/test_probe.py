@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mobilenets.auditing.graph.nodes import Values
-from mobilenets.auditing.graph.pointwise import as_values
 from mobilenets.auditing.graph.probe import GRID, name_activation
+from mobilenets.auditing.graph.values import as_values
 
 TORCH: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,

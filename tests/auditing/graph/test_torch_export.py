@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mobilenets.auditing.graph.capture import export_graph
 from mobilenets.auditing.graph.nodes import (
     ChannelScale,
     Conv,
@@ -19,7 +20,6 @@ from mobilenets.auditing.graph.nodes import (
     Pool,
     Slice,
 )
-from mobilenets.auditing.graph.torch_export import export_graph
 
 SHAPE = (1, 3, 32, 32)
 Words = Callable[[Graph], list[str]]

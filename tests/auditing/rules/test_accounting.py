@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from mobilenets.auditing.rules.accounting import account
 from mobilenets.auditing.rules.finding import Claim, Finding, Severity
-from mobilenets.auditing.structure.comparison import Comparison, Difference
 from mobilenets.auditing.structure.cost import chain_cost
+from mobilenets.auditing.structure.differences import Comparison, Difference
 from mobilenets.auditing.structure.layers import BatchNorm, Chain, Grouping, Layer, Stray
 from mobilenets.auditing.structure.nearest import compare
 from mobilenets.auditing.structure.published import reference

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torchvision.models import mobilenet_v2, mobilenet_v3_large
 
-from mobilenets.auditing.audit import audit
 from mobilenets.auditing.rules.finding import Audit
+from mobilenets.workflows.audit import audit
 
 
 def closed(target: nn.Module | Path, size: int | None = None) -> Audit:

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mobilenets.auditing.structure.align import align, alignment
-from mobilenets.auditing.structure.comparison import Slot
+from mobilenets.auditing.structure.differences import Slot
 from mobilenets.auditing.structure.layers import Grouping, Layer, Reference
 from mobilenets.auditing.structure.published import reference
 

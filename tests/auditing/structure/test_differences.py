@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobilenets.auditing.structure.align import align
-from mobilenets.auditing.structure.comparison import Difference
-from mobilenets.auditing.structure.differences import apply, differences, published
+from mobilenets.auditing.structure.differences import Difference, apply, differences, published
 from mobilenets.auditing.structure.layers import (
     BatchNorm,
     Chain,

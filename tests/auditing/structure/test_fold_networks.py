@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from mobilenets.auditing.graph.torch_export import export_graph
+from mobilenets.auditing.graph.capture import export_graph
 from mobilenets.auditing.structure.fold import fold
 from mobilenets.auditing.structure.layers import Chain
 from mobilenets.auditing.structure.published import reference, without_paths

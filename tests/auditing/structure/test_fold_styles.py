@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mobilenets.auditing.graph.capture import export_graph
 from mobilenets.auditing.graph.hooks import hook_graph
-from mobilenets.auditing.graph.torch_export import export_graph
 from mobilenets.auditing.structure.cost import chain_cost
 from mobilenets.auditing.structure.fold import fold
 from mobilenets.auditing.structure.layers import Chain, Grouping, Padding, ShortcutKind

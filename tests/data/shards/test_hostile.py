@@ -17,8 +17,8 @@ from mobilenets import transfer
 from mobilenets.cli.main import main
 from mobilenets.data.datasets import load_dataset
 from mobilenets.data.shards import reading
-from mobilenets.data.shards.writing import shard
 from mobilenets.errors import DataError
+from mobilenets.workflows.shard import shard
 
 from .conftest import MakeTar, picture
 

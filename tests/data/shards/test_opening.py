@@ -20,14 +20,14 @@ from PIL import Image
 
 import mobilenets.data.shards.reading as reading
 from mobilenets.data.datasets import Dataset, load_dataset
+from mobilenets.data.decoding import TrainingDecoding
+from mobilenets.data.loader import Share
 from mobilenets.data.shards.streaming import ShardImages
-from mobilenets.data.shards.writing import shard
-from mobilenets.data.training_decoding import TrainingDecoding
-from mobilenets.data.training_images import Share
 from mobilenets.data.training_pixels import read_training_pixels
 from mobilenets.data.validation import cut_again, cut_validation, validation_record
 from mobilenets.errors import DataError
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.workflows.shard import shard
 
 from .conftest import MakeTar, numbers, picture
 

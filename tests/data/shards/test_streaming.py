@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobilenets.data.shards.order import epoch_order
+from mobilenets.data.loader import Share
 from mobilenets.data.shards.shard_set import Shard, ShardSet
-from mobilenets.data.shards.streaming import ShardImages
-from mobilenets.data.training_images import Share
+from mobilenets.data.shards.streaming import ShardImages, epoch_order
 from mobilenets.errors import BadImagesError, DataError
 from mobilenets.preprocessing import Preprocessing
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from mobilenets.errors import ModelError, WeightsError
 from mobilenets.models.registry import create_from_weights, create_model
 from mobilenets.models.weights import load
+from mobilenets.models.weights.fit import file_sha256
 from mobilenets.models.weights.read import read_weights
-from mobilenets.models.weights.report import file_sha256
 
 from .conftest import Reference
 

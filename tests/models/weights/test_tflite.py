@@ -12,9 +12,8 @@ from torch import nn
 from mobilenets.errors import WeightsError
 from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
-from mobilenets.models.weights.folded import norm_identity
-from mobilenets.models.weights.imported import ImportedWeights
-from mobilenets.models.weights.tflite import read_tflite_weights
+from mobilenets.models.weights.fit import ImportedWeights
+from mobilenets.models.weights.tflite import norm_identity, read_tflite_weights
 
 GOOGLE = Path(__file__).resolve().parents[4] / "shared" / "data" / "google"
 V1, V2, LARGE, SMALL = "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"

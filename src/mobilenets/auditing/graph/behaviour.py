@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobilenets.auditing.graph.answers import tensors_of
 from mobilenets.auditing.graph.hooks import HookRun, random_images
 from mobilenets.auditing.graph.nodes import Add, Behaviour, Conv, Dropout, Graph, Linear, Node, Norm
-from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, quiet, switch_mode
+from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, quiet, switch_mode, tensors_of
 from mobilenets.auditing.graph.values import Flowing, writes_in_place
 from mobilenets.errors import first_line
 

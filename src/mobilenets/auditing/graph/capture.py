@@ -2,15 +2,159 @@
 
 from __future__ import annotations
 
+import functools
+import io
+import logging
+import operator
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, fx, nn
+from torch._ops import OpOverload
+from torch.export import ExportedProgram
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from mobilenets.auditing.graph.hooks import hook_graph
 from mobilenets.auditing.graph.nodes import Graph, Node, Pool
-from mobilenets.auditing.graph.sandbox import REFUSALS, quiet
-from mobilenets.auditing.graph.torch_export import export_graph
+from mobilenets.auditing.graph.recorder import Recorder
+from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, place_of_answer, quiet, tensors_of
+from mobilenets.auditing.graph.values import Constant, Flowing, Recorded, eps_of
 from mobilenets.errors import AuditError, first_line
+
+# A PyTorch module as a graph, by torch.export: the whole forward pass, whatever its code looks like.
+
+
+def export_graph(module: nn.Module, input_shape: tuple[int, int, int, int]) -> Graph:
+    """Capture `module` in evaluation mode for one input `[B, C, H, W]` float32; a copy is used, on the CPU.
+
+    Operators are ATen's before autograd decomposes them, so that a convolution, a norm and a dropout are what the user
+    wrote. A node's path is that of the innermost module that asked for it.
+
+    Raises:
+        AuditError: the module can't be copied.
+        Exception: whatever torch.export or the module's own code raises; `capture` turns to hooks then.
+    """
+    network = evaluation_copy(module)
+    _answer_in_tensors(network)
+    with _silence(), torch.no_grad():
+        program = torch.export.export(network, (torch.zeros(input_shape),), strict=False)
+    recorder = Recorder(network, input_shape)
+    translator = _Translator(program, network, recorder)
+    with torch.no_grad():
+        return recorder.graph(translator.run(), "torch.export")
+
+
+def _answer_in_tensors(network: nn.Module) -> None:
+    """Let `forward` return a tuple of tensors: torch.export knows no records of someone else's making.
+
+    A hook on the network itself expects what its forward returns, so such a network is left as it is.
+    """
+    forward = network.forward
+    if network._forward_hooks:
+        return
+
+    @functools.wraps(forward)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        outputs = forward(*args, **kwargs)
+        return outputs if isinstance(outputs, Tensor) else tuple(tensors_of(outputs))
+
+    network.forward = plain
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the exporter's warnings and logs to itself: what matters of them is in the exception it raises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+class _Translator:
+    """Walks the exported program and hands its calls to the recorder."""
+
+    def __init__(self, program: ExportedProgram, network: nn.Module, recorder: Recorder) -> None:
+        self._program = program
+        self._recorder = recorder
+        self._values: dict[fx.Node, Any] = {}
+        signature = program.graph_signature
+        state: dict[str, Tensor] = dict(network.named_parameters(remove_duplicate=False))
+        state |= dict(network.named_buffers(remove_duplicate=False))
+        tensors = {
+            **signature.inputs_to_parameters,
+            **signature.inputs_to_buffers,
+            **signature.inputs_to_lifted_tensor_constants,
+        }
+        # Values come from the copy itself: the recorder knows its parameters by identity.
+        self._tensors = {
+            name: state[target] if target in state else _stored(program, target) for name, target in tensors.items()
+        }
+
+    def run(self) -> Recorded:
+        """Translate every node; what the answer is."""
+        for node in self._program.graph.nodes:
+            if node.op == "placeholder":
+                tensor = self._tensors.get(node.name)
+                self._values[node] = self._recorder.input if tensor is None else self._recorder.constant(tensor)
+            elif node.op == "call_function":
+                self._values[node] = self._call(node)
+            elif node.op == "output":
+                answers = [leaf for leaf in tree_leaves(self._mapped(node.args)) if isinstance(leaf, Flowing)]
+                if not answers:
+                    return self._recorder.input
+                outputs = [(answer.name, answer.shape) for answer in answers]
+                return answers[place_of_answer(outputs, self._recorder.nodes)]
+        raise AssertionError("an exported program ends with its output")
+
+    def _call(self, node: fx.Node) -> Any:
+        args, kwargs = self._mapped(node.args), self._mapped(node.kwargs)
+        if node.target is operator.getitem:
+            return args[0][args[1]]
+        if not isinstance(node.target, OpOverload):
+            return None
+        shapes = [tuple(leaf.shape) for leaf in tree_leaves(node.meta.get("val")) if isinstance(leaf, Tensor)]
+        if not shapes:
+            return None
+        results = self._recorder.call(node.target, args, kwargs, shapes, _path(node))
+        if results is None:
+            return self._constant(node.target, args, kwargs)
+        return results if isinstance(node.meta["val"], (list, tuple)) else results[0]
+
+    def _constant(self, function: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Compute what does not depend on the input: a masked weight, a batch norm's scale written by hand."""
+        sources = self._recorder.sources((args, kwargs))
+        plain = tree_map_only(Constant, lambda value: value.value, (args, kwargs))
+        # Of `zeros_like(x)` only the shape of x matters.
+        plain = tree_map_only(Flowing, lambda value: torch.zeros(value.shape), plain)
+        eps = eps_of(function, args, kwargs)
+        return tree_map_only(Tensor, lambda tensor: Constant(tensor, sources, eps), function(*plain[0], **plain[1]))
+
+    def _mapped(self, tree: Any) -> Any:
+        return fx.node.map_arg(tree, lambda node: self._values[node])
+
+
+def _stored(program: ExportedProgram, target: str) -> Tensor:
+    value = program.constants[target]
+    assert isinstance(value, Tensor)
+    return value
+
+
+def _path(node: fx.Node) -> str:
+    stack = node.meta.get("nn_module_stack")
+    if not stack:
+        return ""
+    path, _ = list(stack.values())[-1]
+    # A module that runs again is numbered: `act@1`.
+    return str(path).partition("@")[0]
+
 
 # How much larger an image is that tells a pool of fixed size from one that follows the map: a step of the last map.
 _LARGER = 64

@@ -15,10 +15,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from mobilenets.auditing.graph.answers import place_of_answer, tensors_of
 from mobilenets.auditing.graph.nodes import Dropout, Graph, Other
 from mobilenets.auditing.graph.recorder import Recorder
-from mobilenets.auditing.graph.sandbox import evaluation_copy
+from mobilenets.auditing.graph.sandbox import evaluation_copy, place_of_answer, tensors_of
 from mobilenets.auditing.graph.values import Constant, Flowing, Recorded, eps_of, writes_in_place
 
 OUTSIDE = "outside PyTorch"

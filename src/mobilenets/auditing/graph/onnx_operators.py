@@ -23,8 +23,7 @@ from mobilenets.auditing.graph.nodes import (
     Slice,
     Softmax,
 )
-from mobilenets.auditing.graph.onnx_call import OnnxCall, attribute
-from mobilenets.auditing.graph.onnx_pointwise import ARITHMETIC, FUNCTIONS, elementwise
+from mobilenets.auditing.graph.onnx_values import ARITHMETIC, FUNCTIONS, OnnxCall, attribute, elementwise
 
 _LAYOUT = {"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Cast", "CastLike", "Expand"}
 

@@ -9,16 +9,28 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from mobilenets.auditing.graph.aten import translate
-from mobilenets.auditing.graph.merge import merged_affine, without_dead
-from mobilenets.auditing.graph.nodes import Add, Graph, Node, Operator, Other, Pointwise, Reshape, Slice
-from mobilenets.auditing.graph.pointwise import as_values, elementwise, is_elementwise
+from mobilenets.auditing.graph.nodes import (
+    Add,
+    Graph,
+    Node,
+    Operator,
+    Other,
+    Pointwise,
+    Reshape,
+    Slice,
+    merged_affine,
+    without_dead,
+)
 from mobilenets.auditing.graph.values import (
     Call,
     Constant,
     Flowing,
     Recorded,
     TensorFunction,
+    as_values,
     bind,
+    elementwise,
+    is_elementwise,
     is_view,
     writes_in_place,
 )

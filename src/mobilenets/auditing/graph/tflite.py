@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilenets.auditing.graph.answers import place_of_answer
-from mobilenets.auditing.graph.merge import merged_affine, without_dead
 from mobilenets.auditing.graph.nodes import (
     Add,
     ChannelScale,
@@ -32,7 +30,10 @@ from mobilenets.auditing.graph.nodes import (
     Slice,
     Softmax,
     Values,
+    merged_affine,
+    without_dead,
 )
+from mobilenets.auditing.graph.sandbox import place_of_answer
 from mobilenets.errors import AuditError, MissingExtraError, first_line
 from mobilenets.install import install_line
 

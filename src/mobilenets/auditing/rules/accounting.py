@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mobilenets.auditing.rules.finding import STRANGER, Claim, Finding
-from mobilenets.auditing.structure.comparison import Comparison, Difference
 from mobilenets.auditing.structure.cost import LayerCost, cost
-from mobilenets.auditing.structure.differences import Patchwork, apply, published
+from mobilenets.auditing.structure.differences import Comparison, Difference, Patchwork, apply, published
 from mobilenets.auditing.structure.layers import Grouping, Layer, Stray
 
 PARTS = {

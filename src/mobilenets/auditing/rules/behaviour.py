@@ -5,7 +5,7 @@ from __future__ import annotations
 from mobilenets.auditing.rules.case import Case
 from mobilenets.auditing.rules.finding import Claim, Severity
 from mobilenets.auditing.rules.wording import paper_of
-from mobilenets.auditing.structure.comparison import Difference
+from mobilenets.auditing.structure.differences import Difference
 from mobilenets.auditing.structure.layers import ShortcutKind
 
 FRAMEWORK = "torch.nn.Module.eval"

@@ -8,8 +8,8 @@ from functools import cached_property
 
 from mobilenets.auditing.graph.nodes import Behaviour
 from mobilenets.auditing.rules.finding import Claim
-from mobilenets.auditing.structure.comparison import Comparison, Difference, Slot
 from mobilenets.auditing.structure.cost import chain_cost
+from mobilenets.auditing.structure.differences import Comparison, Difference, Slot
 from mobilenets.auditing.structure.layers import Chain, Grouping, Layer, Place, Reference
 
 FILES = ("ONNX", "TensorFlow Lite")

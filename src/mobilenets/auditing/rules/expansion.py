@@ -8,7 +8,7 @@ from itertools import pairwise
 from mobilenets.auditing.rules.case import Case, Item, leaving
 from mobilenets.auditing.rules.finding import Claim
 from mobilenets.auditing.rules.wording import OTHER_SHAPES, claim, grouped, source_of, stages_of
-from mobilenets.auditing.structure.comparison import Slot
+from mobilenets.auditing.structure.differences import Slot
 from mobilenets.auditing.structure.layers import Grouping
 from mobilenets.models.layers import make_divisible
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from mobilenets.auditing.structure.comparison import Comparison, Difference
+from mobilenets.auditing.structure.differences import Comparison, Difference
 
 STRANGER = "not-a-mobilenet"
 """The rule of the one claim about a network that is near to nothing published."""

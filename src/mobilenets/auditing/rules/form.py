@@ -5,7 +5,7 @@ from __future__ import annotations
 from mobilenets.auditing.rules.case import Case, Item
 from mobilenets.auditing.rules.finding import Claim, Severity
 from mobilenets.auditing.rules.wording import LOADS, OTHER_SHAPES, claim, grouped, note, plain
-from mobilenets.auditing.structure.comparison import Slot
+from mobilenets.auditing.structure.differences import Slot
 from mobilenets.auditing.structure.layers import Layer, Padding
 from mobilenets.models.layers import same_padding
 

@@ -22,7 +22,7 @@ from mobilenets.auditing.rules import (
 )
 from mobilenets.auditing.rules.case import Case, Rule
 from mobilenets.auditing.rules.finding import Claim
-from mobilenets.auditing.structure.comparison import Comparison
+from mobilenets.auditing.structure.differences import Comparison
 
 # The order matters: a rule sees only what those before it have left.
 STRUCTURE: tuple[Rule, ...] = (

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from mobilenets.auditing.rules.case import Case
 from mobilenets.auditing.rules.finding import STRANGER, Claim, Severity
 from mobilenets.auditing.rules.wording import paper_of
-from mobilenets.auditing.structure.backbone import Backbone, find_backbone
-from mobilenets.auditing.structure.comparison import Slot
+from mobilenets.auditing.structure.differences import Slot
 from mobilenets.auditing.structure.layers import Chain, Grouping, Layer
+from mobilenets.auditing.structure.nearest import Backbone, find_backbone
 
 NEAR = 0.5
 """Share of the places filled alike from which on a network is called a MobileNet, however many mistakes it has."""

@@ -13,7 +13,7 @@ from itertools import pairwise
 from math import inf, log2
 from typing import NamedTuple
 
-from mobilenets.auditing.structure.comparison import Slot
+from mobilenets.auditing.structure.differences import Slot
 from mobilenets.auditing.structure.layers import Grouping, Layer, Place
 
 GAP_OPEN = 2.0

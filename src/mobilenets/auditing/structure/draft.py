@@ -11,7 +11,6 @@ from typing import TypedDict, Unpack
 
 from mobilenets.auditing.graph.nodes import ChannelScale, Conv, Linear, Node, Norm, Pointwise, Pool, Softmax
 from mobilenets.auditing.graph.probe import name_activation
-from mobilenets.auditing.structure.convolutions import conv_layer, conv_weights, is_blur, node_macs
 from mobilenets.auditing.structure.layers import (
     AttentionUnit,
     BatchNorm,
@@ -21,7 +20,7 @@ from mobilenets.auditing.structure.layers import (
     SqueezeExcite,
     Stray,
 )
-from mobilenets.auditing.structure.wiring import Wiring
+from mobilenets.auditing.structure.wiring import Wiring, conv_layer, conv_weights, is_blur, node_macs
 
 SHARED = "weights shared with an earlier layer"
 

@@ -13,16 +13,48 @@ from dataclasses import replace
 from itertools import pairwise
 
 from mobilenets.auditing.graph.nodes import Add, Conv, Graph, Linear, Multiply, Node, Pointwise
-from mobilenets.auditing.structure.attention_block import attention_unit, is_attention
-from mobilenets.auditing.structure.convolutions import is_blur, node_macs
+from mobilenets.auditing.structure.cost import entering, layer_cost
 from mobilenets.auditing.structure.draft import SHARED, Draft, Own, describe
 from mobilenets.auditing.structure.layers import Chain, Layer, Pooling, Shortcut, Stray
-from mobilenets.auditing.structure.settle import settled
-from mobilenets.auditing.structure.shortcuts import shortcut_kind
+from mobilenets.auditing.structure.motifs import attention_unit, is_attention, shortcut_kind, squeeze_excite
 from mobilenets.auditing.structure.simplify import simplify
-from mobilenets.auditing.structure.squeeze import squeeze_excite
-from mobilenets.auditing.structure.wiring import Wiring
+from mobilenets.auditing.structure.wiring import Wiring, is_blur, node_macs
 from mobilenets.errors import AuditError
+
+# Layers held against the graph they were folded from, so that what their fields do not say is not lost.
+#
+# A layer's costs follow from its fields and from what the layers before it leave. Where the graph has another map,
+# another count of weights or of multiply-adds, the layer is told: a folded network then costs what its graph costs.
+
+
+def settled(layers: Sequence[Layer], own: Sequence[Own], channels: int, size: int, pooling: str) -> tuple[Layer, ...]:
+    """The layers with `enters` and `other` set where the graph is not what the other fields come to.
+
+    Args:
+        layers: in order.
+        own: what the graph says of each.
+        channels, size: of the map that enters the first, the side in pixels.
+        pooling: kind of `Pooling` in front of the first pooled layer.
+    """
+    found = []
+    for layer, seen in zip(layers, own, strict=True):
+        if entering(layer, channels, size, pooling) != (seen.channels, seen.size):
+            layer = replace(layer, enters=(seen.channels, seen.size))
+        layer = _with_other(layer, seen)
+        after = layer_cost(layer, seen.channels, seen.size)
+        channels, size = after.out_channels, after.out_size
+        found.append(layer)
+    return tuple(found)
+
+
+def _with_other(layer: Layer, seen: Own) -> Layer:
+    """The layer with what its convolution has beyond its fields: of a filter or map that is not square."""
+    if seen.weights is None or seen.macs is None:
+        return layer
+    bare = layer_cost(replace(layer, squeeze=None, other=(0, 0)), seen.channels, seen.size)
+    weights, macs = seen.weights - bare.weights, seen.macs - bare.macs
+    return replace(layer, other=(layer.other[0] + weights, layer.other[1] + macs))
+
 
 FILES = ("ONNX", "TensorFlow Lite")
 """Front ends that read files: shapes are fixed, and dropout is gone."""

@@ -11,14 +11,18 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from mobilenets.auditing.graph import nodes
-from mobilenets.auditing.structure.convolutions import conv_layer
 from mobilenets.auditing.structure.layers import AttentionUnit, BatchNorm, Layer, Shortcut, ShortcutKind, SqueezeExcite
+from mobilenets.auditing.structure.wiring import conv_layer
 from mobilenets.errors import AuditError
-from mobilenets.models.attention import MobileAttention, MultiQueryAttention
 from mobilenets.models.blocks import DepthwiseSeparable, InvertedResidual
 from mobilenets.models.layers import ConvNormActivation, SameConv2d, SqueezeExcitation, same_padding
+from mobilenets.models.mobilenet_v4_blocks import (
+    FusedBottleneck,
+    MobileAttention,
+    MultiQueryAttention,
+    UniversalBottleneck,
+)
 from mobilenets.models.network import MobileNet
-from mobilenets.models.universal_bottleneck import FusedBottleneck, UniversalBottleneck
 
 ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.ReLU: "relu",

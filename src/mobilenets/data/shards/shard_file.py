@@ -3,23 +3,153 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Final
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Final, Self
 
 import numpy as np
+from PIL import Image
+from pydantic import TypeAdapter
 from webdataset.writer import TarWriter
 
 from mobilenets.data.decoding import worker_count
-from mobilenets.data.shards.encoding import encoded
-from mobilenets.data.shards.index import ShardEntry, Split
-from mobilenets.data.shards.journal import Finished
-from mobilenets.data.sources import ImageSource, ImageSplit
-from mobilenets.deep_pixels import AS_STORED, DeepPixels
-from mobilenets.errors import BadImage, BadImagesError
+from mobilenets.data.shards.index import Origin, ShardEntry, Split
+from mobilenets.data.shards.location import JOURNAL
+from mobilenets.data.sources import EncodedSource, ImageSource, ImageSplit
+from mobilenets.errors import BadImage, BadImagesError, RunError
 from mobilenets.files import write_atomically
+from mobilenets.image_formats import AS_STORED, DeepPixels
+from mobilenets.limits import check_json, read_bytes
+
+# The bytes an image is written into a shard as: its own, wherever that is possible.
+
+
+JPEG_QUALITY: Final = 95
+"""Of images that are made smaller: little enough is lost that training does not notice."""
+
+
+def encoded(source: ImageSource, image_size: int | None, deep: DeepPixels = AS_STORED) -> tuple[str, bytes]:
+    """Return an image's format, as a file's extension without dot, and its bytes.
+
+    A file's are copied as they are, once it is known that they can be read. Pixels that a package delivers become PNG,
+    which loses nothing. With `image_size`, an image whose shorter side is longer is reduced to it and becomes JPEG,
+    more than 8 bits a sample scaled by `deep`.
+
+    Raises:
+        BadImagesError: it can't be read.
+    """
+    image = source.open(deep)
+    if image_size is not None and min(image.size) > image_size:
+        scale = image_size / min(image.size)
+        width, height = (max(image_size, round(side * scale)) for side in image.size)
+        return "jpg", _saved(image.resize((width, height), Image.Resampling.LANCZOS), "JPEG", quality=JPEG_QUALITY)
+    if isinstance(source, EncodedSource):
+        return _suffix(source.name), source.encoded()
+    return "png", _saved(image, "PNG")
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix[1:].lower()
+
+
+def _saved(image: Image.Image, format_name: str, **options: int) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format_name, **options)
+    return file.getvalue()
+
+
+# What a writer of shards has finished so far, so that one that was killed need not begin anew.
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A shard that is written: its entry of the index, and how many images of each class it holds."""
+
+    entry: ShardEntry
+    class_counts: tuple[int, ...]
+
+
+class Journal:
+    """The finished shards of a folder; a context manager.
+
+    Args:
+        folder: where the shards are written.
+        origin: what they are made of.
+
+    Raises:
+        RunError: the folder's journal is of something else, or can't be written.
+    """
+
+    def __init__(self, folder: Path, origin: Origin) -> None:
+        self._path = folder / JOURNAL
+        self.finished: dict[str, Finished] = {}
+        try:
+            lines = read_bytes(self._path).splitlines() if self._path.exists() else []
+            if lines:
+                self._read(lines, origin)
+            self._file = self._path.open("ab")
+            if not self.finished:  # also where the first line was torn by a crash
+                self._file.truncate(0)
+                self._write(TypeAdapter(Origin).dump_json(origin))
+            elif not lines[-1].endswith(b"}"):
+                self._write(b"")
+        except OSError as error:
+            raise RunError(
+                f"{self._path}: can't be written ({error.strerror or error}); choose another folder"
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, finished: Finished) -> None:
+        """Note a shard that is in place.
+
+        Raises:
+            RunError: the disk is full.
+        """
+        self.finished[finished.entry.name] = finished
+        try:
+            self._write(TypeAdapter(Finished).dump_json(finished))
+        except OSError as error:
+            raise RunError(f"{self._path}: can't be written ({error.strerror or error}); shards so far stay") from error
+
+    def remove(self) -> None:
+        """Leave no trace: the index is there."""
+        self._file.close()
+        self._path.unlink()
+
+    def _read(self, lines: list[bytes], origin: Origin) -> None:
+        try:
+            begun = TypeAdapter(Origin).validate_json(check_json(lines[0]))
+        except ValueError:  # also pydantic's ValidationError
+            return
+        if begun != origin:
+            raise RunError(
+                f"{self._path.parent} holds unfinished shards of other images or options; choose another folder"
+            )
+        for line in lines[1:]:
+            try:
+                finished = TypeAdapter(Finished).validate_json(check_json(line))
+            except ValueError:
+                continue  # torn by a crash: its shard is written again
+            self.finished[finished.entry.name] = finished
+
+    def _write(self, line: bytes) -> None:
+        self._file.write(line + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
 
 _CHUNK: Final = 64  # images whose bytes are in memory together
 _ODD: Final = re.compile(r"[^A-Za-z0-9-]+")

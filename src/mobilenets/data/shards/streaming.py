@@ -7,23 +7,153 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.data.crops import draw
-from mobilenets.data.decoding import worker_count
-from mobilenets.data.shards.feed import WindowFeed
-from mobilenets.data.shards.order import WINDOW_BYTES, epoch_order
+from mobilenets.data.decoding import TrainingDecoding, draw, worker_count
+from mobilenets.data.loader import WHOLE, Share, TrainingBatch
 from mobilenets.data.shards.reading import Record
-from mobilenets.data.shards.shard_set import ShardSet
-from mobilenets.data.training_decoding import TrainingDecoding
-from mobilenets.data.training_images import WHOLE, Share, TrainingBatch
+from mobilenets.data.shards.shard_set import Shard, ShardSet, whole_shard
 from mobilenets.errors import BadImage, BadImagesError
 from mobilenets.preprocessing import Preprocessing
+
+# The order of an epoch over shards, decided by its seed alone.
+#
+# Shards are taken in a new order each epoch and their records read one after the other, as disks and networks like
+# it.
+# This stream is cut into windows of bounded size, and the records of a window are shuffled among themselves. So the
+# place of every image in the epoch is known from the index, before anything is read.
+
+
+WINDOW_BYTES: Final = 128 * 2**20
+"""Bytes of shards shuffled together. A constant, since the order of an epoch depends on it.
+
+Two windows are in memory at once, at the change from one to the next three.
+"""
+
+
+@dataclass(frozen=True)
+class Order:
+    """An epoch's order.
+
+    Attributes:
+        seed: of the epoch.
+        shards: places of the shards in the order they are read.
+        starts: place in the stream where each of them begins, and last the stream's end: int64 `[shards + 1]`.
+        windows: place where each window begins, and last the stream's end: int64 `[windows + 1]`.
+    """
+
+    seed: int
+    shards: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    windows: NDArray[np.int64]
+
+    def window_at(self, place: int) -> int:
+        """The window that holds a place of the epoch."""
+        return int(np.searchsorted(self.windows, place, side="right")) - 1
+
+    def shuffled(self, window: int) -> NDArray[np.int64]:
+        """Which of the window's records, counted as they are read, comes at each of its places."""
+        count = int(self.windows[window + 1] - self.windows[window])
+        return np.random.default_rng([self.seed, 1 + window]).permutation(count)
+
+
+def epoch_order(shards: Sequence[Shard], seed: int, *, window_bytes: int = WINDOW_BYTES) -> Order:
+    """Decide the order of one epoch.
+
+    Windows are made of whole shards, as many as `window_bytes` hold; a shard larger than that is cut into equal ones.
+    """
+    order = np.random.default_rng([seed, 0]).permutation(len(shards))
+    images = np.array([shards[place].images for place in order], dtype=np.int64)
+    starts = np.concatenate([[0], np.cumsum(images)])
+    begins = [0]
+    filled = 0
+    for place, start in zip(order, starts, strict=False):
+        size = shards[place].bytes
+        if filled and filled + size > window_bytes:
+            begins.append(int(start))
+            filled = 0
+        filled += size
+        parts = min(-(-size // window_bytes), shards[place].images)
+        begins += [int(start) + shards[place].images * part // parts for part in range(1, parts)]
+    return Order(seed, order, starts, np.array([*begins, starts[-1]], dtype=np.int64))
+
+
+# The windows of an epoch one after the other, each read in the background while the one before is used.
+
+
+_PATIENCE_SECONDS: Final = 2.0
+
+
+class WindowFeed:
+    """Reads the windows of an epoch from one of them on.
+
+    Args:
+        shards: of the data set.
+        order: of the epoch.
+        window: to begin with.
+    """
+
+    def __init__(self, shards: Sequence[Shard], order: Order, window: int) -> None:
+        self._order = order
+        self._last = len(order.windows) - 2
+        self._stop = threading.Event()
+        self._records = self._stream(shards, int(order.windows[window]))
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="shards")
+        self._number = window
+        self._current: list[Record] | None = None
+        self._next = self._read(window)
+
+    def window(self, number: int) -> list[Record]:
+        """Return a window's records, shuffled; windows can be asked for in ascending order only.
+
+        Raises:
+            DataError: a shard that can't be read.
+        """
+        while self._current is None or self._number < number:
+            self._number += self._current is not None
+            self._current = None  # let go of the old one before the one after the next is begun
+            self._current = self._next.result()
+            if self._number < self._last:
+                self._next = self._read(self._number + 1)
+        return self._current
+
+    def close(self) -> None:
+        """Stop reading; a shard being read is left at its next record.
+
+        A server that does not answer is not waited for: a state may have to be saved in time.
+        """
+        self._stop.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        # One that was cancelled never began, and `wait` would wait for it to be told so.
+        if self._next.cancelled() or wait([self._next], _PATIENCE_SECONDS).done:
+            self._records.close()
+
+    def _read(self, number: int) -> Future[list[Record]]:
+        return self._pool.submit(self._window, number)
+
+    def _window(self, number: int) -> list[Record]:
+        shuffled = self._order.shuffled(number)
+        records = list(islice(self._records, len(shuffled)))
+        return [] if self._stop.is_set() else [records[place] for place in shuffled]
+
+    def _stream(self, shards: Sequence[Shard], start: int) -> Generator[Record]:
+        """All records from one place of the stream on; of the shard it lies in, those before are read past."""
+        starts = self._order.starts
+        for place, first, end in zip(self._order.shards, starts[:-1], starts[1:], strict=True):
+            if end <= start:
+                continue
+            for record in islice(whole_shard(shards[place]), max(0, start - int(first)), None):
+                if self._stop.is_set():
+                    return
+                yield record
+
 
 _Read = Callable[[Record, NDArray[np.float64]], NDArray[np.uint8]]
 """From a record, and the draws of its crop, to pixels `[H, W, C]`."""

@@ -13,8 +13,8 @@ import torch
 from mobilenets.errors import RunError, WeightsError
 from mobilenets.files import write_atomically, write_text_atomically
 from mobilenets.limits import read_text, require_regular
+from mobilenets.models.weights.fit import file_sha256
 from mobilenets.models.weights.published import PublishedWeights
-from mobilenets.models.weights.report import file_sha256
 from mobilenets.quoting import printable
 from mobilenets.transfer import ATTEMPTS, TransferError, open_url, url_fault
 

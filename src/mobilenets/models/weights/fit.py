@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
 from mobilenets.errors import WeightsError
+from mobilenets.models.config import OptionValue
 from mobilenets.models.network import MobileNet
 from mobilenets.models.weights.state_dict import COUNTER
+from mobilenets.preprocessing import Preprocessing
 
 SHOWN = 3
 """Tensors of a kind that a message names; it counts the rest."""
@@ -87,3 +91,74 @@ def _listed(names: Collection[str]) -> str:
 
 def _shape(tensor: Tensor, module: str) -> tuple[int, ...]:
     return tuple(tensor.shape[1:] if module == CLASSIFIER else tensor.shape)
+
+
+# `LoadedWeights`: what was loaded into a network, and what its user should know of it.
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """Where a network's starting weights came from.
+
+    Attributes:
+        path: the file they were read from.
+        sha256: that file's digest, in hexadecimal.
+        origin: whose they are: `torchvision`, `timm`, `TensorFlow Lite`, `run folder`.
+        preprocessing: how images must be prepared for them, with the channels of the network; None when unknown.
+        classes: names of the network's outputs, in order; None when unknown or when the classifier is a fresh one.
+        fresh_classifier: whether the classifier is a fresh one, the file's being for another number of classes.
+        notes: what was done that the file alone does not show, a sentence each: a classifier left fresh, ...
+    """
+
+    path: Path
+    sha256: str
+    origin: str
+    preprocessing: Preprocessing | None
+    classes: tuple[str, ...] | None
+    fresh_classifier: bool
+    notes: tuple[str, ...]
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal; raises OSError when it can't be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# `ImportedWeights`: what every kind of file is read into before it meets a network.
+
+
+@dataclass(frozen=True)
+class ImportedWeights:
+    """The contents of a weight file, ready to be fitted into a network built with `options`.
+
+    Attributes:
+        path: the file or folder they were read from.
+        origin: whose they are, for people: `torchvision`, `timm`, `TensorFlow Lite`, `run folder`.
+        num_classes: outputs of the file's classifier.
+        options: arguments of `create_model` these weights need to give their published answers, e.g.
+            `{"padding": "same", "norm_eps": 1e-3}`.
+        tensors: gives the file's tensors under the names of the network's state dict, the classifier's included; raises
+            WeightsError naming the missing, extra and misshapen ones when the file is of another network. The number
+            of classes is not its concern: it may differ from the network's.
+        preprocessing: how images must be prepared for them; None when the file does not say.
+        classes: the names of the outputs; None when the file does not say.
+        in_channels: channels of the images the file's network takes.
+        ask_for: options of `create_model` the file can't tell and its answers depend on: they must be given.
+        ask_hint: what else tells them.
+        has_background: output 0 is "background", before the 1,000 classes, as in TensorFlow's files.
+        notes: what a user should know of this file, a sentence each.
+    """
+
+    path: Path
+    origin: str
+    num_classes: int
+    options: Mapping[str, OptionValue]
+    tensors: Callable[[MobileNet], dict[str, Tensor]]
+    preprocessing: Preprocessing | None = None
+    classes: tuple[str, ...] | None = None
+    in_channels: int = 3
+    has_background: bool = False
+    notes: tuple[str, ...] = field(default=())
+    ask_for: tuple[str, ...] = ()
+    ask_hint: str = ""

@@ -15,11 +15,9 @@ from mobilenets.errors import ModelError, WeightsError
 from mobilenets.models.config import NetworkConfig, OptionValue
 from mobilenets.models.network import MobileNet
 from mobilenets.models.weights.fetch import fetch_published
-from mobilenets.models.weights.fit import CLASSIFIER, title
-from mobilenets.models.weights.imported import ImportedWeights
+from mobilenets.models.weights.fit import CLASSIFIER, ImportedWeights, LoadedWeights, file_sha256, title
 from mobilenets.models.weights.published import published_weights
 from mobilenets.models.weights.read import read_weights
-from mobilenets.models.weights.report import LoadedWeights, file_sha256
 from mobilenets.preprocessing import Preprocessing
 
 IMAGENET = "imagenet"

@@ -14,8 +14,7 @@ from mobilenets.errors import WeightsError
 from mobilenets.models.blocks import InvertedResidual
 from mobilenets.models.layers import ConvNormActivation
 from mobilenets.models.network import MobileNet
-from mobilenets.models.weights.fit import fit_tensors, title
-from mobilenets.models.weights.imported import ImportedWeights
+from mobilenets.models.weights.fit import ImportedWeights, fit_tensors, title
 from mobilenets.models.weights.published import IMAGENET_MEAN, IMAGENET_STD, published_file
 from mobilenets.preprocessing import Preprocessing
 

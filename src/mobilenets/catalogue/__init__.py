@@ -1,0 +1,1 @@
+"""What others have published about the family, and whether it agrees."""

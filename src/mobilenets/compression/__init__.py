@@ -1,1 +1,0 @@
-"""Networks in 8 bits: calibration, quantization, and the ladder that wins back what it cost."""

@@ -1,0 +1,227 @@
+"""Probabilities that mean what they say, and the one below which an answer is "unknown".
+
+Temperature scaling (Guo et al. 2017, arXiv 1706.04599, section 4.2) divides all logits by one number, which changes no
+answer, only how sure it claims to be. An answer is given where it is likely enough to be right (Chow 1970, "On optimum
+recognition error and reject tradeoff"): by default where it is likelier right than wrong, a bar that a weak network can
+clear too, unlike a share of right answers that only a strong one can promise. The validation images find temperature
+and threshold, and the test images, which had no part in it, say what they are worth. Where there are no validation
+images, one half of the test images, stratified over classes and seeded, does the one, and the other half the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from mobilenets.artifact.description import Confidence
+from mobilenets.errors import DataError
+from mobilenets.evaluation.predictions import correct_answers, expected_calibration_error
+
+PROMISE = 0.5
+"""How likely right an answer has to be to be given: likelier than wrong."""
+KEPT = 0.99
+"""Share of the right answers that are at least as sure as the threshold's lower bound.
+
+Where a network may answer everything, this lets it still say "unknown" of images unlike all it knows.
+"""
+FEWEST_IMAGES = 100
+"""To find on one half and to tell by the other; where other images tell, half as many are enough."""
+FEWEST_ANSWERS = 20
+"""Below this many answers, their share that is right is mostly luck."""
+TEMPERATURES = (0.05, 20.0)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibrating brought, measured on images that had no part in it.
+
+    Attributes:
+        confidence: temperature and threshold, as they go into the artifact.
+        ece_before: expected calibration error without them, in percent.
+        ece_after: with the temperature.
+        coverage: images that get an answer, in percent.
+        answered_top1: answers given that are right, in percent; None where none is given.
+        unknown_top1: of the images left unknown, those whose first guess was right, in percent; None where none is.
+        images: how many images these are.
+    """
+
+    confidence: Confidence
+    ece_before: float
+    ece_after: float
+    coverage: float
+    answered_top1: float | None
+    unknown_top1: float | None
+    images: int
+
+
+def calibrate(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], what: str, *, promise: float = PROMISE, seed: int = 0
+) -> Calibration | None:
+    """Find temperature and threshold on one half of some images, and tell by the other; None for fewer than 100.
+
+    Args:
+        logits: the exported file's own answers, `[N, K]`.
+        labels: the true classes, `[N]`.
+        what: the images in words, e.g. `test images of cifar10`.
+        promise: how likely right an answer has to be to be given, from 0, which gives every answer, to below 1.
+        seed: of the choice of halves.
+
+    Raises:
+        DataError: there is no such promise.
+    """
+    check_promise(promise)
+    if len(labels) < FEWEST_IMAGES:
+        return None
+    first, second = halves(labels, seed)
+    found = find_confidence(logits[first], labels[first], f"{len(first)} {what}", promise=promise)
+    return None if found is None else tell_worth(found, logits[second], labels[second], f"{len(second)} others")
+
+
+def find_confidence(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], what: str, *, promise: float = PROMISE
+) -> Confidence | None:
+    """Find temperature and threshold on images of which nothing else is told; None where there are fewer than 50.
+
+    The threshold is the probability at which answers to them cease to be right as often as promised, and no smaller
+    than that of all but one in a hundred of the right answers.
+
+    Args:
+        logits: the exported file's own answers, `[N, K]`.
+        labels: the true classes, `[N]`.
+        what: the images in words, with their number.
+        promise: how likely right an answer has to be to be given, from 0, which gives every answer, to below 1.
+
+    Raises:
+        DataError: there is no such promise.
+    """
+    check_promise(promise)
+    if len(labels) < FEWEST_IMAGES // 2:
+        return None
+    temperature = fit_temperature(logits, labels)
+    threshold, kept = choose_threshold(*_top(logits / temperature, labels), promise)
+    wanted = "likelier right than wrong" if promise == PROMISE else f"at least {100 * promise:g} % likely right"
+    found = f"answers {wanted}" if kept else f"no answers were {wanted}, these came nearest"
+    return Confidence(temperature, threshold, f"{found}; found on {what}")
+
+
+def tell_worth(
+    confidence: Confidence, logits: NDArray[np.float32], labels: NDArray[np.int64], what: str
+) -> Calibration:
+    """Say what a temperature and a threshold are worth on images by which they were not found.
+
+    Args:
+        confidence: as `find_confidence` found it; what is told is added to its basis.
+        logits: the file's answers, `[N, K]`.
+        labels: the true classes, `[N]`.
+        what: the images in words, with their number.
+    """
+    sure, right = _top(logits / confidence.temperature, labels)
+    given = sure >= confidence.threshold
+    answered, unknown = _percent(right[given]), _percent(right[~given])
+    coverage = 100 * float(given.mean())
+    said = [f"{coverage:.1f} % are answered"]
+    if answered is not None:
+        said.append(f"{answered:.1f} % of them right")
+    if unknown is not None:
+        said.append(f"of those left unknown {unknown:.1f} % would have been")
+    return Calibration(
+        confidence=replace(confidence, basis=f"{confidence.basis}; on {what} {', '.join(said)}"),
+        ece_before=expected_calibration_error(*_top(logits, labels)),
+        ece_after=expected_calibration_error(sure, right),
+        coverage=coverage,
+        answered_top1=answered,
+        unknown_top1=unknown,
+        images=len(labels),
+    )
+
+
+def halves(labels: NDArray[np.int64], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Positions of two halves, ascending, each with half of every class as nearly as can be.
+
+    `data.splits` would refuse a class of one image, of which some test sets have many.
+    """
+    shuffled = np.random.default_rng(seed).random(len(labels))
+    by_class = np.lexsort((shuffled, labels))
+    return np.sort(by_class[::2]), np.sort(by_class[1::2])
+
+
+def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """The temperature with the least negative log-likelihood, between 0.05 and 20.
+
+    One in n + 2 images counts as if it were any other class, after Platt (1999, section 2.2): a network without a
+    mistake on these n images would otherwise seem entitled to be sure of everything. Answers with NaN or infinity are
+    left out: no temperature makes them better.
+    """
+    answered = np.isfinite(logits).all(axis=1)
+    logits, labels = logits[answered], labels[answered]
+    count, classes = logits.shape
+    if classes == 1 or count == 0:
+        return 1.0
+    doubt = 1 / (count + 2)
+    targets = np.full((count, classes), doubt / (classes - 1))
+    targets[np.arange(count), labels] = 1 - doubt
+    wide = logits.astype(np.float64)
+
+    def loss(log_temperature: float) -> float:
+        return -float((targets * log_softmax(wide / np.exp(log_temperature), axis=1)).sum())
+
+    found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
+    return round(float(np.exp(found.x)), 4)
+
+
+def choose_threshold(sure: NDArray[np.float64], right: NDArray[np.bool_], promise: float) -> tuple[float, bool]:
+    """The probability to answer from, and whether answers from there on are worth giving.
+
+    Where a wrong answer costs `promise` and a right one is worth the rest of 1, giving those above the threshold pays
+    most; each of them is then at least as likely right as promised. Measured so, it needs no bins.
+
+    Args:
+        sure: probability of each image's first guess, `[N]`.
+        right: whether it is right, `[N]`.
+        promise: how likely right an answer has to be to be given.
+    """
+    if promise == 0:
+        return 0.0, True
+    order = np.argsort(-sure, kind="stable")
+    sorted_sure = sure[order]
+    worth = np.cumsum(right[order] - promise)
+    # Images of equal probability are answered all or none: only the last of them is a place to stop.
+    place = np.append(sorted_sure[:-1] > sorted_sure[1:], True)
+    place[: FEWEST_ANSWERS - 1] = False
+    places = np.flatnonzero(place)
+    if len(places) == 0:
+        return float(sorted_sure[-1]), bool(worth[-1] >= 0)
+    best = places[worth[places] == worth[places].max()][-1]
+    kept = bool(worth[best] >= 0)
+    if not kept:
+        best = places[(worth[places] / (places + 1)).argmax()]
+    lowest = float(np.quantile(sure[right], 1 - KEPT)) if right.any() else 0.0
+    # Rounded down, so that the image it was taken from is answered still.
+    threshold = np.floor(max(float(sorted_sure[best]), lowest) * 1e4) / 1e4
+    return float(threshold), kept
+
+
+def check_promise(promise: float) -> None:
+    """Refuse what is no promise, before anything long is begun.
+
+    Raises:
+        DataError: it is not from 0 to below 1.
+    """
+    if not 0 <= promise < 1:
+        raise DataError(f"a promise is how likely right an answer has to be, from 0 to below 1, not {promise:g}")
+
+
+def _percent(right: NDArray[np.bool_]) -> float | None:
+    return 100 * float(right.mean()) if len(right) else None
+
+
+def _top(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Probability of each first guess, 0 where NaN or infinity is answered, and whether it is right."""
+    answered = np.isfinite(logits).all(axis=1, keepdims=True)
+    probabilities = np.exp(log_softmax(np.where(answered, logits.astype(np.float64), 0.0), axis=1))
+    sure: NDArray[np.float64] = np.where(answered, probabilities, 0.0).max(axis=1)
+    return sure, correct_answers(labels, logits)

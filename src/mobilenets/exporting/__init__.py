@@ -1,1 +1,0 @@
-"""Exported files, each checked against the network it came from."""

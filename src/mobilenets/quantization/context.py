@@ -1,0 +1,246 @@
+"""What one quantization works with: the network, its images, its float file, and how files are scored and written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenets.artifact.container import Artifact, read_artifact, write_artifact
+from mobilenets.artifact.description import Confidence
+from mobilenets.artifact.golden import GoldenPairs
+from mobilenets.data.datasets import Dataset
+from mobilenets.evaluation.predictions import Predict
+from mobilenets.exporters.confidence import calibrate, find_confidence, tell_worth
+from mobilenets.exporters.describe import Subject, describe, golden_pairs
+from mobilenets.exporters.formats import translator
+from mobilenets.exporters.parity import opened
+from mobilenets.exporters.prepare import Exported
+from mobilenets.exporters.tensorrt import tensorrt_sentence
+from mobilenets.exporters.verify import IMAGES, Questions, choose_golden, measure_bounds
+from mobilenets.progress import Watcher
+from mobilenets.quantization.config import Order
+from mobilenets.quantization.images import CalibrationImages, Judge, draw_calibration, prepare_judge
+from mobilenets.quantization.results import Top1
+from mobilenets.quantization.search import Built, Climb
+from mobilenets.runtime.backend import open_backend
+from mobilenets.runtime.classifier import check_golden
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """The test images, and the answers of each file that was asked them, by its precision: logits `[N, K]`."""
+
+    questions: Questions
+    answers: Mapping[str, NDArray[np.float32]]
+
+    def top1(self, precision: str) -> float:
+        """Accuracy in percent."""
+        top1 = self.questions.top1(self.answers[precision])
+        assert top1 is not None  # test images are labelled
+        return top1
+
+
+@dataclass(eq=False)
+class Job:
+    """What stays the same from rung to rung, and the answers of the file judged last.
+
+    `tested` comes when a rung is chosen, where validation images did that and the test images are to be asked.
+    """
+
+    subject: Subject
+    dataset: Dataset
+    kind: str
+    judge: Judge
+    calibration: CalibrationImages
+    float_exported: Exported
+    float_top1: Top1
+    float_logits: NDArray[np.float32]
+    threads: int | None
+    seed: int
+    watcher: Watcher
+    latest: NDArray[np.float32]
+    tested: Tested | None = None
+
+    def judge_built(self, built: Built) -> Top1:
+        """Score a rung's file, and remember its answers: those of the chosen one are the last."""
+        judged_by = _judged_by(self.judge, self.watcher)
+        self.latest = _answers(self.subject, built.exported, self.kind, "int8", self.threads, judged_by)
+        return self.judge.top1(self.latest)
+
+    def write(self, path: Path, exported: Exported, precision: str, extra: dict[str, str]) -> Artifact:
+        """Write a file with its golden pairs and calibrated confidence, and read it back as its users will."""
+        logits = self.float_logits if precision == "fp32" else self.latest
+        golden = self._golden(exported, precision)
+        top1, basis = self.judge.top1(logits).whole, f"{len(self.judge.labels):,} {self.judged_on}"
+        if self.tested is not None:
+            top1, basis = self.tested.top1(precision), self.tested.questions.what
+        if self.kind == "onnx":
+            extra = {**extra, "tensorrt": tensorrt_sentence(exported.payload)}
+        description = describe(
+            self.subject,
+            self.kind,
+            precision,
+            exported,
+            golden,
+            confidence=self._confidence(logits, precision),
+            provenance={**extra, "top1": f"{top1:.4f}", "top1 basis": basis},
+        )
+        write_artifact(path, exported.payload, description)
+        artifact = read_artifact(path)
+        check_golden(artifact, open_backend(artifact, threads=self.threads))
+        return artifact
+
+    def _golden(self, exported: Exported, precision: str) -> GoldenPairs:
+        """Training images with the file's answers; more of them say how far other ways to run it may be off."""
+        golden = choose_golden(self.calibration.labels, seed=self.seed)
+        count = len(self.calibration.images)
+        asked = np.union1d(np.linspace(0, count - 1, min(IMAGES, count)).astype(np.int64), golden)
+        images = self.calibration.images[asked]
+
+        def answers(file: Exported, precision: str) -> NDArray[np.float32]:
+            return _answers(self.subject, file, self.kind, precision, self.threads, lambda predict: predict(images))
+
+        logits = answers(exported, precision)
+        bounds = measure_bounds(
+            self.subject,
+            self.kind,
+            precision,
+            exported,
+            images,
+            logits,
+            real=True,
+            unrounded=answers(self.float_exported, "fp32") if precision == "int8" else None,
+            threads=self.threads,
+        )
+        chosen = np.isin(asked, golden)
+        return golden_pairs(images[chosen], logits[chosen], precision, bounds)
+
+    @property
+    def judged_on(self) -> str:
+        """The images that rungs are judged on, in words."""
+        return f"{'validation' if self.judge.validated else 'test'} images of {self.dataset.name}"
+
+    @property
+    def report_images(self) -> int:
+        """How many images did not decide and were asked nevertheless."""
+        return len(self.judge.report) if self.tested is None else self.tested.questions.count
+
+    def ask_test(self, questions: Questions, climbed: Climb) -> Climb:
+        """Ask the test images of the float file and of the one chosen, now that nothing is left to choose.
+
+        Returns:
+            The same with the chosen rung's, and the job's float file's, accuracy on them.
+        """
+        files = {"fp32": self.float_exported}
+        if climbed.chosen is not None:
+            files["int8"] = climbed.chosen.exported
+
+        def ask(predict: Predict) -> NDArray[np.float32]:
+            return questions.ask(predict, "scoring test images", self.watcher.progress)
+
+        answers = {
+            precision: _answers(self.subject, exported, self.kind, precision, self.threads, ask)
+            for precision, exported in files.items()
+        }
+        self.tested = Tested(questions, answers)
+        self.float_top1 = replace(self.float_top1, report=self.tested.top1("fp32"))
+        if climbed.chosen is None:
+            return climbed
+        top1 = replace(climbed.rungs[-1].top1, report=self.tested.top1("int8"))
+        last = replace(climbed.rungs[-1], top1=top1, drop=top1.drop_from(self.float_top1))
+        return replace(climbed, rungs=(*climbed.rungs[:-1], last))
+
+    def _confidence(self, logits: NDArray[np.float32], precision: str) -> Confidence | None:
+        """Found on the images that decide; told by those that don't, where these are asked."""
+        labels = self.judge.labels
+        if not self.judge.validated:
+            calibrated = calibrate(logits, labels, self.judged_on, seed=self.seed)
+            return None if calibrated is None else calibrated.confidence
+        found = find_confidence(logits, labels, f"{len(labels):,} {self.judged_on}")
+        if found is None or self.tested is None:
+            return found
+        questions = self.tested.questions
+        assert questions.labels is not None
+        return tell_worth(found, self.tested.answers[precision], questions.labels, questions.what).confidence
+
+
+def prepare_job(subject: Subject, dataset: Dataset, order: Order, watcher: Watcher) -> Job:
+    """Draw the images, export the float network and score it.
+
+    Args:
+        subject: the network.
+        dataset: its images; where they have validation images, these judge.
+        order: what is asked for.
+        watcher: told of progress.
+
+    Raises:
+        DataError: too few images.
+        BadImagesError: images that can't be read.
+    """
+    calibration = draw_calibration(
+        dataset.train,
+        subject.preprocessing,
+        images=order.calibration_images,
+        seed=order.seed,
+        skip_bad=order.skip_bad,
+    )
+    validated = dataset.validation is not None
+    judge = prepare_judge(
+        dataset.test if dataset.validation is None else dataset.validation,
+        subject.preprocessing,
+        subject.classes,
+        validated=validated,
+        seed=order.seed,
+        max_images=order.max_images,
+        skip_bad=order.skip_bad,
+        progress=lambda done, total: watcher.progress(
+            f"reading {'validation' if validated else 'test'} images", done, total
+        ),
+    )
+    watcher.message(f"exporting the float network to {order.kind}")
+    exported = translator(order.kind)(subject.model, subject.preprocessing)
+    logits = _answers(subject, exported, order.kind, "fp32", order.threads, _judged_by(judge, watcher))
+    top1 = judge.top1(logits)
+    on_all = "" if validated else f", {top1.whole:.2f} % on all"
+    watcher.message(f"float: top-1 {top1.selection:.2f} % on the images that decide{on_all}")
+    return Job(
+        subject,
+        dataset,
+        order.kind,
+        judge,
+        calibration,
+        exported,
+        top1,
+        logits,
+        order.threads,
+        order.seed,
+        watcher,
+        latest=logits,
+    )
+
+
+def _answers(
+    subject: Subject,
+    exported: Exported,
+    kind: str,
+    precision: str,
+    threads: int | None,
+    ask: Callable[[Predict], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    with opened(
+        exported,
+        kind,
+        precision=precision,
+        preprocessing=subject.preprocessing,
+        classes=subject.classes,
+        threads=threads,
+    ) as backend:
+        return ask(backend.predict)
+
+
+def _judged_by(judge: Judge, watcher: Watcher) -> Callable[[Predict], NDArray[np.float32]]:
+    return lambda predict: judge.logits(predict, lambda done, total: watcher.progress("scoring", done, total))

@@ -1,0 +1,1 @@
+"""Pictures of results, as inline SVG and PNG."""

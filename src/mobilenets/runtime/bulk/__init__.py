@@ -1,0 +1,1 @@
+"""Predicting on very many images with Ray."""

@@ -1,0 +1,100 @@
+"""`audit`: any MobileNet, module or file, beside the published one it is nearest to, and what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mobilenets.auditing.graph.behaviour import observe, training_paths
+from mobilenets.auditing.graph.capture import capture
+from mobilenets.auditing.graph.nodes import Behaviour, Graph
+from mobilenets.auditing.graph.onnx import onnx_graph
+from mobilenets.auditing.graph.tflite import tflite_graph
+from mobilenets.auditing.rules.accounting import account
+from mobilenets.auditing.rules.finding import Audit
+from mobilenets.auditing.rules.judge import judge
+from mobilenets.auditing.sizing import check_image_size
+from mobilenets.auditing.structure.fold import fold
+from mobilenets.auditing.structure.nearest import compare
+from mobilenets.auditing.target import Target, TargetKind, load_target, module_target
+from mobilenets.auditing.user_code import ALLOW_RUNNING
+from mobilenets.errors import AuditError
+
+
+def audit(
+    target: nn.Module | str | Path,
+    *,
+    expect: str | None = None,
+    width_mult: float | None = None,
+    image_size: int | None = None,
+    args: Mapping[str, Any] | None = None,
+    run: bool = True,
+) -> Audit:
+    """Compare a network with the published MobileNet it is, or should be.
+
+    Auditing a module, or code that a text names, runs it: only files and run folders are read without running anything
+    of their makers'.
+
+    Args:
+        target: a module; or in text `package.module:Factory`, `path/file.py:Class`, an ONNX file, a TensorFlow Lite
+            file, a run folder.
+        expect: registered name of the network it should be; by default the one a run folder says it is, of other
+            targets the nearest.
+        width_mult: its width multiplier; by default likewise.
+        image_size: side in pixels of the images; by default the target's own, or 224.
+        args: keyword arguments of the factory.
+        run: False refuses to run anybody's code: then the target is a file or a run folder.
+
+    Returns:
+        The findings; their parameters and multiply-adds and the unexplained ones add up to the whole difference.
+
+    Raises:
+        AuditError: the target can't be loaded or read, is code though `run` is False, takes no images of `image_size`,
+            or `expect` is no network.
+        ModelError: `width_mult` is out of range.
+        MissingExtraError: reading such a file needs a package that is not installed.
+    """
+    if image_size is not None:
+        check_image_size(image_size)
+    if isinstance(target, nn.Module):
+        if not run:
+            raise AuditError(f"auditing {type(target).__name__} would run its code: {ALLOW_RUNNING}")
+        loaded = module_target(target, image_size)
+    else:
+        loaded = load_target(str(target), args, image_size, run=run)
+    graph, seen = _read(loaded, image_size)
+    chain = fold(graph)
+    notes = [*loaded.notes, *graph.notes]
+    if loaded.config is not None and expect is None:
+        # A run folder says what it is: that, not the nearest network, is what it should be.
+        expect = loaded.config.name
+        notes.append(f"it is expected to be what the run folder says: {expect}, width {loaded.config.width_mult:g}")
+        width_mult = loaded.config.width_mult if width_mult is None else width_mult
+    comparison = compare(chain, expect=expect, width_mult=width_mult, image_size=image_size)
+    claims = judge(comparison, seen=seen, front_end=graph.front_end, unused=graph.unused)
+    findings, parameters, macs = account(comparison, claims)
+    return Audit(
+        target=loaded.title,
+        front_end=graph.front_end,
+        comparison=comparison,
+        findings=findings,
+        unexplained_parameters=parameters,
+        unexplained_macs=macs,
+        notes=tuple(notes),
+    )
+
+
+def _read(loaded: Target, image_size: int | None) -> tuple[Graph, Behaviour]:
+    """The target's graph, and what running it shows; a file's graph shows only whether it was left in training."""
+    if loaded.module is not None and loaded.input_shape is not None:
+        graph = capture(loaded.module, loaded.input_shape)
+        return graph, observe(loaded.module, graph, loaded.input_shape)
+    assert loaded.path is not None
+    graph = tflite_graph(loaded.path) if loaded.kind is TargetKind.TFLITE else onnx_graph(loaded.path, image_size)
+    own = graph.input_shape[2]
+    if image_size is not None and image_size != own:
+        raise AuditError(f"{loaded.title} takes images of {own} pixels only: leave `image_size={image_size}` out")
+    return graph, Behaviour(stays_in_training=training_paths(graph))

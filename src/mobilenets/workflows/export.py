@@ -1,0 +1,267 @@
+"""`export`: one file from one trained network, proven to answer as it does before it is handed over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mobilenets.artifact.container import Artifact
+from mobilenets.artifact.description import Confidence
+from mobilenets.data.datasets import Dataset
+from mobilenets.errors import ExportError
+from mobilenets.evaluation.deciding import SealedTest, deciding_questions, load_deciding
+from mobilenets.exporters.confidence import (
+    PROMISE,
+    Calibration,
+    calibrate,
+    check_promise,
+    find_confidence,
+    tell_worth,
+)
+from mobilenets.exporters.describe import Subject, describe, golden_pairs
+from mobilenets.exporters.first_difference import reject
+from mobilenets.exporters.formats import Target
+from mobilenets.exporters.parity import TOLERANCES, Parity, compare_answers, network_predict, opened, write_proven
+from mobilenets.exporters.prepare import Exported, check_outputs
+from mobilenets.exporters.subject import load_subject, recommended
+from mobilenets.exporters.tensorrt import tensorrt_sentence
+from mobilenets.exporters.verify import IMAGES, Proof, Questions, made_questions, measure_bounds
+from mobilenets.images import MAX_PIXELS
+from mobilenets.models.saved import SavedNetwork
+from mobilenets.progress import Unwatched, Watcher
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an exported file was proven to be.
+
+    Attributes:
+        artifact: the file with its description.
+        backend: the runtime it was asked in.
+        asked: the images in words that the figures below are of.
+        parity: how near its logits are to the network's.
+        network_top1: the network's accuracy on those images in percent; None for made images.
+        file_top1: the file's.
+        golden_difference: largest difference of a golden answer when the file, as written, was opened again.
+        calibration: what calibrating its probabilities brought; None without data or with too little.
+        notes: what the user should know, a sentence each.
+    """
+
+    artifact: Artifact
+    backend: str
+    asked: str
+    parity: Parity
+    network_top1: float | None
+    file_top1: float | None
+    golden_difference: float
+    calibration: Calibration | None
+    notes: tuple[str, ...]
+
+
+def export(
+    run: Path | str | SavedNetwork,
+    to: str,
+    out: Path | str,
+    *,
+    data: str | Path | Dataset | None = None,
+    precision: str = "fp32",
+    limit: int | None = None,
+    promise: float = PROMISE,
+    model: str | None = None,
+    width_mult: float = 1.0,
+    image_size: int | None = None,
+    threads: int | None = None,
+    skip_bad: bool = False,
+    exclude: str | Path | None = None,
+    data_root: str | Path | None = None,
+    max_pixels: int = MAX_PIXELS,
+    watcher: Watcher | None = None,
+) -> ExportReport:
+    """Write a trained network as one artifact, and prove that it answers as the network does.
+
+    The file is asked real images before it is written: its logits have to lie within a bound of the network's, set by
+    the precision (`exporting.parity.TOLERANCES`). Then it is written beside `out`, opened again, and its golden pairs
+    are checked; only then it is written to `out`.
+
+    Args:
+        run: a run folder, a comparison's folder for the network it recommends, a loaded network, or with `model` a
+            weight file or `imagenet`.
+        to: the format: `onnx`, `openvino`, `litert` or `executorch`.
+        out: the file to write, or OpenVINO's folder; what is there is replaced, but only by a file that passed.
+        data: images as for training, or a data set in memory: the validation images calibrate and the test images are
+            asked last; None asks made images, and calibrates nothing.
+        precision: `fp32`; `fp16` stores the weights in half the bytes, where the format can.
+        limit: ask so many images of each split; None asks all of them.
+        promise: how likely right an answer has to be to be given, 0 to below 1; else it is "unknown". The probability
+            from which on it is goes into the file, where there is `data`.
+        model: name of the network a weight file is of.
+        width_mult: its width.
+        image_size: its input size in pixels; None takes the file's own.
+        threads: for the runtime that is asked; None for every usable core.
+        skip_bad: leave unreadable images out, and say so, instead of refusing.
+        exclude: a list of images to leave out, as `doctor --fix` writes it, beside those left out in training.
+        data_root: where downloads are kept.
+        max_pixels: of how many pixels an image may be; see `load_dataset`.
+        watcher: told of progress.
+
+    Raises:
+        ExportError: the network can't be written in this format or precision, or the file does not answer as it does.
+            That file then stands beside `out`, with `.rejected` in its name, and `out` is as it was; the message names
+            the first layer that differs.
+        RunError, WeightsError, ModelError: there is no such network, or `out` can't be written.
+        DataError: the images can't be used, or are of other classes; or there is no such promise.
+        ArtifactError: the name of `out` is of another format.
+        MissingExtraError: the format's packages are not installed; the message names the extra.
+    """
+    watcher = watcher or Unwatched()
+    run = recommended(run, watcher)
+    target = Target(to, precision, Path(out), threads)
+    target.check()
+    check_promise(promise)
+    subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
+    sealed: SealedTest | None = None
+    if data is None:
+        questions = made_questions(subject)
+    else:
+        dataset = load_deciding(
+            subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=watcher.progress
+        )
+        questions, sealed = deciding_questions(
+            subject, dataset, run, "export", limit=limit, skip_bad=skip_bad, progress=watcher.progress
+        )
+    proof = prove(subject, target, questions, watcher)
+    tested = None if sealed is None else prove(subject, target, sealed.open(), watcher, exported=proof.exported)
+    return deliver(subject, target, proof, notes, promise=promise, tested=tested)
+
+
+def prove(
+    subject: Subject, target: Target, questions: Questions, watcher: Watcher, *, exported: Exported | None = None
+) -> Proof:
+    """Translate a network, unless it is translated already, and ask both the same.
+
+    Raises:
+        ExportError: the file does not answer as the network does; it stands beside `target.out` as rejected.
+    """
+    predict = network_predict(subject.model, subject.preprocessing)
+    check_outputs(predict(questions.batch(questions.golden[:1])).shape, len(subject.classes))
+    if exported is None:
+        watcher.message(f"translating to {target.to}, {target.precision}")
+        exported = target.check()(subject.model, subject.preprocessing, precision=target.precision)
+    expected = questions.ask(predict, "asking the network", watcher.progress)
+    with opened(
+        exported,
+        target.to,
+        precision=target.precision,
+        preprocessing=subject.preprocessing,
+        classes=subject.classes,
+        threads=target.threads,
+    ) as backend:
+        actual = questions.ask(backend.predict, "asking the file", watcher.progress)
+        name = backend.name
+    parity = compare_answers(expected, actual, TOLERANCES[target.precision])
+    proof = Proof(questions, exported, expected, actual, parity, name)
+    if not proof.parity.holds:
+        raise ExportError(reject(subject, target, proof, watcher))
+    return proof
+
+
+def deliver(
+    subject: Subject,
+    target: Target,
+    proof: Proof,
+    notes: tuple[str, ...],
+    *,
+    promise: float = PROMISE,
+    tested: Proof | None = None,
+) -> ExportReport:
+    """Write a file that passed, once the same beside it has been opened again and given its golden answers.
+
+    Args:
+        subject: the network.
+        target: where to, and as what.
+        proof: of the images that decide; some of them become golden ones.
+        notes: what the user should know, a sentence each.
+        promise: how likely right an answer has to be to be given.
+        tested: the same of the test images, where they did not decide; its figures are reported.
+    """
+    questions, reported = proof.questions, tested or proof
+    confidence, calibration = _calibrated(proof, tested, promise)
+    if questions.labels is not None and confidence is None:
+        notes = (*notes, f"{questions.what} are too few to calibrate probabilities on")
+    golden = golden_pairs(
+        questions.batch(questions.golden),
+        proof.actual[questions.golden],
+        target.precision,
+        _bounds(subject, target, proof),
+    )
+    description = describe(
+        subject,
+        target.to,
+        target.precision,
+        proof.exported,
+        golden,
+        confidence=confidence,
+        provenance=_provenance(target, proof, reported),
+    )
+    artifact, golden_difference = write_proven(target.out, proof.exported.payload, description, target.threads)
+    return ExportReport(
+        artifact=artifact,
+        backend=proof.backend,
+        asked=reported.questions.what,
+        parity=reported.parity,
+        network_top1=reported.questions.top1(reported.expected),
+        file_top1=reported.questions.top1(reported.actual),
+        golden_difference=golden_difference,
+        calibration=calibration,
+        notes=tuple(dict.fromkeys((*notes, *questions.notes, *reported.questions.notes))),
+    )
+
+
+def _bounds(subject: Subject, target: Target, proof: Proof) -> dict[str, float]:
+    """Of the golden images and as many others as the measuring takes."""
+    questions = proof.questions
+    spread = np.linspace(0, questions.count - 1, min(IMAGES, questions.count)).astype(np.int64)
+    asked = np.union1d(spread, questions.golden)
+    return measure_bounds(
+        subject,
+        target.to,
+        target.precision,
+        proof.exported,
+        questions.batch(asked),
+        proof.actual[asked],
+        real=questions.labels is not None,
+        threads=target.threads,
+    )
+
+
+def _calibrated(proof: Proof, tested: Proof | None, promise: float) -> tuple[Confidence | None, Calibration | None]:
+    """What goes into the file, and what it is worth where that can be told."""
+    questions = proof.questions
+    if questions.labels is None:
+        return None, None
+    if not questions.decided:
+        calibration = calibrate(proof.actual, questions.labels, "test images", promise=promise)
+        return (None if calibration is None else calibration.confidence), calibration
+    found = find_confidence(proof.actual, questions.labels, questions.what, promise=promise)
+    if found is None or tested is None or tested.questions.labels is None:
+        return found, None
+    calibration = tell_worth(found, tested.actual, tested.questions.labels, tested.questions.what)
+    return calibration.confidence, calibration
+
+
+def _provenance(target: Target, proof: Proof, reported: Proof) -> dict[str, str]:
+    questions, asked = proof.questions, reported.questions
+    golden = "made images" if questions.labels is None else questions.what
+    told = {
+        "golden_images": f"{len(questions.golden)} of {golden}",
+        "checked_in": reported.backend,
+        "checked_on": asked.what,
+        "max_difference": f"{reported.parity.max_difference:.3g}",
+    }
+    if target.to == "onnx":
+        told["tensorrt"] = tensorrt_sentence(proof.exported.payload)
+    top1 = asked.top1(reported.actual)
+    # `benchmark` reads these two for its picture of latency against accuracy.
+    return told if top1 is None else {**told, "top1": f"{top1:.4f}", "top1 basis": asked.what}

@@ -1,0 +1,124 @@
+"""`quantize`: an 8-bit file within a given drop of float accuracy, or a refusal; and what it costs and buys here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mobilenets.data.datasets import Dataset
+from mobilenets.errors import MobilenetsError
+from mobilenets.evaluation.deciding import SealedTest, load_deciding
+from mobilenets.evaluation.ledger import record_for
+from mobilenets.exporters.subject import load_subject, recommended
+from mobilenets.exporters.verify import split_questions
+from mobilenets.files import outside
+from mobilenets.images import MAX_PIXELS
+from mobilenets.limits import check_seed
+from mobilenets.models.saved import SavedNetwork
+from mobilenets.progress import Unwatched, Watcher
+from mobilenets.quantization.config import Order, kind_of
+from mobilenets.quantization.images import DEFAULT_IMAGES
+from mobilenets.quantization.quantizing import quantize_loaded
+from mobilenets.quantization.results import QuantizationReport
+
+
+def quantize(
+    run: Path | str | SavedNetwork,
+    data: str | Path | Dataset,
+    out: Path | str,
+    *,
+    max_drop: float = 1.0,
+    to: str | None = None,
+    model: str | None = None,
+    width_mult: float = 1.0,
+    image_size: int | None = None,
+    calibration_images: int = DEFAULT_IMAGES,
+    max_images: int | None = None,
+    finetune: bool = True,
+    tensorrt: bool = False,
+    runtime: str = "onnxruntime",
+    threads: int | None = None,
+    seed: int = 0,
+    skip_bad: bool = False,
+    exclude: str | Path | None = None,
+    data_root: str | Path | None = None,
+    max_pixels: int = MAX_PIXELS,
+    watcher: Watcher | None = None,
+) -> QuantizationReport:
+    """Quantize a trained network by the first rung of the ladder that loses no more than `max_drop` points of top-1.
+
+    Ranges are found on training images, rungs are judged on the validation images that were held out in training. When
+    that is done the test images are asked, once, of the float file and the one chosen; where the drop on them is more
+    than allowed, a remark says so. Where the validation images can't be known (a weight file, other data), one half of
+    the test images judges, and the report also gives the drop on the other half, which decided nothing.
+
+    Where no rung is good enough, no 8-bit file is written but the float one, beside `out`, and `report.refused` says
+    so; `report.raise_if_refused()` makes it an exception. An 8-bit file that an earlier call left at `out` is then
+    removed, lest it be taken for the new one.
+
+    Rungs of ONNX: plain, bias correction, other ranges, asymmetric activations, no rounding before h-swish, a scale for
+    each channel of depthwise inputs, sensitive layers in float, fine-tuning. Of LiteRT: plain, percentile ranges,
+    least-error ranges, clipped weights, sensitive layers in float, fine-tuning; no bias correction.
+
+    Args:
+        run: a run folder, a comparison's folder for the network it recommends, a loaded network, or with `model` a
+            weight file or `imagenet`.
+        data: images as for training, or a data set in memory, of the network's classes; all splits are used.
+        out: the file to write.
+        max_drop: points of top-1 it may lose against the float file of the same format.
+        to: `onnx` or `litert`; None takes the one the suffix of `out` names.
+        model: name of the network a weight file is of.
+        width_mult: its width.
+        image_size: its input size in pixels; None takes the file's own.
+        calibration_images: training images to find ranges on.
+        max_images: judge, and test, on so many images at most, evenly over the classes; None for all.
+        finetune: whether training the network a little more may be the last rung.
+        tensorrt: only ways TensorRT takes: symmetric int8 throughout. For ONNX files.
+        runtime: `onnxruntime` or `openvino`: an ONNX file with h-swish is written for the integer kernels of one. Both
+            run it, but ONNX Runtime is twice as fast with a pair in front of each h-swish, OpenVINO somewhat slower.
+        threads: for judging; None for every usable core. Times are of one thread.
+        seed: of every choice.
+        skip_bad: leave unreadable images out, and say so, instead of refusing.
+        exclude: a list of images to leave out, as `doctor --fix` writes it, beside those left out in training.
+        data_root: where downloads are kept.
+        max_pixels: of how many pixels an image may be; see `load_dataset`.
+        watcher: told of progress, and of each rung as it comes.
+
+    Raises:
+        RunError, WeightsError, ModelError: there is no such network, or `out` can't be written.
+        DataError: the images can't be used, are of other classes, or there are too few.
+        QuantizationError: the quantizer can't quantize this network at all.
+        ArtifactError: the name of `out` is of another format.
+        MissingExtraError: the quantizer is not installed.
+        MobilenetsError: `max_drop` is negative or no number, there is no such format, or it has no such option.
+    """
+    watcher = watcher or Unwatched()
+    if fault := check_seed(seed):
+        raise MobilenetsError(fault)
+    run = recommended(run, watcher)
+    out = outside(data, Path(out))
+    order = Order(
+        out,
+        kind_of(out, to),
+        max_drop=max_drop,
+        calibration_images=calibration_images,
+        max_images=max_images,
+        finetune=finetune,
+        tensorrt=tensorrt,
+        runtime=runtime,
+        threads=threads,
+        seed=seed,
+        skip_bad=skip_bad,
+    )
+    order.check()
+    subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
+    dataset = load_deciding(
+        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=watcher.progress
+    )
+    sealed = None
+    if dataset.validation is None:
+        record_for(run, "quantize", min(len(dataset.test), max_images or len(dataset.test)), dataset.digest)
+    else:
+        test = split_questions(subject, dataset, "test", limit=max_images, skip_bad=skip_bad, progress=watcher.progress)
+        sealed = SealedTest(test, run, "quantize")
+    words = "memory" if isinstance(run, SavedNetwork) else str(run)
+    return quantize_loaded(subject, dataset, order, watcher, run=words, notes=notes, sealed=sealed)
