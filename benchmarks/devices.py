@@ -125,7 +125,7 @@ def main() -> None:
     results, environment = {}, {}
     for name, (run, data, model) in jobs.items():
         with TemporaryDirectory() as folder, Live(Console(stderr=True)) as live:
-            report = deploy(run, data, Path(folder) / "out", model=model, seconds=options.seconds, watcher=live)
+            report = deploy(run, data, Path(folder) / "out", model=model, seconds=options.seconds, progress=live)
             results[name], environment = record(report), dict(report.environment)
             picture = Path(folder) / "out" / "latency-accuracy.png"
             picture.replace(RESULTS / f"devices_{options.what}_{name}.png")

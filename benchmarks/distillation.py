@@ -69,7 +69,7 @@ def learn(network: dict[str, Any], splits: Splits, recipe: Recipe, teacher: Teac
             run,
             resume=False,
             device=torch.device("cpu"),
-            observer=Silent(),
+            progress=Silent(),
             teacher=teacher,
         )
         correct = Predictions.load(run / PREDICTIONS).correct
@@ -94,9 +94,9 @@ def main() -> None:
         test = test.take(stratified_sample(test.labels, asked.test_images, 0))
     size = natural_image_size(dataset)
     splits = prepare_splits(
-        replace(dataset, train=train, test=test), Preprocessing(size), skip_bad=False, observer=Silent()
+        replace(dataset, train=train, test=test), Preprocessing(size), skip_bad=False, progress=Silent()
     )
-    teacher = load_teacher(asked.teacher, dataset.classes, splits.preprocessing, network="", observer=Silent())
+    teacher = load_teacher(asked.teacher, dataset.classes, splits.preprocessing, network="", progress=Silent())
     network = {
         "name": asked.student,
         "num_classes": len(dataset.classes),

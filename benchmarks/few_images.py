@@ -105,7 +105,7 @@ def measure(cell: Cell, dataset: Dataset, weights: Path, work: Path) -> dict[str
         image_size=cell.image_size,
         resume=(run / STATE).exists(),
         device="cpu",
-        observer=watch,
+        progress=watch,
         **ways[cell.way],
     )
     correct = Predictions.load(run / PREDICTIONS).correct

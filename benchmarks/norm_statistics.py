@@ -25,7 +25,7 @@ SEEDS, EPOCHS = 3, 2
 def main() -> None:
     from timing import spread, write
 
-    splits = prepare_splits(load_dataset("digits"), Preprocessing(image_size=32), skip_bad=False, observer=Silent())
+    splits = prepare_splits(load_dataset("digits"), Preprocessing(image_size=32), skip_bad=False, progress=Silent())
     network = {"name": "mobilenet_v3_small", "num_classes": 10, "width_mult": 0.5, "image_size": 32}
     scores: dict[str, list[float]] = {"trained on": [], "as left": [], "re-estimated": []}
     # A share of the start above 1 never happens: the statistics then stay as training left them.
@@ -40,7 +40,7 @@ def main() -> None:
                     Path(folder) / "run",
                     resume=False,
                     device=torch.device("cpu"),
-                    observer=Silent(),
+                    progress=Silent(),
                 )
             scores[name].append(run.test.top1)
             if name == "as left":

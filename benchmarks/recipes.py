@@ -91,7 +91,7 @@ def learn(way: str, seed: int, asked: argparse.Namespace, splits: Splits, tried:
         "image_size": splits.preprocessing.image_size,
     }
     done = train_and_score(
-        network, splits, recipe, run, resume=has_state(run), device=torch.device("cpu"), observer=Silent()
+        network, splits, recipe, run, resume=has_state(run), device=torch.device("cpu"), progress=Silent()
     )
     return Outcome(done.test.top1, done.seconds_per_epoch, Predictions.load(run / PREDICTIONS).correct)
 
@@ -102,7 +102,7 @@ def main() -> None:
     asked, began = options(), time.monotonic()
     dataset = subset(load_dataset(asked.data), asked.images, asked.score)
     preprocessing = Preprocessing(natural_image_size(dataset))
-    splits = prepare_splits(dataset, preprocessing, skip_bad=False, observer=Silent())
+    splits = prepare_splits(dataset, preprocessing, skip_bad=False, progress=Silent())
     tried = dict(_field(change) for change in asked.change)
     outcomes: dict[str, list[Outcome]] = {way: [] for way in asked.ways}
     for seed in range(asked.seeds):

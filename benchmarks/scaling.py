@@ -61,7 +61,7 @@ def images_per_second(network: str, threads: int) -> float | None:
             Path(folder),
             experiment=Experiment({}, {}, {}),
             device=cpu,
-            observer=clock,
+            progress=clock,
             classes=10,
             team=team,
         ).fit()

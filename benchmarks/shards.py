@@ -112,14 +112,14 @@ def stream_memory(shards: Path, images: int) -> dict[str, float]:
         while not done.wait(0.25):
             seen.append(resident())
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    progress = threading.Thread(target=watch)
+    progress.start()
     started, count = time.perf_counter(), 0
     for pixels, _ in source.epoch(1, BATCH):
         count += len(pixels)
     seconds = time.perf_counter() - started
     done.set()
-    watcher.join()
+    progress.join()
     third = max(1, len(seen) // 3)
     return {
         "images": count,

@@ -31,6 +31,7 @@ BASE = {
     "preprocessing",
     "progress",
     "quoting",
+    "result",
     "run_folder",
     "transfer",
 }

@@ -24,7 +24,7 @@ from mobilenets.evaluation.significance import paired_test
 from mobilenets.exporters.confidence import choose_threshold, find_confidence, fit_temperature, tell_worth
 from mobilenets.exporters.parity import compare_answers
 from mobilenets.exporters.verify import Questions
-from mobilenets.progress import Unwatched
+from mobilenets.progress import Silent
 from mobilenets.quantization import context
 from mobilenets.quantization.images import Judge
 from mobilenets.quantization.results import Top1
@@ -71,7 +71,7 @@ def test_what_deploy_ranks_by(half: NDArray[np.float32], monkeypatch: pytest.Mon
     monkeypatch.setattr(measure, "open_backend", lambda *args, **settings: asked)
     monkeypatch.setattr(measure, "choices", lambda artifact: [SimpleNamespace(backend="a", precision="fp32")])
     artifact = Artifact(Path("broken.onnx"), describe())
-    found, lost = measure.score([artifact], questions(), 1, Unwatched())
+    found, lost = measure.score([artifact], questions(), 1, Silent())
     assert (list(found.values()), lost) == ([50.0], ())
 
 

@@ -1,7 +1,8 @@
-"""What a run tells whoever watches it; the command line draws it, a program may ignore it."""
+"""How long work reports what it does: the command line draws it, a program may draw it otherwise or ignore it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,13 +24,25 @@ class StepReport:
     verb: str = "training"
 
 
-class Observer(Protocol):
-    """Receives reports while a network is prepared, trained and scored."""
+Update = Callable[[str, int, int], None]
+"""`Progress.update` alone, for functions that only count: what is done, how many are, and of how many."""
+
+Count = Callable[[int, int], None]
+"""The same of one piece of work: how many are done, and of how many."""
+
+
+def counted(update: Update, what: str) -> Count:
+    """`update` for a single piece of work, which then need not be named at each call."""
+    return lambda done, total: update(what, done, total)
+
+
+class Progress(Protocol):
+    """Receives reports of work that takes long; every verb takes one as `progress`."""
 
     def message(self, text: str) -> None:
         """Something worth one line."""
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def update(self, what: str, done: int, total: int) -> None:
         """`done` of `total` items of a longer piece of work, e.g. decoding images."""
 
     def step(self, report: StepReport) -> None:
@@ -40,39 +53,16 @@ class Observer(Protocol):
 
 
 class Silent:
-    """An observer that ignores everything: the library's default."""
+    """Ignores everything: the library's default."""
 
     def message(self, text: str) -> None:
         """Ignore it."""
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def update(self, what: str, done: int, total: int) -> None:
         """Ignore it."""
 
     def step(self, report: StepReport) -> None:
         """Ignore it."""
 
     def epoch(self, point: EpochPoint, epochs: int) -> None:
-        """Ignore it."""
-
-
-# Who is told what a long piece of work is doing.
-
-
-class Watcher(Protocol):
-    """Told what is going on."""
-
-    def message(self, text: str) -> None:
-        """Something worth one line."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` items of a longer piece of work."""
-
-
-class Unwatched:
-    """Ignores everything: the library's default."""
-
-    def message(self, text: str) -> None:
-        """Ignore it."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
         """Ignore it."""

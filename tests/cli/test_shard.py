@@ -98,7 +98,7 @@ def test_shards_that_vanish_in_the_middle_stop_a_training_which_goes_on_once_the
         DataError,
         match=r"^shard \S+ can't be read .*\. Saved before \S+ 2\b.*: `resume=True` goes on once they are back$",
     ):
-        run(observer=Vandal())
+        run(progress=Vandal())
     (tmp_path / "elsewhere").rename(tmp_path / "shards")
     run(resume=True)
 

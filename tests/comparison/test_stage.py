@@ -33,7 +33,7 @@ class Said(Silent):
 def stage(digits: Dataset, tmp_path: Path) -> Stage:
     few = replace(digits, train=digits.train.take(range(96)), test=digits.test.take(range(40)))
     data = cut_validation(few, 0.2)
-    splits = {8: prepare_splits(data, Preprocessing(image_size=8), skip_bad=False, observer=Silent())}
+    splits = {8: prepare_splits(data, Preprocessing(image_size=8), skip_bad=False, progress=Silent())}
     return Stage(data, splits, RECIPE, tmp_path, torch.device("cpu"), Said())
 
 
@@ -47,8 +47,8 @@ def test_more_epochs_extend_what_was_trained_and_a_note_says_so(stage: Stage) ->
     assert [len(read_curve(runs[network][0].folder)) for network in networks] == [2, 2]
     (note,) = extension_notes(run for network in networks for run in runs[network])
     assert note.startswith("1 of 2 trainings were begun with fewer epochs and extended")
-    assert isinstance(stage.observer, Said)
-    assert stage.observer.lines.count("extended from 1 to 2 epochs") == 1
+    assert isinstance(stage.progress, Said)
+    assert stage.progress.lines.count("extended from 1 to 2 epochs") == 1
 
 
 def test_a_network_that_single_images_can_not_train_is_told_before_any_is_trained(stage: Stage, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from mobilenets.exporters.describe import Subject
 from mobilenets.exporters.verify import Questions, split_questions
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Unwatched
+from mobilenets.progress import Silent
 from mobilenets.quantization.config import Order
 from mobilenets.quantization.results import QuantizationReport
 
@@ -36,7 +36,7 @@ def questions(subject: Subject, digits: Dataset) -> Questions:
 
 def workshop(subject: Subject, questions: Questions, folder: Path) -> Workshop:
     digits = load_dataset("digits")
-    return Workshop(subject, digits, questions, folder, "runs/digits", 1, {}, Unwatched())
+    return Workshop(subject, digits, questions, folder, "runs/digits", 1, {}, Silent())
 
 
 def test_what_is_missing_or_fails_is_told_and_the_rest_is_made(

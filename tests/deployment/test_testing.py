@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mobilenets.deployment import testing
 from mobilenets.deployment.testing import Reading, read_test
 from mobilenets.exporters.verify import Questions
-from mobilenets.progress import Unwatched
+from mobilenets.progress import Silent
 
 if TYPE_CHECKING:
     from conftest import MakeWay
@@ -32,7 +32,7 @@ def read(way: MakeWay, scored: float, monkeypatch: pytest.MonkeyPatch) -> Readin
     def network(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.eye(2, dtype=np.float32)[np.zeros(len(images), np.int64)]
 
-    return read_test((kept, other), kept, questions, network, 1, 1.0, Unwatched())
+    return read_test((kept, other), kept, questions, network, 1, 1.0, Silent())
 
 
 def test_a_kept_file_that_loses_too_much_there_is_kept_and_warned_of(

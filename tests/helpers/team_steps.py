@@ -54,7 +54,7 @@ def main(out: Path) -> None:
             own,
             experiment=Experiment({}, {}, {}),
             device=CPU,
-            observer=Silent(),
+            progress=Silent(),
             classes=10,
             objective=in_float64,
             team=team,

@@ -78,7 +78,7 @@ def test_a_network_loses_less_by_rounding_after_it_was_tuned_for_it(settled: Sav
     before = {name: value.clone() for name, value in settled.model.state_dict().items()}
     listener = Listener()
     arguments = {"bits": BITS, "symmetric": True, "batch_size": 32, "learning_rate": 1e-3}
-    tuned = finetune(settled, few, device="cpu", observer=listener, **arguments)  # type: ignore[arg-type]
+    tuned = finetune(settled, few, device="cpu", progress=listener, **arguments)  # type: ignore[arg-type]
     steps = len(few.train) // 32
     assert len(listener.steps) == steps
     assert listener.steps[0].verb == "distilling"
@@ -99,7 +99,7 @@ def test_it_takes_no_more_steps_than_allowed_and_leaves_random_numbers_alone(
     listener, saved = Listener(), untrained(few.classes)
     state = torch.get_rng_state()
     arguments = {"max_steps": 5, "epochs": 2, "batch_size": 16, "calibration_images": 20, "device": "cpu"}
-    finetune(saved, few, observer=listener, **arguments)  # type: ignore[arg-type]
+    finetune(saved, few, progress=listener, **arguments)  # type: ignore[arg-type]
     assert len(listener.steps) == 4
     assert torch.equal(torch.get_rng_state(), state)
     assert not list(tmp_path.iterdir()), "the run folder of the fine-tuning is thrown away"
@@ -143,5 +143,5 @@ def test_images_of_other_classes_are_refused(few: Dataset) -> None:
 def test_few_images_are_one_batch(digits: Dataset) -> None:
     tiny = replace(digits, train=digits.train.take(np.arange(24)))
     listener = Listener()
-    finetune(untrained(digits.classes), tiny, batch_size=64, device="cpu", observer=listener)
+    finetune(untrained(digits.classes), tiny, batch_size=64, device="cpu", progress=listener)
     assert [report.steps for report in listener.steps] == [1]

@@ -12,7 +12,7 @@ import torch
 
 from mobilenets.data.loader import PreparedImages
 from mobilenets.models.registry import create_model
-from mobilenets.progress import Observer, Silent, StepReport
+from mobilenets.progress import Progress, Silent, StepReport
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.state import Experiment
@@ -47,7 +47,7 @@ StartTraining = Callable[..., Training]
 def start_training(few_digits: PreparedImages) -> StartTraining:
     """Make a `Training` for a run folder; everything but the folder has a default."""
 
-    def start(run: Path, recipe: Recipe = QUICK, observer: Observer | None = None) -> Training:
+    def start(run: Path, recipe: Recipe = QUICK, progress: Progress | None = None) -> Training:
         torch.manual_seed(recipe.seed)
         model = create_model("mobilenet_v3_small", num_classes=10, width_mult=0.25, image_size=8)
         run.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def start_training(few_digits: PreparedImages) -> StartTraining:
             run,
             experiment=Experiment(model.config.to_dict(), recipe.to_dict(), {"digest": "digits"}),
             device=torch.device("cpu"),
-            observer=observer or Silent(),
+            progress=progress or Silent(),
             classes=10,
         )
 

@@ -65,7 +65,7 @@ def test_a_batch_too_large_is_halved_until_it_fits_and_its_gradient_stays(error:
 
 
 class ForgetsNothing(nn.Module):
-    """Like a range observer: keeps what it saw in a buffer."""
+    """Like a range progress: keeps what it saw in a buffer."""
 
     def __init__(self) -> None:
         super().__init__()

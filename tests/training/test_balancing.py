@@ -72,8 +72,8 @@ def uneven(digits: Dataset) -> Dataset:
 
 def begin(data: Dataset, run: Path, recipe: Recipe, stop: int = 0, *, resume: bool = False) -> None:
     network = {"width_mult": 0.25, "image_size": 8, "device": "cpu"}
-    observer = InterruptAt(stop)
-    train("mobilenet_v3_small", data, run, recipe=recipe, resume=resume, observer=observer, **network)  # type: ignore[arg-type]
+    progress = InterruptAt(stop)
+    train("mobilenet_v3_small", data, run, recipe=recipe, resume=resume, progress=progress, **network)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("balance", ["weights", "sampling"])
@@ -104,7 +104,7 @@ def test_rare_classes_gain(digits: Dataset, tmp_path: Path, balance: str) -> Non
             tmp_path / recipe.balance,
             experiment=Experiment({}, recipe.to_dict(), {}),
             device=torch.device("cpu"),
-            observer=Silent(),
+            progress=Silent(),
             classes=10,
             objective=CrossEntropy(0.0, weights),
         )

@@ -52,7 +52,7 @@ def trained(photos: Path, out: Path, listener: Listener, **options: object) -> P
         "precision": "float32",
         "memory_format": "channels_last",
     }
-    train("mobilenet_v2", photos, out, observer=listener, **{**settings, **options})  # type: ignore[arg-type]
+    train("mobilenet_v2", photos, out, progress=listener, **{**settings, **options})  # type: ignore[arg-type]
     return out
 
 

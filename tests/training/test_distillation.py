@@ -76,7 +76,7 @@ def _photos(tmp_path: Path) -> None:
 
 def begin(run: Path, listener: Listener | None = None, **changes: object) -> None:
     arguments = {"recipe": RECIPE, "device": "cpu", **NETWORK, **changes}
-    train("mobilenet_v2", run.parent / "photos", run, observer=listener or Listener(), **arguments)  # type: ignore[arg-type]
+    train("mobilenet_v2", run.parent / "photos", run, progress=listener or Listener(), **arguments)  # type: ignore[arg-type]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

@@ -52,14 +52,14 @@ def saved(folder: Path, *, classes: tuple[str, ...] = CLASSES, own: Preprocessin
 
 
 def test_it_answers_as_itself_on_the_students_inputs(tmp_path: Path) -> None:
-    found = load_teacher(saved(tmp_path / "t"), CLASSES, STUDENT, network="mobilenet_v1", observer=Silent())
+    found = load_teacher(saved(tmp_path / "t"), CLASSES, STUDENT, network="mobilenet_v1", progress=Silent())
     expected = network().eval()(Normalizer(IMAGENET)(PIXELS))
     torch.testing.assert_close(found.network(Normalizer(STUDENT)(PIXELS)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_classes_in_another_order_are_mapped_by_name(tmp_path: Path) -> None:
     folder, ours = saved(tmp_path / "t"), ("emu", "cat", "dog")
-    found = load_teacher(folder, ours, IMAGENET, network="mobilenet_v2", observer=Silent())
+    found = load_teacher(folder, ours, IMAGENET, network="mobilenet_v2", progress=Silent())
     expected = network().eval()(Normalizer(IMAGENET)(PIXELS))[:, [2, 0, 1]]
     torch.testing.assert_close(found.network(Normalizer(IMAGENET)(PIXELS)), expected)
 
@@ -73,7 +73,7 @@ def test_an_order_leads_back_to_the_names(taught: list[str]) -> None:
 def test_a_larger_teacher_sees_the_same_picture_resized(tmp_path: Path) -> None:
     own, listener = Preprocessing(image_size=32, mean=(0.3,), std=(0.2,)), Listener()
     folder = saved(tmp_path / "t", own=own)
-    found = load_teacher(folder, CLASSES, STUDENT, network="mobilenet_v2", observer=listener)
+    found = load_teacher(folder, CLASSES, STUDENT, network="mobilenet_v2", progress=listener)
     assert listener.said == ["learning from t (mobilenet_v2 x0.25 32px, images resized for it)"]
     seen: list[torch.Tensor] = []
     found.network.network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -95,7 +95,7 @@ def test_it_stays_in_evaluation_mode_and_takes_no_gradient() -> None:
 def test_the_record_names_the_network_and_the_digest_of_its_weights(tmp_path: Path) -> None:
     folder = saved(tmp_path / "t")
     by_file, by_folder = (
-        load_teacher(path, CLASSES, STUDENT, network="mobilenet_v1", observer=Silent())
+        load_teacher(path, CLASSES, STUDENT, network="mobilenet_v1", progress=Silent())
         for path in (folder / "model.safetensors", folder)
     )
     assert by_file.identity == by_folder.identity
@@ -112,7 +112,7 @@ def test_a_weight_file_teaches_as_the_network_said(tmp_path: Path) -> None:
     torch.save(theirs.state_dict(), file)
     arguments = {"network": "mobilenet_v2", "width_mult": 0.35}
     listener = Listener()
-    found = load_teacher(file, CLASSES, STUDENT, observer=listener, **arguments)  # type: ignore[arg-type]
+    found = load_teacher(file, CLASSES, STUDENT, progress=listener, **arguments)  # type: ignore[arg-type]
     assert listener.said[0] == "learning from own.pth (mobilenet_v2 x0.35 16px)"
     assert listener.said[-2:] == [
         "note: own.pth names no classes: its outputs are taken to be the images' classes, in order",
@@ -122,9 +122,9 @@ def test_a_weight_file_teaches_as_the_network_said(tmp_path: Path) -> None:
     expected = ours.eval()(Normalizer(STUDENT)(PIXELS))
     torch.testing.assert_close(found.network(Normalizer(STUDENT)(PIXELS)), expected)
     with pytest.raises(WeightsError, match=r"can't teach these images: it does not answer 4 classes"):
-        load_teacher(file, (*CLASSES, "fox"), STUDENT, observer=Silent(), **arguments)  # type: ignore[arg-type]
+        load_teacher(file, (*CLASSES, "fox"), STUDENT, progress=Silent(), **arguments)  # type: ignore[arg-type]
     with pytest.raises(WeightsError, match="looks like mobilenet_v2"):
-        load_teacher(file, CLASSES, STUDENT, network="mobilenet_v1", width_mult=0.35, observer=Silent())
+        load_teacher(file, CLASSES, STUDENT, network="mobilenet_v1", width_mult=0.35, progress=Silent())
 
 
 @pytest.mark.parametrize(
@@ -139,18 +139,18 @@ def test_a_teacher_of_other_classes_or_channels_is_one_line(
     tmp_path: Path, classes: tuple[str, ...], student: Preprocessing, error: type[MobilenetsError], said: str
 ) -> None:
     with pytest.raises(error, match=said) as caught:
-        load_teacher(saved(tmp_path / "t"), classes, student, network="mobilenet_v2", observer=Silent())
+        load_teacher(saved(tmp_path / "t"), classes, student, network="mobilenet_v2", progress=Silent())
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_teacher_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(WeightsError, match="is no run folder"):
-        load_teacher(tmp_path / "empty", CLASSES, STUDENT, network="mobilenet_v2", observer=Silent())
+        load_teacher(tmp_path / "empty", CLASSES, STUDENT, network="mobilenet_v2", progress=Silent())
     for name, said in (("nowhere.pth", r"nowhere\.pth"), ("n" * 300, "300 letters")):
         with pytest.raises(WeightsError, match=said):
             load_teacher(
-                tmp_path / name if len(name) < 99 else name, CLASSES, STUDENT, network="mobilenet_v2", observer=Silent()
+                tmp_path / name if len(name) < 99 else name, CLASSES, STUDENT, network="mobilenet_v2", progress=Silent()
             )
 
 
@@ -158,16 +158,16 @@ def test_a_damaged_teacher_is_said(tmp_path: Path) -> None:
     weights = saved(tmp_path / "t") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(RunError, match=r"model\.safetensors is cut short"):
-        load_teacher(tmp_path / "t", CLASSES, STUDENT, network="mobilenet_v2", observer=Silent())
+        load_teacher(tmp_path / "t", CLASSES, STUDENT, network="mobilenet_v2", progress=Silent())
     weights.unlink()
     with pytest.raises(RunError, match=r"is missing: is .* a finished run"):
-        load_teacher(tmp_path / "t", CLASSES, STUDENT, network="mobilenet_v2", observer=Silent())
+        load_teacher(tmp_path / "t", CLASSES, STUDENT, network="mobilenet_v2", progress=Silent())
 
 
 def test_finding_a_teacher_draws_no_random_number(tmp_path: Path) -> None:
     folder = saved(tmp_path / "t")
     before = torch.get_rng_state()
-    load_teacher(folder, CLASSES, STUDENT, network="mobilenet_v2", observer=Silent())
+    load_teacher(folder, CLASSES, STUDENT, network="mobilenet_v2", progress=Silent())
     assert torch.equal(torch.get_rng_state(), before)
 
 

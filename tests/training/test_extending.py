@@ -122,7 +122,7 @@ def test_a_run_folder_of_train_is_trained_and_scored_anew_and_finished_ones_stay
     def go(epochs: int) -> tuple[SeedRun, list[str]]:
         said = Said()
         recipe = replace(QUICK, epochs=epochs)
-        options = {"width_mult": 0.25, "image_size": 8, "device": "cpu", "observer": said}
+        options = {"width_mult": 0.25, "image_size": 8, "device": "cpu", "progress": said}
         return train("mobilenet_v3_small", data, run, recipe=recipe, resume=True, **options), said.lines
 
     _, begun = go(1)

@@ -46,7 +46,7 @@ def begin(images: PreparedImages, run: Path, recipe: Recipe, stop: int = 0) -> T
         run,
         experiment=Experiment(model.config.to_dict(), recipe.to_dict(), {}),
         device=torch.device("cpu"),
-        observer=InterruptAt(stop),
+        progress=InterruptAt(stop),
         classes=10,
     )
 

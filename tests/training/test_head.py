@@ -20,7 +20,7 @@ from mobilenets.training.recipe import Recipe, load_recipe
 from mobilenets.workflows.train import train
 
 
-class Watcher(Silent):
+class Progress(Silent):
     """Keeps what it is told; presses Ctrl-C (a real SIGINT) after a number of reports of the backbone's progress."""
 
     def __init__(self, stop_after: int = 0) -> None:
@@ -30,7 +30,7 @@ class Watcher(Silent):
     def message(self, text: str) -> None:
         self.said.append(text)
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def update(self, what: str, done: int, total: int) -> None:
         if not what.startswith("running the backbone"):
             return
         self.left -= 1
@@ -66,14 +66,14 @@ def given(learnt: Path, tmp_path: Path) -> Path:
     return tmp_path / "given"
 
 
-def begin(data: Dataset, run: Path, weights: Path | None, **more: object) -> tuple[SeedRun, Watcher]:
-    watcher = more.pop("observer", None) or Watcher()
+def begin(data: Dataset, run: Path, weights: Path | None, **more: object) -> tuple[SeedRun, Progress]:
+    progress = more.pop("progress", None) or Progress()
     arguments = {"width_mult": 0.35, "head_only": True, "flip": False, "device": "cpu", **more}
-    return train("mobilenet_v2", data, run, weights=weights, observer=watcher, **arguments), watcher  # type: ignore[arg-type]
+    return train("mobilenet_v2", data, run, weights=weights, progress=progress, **arguments), progress  # type: ignore[arg-type]
 
 
 def test_only_the_classifier_changes_and_the_run_is_whole(few: Dataset, given: Path, tmp_path: Path) -> None:
-    done, watcher = begin(few, tmp_path / "run", given)
+    done, progress = begin(few, tmp_path / "run", given)
     before, after = (load_network(tmp_path / name) for name in ("given", "run"))
     old, new = before.model.state_dict(), after.model.state_dict()
     assert all(torch.equal(old[name], new[name]) for name in old if not name.startswith("classifier."))
@@ -82,7 +82,7 @@ def test_only_the_classifier_changes_and_the_run_is_whole(few: Dataset, given: P
     assert after.preprocessing.mean == (0.4, 0.4, 0.4)
     assert after.provenance["head"].startswith("logistic regression on features, C=")
     assert done.train.top1 > 40
-    assert any(line.startswith("head fitted: logistic regression") for line in watcher.said)
+    assert any(line.startswith("head fitted: logistic regression") for line in progress.said)
     assert (tmp_path / "run" / "recipe.toml").read_text().splitlines()[1:] == [
         "flip = false",
         "validation_fraction = 0.1",
@@ -109,7 +109,7 @@ def test_a_stopped_run_keeps_its_features_and_ends_the_same(
     begin(few, tmp_path / "whole", given)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
     with pytest.raises(TrainingInterruptedError, match=r"stopped after 50 of 110 images; .* `resume=True`"):
-        begin(few, tmp_path / "parts", given, observer=Watcher(stop_after=2))
+        begin(few, tmp_path / "parts", given, progress=Progress(stop_after=2))
     cache = tmp_path / "another" / "mobilenets" / "features"
     kept = {file: file.stat().st_ino for file in cache.glob("*/*.npz")}
     assert len(kept) == 2
@@ -119,8 +119,8 @@ def test_a_stopped_run_keeps_its_features_and_ends_the_same(
     assert all(file.stat().st_ino == number for file, number in kept.items())
     whole, parts = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts"))
     assert whole == parts
-    _, watcher = begin(few, tmp_path / "parts", given, resume=True)
-    assert not any("head fitted" in line for line in watcher.said)
+    _, progress = begin(few, tmp_path / "parts", given, resume=True)
+    assert not any("head fitted" in line for line in progress.said)
     with pytest.raises(RunError, match="recipe balance: none there, weights now"):
         begin(few, tmp_path / "parts", given, resume=True, balance="weights")
     with pytest.raises(RunError, match="recipe head_only: True there, none now"):
@@ -132,8 +132,8 @@ def test_damaged_features_are_said_and_computed_again(few: Dataset, given: Path,
     cache = Path(os.environ["XDG_CACHE_HOME"]) / "mobilenets" / "features"
     for file in cache.glob("*/*.npz"):
         file.write_bytes(file.read_bytes()[:-30])
-    second, watcher = begin(few, tmp_path / "second", given)
-    assert any("damaged, and computed again" in line for line in watcher.said)
+    second, progress = begin(few, tmp_path / "second", given)
+    assert any("damaged, and computed again" in line for line in progress.said)
     assert first.test == second.test
 
 

@@ -170,7 +170,7 @@ def test_statistics_of_images_sorted_by_class_are_measured_on_mixed_batches(
     recipe, cpu = replace(QUICK, epochs=1, batch_size=50), torch.device("cpu")
     said = Said()
     Training(
-        model, images, recipe, tmp_path, experiment=Experiment({}, {}, {}), device=cpu, observer=said, classes=10
+        model, images, recipe, tmp_path, experiment=Experiment({}, {}, {}), device=cpu, progress=said, classes=10
     ).fit()
     assert any("batch norm re-estimated" in line for line in said.lines)
     measured_on = streams[-1]

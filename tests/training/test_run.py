@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_unreadable_images_of_both_splits_are_listed_at_once(folder: Path) -> None:
     with pytest.raises(BadImagesError) as caught:
-        prepare_splits(load_dataset(folder), Preprocessing(image_size=8), skip_bad=False, observer=Silent())
+        prepare_splits(load_dataset(folder), Preprocessing(image_size=8), skip_bad=False, progress=Silent())
     names = [image.name for image in caught.value.bad]
     assert len(names) == 2
     assert any("train" in name for name in names)
@@ -54,7 +54,7 @@ def test_unreadable_images_of_both_splits_are_listed_at_once(folder: Path) -> No
 
 def test_they_are_left_out_and_said_on_request(folder: Path) -> None:
     listener = Listener()
-    splits = prepare_splits(load_dataset(folder), Preprocessing(image_size=8), skip_bad=True, observer=listener)
+    splits = prepare_splits(load_dataset(folder), Preprocessing(image_size=8), skip_bad=True, progress=listener)
     assert (len(splits.train), len(splits.test)) == (6, 6)
     assert listener.said[0] == "2 images left out:"
     assert [line.count("bad.png") for line in listener.said[1:]] == [1, 1]
@@ -85,11 +85,11 @@ def test_a_predict_function_is_the_network_on_normalized_images(
 
 def test_a_recipe_that_scores_mirror_images_too_says_so_in_every_score(folder: Path, tmp_path: Path) -> None:
     dataset = load_dataset(folder)
-    splits = prepare_splits(dataset, Preprocessing(image_size=8), skip_bad=True, observer=Silent())
+    splits = prepare_splits(dataset, Preprocessing(image_size=8), skip_bad=True, progress=Silent())
     network = {"name": "mobilenet_v3_small", "num_classes": 2, "width_mult": 0.1, "image_size": 8}
     recipe = Recipe(epochs=1, flip_test=True, precision="float32", memory_format="contiguous")
     run = tmp_path / "run"
-    done = train_and_score(network, splits, recipe, run, resume=False, device=torch.device("cpu"), observer=Silent())
+    done = train_and_score(network, splits, recipe, run, resume=False, device=torch.device("cpu"), progress=Silent())
     assert done.train.flip_test
     assert done.test.flip_test
     assert '"flip_test":true' in (run / SCORES).read_text()

@@ -46,7 +46,7 @@ def few(digits: Dataset) -> Dataset:
 
 
 def splits_of(dataset: Dataset) -> Splits:
-    return prepare_splits(dataset, Preprocessing(image_size=8), skip_bad=False, observer=Silent())
+    return prepare_splits(dataset, Preprocessing(image_size=8), skip_bad=False, progress=Silent())
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def splits(few: Dataset) -> Splits:
 
 
 def learn(splits: Splits, run: Path, recipe: Recipe = QUICK, *, resume: bool = False, force: bool = False) -> SeedRun:
-    return train_and_score(NETWORK, splits, recipe, run, resume=resume, device=CPU, observer=Silent(), force=force)
+    return train_and_score(NETWORK, splits, recipe, run, resume=resume, device=CPU, progress=Silent(), force=force)
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -115,7 +115,7 @@ def test_the_seal_holds_until_training_has_ended_and_longer_on_request(splits: S
     with pytest.raises(RunError, match="sealed until training has ended"):
         splits.test.open(tmp_path, "train")
     assert readings(tmp_path) == ()
-    train_unseen(NETWORK, splits, QUICK, tmp_path / "run", resume=False, device=CPU, observer=Silent())
+    train_unseen(NETWORK, splits, QUICK, tmp_path / "run", resume=False, device=CPU, progress=Silent())
     assert read_scores(tmp_path / "run").test is None
     with pytest.raises(RunError, match="was not scored on the test images yet"):
         read_run(tmp_path / "run", 0)
@@ -184,7 +184,7 @@ class StopWhile(Silent):
     def __init__(self, what: str, time: int) -> None:
         self.what, self.left = what, time
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def update(self, what: str, done: int, total: int) -> None:
         if what == self.what:
             self.left -= 1
             if self.left == 0:
@@ -204,7 +204,7 @@ def test_sigterm_during_a_validation_also_the_last_stops_the_run_and_it_goes_on(
             tmp_path / "run",
             resume=False,
             device=CPU,
-            observer=StopWhile("validating", epoch),
+            progress=StopWhile("validating", epoch),
         )
     assert stopped.value.exit_code == 143
     assert not (tmp_path / "run" / "model.safetensors").exists()

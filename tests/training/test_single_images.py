@@ -40,7 +40,7 @@ def begin(digits: Dataset, tmp_path: Path) -> Begin:
         images = prepare(digits.train.take(range(count)), Preprocessing(image_size=size))
         experiment, cpu = Experiment({}, recipe.to_dict(), {}), torch.device("cpu")
         return Training(
-            model, images, recipe, tmp_path, experiment=experiment, device=cpu, observer=Silent(), classes=10
+            model, images, recipe, tmp_path, experiment=experiment, device=cpu, progress=Silent(), classes=10
         )
 
     return start

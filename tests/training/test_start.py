@@ -74,7 +74,7 @@ def saved_run(folder: Path, classes: tuple[str, ...]) -> Path:
 
 def begin(photos: Path, run: Path, *, listener: Listener | None = None, **changes: object) -> None:
     arguments = {"recipe": RECIPE, "device": "cpu", **NETWORK, **changes}
-    train("mobilenet_v2", photos, run, observer=listener or Listener(), **arguments)  # type: ignore[arg-type]
+    train("mobilenet_v2", photos, run, progress=listener or Listener(), **arguments)  # type: ignore[arg-type]
 
 
 def test_the_classifier_of_the_same_classes_is_kept(photos: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from mobilenets.training.state import (
     PREVIOUS,
     STATE,
     Experiment,
-    Progress,
+    Position,
     SavedState,
     derived_seed,
     has_state,
@@ -28,7 +28,7 @@ EXPERIMENT = Experiment({"name": "mobilenet_v2"}, {"epochs": 3}, {"digest": "abc
 
 def saved(run: Path) -> SavedState:
     weights = {"weight": torch.arange(3.0)}
-    state = SavedState(EXPERIMENT, {"precision": "float32"}, Progress(epoch=2, step=1), weights, {"state": {}})
+    state = SavedState(EXPERIMENT, {"precision": "float32"}, Position(epoch=2, step=1), weights, {"state": {}})
     save_state(run, state)
     return state
 
@@ -36,7 +36,7 @@ def saved(run: Path) -> SavedState:
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     state, loaded = saved(tmp_path), None
     loaded = load_state(tmp_path, CPU)
-    assert (loaded.experiment, loaded.plan, loaded.progress) == (state.experiment, state.plan, state.progress)
+    assert (loaded.experiment, loaded.plan, loaded.progress) == (state.experiment, state.plan, state.position)
     assert torch.equal(loaded.model["weight"], state.model["weight"])
 
 
@@ -119,7 +119,7 @@ def test_a_single_wrong_bit_is_found_and_the_state_before_is_taken(tmp_path: Pat
     flip_a_bit(tmp_path / STATE)
     assert torch.load(tmp_path / STATE, weights_only=True)["progress"]["step"] == 7
     state = load_state(tmp_path, CPU)
-    assert state.progress.step == 1
+    assert state.position.step == 1
     assert state.warning is not None
     assert "the checksum of" in state.warning
     assert "going on from the state before it" in state.warning

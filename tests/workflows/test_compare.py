@@ -19,7 +19,7 @@ from mobilenets.errors import DataError, MobilenetsError, NonFiniteLossError, Re
 from mobilenets.evaluation.predictions import Predictions
 from mobilenets.evaluation.results import Bounds, Comparison, Latency
 from mobilenets.models.registry import create_model
-from mobilenets.progress import Observer, Silent
+from mobilenets.progress import Progress, Silent
 from mobilenets.report.compare import read_json
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.scoring import SealedImages, Splits
@@ -54,7 +54,7 @@ def run(out: Path, listener: Listener | None = None, **changes: object) -> Compa
         "image_size": (8,),
         "seeds": 2,
     }
-    return compare(out=out, observer=listener, **{"recipe": RECIPE, **arguments, **changes})  # type: ignore[arg-type]
+    return compare(out=out, progress=listener, **{"recipe": RECIPE, **arguments, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -185,7 +185,7 @@ def few_digits() -> Dataset:
 
 
 def fixed_costs(
-    trained: dict[Candidate, Path], splits: dict[int, Splits], observer: Observer
+    trained: dict[Candidate, Path], splits: dict[int, Splits], progress: Progress
 ) -> tuple[dict[Candidate, Cost], tuple[str, ...]]:
     """Costs that are the same at every measurement, so that only answers can make a difference to the choice."""
     latency = {runtime: Latency(1.0, 1.1, 0.1, 9) for runtime in RUNTIMES}

@@ -71,7 +71,7 @@ class Watching:
     def message(self, text: str) -> None:
         self.messages.append(text)
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def update(self, what: str, done: int, total: int) -> None:
         pass
 
 
@@ -79,7 +79,7 @@ class Watching:
 def kept(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[QuantizationReport, Watching]:
     watching = Watching()
     out = tmp_path_factory.mktemp("kept") / "digits.onnx"
-    return quantize(run_folder, "digits", out, max_drop=5.0, watcher=watching, **FEW), watching
+    return quantize(run_folder, "digits", out, max_drop=5.0, progress=watching, **FEW), watching
 
 
 @pytest.fixture(scope="module")

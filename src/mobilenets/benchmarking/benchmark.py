@@ -17,11 +17,12 @@ from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.benchmarking.candidates import Candidate, Wanted, distinctly_labelled, find_candidates, find_peers
 from mobilenets.benchmarking.environment import environment
 from mobilenets.benchmarking.latency import Timed, ratios, relative_difference, time_turns
-from mobilenets.benchmarking.process import TWIN, Progress, Started, Worker, start_all
+from mobilenets.benchmarking.process import TWIN, Started, Worker, start_all
 from mobilenets.benchmarking.results import Accuracy, BenchmarkReport, BenchmarkRow, Failure, Measurement, Ratio
 from mobilenets.errors import MobilenetsError
 from mobilenets.formatting import three_digits
 from mobilenets.machine import usable_cores
+from mobilenets.progress import Update
 
 # What a reader must know before believing a benchmark's differences, each in one sentence.
 
@@ -139,7 +140,7 @@ def benchmark(
     batch_sizes: int | Sequence[int] = (1, 32),
     seconds: float = 2.0,
     starts: int = 3,
-    progress: Progress | None = None,
+    progress: Update | None = None,
 ) -> BenchmarkReport:
     """Measure latency, throughput, memory, size and cold start of every way to run these files here.
 
@@ -175,7 +176,7 @@ def benchmark(
     )
     created = datetime.now().astimezone().isoformat(timespec="seconds")
     about = environment()  # first: the load is to be that of others
-    tell: Progress = progress or (lambda what, done, total: None)
+    tell: Update = progress or (lambda what, done, total: None)
     with ExitStack() as stack:
         workers, begun, failures = start_all(candidates, settings.starts, stack, tell)
         measured = _measure(workers, settings, tell)
@@ -213,7 +214,7 @@ class _Measured:
         return tuple(timed.measurement(label, batch) for batch, timed in self.timed.items() if label in timed.calls)
 
 
-def _measure(workers: Mapping[str, Worker], settings: Settings, tell: Progress) -> _Measured:
+def _measure(workers: Mapping[str, Worker], settings: Settings, tell: Update) -> _Measured:
     timed: dict[int, Timed] = {}
     pairs: list[Ratio] = []
     noise: list[Ratio] = []

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from mobilenets.benchmarking.results import Failure
 from mobilenets.errors import ArtifactError, BackendError, ExportError, MobilenetsError
 from mobilenets.limits import parse_json
 from mobilenets.machine import usable_memory
+from mobilenets.progress import Update
 from mobilenets.runtime.backend import choices
 
 WORKER = "mobilenets.benchmarking.worker"
@@ -142,9 +143,6 @@ class Worker:
 # Starting a process for every candidate, several times over: what cold start and peak memory are read from.
 
 
-Progress = Callable[[str, int, int], None]
-"""Told what is going on, how far it is, and out of how much."""
-
 TWIN = " (twin)"
 _MEMORY_SHARE = 0.7
 
@@ -159,7 +157,7 @@ class Started:
 
 
 def start_all(
-    candidates: Sequence[Candidate], starts: int, stack: ExitStack, tell: Progress
+    candidates: Sequence[Candidate], starts: int, stack: ExitStack, tell: Update
 ) -> tuple[dict[str, Worker], dict[str, Started], list[Failure]]:
     """Start every candidate several times in turn; the last process of each stays, and a twin of the first.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Final
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.checkup.examination import FLAT, LOOK_SIDE, Facts
+from mobilenets.progress import Count
 
 # Whether two small pictures show the same thing, though one was cut, turned, moved or lightened a little.
 #
@@ -103,7 +104,6 @@ _CHECKED_AT_ONCE: Final = 2048
 
 Pair = tuple[int, int]
 """Places of two images, the smaller first."""
-Progress = Callable[[int, int], None]
 
 
 def exact_groups(facts: Sequence[Facts | None]) -> list[tuple[int, ...]]:
@@ -116,7 +116,7 @@ def exact_groups(facts: Sequence[Facts | None]) -> list[tuple[int, ...]]:
 
 
 def near_pairs(
-    facts: Sequence[Facts | None], splits: Sequence[str] | None = None, progress: Progress | None = None
+    facts: Sequence[Facts | None], splits: Sequence[str] | None = None, progress: Count | None = None
 ) -> list[Pair]:
     """Pairs of images that look alike and are not the same pixel for pixel.
 
@@ -167,7 +167,7 @@ def _prints(facts: Sequence[Facts | None], places: Sequence[int]) -> _Prints:
 
 
 def _near(
-    one: _Prints, other: _Prints, progress: Progress | None
+    one: _Prints, other: _Prints, progress: Count | None
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Places of images that look alike, some at a time."""
     kept = np.zeros(len(one.places), np.int64)
@@ -207,7 +207,7 @@ def close_hashes(
     others: NDArray[np.uint64] | None,
     bits: int,
     settled: NDArray[np.bool_],
-    progress: Progress | None = None,
+    progress: Count | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Yield places of pairs of hashes that differ in at most `bits`, tile by tile, each pair once, rows in order.
 
@@ -236,5 +236,5 @@ def close_hashes(
             progress(min(top + _ROWS, len(hashes)) * len(columns), len(hashes) * len(columns))
 
 
-def _after(progress: Progress, before: int, total: int) -> Progress:
+def _after(progress: Count, before: int, total: int) -> Count:
     return lambda done, _: progress(before + done, total)

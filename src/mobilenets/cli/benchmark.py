@@ -102,7 +102,7 @@ def main(argv: Sequence[str]) -> int:
             batch_sizes=options.batch_sizes,
             seconds=options.seconds,
             starts=options.starts,
-            progress=live.progress,
+            progress=live.update,
         )
         _write(report, options)
         if scoring is not None:
@@ -185,7 +185,7 @@ def _scoring(options: BenchmarkOptions, live: Live) -> Scoring | None:
     from mobilenets.data.unseen import TEST, as_trained
 
     dataset = load_dataset(
-        options.data, data_root=options.data_root, max_pixels=options.max_pixels, progress=live.progress
+        options.data, data_root=options.data_root, max_pixels=options.max_pixels, progress=live.update
     )
     kinds: dict[Preprocessing, None] = {}
     known = {path: read_artifact(path).description for path in options.artifacts}
@@ -196,7 +196,7 @@ def _scoring(options: BenchmarkOptions, live: Live) -> Scoring | None:
                 f"{options.data} has other classes than {path}: an accuracy would mean nothing; leave --data out"
             )
     for described in known.values():  # all are scored on the same images: those that none of them has seen
-        dataset, _ = as_trained(dataset, described.provenance, described.images, parts=(TEST,), progress=live.progress)
+        dataset, _ = as_trained(dataset, described.provenance, described.images, parts=(TEST,), progress=live.update)
     for note in dict.fromkeys(dataset.notes):
         live.message(f"note: {note}")
     images = {
@@ -204,7 +204,7 @@ def _scoring(options: BenchmarkOptions, live: Live) -> Scoring | None:
             dataset.test,
             kind,
             skip_bad=options.skip_bad,
-            progress=lambda done, total: live.progress("reading images", done, total),
+            progress=lambda done, total: live.update("reading images", done, total),
             memory_limit=default_memory_limit() // len(kinds),
         )
         for kind in kinds

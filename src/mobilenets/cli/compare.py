@@ -97,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
             data_root=options.data_root,
             max_pixels=options.max_pixels,
             device=options.device,
-            observer=live,
+            progress=live,
             command=shlex.join(["mobilenets", "compare", *argv]),
         )
     if options.json:

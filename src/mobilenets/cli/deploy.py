@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
 
     arguments = {name: value for name, value in vars(options).items() if name != "json"}
     with Live(console(stderr=True)) as live:
-        report = deploy(**arguments, watcher=live, command=shlex.join(["mobilenets", "deploy", *argv]))
+        report = deploy(**arguments, progress=live, command=shlex.join(["mobilenets", "deploy", *argv]))
     if options.json:
         print(json.dumps(deployment_record(report), allow_nan=False))
     else:

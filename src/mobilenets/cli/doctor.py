@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
             fix=options.fix,
             data_root=options.data_root,
             max_pixels=options.max_pixels,
-            progress=live.progress,
+            progress=live.update,
         )
     if options.json:
         print(to_json(checkup), end="")

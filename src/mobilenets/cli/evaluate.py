@@ -113,7 +113,7 @@ def main(argv: Sequence[str]) -> int:
             answerer.predict,
             images.batches(BATCH),
             answerer.classes,
-            progress=lambda done: live.progress("scoring", done, len(images)),
+            progress=lambda done: live.update("scoring", done, len(images)),
             flip_test=options.flip_test,
             names=images.names,
         )
@@ -190,16 +190,16 @@ def _images(options: EvaluateOptions, answerer: Answerer, live: Live) -> Prepare
         exclude=options.exclude,
         max_pixels=options.max_pixels,
         classes=answerer.classes,
-        progress=live.progress,
+        progress=live.update,
     )
     scored = scored_images(
-        loaded, options.split, answerer.provenance, answerer.images, network=str(options.run), progress=live.progress
+        loaded, options.split, answerer.provenance, answerer.images, network=str(options.run), progress=live.update
     )
     images = prepare(
         scored.images,
         answerer.preprocessing,
         skip_bad=options.skip_bad,
-        progress=lambda done, total: live.progress("reading images", done, total),
+        progress=lambda done, total: live.update("reading images", done, total),
     )
     darker = differing(answerer.preprocessing.deep, scored.images.sources)
     for note in (*scored.notes, *([darker] if darker else ())):

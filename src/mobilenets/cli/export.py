@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
             exclude=options.exclude,
             data_root=options.data_root,
             max_pixels=options.max_pixels,
-            watcher=live,
+            progress=live,
         )
     if options.json:
         print(json.dumps(export_record(report)))

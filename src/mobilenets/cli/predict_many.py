@@ -66,7 +66,7 @@ class _Progress:
     def __call__(self, done: int, before: int) -> None:
         """So many were answered or found bad now, and before in a call that was broken off."""
         known = self._total is not None and self._total >= done + before
-        self._live.progress(_WHAT, done, self._total - before if self._total is not None and known else None)
+        self._live.update(_WHAT, done, self._total - before if self._total is not None and known else None)
 
     def left_out(self) -> LeftOut:
         """What is no image among the files, once they are all counted."""

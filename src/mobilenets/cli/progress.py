@@ -15,7 +15,7 @@ LOG_SECONDS = 30.0  # between two lines of the same piece of work in a log file
 
 
 class Live:
-    """An observer that draws on a console. A context manager, so that the terminal is left tidy."""
+    """An progress that draws on a console. A context manager, so that the terminal is left tidy."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -46,7 +46,7 @@ class Live:
         self._clear()
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def progress(self, what: str, done: int, total: int | None) -> None:
+    def update(self, what: str, done: int, total: int | None) -> None:
         """Show `done` of `total` and the time left at the speed so far; None where nobody knows the total yet."""
         if what != self._what:
             self._started = time.monotonic()

@@ -88,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
 
     arguments = {name: value for name, value in asdict(options).items() if name != "json"}
     with Live(console(stderr=True)) as live:
-        report = quantize(**arguments, watcher=live)
+        report = quantize(**arguments, progress=live)
     if options.json:
         print(json.dumps(quantization_record(report)))
     else:

@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
             exclude=options.exclude,
             data_root=options.data_root,
             max_pixels=options.max_pixels,
-            progress=live.progress,
+            progress=live.update,
         )
     if options.json:
         print(json.dumps(asdict(index)))

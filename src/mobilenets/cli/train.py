@@ -122,7 +122,7 @@ def main(argv: Sequence[str]) -> int:
             data_root=options.data_root,
             max_pixels=options.max_pixels,
             device=options.device,
-            observer=live,
+            progress=live,
             **(_set_by_hand(options) if options.head_only else {}),
         )
     if os.environ.get("RANK", "0") != "0":

@@ -28,7 +28,7 @@ from mobilenets.exporters.onnx import export_onnx
 from mobilenets.exporters.parity import check_parity
 from mobilenets.machine import usable_cores
 from mobilenets.models.saved import load_network
-from mobilenets.progress import Observer
+from mobilenets.progress import Progress
 from mobilenets.run_folder import ONNX_FILE
 from mobilenets.runtime.backend import open_backend
 from mobilenets.training.plan import keep_freed_memory, processor_name
@@ -62,14 +62,14 @@ class Exported:
 
 
 def measure(
-    trained: dict[Candidate, Path], splits: dict[int, Splits], observer: Observer
+    trained: dict[Candidate, Path], splits: dict[int, Splits], progress: Progress
 ) -> tuple[dict[Candidate, Cost], tuple[str, ...]]:
     """Export each candidate's trained run, check the file's answers, and time all of them in turn.
 
     Args:
         trained: the run folder of each candidate; the exported file is written beside it.
         splits: the images for each input size.
-        observer: told what is going on.
+        progress: told what is going on.
 
     Returns:
         What each costs, and a sentence on every candidate whose file does not answer as the network does: those are
@@ -78,19 +78,19 @@ def measure(
     keep_freed_memory()  # training sets it for the whole process: timing must not depend on whether any was needed
     exported, failures = {}, []
     for candidate, run in trained.items():
-        observer.message(f"exporting {candidate.label}")
+        progress.message(f"exporting {candidate.label}")
         try:
             exported[candidate] = _export(run, splits[candidate.image_size])
         except ExportError as error:
             failures.append(f"{candidate.label} is left out: {error}")
-            observer.message(failures[-1])
+            progress.message(failures[-1])
     if not exported:
         return {}, tuple(failures)
     calls = {_key(one, runtime): call for one, file in exported.items() for runtime, call in file.calls.items()}
-    observer.message(f"timing {len(exported)} networks, {' and '.join(RUNTIMES)}, batch 1, one thread")
+    progress.message(f"timing {len(exported)} networks, {' and '.join(RUNTIMES)}, batch 1, one thread")
     seconds = TIMING_SECONDS * len(calls)
     with _one_thread():
-        latency = measure_latency(calls, seconds=seconds, progress=_countdown(seconds, observer))
+        latency = measure_latency(calls, seconds=seconds, progress=_countdown(seconds, progress))
     costs = {
         one: Cost(
             file.parameters,
@@ -126,17 +126,17 @@ def _export(run: Path, splits: Splits) -> Exported:
     )
 
 
-def _countdown(seconds: float, observer: Observer) -> Callable[[int], None]:
-    """Tell the observer about once a second how much of the time budget is spent."""
+def _countdown(seconds: float, progress: Progress) -> Callable[[int], None]:
+    """Tell the progress about once a second how much of the time budget is spent."""
     start = told = time.monotonic()
 
-    def progress(rounds: int) -> None:
+    def tell(rounds: int) -> None:
         nonlocal told
         if time.monotonic() - told >= 1:
             told = time.monotonic()
-            observer.progress("timing, seconds", min(round(told - start), round(seconds)), round(seconds))
+            progress.update("timing, seconds", min(round(told - start), round(seconds)), round(seconds))
 
-    return progress
+    return tell
 
 
 def _key(candidate: Candidate, runtime: str) -> str:

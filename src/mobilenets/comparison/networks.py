@@ -14,7 +14,7 @@ from mobilenets.data.datasets import Dataset
 from mobilenets.errors import ModelError, NonFiniteLossError, RecipeError, TrainingInterruptedError, reworded
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.models.registry import create_model
-from mobilenets.progress import Observer
+from mobilenets.progress import Progress
 from mobilenets.run_folder import network_folder
 from mobilenets.training.accumulation import check_single_images
 from mobilenets.training.recipe import Recipe
@@ -104,7 +104,7 @@ class Stage:
     recipe: Recipe
     out: Path
     device: torch.device
-    observer: Observer
+    progress: Progress
 
     def train_all(
         self, networks: Sequence[Candidate], seeds: int
@@ -130,12 +130,12 @@ class Stage:
                 continue
             which = f", seed {self.recipe.seed + seed}" if seeds > 1 else ""
             spent = f", {(time.monotonic() - start) / 60:.1f} min so far" if number > 1 else ""
-            self.observer.message(f"[{number}/{len(plan)}] {network.label}{which}{spent}")
+            self.progress.message(f"[{number}/{len(plan)}] {network.label}{which}{spent}")
             try:
                 runs[network].append(self.train_one(network, self.recipe.seed + seed))
             except NonFiniteLossError as error:
                 failures[network] = f"{network.label} is left out: {error}"
-                self.observer.message(failures[network])
+                self.progress.message(failures[network])
         return {network: found for network, found in runs.items() if network not in failures}, (*failures.values(),)
 
     def _check_single_images(self, network: Candidate) -> None:
@@ -157,7 +157,7 @@ class Stage:
                 run,
                 resume=has_state(run),
                 device=self.device,
-                observer=self.observer,
+                progress=self.progress,
             )
         except TrainingInterruptedError as stopped:
             raise reworded(stopped, f"{stopped}; the same command again goes on from there") from stopped
@@ -171,5 +171,5 @@ class Stage:
     def score(self, network: Candidate, runs: Sequence[TrainedRun]) -> list[SeedRun]:
         """Score a network's runs on the test images, those that were not yet, and return all that came of them."""
         for run in runs:
-            score_test(run.folder, self.splits[network.image_size], self.device, self.observer, "compare")
+            score_test(run.folder, self.splits[network.image_size], self.device, self.progress, "compare")
         return [read_run(run.folder, run.seed) for run in runs]

@@ -25,11 +25,12 @@ from mobilenets.data.packaged import (
 )
 from mobilenets.data.shards.location import names_shards
 from mobilenets.data.sources import ImageSource, ImageSplit, read_exclusions
-from mobilenets.data.splits import Cut, Progress, content_split, image_digest, stratified_split, with_digests
+from mobilenets.data.splits import Cut, content_split, image_digest, stratified_split, with_digests
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.image_folders import is_junk
 from mobilenets.image_formats import MAX_PIXELS, check_max_pixels
 from mobilenets.limits import check_seed, require_regular
+from mobilenets.progress import Update
 from mobilenets.quoting import decodable, printable
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def load_dataset(
     exclude: str | Path | None = None,
     classes: Sequence[str] | None = None,
     max_pixels: int = MAX_PIXELS,
-    progress: Progress | None = None,
+    progress: Update | None = None,
 ) -> Dataset:
     """Find labelled images; none is decoded yet.
 
@@ -133,7 +134,7 @@ def _load(
     test_fraction: float,
     data_root: str | Path | None,
     max_pixels: int,
-    progress: Progress | None,
+    progress: Update | None,
     known: tuple[str, ...] | None,
 ) -> Dataset:
     if isinstance(data, Dataset):
@@ -260,7 +261,7 @@ def _packaged(
 
 
 def _from_shards(
-    data: str | Path, seed: int, test_fraction: float, max_pixels: int, progress: Progress | None
+    data: str | Path, seed: int, test_fraction: float, max_pixels: int, progress: Update | None
 ) -> Dataset:
     from mobilenets.data.shards.opening import open_shards  # loads webdataset, which takes seconds
 
@@ -269,7 +270,7 @@ def _from_shards(
 
 
 def _build(
-    name: str, layout: Layout, seed: int, test_fraction: float, progress: Progress | None, *, strict: bool
+    name: str, layout: Layout, seed: int, test_fraction: float, progress: Update | None, *, strict: bool
 ) -> Dataset:
     train, test, notes = layout.train, layout.test, layout.notes
     if test is None:

@@ -6,7 +6,7 @@ import io
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +23,7 @@ from mobilenets.errors import BadImage, BadImagesError, RecipeError
 from mobilenets.images import MAX_PIXELS, ChooseScale, check_image, read_size
 from mobilenets.machine import usable_cores
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.progress import Count
 
 # Decode JPEGs at a reduced scale and without detours, by simplejpeg where it is installed.
 #
@@ -164,9 +165,6 @@ def draw(seed: int, step: int, batch: int) -> NDArray[np.float64]:
     return np.random.default_rng((seed, step)).random((batch, ATTEMPTS + 1, 2))
 
 
-Progress = Callable[[int, int], None]
-"""Called with the images done and the images there are."""
-
 # A task decodes this many images, to make its own cost small, or this many bytes of them, to keep progress steady.
 _CHUNK: Final = 64
 _CHUNK_BYTES: Final = 4 * 2**20
@@ -179,7 +177,7 @@ def decode_all(
     sources: Sequence[ImageSource],
     preprocessing: Preprocessing,
     pixels: NDArray[np.uint8] | None,
-    progress: Progress | None,
+    progress: Count | None,
 ) -> dict[int, BadImage]:
     """Decode every image, into `pixels` if given, and return the unreadable ones by position.
 

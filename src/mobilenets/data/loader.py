@@ -18,11 +18,12 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.data.decoding import Progress, TrainingDecoding, decode_all, draw, worker_count
+from mobilenets.data.decoding import TrainingDecoding, decode_all, draw, worker_count
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.machine import local_processes, usable_memory
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.progress import Count
 
 # What training asks of images: an endless supply of epochs, each in an order of its own that a number decides.
 #
@@ -309,7 +310,7 @@ def prepare(
     preprocessing: Preprocessing,
     *,
     skip_bad: bool = False,
-    progress: Progress | None = None,
+    progress: Count | None = None,
     memory_limit: int | None = None,
     every_class: bool = True,
 ) -> PreparedImages:

@@ -30,6 +30,7 @@ from mobilenets.data.sources import ArraySource, EncodedSource, FileSource, Imag
 from mobilenets.errors import BadImagesError, DataError
 from mobilenets.image_record import Digests, digest_array, digest_of
 from mobilenets.limits import open_regular
+from mobilenets.progress import Update
 from mobilenets.quoting import printable
 
 VALIDATION_SEED: Final = 0
@@ -187,9 +188,6 @@ _CHUNK: Final = 256
 _READ_BYTES: Final = 2**20
 _READING: Final = "reading images to tell them apart"
 
-Progress = Callable[[str, int, int], None]
-"""Told of what takes long: what, how much is done, how much there is."""
-
 
 def image_digest(source: ImageSource) -> int:
     """The digest of one image's bytes as stored; of an image that can't be read, that of its name.
@@ -212,7 +210,7 @@ def image_digest(source: ImageSource) -> int:
     return digest_of(repr(image.size).encode() + image.tobytes())
 
 
-def image_digests(sources: Sequence[ImageSource], progress: Progress | None = None) -> Digests:
+def image_digests(sources: Sequence[ImageSource], progress: Update | None = None) -> Digests:
     """The digests of images, uint64 `[N]`, in their order; files are read by several threads where that is faster.
 
     Args:
@@ -229,7 +227,7 @@ def image_digests(sources: Sequence[ImageSource], progress: Progress | None = No
     return digest_array(digests)
 
 
-def with_digests(split: ImageSplit, progress: Progress | None = None) -> ImageSplit:
+def with_digests(split: ImageSplit, progress: Update | None = None) -> ImageSplit:
     """The same images with their digests, which are computed unless they are known."""
     return split if split.digests is not None else replace(split, digests=image_digests(split.sources, progress))
 

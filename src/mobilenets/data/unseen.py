@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from mobilenets.data.datasets import Dataset, without
 from mobilenets.data.shards.location import is_remote
 from mobilenets.data.sources import ImageSplit
-from mobilenets.data.splits import Progress, image_digest, image_digests, with_digests
+from mobilenets.data.splits import image_digest, image_digests, with_digests
 from mobilenets.data.validation import DIGEST, cut_again
 from mobilenets.errors import DataError
 from mobilenets.image_record import Digests, ImageRecord, digest_array, digest_of
+from mobilenets.progress import Update
 from mobilenets.quoting import printable
 
 TEST: Final = "test"
@@ -29,7 +30,7 @@ def as_trained(
     record: ImageRecord | None,
     *,
     parts: Collection[str] = (TEST, VALIDATION),
-    progress: Progress | None = None,
+    progress: Update | None = None,
 ) -> tuple[Dataset, str | None]:
     """A data set as it was when a network was trained on it, with nothing in its scored parts the network has seen.
 
@@ -74,7 +75,7 @@ def as_trained(
     return dataset, why
 
 
-def without_copies(dataset: Dataset, progress: Progress | None = None) -> Dataset:
+def without_copies(dataset: Dataset, progress: Update | None = None) -> Dataset:
     """A data set to train on: its test images less copies of training or validation images, these less copies too.
 
     What a package delivers stays as published, and shards are not read for it.
@@ -108,7 +109,7 @@ def without_copies(dataset: Dataset, progress: Progress | None = None) -> Datase
 
 
 def without_seen(
-    dataset: Dataset, record: ImageRecord, progress: Progress | None = None, *, who: str = "the network"
+    dataset: Dataset, record: ImageRecord, progress: Update | None = None, *, who: str = "the network"
 ) -> Dataset:
     """A data set to train on from given weights: its test and validation images less those that shaped the weights.
 
@@ -132,12 +133,12 @@ def without_seen(
     return replace(dataset, test=test, validation=validation or None, notes=(*dataset.notes, *filter(None, notes)))
 
 
-def unseen_images(images: ImageSplit, record: ImageRecord, progress: Progress | None = None) -> tuple[ImageSplit, str]:
+def unseen_images(images: ImageSplit, record: ImageRecord, progress: Update | None = None) -> tuple[ImageSplit, str]:
     """Of any images those a network was neither trained nor validated on, and a note on the others; empty for none."""
     return _unseen(images, record, ALL, progress)
 
 
-def image_record(dataset: Dataset, begun_with: ImageRecord | None, progress: Progress | None = None) -> ImageRecord:
+def image_record(dataset: Dataset, begun_with: ImageRecord | None, progress: Update | None = None) -> ImageRecord:
     """What a network that is trained on a data set has to remember of its images.
 
     Images streamed from shards are read once for it, where they lie on this machine; of others the network does not
@@ -164,7 +165,7 @@ def also_trained_on(record: ImageRecord, images: ImageSplit) -> ImageRecord:
     return replace(record, inherited=np.union1d(record.inherited, _digests(images, None)))
 
 
-def _all_digests(dataset: Dataset, progress: Progress | None) -> Digests:
+def _all_digests(dataset: Dataset, progress: Update | None) -> Digests:
     if dataset.shards is None:
         return _digests(dataset.train, progress)
     from mobilenets.data.shards.shard_set import whole_shard  # loads webdataset
@@ -175,7 +176,7 @@ def _all_digests(dataset: Dataset, progress: Progress | None) -> Digests:
     return digest_array(digest_of(record.content) for shard in shards for record in whole_shard(shard))
 
 
-def _digests(split: ImageSplit, progress: Progress | None) -> Digests:
+def _digests(split: ImageSplit, progress: Update | None) -> Digests:
     return image_digests(split.sources, progress) if split.digests is None else split.digests
 
 
@@ -192,7 +193,7 @@ def _excluded_again(dataset: Dataset, record: ImageRecord) -> Dataset:
 
 
 def _unseen(
-    split: ImageSplit, record: ImageRecord, part: str, progress: Progress | None, who: str = "the network"
+    split: ImageSplit, record: ImageRecord, part: str, progress: Update | None, who: str = "the network"
 ) -> tuple[ImageSplit, str]:
     known = with_digests(split, progress)
     assert known.digests is not None
@@ -240,7 +241,7 @@ def scored_images(
     record: ImageRecord | None,
     *,
     network: str,
-    progress: Progress | None = None,
+    progress: Update | None = None,
 ) -> ScoredImages:
     """Choose the images to score a network on, without those that it was trained on.
 
@@ -278,7 +279,7 @@ def _all(
     provenance: Mapping[str, str],
     record: ImageRecord | None,
     network: str,
-    progress: Progress | None,
+    progress: Update | None,
 ) -> ScoredImages:
     if dataset.shards is not None:
         raise DataError(f"{dataset.name} is shards, whose training images are streamed: score its test images")

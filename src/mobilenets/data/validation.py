@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.data.datasets import Dataset
-from mobilenets.data.splits import Cut, Progress, validation_split, with_digests
+from mobilenets.data.splits import Cut, validation_split, with_digests
 from mobilenets.errors import DataError
 from mobilenets.image_record import ImageRecord
+from mobilenets.progress import Update
 
 if TYPE_CHECKING:
     from mobilenets.data.shards.shard_set import ShardSet
@@ -32,7 +33,7 @@ CONTENT: Final = "content"
 _NAMED: Final = 5
 
 
-def cut_validation(dataset: Dataset, fraction: float, progress: Progress | None = None) -> Dataset:
+def cut_validation(dataset: Dataset, fraction: float, progress: Update | None = None) -> Dataset:
     """Cut validation images from the training images; the test images stay as they are.
 
     Data that comes with validation images keeps those, whatever the fraction.
@@ -103,7 +104,7 @@ def validation_record(dataset: Dataset) -> dict[str, str]:
 
 
 def cut_again(
-    dataset: Dataset, provenance: Mapping[str, str], record: ImageRecord | None = None, progress: Progress | None = None
+    dataset: Dataset, provenance: Mapping[str, str], record: ImageRecord | None = None, progress: Update | None = None
 ) -> tuple[Dataset, str | None]:
     """Cut a data set as it was cut when a network was trained on it; validation images of its own need no cutting.
 

@@ -17,7 +17,7 @@ from mobilenets.errors import ArtifactError, MissingExtraError, MobilenetsError
 from mobilenets.exporters.describe import Subject
 from mobilenets.exporters.formats import Target
 from mobilenets.exporters.verify import Questions
-from mobilenets.progress import Watcher
+from mobilenets.progress import Progress
 from mobilenets.quantization.config import Order
 from mobilenets.quantization.quantizing import quantize_loaded
 from mobilenets.quantization.results import QuantizationReport
@@ -41,7 +41,7 @@ class Workshop:
         run: where the network came from, in words.
         threads: for the runtimes that are asked; None for every usable core.
         ordering: the attributes of every `Order` but for `out` and `kind`.
-        watcher: told of progress.
+        progress: told of progress.
     """
 
     subject: Subject
@@ -51,7 +51,7 @@ class Workshop:
     run: str
     threads: int | None
     ordering: dict[str, Any]
-    watcher: Watcher
+    progress: Progress
 
     def make(
         self, targets: tuple[str, ...], *, int8: bool
@@ -67,7 +67,7 @@ class Workshop:
         ladders: list[QuantizationReport] = []
         for number, (kind, precision) in enumerate(steps, 1):
             name = file_name(kind, precision)
-            self.watcher.message(f"[{number}/{len(steps)}] {name}")
+            self.progress.message(f"[{number}/{len(steps)}] {name}")
             if precision == "int8":
                 outcome, ladder = self._quantized(kind, name)
                 ladders += [ladder] if ladder is not None else []
@@ -75,13 +75,13 @@ class Workshop:
                 outcome = _told(kind, precision, name, lambda kind=kind, name=name: self._exported(kind, name))  # type: ignore[misc]
             outcomes.append(outcome)
             if outcome.reason:
-                self.watcher.message(f"  {outcome.status}: {outcome.reason}")
+                self.progress.message(f"  {outcome.status}: {outcome.reason}")
         return tuple(outcomes), tuple(ladders)
 
     def _exported(self, kind: str, name: str) -> FileOutcome:
         target = Target(kind, "fp32", self.folder / name, self.threads)
         target.check()
-        report = deliver(self.subject, target, prove(self.subject, target, self.questions, self.watcher), ())
+        report = deliver(self.subject, target, prove(self.subject, target, self.questions, self.progress), ())
         return _made(kind, "fp32", name, report.artifact.path, report.artifact.file_bytes)
 
     def _quantized(self, kind: str, name: str) -> tuple[FileOutcome, QuantizationReport | None]:
@@ -91,7 +91,7 @@ class Workshop:
             order = Order(self.folder / name, kind, **self.ordering)
             order.check()
             # The test images are not asked here: which file is kept is still to be chosen.
-            report = quantize_loaded(self.subject, self.dataset, order, self.watcher, run=self.run)
+            report = quantize_loaded(self.subject, self.dataset, order, self.progress, run=self.run)
             climbed.append(report)
             if report.refused:
                 # The float file it leaves instead is here already, under its own name.

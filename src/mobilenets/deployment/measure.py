@@ -16,14 +16,13 @@ from pathlib import Path
 from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.benchmarking.benchmark import benchmark
 from mobilenets.benchmarking.candidates import PEERS, RUNTIME_WORDS
-from mobilenets.benchmarking.process import Progress
 from mobilenets.benchmarking.results import Accuracy, BenchmarkReport, BenchmarkRow, Ratio
 from mobilenets.deployment.results import Advantage, Decision, FileOutcome, Way
 from mobilenets.deployment.select import choose
 from mobilenets.errors import BackendError, ExportError, MobilenetsError
 from mobilenets.exporters.verify import Questions
 from mobilenets.machine import usable_cores
-from mobilenets.progress import Watcher
+from mobilenets.progress import Progress, Update
 from mobilenets.runtime.backend import choices, open_backend
 
 BATCH = 1
@@ -36,7 +35,7 @@ Key = tuple[str, str, str]
 
 
 def score(
-    artifacts: Sequence[Artifact], questions: Questions, threads: int | None, watcher: Watcher
+    artifacts: Sequence[Artifact], questions: Questions, threads: int | None, progress: Progress
 ) -> tuple[dict[Key, float], tuple[str, ...]]:
     """Top-1 in percent of each file in each backend and precision, and a sentence on each that could not answer."""
     found: dict[Key, float] = {}
@@ -48,10 +47,10 @@ def score(
                 backend = open_backend(
                     artifact, backend=choice.backend, precision=choice.precision, threads=threads or usable_cores()
                 )
-                logits = questions.ask(backend.predict, what, watcher.progress)
+                logits = questions.ask(backend.predict, what, progress.update)
             except MobilenetsError as error:
                 lost.append(f"{what} failed: {error}")
-                watcher.message(lost[-1])
+                progress.message(lost[-1])
                 continue
             top1 = questions.top1(logits)
             assert top1 is not None  # these are no made images
@@ -65,7 +64,7 @@ def survey(
     against: Sequence[str],
     threads: Sequence[int],
     seconds: float,
-    progress: Progress,
+    progress: Update,
 ) -> BenchmarkReport:
     """Measure every way at batch 1 in one alternation, PyTorch eager among them where it is wanted.
 
@@ -134,7 +133,7 @@ def final(
     *,
     against: Sequence[str],
     seconds: float,
-    progress: Progress,
+    progress: Update,
 ) -> BenchmarkReport | None:
     """Measure the kept way beside its peers; None where there are none.
 
@@ -248,7 +247,7 @@ class Contest:
 
 
 def hold_contest(
-    files: Sequence[FileOutcome], questions: Questions, reference: float, rules: Rules, watcher: Watcher
+    files: Sequence[FileOutcome], questions: Questions, reference: float, rules: Rules, progress: Progress
 ) -> Contest:
     """Score and time every way to run the files, and choose.
 
@@ -257,7 +256,7 @@ def hold_contest(
         questions: the evaluation images.
         reference: the network's own top-1 on them in PyTorch, in percent.
         rules: how.
-        watcher: told of progress.
+        progress: told of progress.
 
     Raises:
         ExportError: not one file was made.
@@ -266,14 +265,14 @@ def hold_contest(
     artifacts = [read_artifact(Path(file.path)) for file in files if file.status == "made"]
     if not artifacts:
         raise ExportError(f"not one file could be made: {'; '.join(f'{file.name}: {file.reason}' for file in files)}")
-    scores, lost = score(artifacts, questions, max(rules.threads, default=None), watcher)
-    watcher.message("measuring every way to run them, in turn")
+    scores, lost = score(artifacts, questions, max(rules.threads, default=None), progress)
+    progress.message("measuring every way to run them, in turn")
     surveyed = survey(
         [artifact.path for artifact in artifacts if any(path == str(artifact.path) for path, *_ in scores)],
         against=rules.against,
         threads=rules.threads,
         seconds=rules.seconds,
-        progress=watcher.progress,
+        progress=progress.update,
     )
     ways = ways_of(surveyed, scores, artifacts, reference)
     if not ways:
@@ -281,11 +280,11 @@ def hold_contest(
         raise BackendError(f"no file could be both scored and timed here: {'; '.join(reasons)}")
     decision = choose(ways, rules.max_drop, lambda first, second: _distinct(surveyed, first, second))
     kept = next(way for way in ways if way.label == decision.label)
-    watcher.message(f"{decision.label}: {decision.reason}")
+    progress.message(f"{decision.label}: {decision.reason}")
     floats = [artifact for artifact in artifacts if artifact.description.precision != "int8"]
     if rules.against:
-        watcher.message("measuring it against its peers")
-    finals = final(kept, floats, surveyed, against=rules.against, seconds=rules.seconds, progress=watcher.progress)
+        progress.message("measuring it against its peers")
+    finals = final(kept, floats, surveyed, against=rules.against, seconds=rules.seconds, progress=progress.update)
     return Contest(
         ways=ways,
         decision=decision,

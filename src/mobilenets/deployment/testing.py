@@ -17,7 +17,7 @@ from mobilenets.deployment.select import points
 from mobilenets.evaluation.predictions import Predict
 from mobilenets.exporters.confidence import tell_worth
 from mobilenets.exporters.verify import Questions
-from mobilenets.progress import Watcher
+from mobilenets.progress import Progress
 from mobilenets.quantization.results import within
 from mobilenets.runtime.backend import open_backend
 
@@ -46,7 +46,7 @@ def read_test(
     network: Predict,
     threads: int | None,
     max_drop: float,
-    watcher: Watcher,
+    progress: Progress,
 ) -> Reading:
     """Ask the test images of every way. Nothing is chosen by the answers.
 
@@ -57,11 +57,11 @@ def read_test(
         network: the network in PyTorch.
         threads: for the runtimes; None for every usable core.
         max_drop: points allowed; a kept way that loses more here is warned of.
-        watcher: told of progress.
+        progress: told of progress.
     """
-    reference = top1(questions, questions.ask(network, "asking the network in PyTorch", watcher.progress))
+    reference = top1(questions, questions.ask(network, "asking the network in PyTorch", progress.update))
     artifacts = [read_artifact(Path(path)) for path in dict.fromkeys(way.path for way in ways)]
-    scores, lost = score(artifacts, questions, threads, watcher)
+    scores, lost = score(artifacts, questions, threads, progress)
     tested = tuple(replace(way, test_top1=scores.get((way.path, way.backend, way.precision))) for way in ways)
     own = next(way for way in tested if way.label == kept.label)
     warnings = []
@@ -73,7 +73,7 @@ def read_test(
     return Reading(
         test=TestReading(questions.what, reference),
         ways=tested,
-        confidence=_confidence(kept, questions, watcher),
+        confidence=_confidence(kept, questions, progress),
         notes=(*warnings, *lost, *questions.notes),
     )
 
@@ -85,12 +85,12 @@ def top1(questions: Questions, logits: NDArray[np.float32]) -> float:
     return found
 
 
-def _confidence(kept: Way, questions: Questions, watcher: Watcher) -> Confidence | None:
+def _confidence(kept: Way, questions: Questions, progress: Progress) -> Confidence | None:
     artifact = read_artifact(Path(kept.path))
     found = artifact.description.confidence
     if found is None:
         return None
     backend = open_backend(artifact, backend=kept.backend, precision=kept.precision, threads=kept.threads)
-    logits = questions.ask(backend.predict, "asking the kept file again for its probabilities", watcher.progress)
+    logits = questions.ask(backend.predict, "asking the kept file again for its probabilities", progress.update)
     assert questions.labels is not None
     return tell_worth(found, logits, questions.labels, questions.what).confidence

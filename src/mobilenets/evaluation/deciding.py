@@ -10,8 +10,9 @@ from mobilenets.data.datasets import Dataset, check_classes, load_dataset
 from mobilenets.data.unseen import as_trained
 from mobilenets.evaluation.ledger import record_for
 from mobilenets.exporters.describe import Subject
-from mobilenets.exporters.verify import Progress, Questions, split_questions
+from mobilenets.exporters.verify import Questions, split_questions
 from mobilenets.images import MAX_PIXELS
+from mobilenets.progress import Update
 
 FEWEST_IMAGES: Final = 2
 
@@ -23,7 +24,7 @@ def load_deciding(
     exclude: str | Path | None = None,
     data_root: str | Path | None = None,
     max_pixels: int = MAX_PIXELS,
-    progress: Progress | None = None,
+    progress: Update | None = None,
 ) -> Dataset:
     """Load a network's images, and find its validation images again, to choose by.
 
@@ -89,7 +90,7 @@ def deciding_questions(
     *,
     limit: int | None,
     skip_bad: bool,
-    progress: Progress,
+    progress: Update,
 ) -> tuple[Questions, SealedTest | None]:
     """The questions that decide, and the test images under seal; None where the test images have to decide.
 

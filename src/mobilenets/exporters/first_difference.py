@@ -23,7 +23,7 @@ from mobilenets.exporters.parity import TOLERANCES, Parity, compare_answers, des
 from mobilenets.exporters.prepare import trace
 from mobilenets.exporters.verify import Proof
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Watcher
+from mobilenets.progress import Progress
 
 IMAGES = 4
 """A wrong layer shows on any image; few keep the maps between layers small."""
@@ -150,7 +150,7 @@ def _upstream(call: fx.Node) -> list[fx.Node]:
 REJECTED = ".rejected"
 
 
-def reject(subject: Subject, target: Target, proof: Proof, watcher: Watcher) -> str:
+def reject(subject: Subject, target: Target, proof: Proof, progress: Progress) -> str:
     """Keep a file that failed beside the place it was meant for, and say what is wrong with it."""
     questions = proof.questions
     place = target.out.with_name(f"{target.out.stem}{REJECTED}{target.out.suffix}")
@@ -159,7 +159,7 @@ def reject(subject: Subject, target: Target, proof: Proof, watcher: Watcher) -> 
     golden = golden_pairs(images, proof.expected[questions.golden], target.precision)
     description = describe(subject, target.to, target.precision, proof.exported, golden)
     write_artifact(place, proof.exported.payload, description)
-    watcher.message("the file's answers differ: looking for the first layer that does")
+    progress.message("the file's answers differ: looking for the first layer that does")
     failure = describe_failure(proof.parity)
     try:
         found = first_difference(

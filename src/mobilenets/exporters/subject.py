@@ -12,7 +12,7 @@ from mobilenets.models.registry import create_from_weights
 from mobilenets.models.saved import SavedNetwork, load_network, record_of_weights
 from mobilenets.models.weights.read import read_weights
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Watcher
+from mobilenets.progress import Progress
 from mobilenets.run_folder import recommended_run
 
 IMAGENET = "imagenet"
@@ -52,7 +52,7 @@ def load_subject(
     return Subject(saved.model, saved.classes, saved.preprocessing, saved.provenance, saved.images), ()
 
 
-def recommended(run: Path | str | SavedNetwork, watcher: Watcher) -> Path | str | SavedNetwork:
+def recommended(run: Path | str | SavedNetwork, progress: Progress) -> Path | str | SavedNetwork:
     """The run folder that a comparison's folder recommends, and say so; anything else as it is.
 
     Raises:
@@ -60,7 +60,7 @@ def recommended(run: Path | str | SavedNetwork, watcher: Watcher) -> Path | str 
     """
     if isinstance(run, SavedNetwork) or (found := recommended_run(run)) is None:
         return run
-    watcher.message(f"{run} recommends {found}")
+    progress.message(f"{run} recommends {found}")
     return found
 
 

@@ -21,6 +21,7 @@ from mobilenets.exporters.describe import Subject
 from mobilenets.exporters.parity import ELSEWHERE, Parity, allowed_difference, placed
 from mobilenets.exporters.prepare import Exported, exportable
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.progress import Update
 from mobilenets.runtime.backend import choices, open_backend
 
 # The images that go into an exported file as golden: real ones of different classes, or made ones without data.
@@ -175,9 +176,6 @@ def related(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
 BATCH = 64
 MADE_IMAGES = 32
 
-Progress = Callable[[str, int, int], None]
-"""Told of `done` of `total` items of a piece of work named first."""
-
 
 @dataclass(frozen=True, eq=False)
 class Questions:
@@ -202,7 +200,7 @@ class Questions:
     digest: str = ""
     decided: bool = False
 
-    def ask(self, predict: Predict, what: str, progress: Progress) -> NDArray[np.float32]:
+    def ask(self, predict: Predict, what: str, progress: Update) -> NDArray[np.float32]:
         """All answers to them, logits `[N, K]`."""
         logits = []
         for start in range(0, self.count, BATCH):
@@ -248,7 +246,7 @@ def split_questions(
     *,
     limit: int | None,
     skip_bad: bool,
-    progress: Progress,
+    progress: Update,
 ) -> Questions:
     """Questions from a data set's test or validation images.
 

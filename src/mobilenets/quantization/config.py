@@ -20,7 +20,7 @@ from mobilenets.exporters.formats import check_place, translator
 from mobilenets.exporters.prepare import Exported
 from mobilenets.models.network import MobileNet
 from mobilenets.models.saved import SavedNetwork
-from mobilenets.progress import Silent, Watcher
+from mobilenets.progress import Progress, Silent
 from mobilenets.quantization.images import DEFAULT_IMAGES, CalibrationImages
 from mobilenets.quantization.search import Ladder
 
@@ -62,7 +62,7 @@ def make_ladder(
     runtime: str,
     skip_bad: bool,
     seed: int,
-    watcher: Watcher,
+    progress: Progress,
 ) -> Ladder[Any]:
     """The ladder of a format.
 
@@ -78,14 +78,14 @@ def make_ladder(
         runtime: whose integer kernels an ONNX file is written for, `onnxruntime` or `openvino`.
         skip_bad: leave unreadable training images out.
         seed: of fine-tuning.
-        watcher: told of progress.
+        progress: told of progress.
     """
-    tune = _tuner(kind, subject, dataset, skip_bad, seed, watcher) if finetune else None
+    tune = _tuner(kind, subject, dataset, skip_bad, seed, progress) if finetune else None
     if kind == "litert":
         from mobilenets.quantization.litert import litert_ladder
 
         splittable = _to_quantize(kind, subject.model, subject)
-        return litert_ladder(splittable, calibration, tune=tune, progress=watcher.progress)
+        return litert_ladder(splittable, calibration, tune=tune, progress=progress.update)
     import onnx
 
     from mobilenets.exporters.onnx import MODEL
@@ -93,12 +93,12 @@ def make_ladder(
 
     file = onnx.load_from_string(float_exported.payload[MODEL])
     enclosed = runtime == "onnxruntime"
-    made = OnnxLadder(file, calibration, tune, tensorrt=tensorrt, enclosed=enclosed, progress=watcher.progress)
+    made = OnnxLadder(file, calibration, tune, tensorrt=tensorrt, enclosed=enclosed, progress=progress.update)
     return made.ladder()
 
 
 def _tuner(
-    kind: str, subject: Subject, dataset: Dataset, skip_bad: bool, seed: int, watcher: Watcher
+    kind: str, subject: Subject, dataset: Dataset, skip_bad: bool, seed: int, progress: Progress
 ) -> Callable[[bool], bytes]:
     """Fine-tunes for symmetric activations or not, and translates what comes out."""
 
@@ -107,7 +107,7 @@ def _tuner(
 
         assert isinstance(subject.model, MobileNet)  # make_ladder is told not to fine-tune others
         saved = SavedNetwork(subject.model, subject.classes, subject.preprocessing, dict(subject.provenance))
-        tuned = finetune(saved, dataset, symmetric=symmetric, skip_bad=skip_bad, seed=seed, observer=_Through(watcher))
+        tuned = finetune(saved, dataset, symmetric=symmetric, skip_bad=skip_bad, seed=seed, progress=_Through(progress))
         (content,) = _to_quantize(kind, tuned.model, subject).payload.values()
         return content
 
@@ -124,11 +124,11 @@ def _to_quantize(kind: str, model: nn.Module, subject: Subject) -> Exported:
 
 
 class _Through(Silent):
-    """Hands messages and progress of training on to a watcher; its epochs are no news here."""
+    """Hands messages and progress of training on to a progress; its epochs are no news here."""
 
-    def __init__(self, watcher: Watcher) -> None:
-        self.message = watcher.message  # type: ignore[method-assign]
-        self.progress = watcher.progress  # type: ignore[method-assign]
+    def __init__(self, progress: Progress) -> None:
+        self.message = progress.message  # type: ignore[method-assign]
+        self.update = progress.update  # type: ignore[method-assign]
 
 
 KINDS = ("onnx", "litert")

@@ -21,7 +21,7 @@ from mobilenets.exporters.parity import opened
 from mobilenets.exporters.prepare import Exported
 from mobilenets.exporters.tensorrt import tensorrt_sentence
 from mobilenets.exporters.verify import IMAGES, Questions, choose_golden, measure_bounds
-from mobilenets.progress import Watcher
+from mobilenets.progress import Progress
 from mobilenets.quantization.config import Order
 from mobilenets.quantization.images import CalibrationImages, Judge, draw_calibration, prepare_judge
 from mobilenets.quantization.results import Top1
@@ -61,13 +61,13 @@ class Job:
     float_logits: NDArray[np.float32]
     threads: int | None
     seed: int
-    watcher: Watcher
+    progress: Progress
     latest: NDArray[np.float32]
     tested: Tested | None = None
 
     def judge_built(self, built: Built) -> Top1:
         """Score a rung's file, and remember its answers: those of the chosen one are the last."""
-        judged_by = _judged_by(self.judge, self.watcher)
+        judged_by = _judged_by(self.judge, self.progress)
         self.latest = _answers(self.subject, built.exported, self.kind, "int8", self.threads, judged_by)
         return self.judge.top1(self.latest)
 
@@ -140,7 +140,7 @@ class Job:
             files["int8"] = climbed.chosen.exported
 
         def ask(predict: Predict) -> NDArray[np.float32]:
-            return questions.ask(predict, "scoring test images", self.watcher.progress)
+            return questions.ask(predict, "scoring test images", self.progress.update)
 
         answers = {
             precision: _answers(self.subject, exported, self.kind, precision, self.threads, ask)
@@ -168,14 +168,14 @@ class Job:
         return tell_worth(found, self.tested.answers[precision], questions.labels, questions.what).confidence
 
 
-def prepare_job(subject: Subject, dataset: Dataset, order: Order, watcher: Watcher) -> Job:
+def prepare_job(subject: Subject, dataset: Dataset, order: Order, progress: Progress) -> Job:
     """Draw the images, export the float network and score it.
 
     Args:
         subject: the network.
         dataset: its images; where they have validation images, these judge.
         order: what is asked for.
-        watcher: told of progress.
+        progress: told of progress.
 
     Raises:
         DataError: too few images.
@@ -197,16 +197,16 @@ def prepare_job(subject: Subject, dataset: Dataset, order: Order, watcher: Watch
         seed=order.seed,
         max_images=order.max_images,
         skip_bad=order.skip_bad,
-        progress=lambda done, total: watcher.progress(
+        progress=lambda done, total: progress.update(
             f"reading {'validation' if validated else 'test'} images", done, total
         ),
     )
-    watcher.message(f"exporting the float network to {order.kind}")
+    progress.message(f"exporting the float network to {order.kind}")
     exported = translator(order.kind)(subject.model, subject.preprocessing)
-    logits = _answers(subject, exported, order.kind, "fp32", order.threads, _judged_by(judge, watcher))
+    logits = _answers(subject, exported, order.kind, "fp32", order.threads, _judged_by(judge, progress))
     top1 = judge.top1(logits)
     on_all = "" if validated else f", {top1.whole:.2f} % on all"
-    watcher.message(f"float: top-1 {top1.selection:.2f} % on the images that decide{on_all}")
+    progress.message(f"float: top-1 {top1.selection:.2f} % on the images that decide{on_all}")
     return Job(
         subject,
         dataset,
@@ -218,7 +218,7 @@ def prepare_job(subject: Subject, dataset: Dataset, order: Order, watcher: Watch
         logits,
         order.threads,
         order.seed,
-        watcher,
+        progress,
         latest=logits,
     )
 
@@ -242,5 +242,5 @@ def _answers(
         return ask(backend.predict)
 
 
-def _judged_by(judge: Judge, watcher: Watcher) -> Callable[[Predict], NDArray[np.float32]]:
-    return lambda predict: judge.logits(predict, lambda done, total: watcher.progress("scoring", done, total))
+def _judged_by(judge: Judge, progress: Progress) -> Callable[[Predict], NDArray[np.float32]]:
+    return lambda predict: judge.logits(predict, lambda done, total: progress.update("scoring", done, total))

@@ -22,7 +22,7 @@ from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.errors import QuantizationError, TrainingInterruptedError
 from mobilenets.models.layers import Normalizer
 from mobilenets.models.saved import SavedNetwork
-from mobilenets.progress import Observer, Silent
+from mobilenets.progress import Progress, Silent, counted
 from mobilenets.quantization.fake_quantization import fake_quantized
 from mobilenets.quantization.images import stratified_sample
 from mobilenets.training.loop import Training
@@ -52,7 +52,7 @@ def finetune(
     skip_bad: bool = False,
     seed: int = 0,
     device: str | None = None,
-    observer: Observer | None = None,
+    progress: Progress | None = None,
 ) -> SavedNetwork:
     """Train a network to bear rounding; its weights stay float.
 
@@ -70,7 +70,7 @@ def finetune(
         skip_bad: leave unreadable images out instead of refusing.
         seed: of the choice of images, their order and augmentation.
         device: `cpu`, `cuda` or `mps` instead of the best present.
-        observer: told of progress.
+        progress: told of progress.
 
     Returns:
         A network of the same kind with the weights found; its provenance says how it was fine-tuned.
@@ -82,16 +82,16 @@ def finetune(
         NonFiniteLossError: training diverged.
         TrainingInterruptedError: on Ctrl-C; nothing is kept.
     """
-    observer = observer or Silent()
+    progress = progress or Silent()
     _check(saved, dataset, max_steps, calibration_images)
     recipe = _recipe(saved, epochs, batch_size, learning_rate, seed)
     student = copy.deepcopy(saved.model)
     rounded = fake_quantized(student, bits=bits, symmetric=symmetric, keep_float=keep_float)
-    images = _images(saved, dataset, recipe, max_steps, skip_bad, observer)
+    images = _images(saved, dataset, recipe, max_steps, skip_bad, progress)
     chosen = choose_device(device)
     _calibrate(rounded, images, calibration_images, seed, chosen)
     with torch.random.fork_rng(devices=[]):  # the loop seeds torch's global generator at every step
-        steps = _train(rounded, saved, images, recipe, max_steps, chosen, observer)
+        steps = _train(rounded, saved, images, recipe, max_steps, chosen, progress)
     how = f"{steps} steps of {bits}-bit rounding at learning rate {learning_rate:g}"
     return replace(saved, model=student.cpu().eval(), provenance={**saved.provenance, "finetuned": how})
 
@@ -124,7 +124,7 @@ def _recipe(saved: SavedNetwork, epochs: int, batch_size: int, learning_rate: fl
 
 
 def _images(
-    saved: SavedNetwork, dataset: Dataset, recipe: Recipe, max_steps: int, skip_bad: bool, observer: Observer
+    saved: SavedNetwork, dataset: Dataset, recipe: Recipe, max_steps: int, skip_bad: bool, progress: Progress
 ) -> PreparedImages:
     """As many training images as the steps can take, every class alike; no others are decoded."""
     wanted = max(1, max_steps // recipe.epochs) * recipe.batch_size
@@ -132,10 +132,8 @@ def _images(
     if wanted < len(split):
         split = split.take(stratified_sample(split.labels, wanted, recipe.seed))
 
-    def progress(done: int, total: int) -> None:
-        observer.progress("reading training images", done, total)
-
-    return prepare(split, saved.preprocessing, skip_bad=skip_bad, progress=progress)
+    count = counted(progress.update, "reading training images")
+    return prepare(split, saved.preprocessing, skip_bad=skip_bad, progress=count)
 
 
 def _calibrate(rounded: nn.Module, images: PreparedImages, count: int, seed: int, device: torch.device) -> None:
@@ -156,7 +154,7 @@ def _train(
     recipe: Recipe,
     max_steps: int,
     device: torch.device,
-    observer: Observer,
+    progress: Progress,
 ) -> int:
     """Train in place by the one loop, in a run folder that is thrown away; return the number of steps."""
     own = saved.preprocessing
@@ -169,7 +167,7 @@ def _train(
             Path(folder),
             experiment=Experiment(saved.model.config.to_dict(), recipe.to_dict(), {}),
             device=device,
-            observer=observer,
+            progress=progress,
             classes=len(saved.classes),
             objective=Distillation(teacher, TEMPERATURE, TEACHER_SHARE),
         )

@@ -21,6 +21,7 @@ from mobilenets.exporters.litert.convert import FILE
 from mobilenets.exporters.prepare import Exported
 from mobilenets.install import install_line
 from mobilenets.output_capture import quiet
+from mobilenets.progress import Update
 from mobilenets.quantization.images import CalibrationImages
 from mobilenets.quantization.search import Built, Ladder, Step
 
@@ -122,8 +123,6 @@ MOST_FLOAT: Final = 4
 
 Tune = Callable[[bool], bytes]
 """Fine-tunes the network, with symmetric activations or not, and gives its float file."""
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and of how much."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ def litert_ladder(
     calibration: CalibrationImages,
     *,
     tune: Tune | None = None,
-    progress: Progress | None = None,
+    progress: Update | None = None,
 ) -> Ladder[LitertSettings]:
     """The ladder of a network's float LiteRT file.
 
@@ -179,7 +178,7 @@ class LitertLadder:
         float_file: bytes,
         calibration: CalibrationImages,
         tune: Tune | None = None,
-        progress: Progress | None = None,
+        progress: Update | None = None,
     ) -> None:
         self._float_file, self._calibration = float_file, calibration
         self._tune, self._progress = tune, progress

@@ -14,7 +14,7 @@ from mobilenets.errors import ArtifactError, RunError
 from mobilenets.evaluation.deciding import SealedTest
 from mobilenets.exporters.describe import Subject
 from mobilenets.models.network import MobileNet
-from mobilenets.progress import Watcher
+from mobilenets.progress import Progress
 from mobilenets.quantization.config import Order, make_ladder, quantizer_version
 from mobilenets.quantization.context import Job, prepare_job
 from mobilenets.quantization.results import QuantizationReport, Rung
@@ -30,7 +30,7 @@ def quantize_loaded(
     subject: Subject,
     dataset: Dataset,
     order: Order,
-    watcher: Watcher,
+    progress: Progress,
     *,
     run: str,
     notes: tuple[str, ...] = (),
@@ -43,7 +43,7 @@ def quantize_loaded(
         dataset: its images, as `exporting.deciding.load_deciding` gives them: where these have validation images, they
             decide, and are neither calibrated with nor tuned on.
         order: what is asked for, checked.
-        watcher: told of progress, and of each rung as it comes.
+        progress: told of progress, and of each rung as it comes.
         run: where the network came from, in words.
         notes: what its user should know of it.
         sealed: the test images, opened when a rung is chosen; None leaves them unread, or lets them decide where there
@@ -54,7 +54,7 @@ def quantize_loaded(
         QuantizationError: the quantizer can't quantize this network at all.
         RunError: a file can't be written, or the reading of the test images can't be recorded.
     """
-    job = prepare_job(subject, dataset, order, watcher)
+    job = prepare_job(subject, dataset, order, progress)
     ladder = make_ladder(
         order.kind,
         subject,
@@ -66,12 +66,12 @@ def quantize_loaded(
         runtime=order.runtime,
         skip_bad=order.skip_bad,
         seed=order.seed,
-        watcher=watcher,
+        progress=progress,
     )
     told: list[Rung] = []
 
     def rung_told(rung: Rung) -> None:
-        watcher.message(rung_line(rung, order.max_drop, first=not told))
+        progress.message(rung_line(rung, order.max_drop, first=not told))
         told.append(rung)
 
     climbed = climb(
@@ -79,11 +79,11 @@ def quantize_loaded(
         job.judge_built,
         job.float_top1,
         max_drop=order.max_drop,
-        on_step=lambda step: watcher.message(f"trying {step.name}: {step.what}"),
+        on_step=lambda step: progress.message(f"trying {step.name}: {step.what}"),
         on_rung=rung_told,
     )
     if sealed is not None:
-        watcher.message("everything is chosen: asking the test images")
+        progress.message("everything is chosen: asking the test images")
         climbed = job.ask_test(sealed.open(), climbed)
     return _deliver(job, climbed, order, run, notes)
 
@@ -132,7 +132,7 @@ def _deliver(job: Job, climbed: Climb, order: Order, run: str, notes: tuple[str,
             known["int8"] = chosen.top1
         unlisted: list[str] = []
         rows = measure_runtimes(
-            files, job.judge, known, threads=job.threads, progress=job.watcher.progress, refused=unlisted.append
+            files, job.judge, known, threads=job.threads, progress=job.progress.update, refused=unlisted.append
         )
         notes = (*notes, *unlisted)
         float_bytes = files["float"].file_bytes

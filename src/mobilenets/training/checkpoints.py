@@ -17,10 +17,10 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from mobilenets.errors import RunError, first_line
-from mobilenets.progress import Observer
+from mobilenets.progress import Progress
 from mobilenets.training.distributed import Team
 from mobilenets.training.plan import ComputePlan
-from mobilenets.training.state import Experiment, Progress, SavedState, drop_damaged, load_state, save_state
+from mobilenets.training.state import Experiment, Position, SavedState, drop_damaged, load_state, save_state
 
 SAVE_SECONDS = 60.0
 """Between two saved states, unless a run is told otherwise: what being killed may cost."""
@@ -41,7 +41,7 @@ class Restored:
 
     plan: ComputePlan
     parts: int
-    progress: Progress
+    position: Position
     longer_than: int | None = None
 
 
@@ -79,7 +79,7 @@ class Checkpoints:
         wait = max(self.seconds, 20 * self._took) if self.seconds else 0.0
         return self.team.leads and time.monotonic() - self._saved_at >= wait
 
-    def save(self, trained: Trained, plan: ComputePlan, parts: int, progress: Progress) -> None:
+    def save(self, trained: Trained, plan: ComputePlan, parts: int, position: Position) -> None:
         """Write the state.
 
         Raises:
@@ -91,7 +91,7 @@ class Checkpoints:
         state = SavedState(
             experiment=self.experiment,
             plan={**asdict(plan), "device": self.device.type, "parts": parts, "decoded by": self.decoded_by},
-            progress=progress,
+            position=position,
             model=trained.model.state_dict(),
             optimizer=trained.optimizer.state_dict(),
             ema=trained.ema.state_dict() if trained.ema is not None else None,
@@ -101,18 +101,18 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         self._took = self._saved_at - start
 
-    def restore(self, trained: Trained, *, force: bool, observer: Observer) -> Restored:
+    def restore(self, trained: Trained, *, force: bool, progress: Progress) -> Restored:
         """Put the newest whole state back.
 
         Args:
             trained: what it is put into.
             force: do so even if it is that of another experiment.
-            observer: told where the run goes on.
+            progress: told where the run goes on.
 
         Raises:
             RunError: there is none, or it is of another experiment, or does not fit.
         """
-        state = self.team.led(lambda: self._load(force, observer))
+        state = self.team.led(lambda: self._load(force, progress))
         plan = ComputePlan(state.plan["precision"], state.plan["memory_format"])
         trained.model.to(memory_format=plan.layout)
         try:
@@ -121,22 +121,22 @@ class Checkpoints:
         except (RuntimeError, ValueError, KeyError) as error:
             why = f"{self.run}: its state does not fit this network and recipe ({first_line(error)})"
             raise RunError(f"{why}; train in another folder, or start from the `weights` of this one") from error
-        where = f"epoch {state.progress.epoch}, step {state.progress.step}"
-        observer.message(f"resumed after {where}, on {self.device.type} in {plan}")
+        where = f"epoch {state.position.epoch}, step {state.position.step}"
+        progress.message(f"resumed after {where}, on {self.device.type} in {plan}")
         if state.plan["device"] != self.device.type:
-            observer.message(f"begun on {state.plan['device']}: the weights will differ a little from its own")
+            progress.message(f"begun on {state.plan['device']}: the weights will differ a little from its own")
         decoded_by = state.plan.get("decoded by", self.decoded_by)
         if decoded_by != self.decoded_by:
-            observer.message(
+            progress.message(
                 f"warning: begun with training images decoded {decoded_by}, now {self.decoded_by}: the weights will "
                 "differ a little from its own"
             )
         self.extensions = list(state.extensions)
         had, has = state.experiment.recipe.get("epochs"), self.experiment.recipe.get("epochs")
         if isinstance(had, int) and isinstance(has, int) and has > had:
-            self.extensions.append([had, has, state.progress.epoch, state.progress.step])
-            return Restored(plan, state.plan["parts"], state.progress, longer_than=had)
-        return Restored(plan, state.plan["parts"], state.progress)
+            self.extensions.append([had, has, state.position.epoch, state.position.step])
+            return Restored(plan, state.plan["parts"], state.position, longer_than=had)
+        return Restored(plan, state.plan["parts"], state.position)
 
     @property
     def record(self) -> dict[str, str]:
@@ -147,13 +147,13 @@ class Checkpoints:
         ]
         return {"extended": "; ".join(told)} if told else {}
 
-    def _load(self, force: bool, observer: Observer) -> SavedState:
+    def _load(self, force: bool, progress: Progress) -> SavedState:
         state = load_state(self.run, torch.device("cpu"))
         if state.warning is not None:
-            observer.message(f"warning: {state.warning}")
+            progress.message(f"warning: {state.warning}")
             drop_damaged(self.run)
         if (forced := check_same(self.run, state.experiment, self.experiment, force=force)) is not None:
-            observer.message(forced)
+            progress.message(forced)
         return state
 
 

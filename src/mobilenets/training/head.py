@@ -29,13 +29,13 @@ from mobilenets.machine import user_cache
 from mobilenets.models.layers import Normalizer
 from mobilenets.models.network import MobileNet
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Observer
+from mobilenets.progress import Progress, counted
 from mobilenets.training.checkpoints import stop_on_interrupt
 from mobilenets.training.linear_head import LinearHead, fit_head
 from mobilenets.training.loop import RECIPE
 from mobilenets.training.metric_log import MetricLog
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment, Progress, SavedState, drop_damaged, load_state, save_state
+from mobilenets.training.state import Experiment, Position, SavedState, drop_damaged, load_state, save_state
 
 # What a backbone answers, kept: the same images through the same backbone are computed once on this machine.
 #
@@ -222,13 +222,13 @@ class Place:
         run: the run folder.
         experiment: what the run is, to be known by when it is resumed.
         device: where the backbone runs.
-        observer: told of progress.
+        progress: told of progress.
     """
 
     run: Path
     experiment: Experiment
     device: torch.device
-    observer: Observer
+    progress: Progress
 
 
 def train_head(
@@ -257,16 +257,16 @@ def train_head(
         RunError: `resume`, and the run is another experiment's or damaged.
     """
     began = time.perf_counter()
-    observer, cache = place.observer, cache or FeatureCache()
+    progress, cache = place.progress, cache or FeatureCache()
     if resume:
         _restore(place, model)
     else:
         _save(place, model, done=0)
     embed = Embedding(model, images.preprocessing, place.device, cache)
-    views = _views(images, embed, recipe, observer)
+    views = _views(images, embed, recipe, progress)
     running = time.perf_counter() - began
-    _tell(cache, observer)
-    head = _fit(views, images.labels, len(classes), recipe, observer)
+    _tell(cache, progress)
+    head = _fit(views, images.labels, len(classes), recipe, progress)
     with torch.no_grad():
         model.classifier.weight.copy_(torch.from_numpy(head.weight))
         model.classifier.bias.copy_(torch.from_numpy(head.bias))
@@ -277,53 +277,51 @@ def train_head(
     point = EpochPoint(1, scored.loss, scored.top1, 0.0, seconds, len(views) * len(images) / running)
     with MetricLog(place.run, 0) as log:
         log.add(point)
-    observer.epoch(point, 1)
+    progress.epoch(point, 1)
     write_text_atomically(place.run / RECIPE, _toml(recipe))
     _save(place, model, done=1)
     return TrainedHead(model.eval(), embed, head)
 
 
 def _fit(
-    views: list[NDArray[np.float32]], labels: NDArray[np.int64], classes: int, recipe: Recipe, observer: Observer
+    views: list[NDArray[np.float32]], labels: NDArray[np.int64], classes: int, recipe: Recipe, progress: Progress
 ) -> LinearHead:
-    def progress(done: int, total: int) -> None:
-        observer.progress("fitting the head", done, total)
-
-    head = fit_head(views, labels, classes, balance=recipe.balance != "none", seed=recipe.seed, progress=progress)
-    observer.message(f"head fitted: logistic regression with C={head.strength:g}, chosen {head.how}")
+    count = counted(progress.update, "fitting the head")
+    head = fit_head(views, labels, classes, balance=recipe.balance != "none", seed=recipe.seed, progress=count)
+    progress.message(f"head fitted: logistic regression with C={head.strength:g}, chosen {head.how}")
     if not head.converged:
-        observer.message("note: the fit was ended before it had wholly converged")
+        progress.message("note: the fit was ended before it had wholly converged")
     return head
 
 
-def _views(images: PreparedImages, embed: Embedding, recipe: Recipe, observer: Observer) -> list[NDArray[np.float32]]:
+def _views(images: PreparedImages, embed: Embedding, recipe: Recipe, progress: Progress) -> list[NDArray[np.float32]]:
     """Features `[N, F]` of the images as they are and, where the recipe flips, of the mirrored ones."""
     count = 2 if recipe.flip else 1
     found: list[list[NDArray[np.float32]]] = [[] for _ in range(count)]
     done, total = 0, count * len(images)
 
     def acknowledge() -> None:
-        observer.message("stopping after these images; again to stop at once and lose them")
+        progress.message("stopping after these images; again to stop at once and lose them")
 
     with stop_on_interrupt(acknowledge) as stop:
         for pixels, _ in images.batches(PART):
             for view in range(count):
                 found[view].append(embed(pixels if view == 0 else pixels[:, :, ::-1]))
                 done += len(pixels)
-                observer.progress("running the backbone over training images", done, total)
+                progress.update("running the backbone over training images", done, total)
                 if stop:
                     said = f"stopped after {done:,} of {total:,} images; their features are kept"
                     raise TrainingInterruptedError(said, signal=stop.signal)
     return [np.concatenate(parts) for parts in found]
 
 
-def _tell(cache: FeatureCache, observer: Observer) -> None:
+def _tell(cache: FeatureCache, progress: Progress) -> None:
     cache.prune()
     if cache.damaged:
         parts = "1 file of features was" if cache.damaged == 1 else f"{cache.damaged} files of features were"
-        observer.message(f"note: {parts} damaged, and computed again")
+        progress.message(f"note: {parts} damaged, and computed again")
     if cache.complaint:
-        observer.message(f"note: features are not kept: {cache.complaint}")
+        progress.message(f"note: features are not kept: {cache.complaint}")
 
 
 def _toml(recipe: Recipe) -> str:
@@ -336,7 +334,7 @@ def _restore(place: Place, model: MobileNet) -> None:
     """Take up the weights that the run began with: its state has them, the file they came from may be gone."""
     state = load_state(place.run, torch.device("cpu"))
     if state.warning is not None:
-        place.observer.message(f"warning: {state.warning}")
+        place.progress.message(f"warning: {state.warning}")
         drop_damaged(place.run)
     try:
         model.load_state_dict(state.model)
@@ -347,4 +345,4 @@ def _restore(place: Place, model: MobileNet) -> None:
 def _save(place: Place, model: MobileNet, *, done: int) -> None:
     """The run's state: there is no optimizer, and the features are kept elsewhere."""
     plan = {"device": place.device.type, "precision": "float32", "memory_format": "channels_last", "parts": 1}
-    save_state(place.run, SavedState(place.experiment, plan, Progress(epoch=done), model.state_dict(), {}))
+    save_state(place.run, SavedState(place.experiment, plan, Position(epoch=done), model.state_dict(), {}))

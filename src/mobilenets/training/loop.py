@@ -28,7 +28,7 @@ from mobilenets.errors import (
 )
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_text_atomically
-from mobilenets.progress import Observer
+from mobilenets.progress import Progress
 from mobilenets.training.accumulation import (
     Accumulation,
     check_single_images,
@@ -59,7 +59,7 @@ from mobilenets.training.plan import (
     remembered_parts,
 )
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment, Progress, derived_seed
+from mobilenets.training.state import Experiment, Position, derived_seed
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -80,7 +80,7 @@ class Training(Generic[Network]):
         run: the run folder, which nobody else writes.
         experiment: what makes it the same run when it is resumed.
         device: where to compute.
-        observer: told of progress; in a team, the leader's.
+        progress: told of progress; in a team, the leader's.
         classes: how many the network answers.
         objective: what a step minimises; None takes cross-entropy.
         team: the processes that train it together.
@@ -99,7 +99,7 @@ class Training(Generic[Network]):
         *,
         experiment: Experiment,
         device: torch.device,
-        observer: Observer,
+        progress: Progress,
         classes: int,
         objective: Objective | None = None,
         team: Team = SOLO,
@@ -114,7 +114,7 @@ class Training(Generic[Network]):
         self.run = run
         self.experiment = experiment
         self.device = device
-        self.observer = observer
+        self.progress = progress
         self.objective = objective or CrossEntropy(recipe.label_smoothing)
         self.validate = validate
         self.team = team
@@ -130,7 +130,7 @@ class Training(Generic[Network]):
         team.check_batch(self.batch_size)
         check_single_images(self.model, images, recipe, processes=team.count)
         self.steps = len(images) // self.batch_size
-        self.progress = Progress()
+        self.position = Position()
         self.parts = 1
         self._clock = 0.0
 
@@ -166,7 +166,7 @@ class Training(Generic[Network]):
         training_mode(self.model, self.recipe.freeze)
         with stop_on_interrupt(self._acknowledge) as stop:
             if self.team.leads:
-                with MetricLog(self.run, self.progress.epoch) as log:
+                with MetricLog(self.run, self.position.epoch) as log:
                     self._epochs(stop, log)
             else:
                 self._epochs(stop, None)
@@ -177,7 +177,7 @@ class Training(Generic[Network]):
         return result.eval()
 
     def _epochs(self, stop: StopRequest, log: MetricLog | None) -> None:
-        progress = self.progress
+        progress = self.position
         while progress.epoch < self.recipe.epochs:
             self._clock = time.perf_counter()
             if self._steps(stop):
@@ -191,7 +191,7 @@ class Training(Generic[Network]):
                 log.add(point)
             progress.next_epoch()
             self._save()
-            self.observer.epoch(point, self.recipe.epochs)
+            self.progress.epoch(point, self.recipe.epochs)
         if self._asked(stop):
             self._stop(stop)
 
@@ -209,14 +209,14 @@ class Training(Generic[Network]):
                     self._save()
         except DataError as error:  # images or shards that can't be read any more
             self._save()
-            where = where_of(self.progress, self.steps)
+            where = where_of(self.position, self.steps)
             # Of a team only the leader can save, and it may not know of this.
             saved = f"Saved before {where}" if self.team.count == 1 else f"The state saved last is from before {where}"
             raise DataError(f"{error}. {saved}: `resume=True` goes on once they are back") from error
         except (RuntimeError, MemoryError) as error:  # where no smaller parts help: augmentation, the optimizer
             if not is_out_of_memory(error):
                 raise
-            where = where_of(self.progress, self.steps)
+            where = where_of(self.position, self.steps)
             raise TrainingError(
                 f"out of memory in {where}; free some, or try a smaller `batch_size` in another folder; "
                 "`resume=True` goes on from the state saved last"
@@ -225,7 +225,7 @@ class Training(Generic[Network]):
 
     def _step(self, images: NDArray[np.uint8], labels: NDArray[np.int64], stop: StopRequest) -> bool:
         """One batch [B, H, W, C]: augment, forward, backward, update, account; whether a member was asked to stop."""
-        progress = self.progress
+        progress = self.position
         place = Place(progress.epoch, progress.step, self.team.share)
         inputs, targets = self.inputs(images, labels, place, self.compute.plan.layout)
         set_learning_rate(self.optimizer, self._learning_rate())
@@ -249,20 +249,20 @@ class Training(Generic[Network]):
         now = time.perf_counter()  # from the end of the step before: waiting for images counts
         progress.seconds += now - self._clock
         self._clock = now
-        self.observer.step(step_report(progress, self.steps, self.recipe, verb_of(self.objective)))
+        self.progress.step(step_report(progress, self.steps, self.recipe, verb_of(self.objective)))
         # In a team all stop at the same step; alone, a request that came during the step need not wait for the next.
         return stopping > 0 or (self.team.count == 1 and bool(stop))
 
     def _remaining_batches(self) -> Iterator[TrainingBatch]:
         """The epoch's batches from the current step on, in an order that depends on seed and epoch only."""
-        seed = derived_seed(self.recipe.seed, self.progress.epoch, ORDER)
-        return self.images.epoch(seed, self.batch_size, first=self.progress.step, share=self.team.share)
+        seed = derived_seed(self.recipe.seed, self.position.epoch, ORDER)
+        return self.images.epoch(seed, self.batch_size, first=self.position.step, share=self.team.share)
 
     def _settle_norm(self, model: nn.Module) -> None:
         """Measure batch norm's statistics anew where training left none that fit; frozen ones are the weights' own."""
         reason = why_reestimate(model, self.recipe.epochs * self.steps, averaged=self.ema is not None)
         if reason is not None and self.recipe.freeze == "none":
-            self.observer.message(f"batch norm re-estimated: {reason}")
+            self.progress.message(f"batch norm re-estimated: {reason}")
             # Mixed, since images lie sorted by class, and parted evenly: a batch of one class or of a few images
             # would be normalised by statistics unlike the others' and weigh as much, or by none at all.
             seed = derived_seed(self.recipe.seed, self.recipe.epochs, NORM)
@@ -275,7 +275,7 @@ class Training(Generic[Network]):
     def _validated(self, point: EpochPoint, stop: StopRequest) -> EpochPoint:
         """Add what the validation images say, unless it is to stop; the time it takes is not the epoch's."""
         network = self.model if self.ema is None else self.ema.module
-        steps = self.progress.epoch * self.steps + self.progress.step
+        steps = self.position.epoch * self.steps + self.position.step
         try:
             scored = None if self.validate is None else self.validate(network, self.compute.plan.layout, steps, stop)
         except ModelError as error:  # the last step's gradient was no number, though its loss was one
@@ -284,7 +284,7 @@ class Training(Generic[Network]):
         return point if scored is None else replace(point, validation_loss=scored[0], validation_top1=scored[1])
 
     def _learning_rate(self) -> float:
-        return learning_rate_at(self.progress.epoch * self.steps + self.progress.step, self.steps, self.recipe)
+        return learning_rate_at(self.position.epoch * self.steps + self.position.step, self.steps, self.recipe)
 
     def _begin(self) -> ComputePlan:
         """Choose how to compute, on a real batch; the network is not changed by it."""
@@ -299,49 +299,49 @@ class Training(Generic[Network]):
         inputs = self.inputs.plain(torch.from_numpy(images), torch.contiguous_format)
         targets = torch.from_numpy(labels).to(self.device)
         if len(allowed_plans(self.recipe, self.device)) > 1:
-            self.observer.message("finding the fastest way to compute here")
+            self.progress.message("finding the fastest way to compute here")
 
         def choose(parts: int) -> tuple[ComputePlan, str]:
             fitting = -(-len(inputs) // parts)
             return choose_plan(self.model, inputs[:fitting], targets[:fitting], self.recipe, self.objective)
 
         def halved(parts: int) -> None:
-            self.observer.message(f"out of memory: going on with {self._fewer(parts)}")
+            self.progress.message(f"out of memory: going on with {self._fewer(parts)}")
 
         (plan, how), parts = within_memory(
             choose, parts=self.parts, images=len(inputs), device=self.device, on_halving=halved
         )
         together = f" in {self.team.count} processes" if self.team.count > 1 else ""
-        self.observer.message(f"{verb_of(self.objective)} on {self.device.type}{together} in {plan} ({how})")
+        self.progress.message(f"{verb_of(self.objective)} on {self.device.type}{together} in {plan} ({how})")
         return plan, parts
 
     def _restore(self, force: bool) -> ComputePlan:
-        restored = self.checkpoints.restore(self._trained(), force=force, observer=self.observer)
+        restored = self.checkpoints.restore(self._trained(), force=force, progress=self.progress)
         self.parts = max(restored.parts, remembered_parts(self.run))
-        self.progress = restored.progress
-        self.progress.step = min(self.progress.step, self.steps)  # more only where a difference was forced
+        self.position = restored.position
+        self.position.step = min(self.position.step, self.steps)  # more only where a difference was forced
         if restored.longer_than is not None:
-            step = self.progress.epoch * self.steps + self.progress.step
-            self.observer.message(extension(self.recipe, restored.longer_than, step, self.steps))
+            step = self.position.epoch * self.steps + self.position.step
+            self.progress.message(extension(self.recipe, restored.longer_than, step, self.steps))
         return restored.plan
 
     def _trained(self) -> Trained:
         return Trained(self.model, self.optimizer, self.ema)
 
     def _save(self) -> None:
-        self.checkpoints.save(self._trained(), self.compute.plan, self.compute.parts, self.progress)
+        self.checkpoints.save(self._trained(), self.compute.plan, self.compute.parts, self.position)
 
     def _stop(self, stop: StopRequest) -> None:
         """End in good order: all of a team together, when the leader has saved, by the signal that any of them got."""
         self.team.led(self._save)
         signal = self.team.largest(stop.signal, self.device)
-        where = f"epoch {self.progress.epoch + 1}, step {self.progress.step} of {self.steps}"
-        if self.progress.epoch == self.recipe.epochs:
+        where = f"epoch {self.position.epoch + 1}, step {self.position.step} of {self.steps}"
+        if self.position.epoch == self.recipe.epochs:
             where = "training's end, before scoring"
         raise TrainingInterruptedError(f"stopped at {where}; {self.run} is saved", signal=signal)
 
     def _acknowledge(self) -> None:
-        self.observer.message("stopping after this step; again to stop at once and lose it")
+        self.progress.message("stopping after this step; again to stop at once and lose it")
 
     def _halved(self, parts: int) -> None:
         """Memory ran out. In a team the others are at another place by now: note it for the restart, and give up."""
@@ -350,7 +350,7 @@ class Training(Generic[Network]):
             raise TrainingError(
                 f"out of memory in process {self.team.rank}; a restart goes on with {self._fewer(parts)}"
             )
-        self.observer.message(f"out of memory: going on with {self._fewer(parts)}")
+        self.progress.message(f"out of memory: going on with {self._fewer(parts)}")
 
     def _fewer(self, parts: int) -> str:
         batch = self.batch_size // self.team.count
@@ -358,7 +358,7 @@ class Training(Generic[Network]):
 
     def _refuse(self, images: NDArray[np.uint8], labels: NDArray[np.int64], loss: float) -> None:
         """Stop at a loss that is no number, with the batch kept; the state saved last is from before it."""
-        where = where_of(self.progress, self.steps)
+        where = where_of(self.position, self.steps)
         batch = self.team.gather((images, labels))
         kept = ""
         if self.team.leads:
@@ -366,8 +366,8 @@ class Training(Generic[Network]):
                 "images": torch.from_numpy(np.concatenate([one for one, _ in batch])),
                 "labels": torch.from_numpy(np.concatenate([truth for _, truth in batch])),
                 "model": self.model.state_dict(),
-                "epoch": self.progress.epoch,
-                "step": self.progress.step,
+                "epoch": self.position.epoch,
+                "step": self.position.step,
                 "loss": loss,
                 "learning_rate": self._learning_rate(),
             }

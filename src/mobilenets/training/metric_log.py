@@ -19,7 +19,7 @@ from mobilenets.limits import check_json, read_bytes
 from mobilenets.progress import StepReport
 from mobilenets.training.optimizer import learning_rate_at
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Progress
+from mobilenets.training.state import Position
 
 METRICS = "metrics.jsonl"
 _POINT = TypeAdapter(EpochPoint)
@@ -119,34 +119,34 @@ def _line(point: EpochPoint) -> str:
 # What is told of a run's position: an epoch's figures, and a step's with the time left.
 
 
-def where_of(progress: Progress, steps: int) -> str:
+def where_of(position: Position, steps: int) -> str:
     """The step under way, in words; `steps` are an epoch's."""
-    return f"epoch {progress.epoch + 1}, step {progress.step + 1} of {steps}"
+    return f"epoch {position.epoch + 1}, step {position.step + 1} of {steps}"
 
 
-def epoch_point(progress: Progress, steps: int, recipe: Recipe) -> EpochPoint:
+def epoch_point(position: Position, steps: int, recipe: Recipe) -> EpochPoint:
     """The figures of an epoch whose last step is done."""
     return EpochPoint(
-        epoch=progress.epoch + 1,
-        loss=progress.loss_sum / progress.images,
-        top1=100 * progress.correct / progress.images,
-        learning_rate=learning_rate_at((progress.epoch + 1) * steps - 1, steps, recipe),
-        seconds=progress.seconds,
-        images_per_second=progress.images / progress.seconds,
+        epoch=position.epoch + 1,
+        loss=position.loss_sum / position.images,
+        top1=100 * position.correct / position.images,
+        learning_rate=learning_rate_at((position.epoch + 1) * steps - 1, steps, recipe),
+        seconds=position.seconds,
+        images_per_second=position.images / position.seconds,
     )
 
 
-def step_report(progress: Progress, steps: int, recipe: Recipe, verb: str) -> StepReport:
+def step_report(position: Position, steps: int, recipe: Recipe, verb: str) -> StepReport:
     """The figures of a step that is done, and the seconds left for the run."""
-    steps_left = (recipe.epochs - progress.epoch) * steps - progress.step
+    steps_left = (recipe.epochs - position.epoch) * steps - position.step
     return StepReport(
-        epoch=progress.epoch + 1,
+        epoch=position.epoch + 1,
         epochs=recipe.epochs,
-        step=progress.step,
+        step=position.step,
         steps=steps,
-        loss=progress.loss_sum / progress.images,
-        top1=100 * progress.correct / progress.images,
-        images_per_second=progress.images / progress.seconds,
-        seconds_left=steps_left * progress.seconds / progress.step,
+        loss=position.loss_sum / position.images,
+        top1=100 * position.correct / position.images,
+        images_per_second=position.images / position.seconds,
+        seconds_left=steps_left * position.seconds / position.step,
         verb=verb,
     )

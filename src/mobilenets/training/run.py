@@ -30,7 +30,7 @@ from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, save_network, versions
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Observer
+from mobilenets.progress import Progress, counted
 from mobilenets.training.balancing import balanced
 from mobilenets.training.checkpoints import SAVE_SECONDS, check_same
 from mobilenets.training.distributed import SOLO, Team
@@ -67,15 +67,15 @@ LAUNCH = ".torchrun"
 
 
 def prepare_splits(
-    dataset: Dataset, preprocessing: Preprocessing, *, skip_bad: bool, observer: Observer, memory_share: int = 1
+    dataset: Dataset, preprocessing: Preprocessing, *, skip_bad: bool, progress: Progress, memory_share: int = 1
 ) -> Splits:
-    """Decode all splits for `preprocessing`, telling the observer what the user should know of the data.
+    """Decode all splits for `preprocessing`, telling the progress what the user should know of the data.
 
     Args:
         dataset: the images.
         preprocessing: how to arrange them.
         skip_bad: leave unreadable images out, and say so, instead of refusing.
-        observer: told of progress, notes and images left out.
+        progress: told of progress, notes and images left out.
         memory_share: among how many such calls the memory for pixels is to be shared.
 
     Raises:
@@ -88,16 +88,13 @@ def prepare_splits(
         if split is None:
             continue
 
-        def progress(done: int, total: int, what: str = f"reading {name} images") -> None:
-            observer.progress(what, done, total)
-
         try:
             limit = default_memory_limit() // memory_share
             prepared[name] = prepare(
                 split,
                 preprocessing,
                 skip_bad=skip_bad,
-                progress=progress,
+                progress=counted(progress.update, f"reading {name} images"),
                 memory_limit=limit,
                 every_class=name != "validation",
             )
@@ -105,31 +102,31 @@ def prepare_splits(
             bad += error.bad
     if bad:
         raise BadImagesError(bad)
-    announce(dataset.notes, [image for part in prepared.values() for image in part.skipped], observer)
+    announce(dataset.notes, [image for part in prepared.values() for image in part.skipped], progress)
     test = SealedImages(prepared["test"], dataset.digest)
     validation = prepared.get("validation") or None  # where none of them can be read, there are none
-    streamed = None if dataset.shards is None else stream(dataset.shards, preprocessing, skip_bad, observer)
+    streamed = None if dataset.shards is None else stream(dataset.shards, preprocessing, skip_bad, progress)
     return Splits(dataset, prepared["training"], validation, test, preprocessing, streamed)
 
 
-def stream(shards: ShardSet, preprocessing: Preprocessing, skip_bad: bool, observer: Observer) -> ShardImages:
+def stream(shards: ShardSet, preprocessing: Preprocessing, skip_bad: bool, progress: Progress) -> ShardImages:
     """Stream images to train on; those that are left out are told as they are met."""
     from mobilenets.data.shards.streaming import ShardImages  # loads webdataset
 
     def tell(image: BadImage) -> None:
-        observer.message(f"left out: {image}")
+        progress.message(f"left out: {image}")
 
     return ShardImages(shards, preprocessing, skip_bad=skip_bad, told=tell)
 
 
-def announce(notes: Sequence[str], left_out: Sequence[BadImage], observer: Observer) -> None:
+def announce(notes: Sequence[str], left_out: Sequence[BadImage], progress: Progress) -> None:
     """Tell what the user should know about how the data was read, and every image that was left out."""
     for note in notes:
-        observer.message(f"note: {note}")
+        progress.message(f"note: {note}")
     if left_out:
-        observer.message(f"{len(left_out)} image{'s' * (len(left_out) > 1)} left out:")
+        progress.message(f"{len(left_out)} image{'s' * (len(left_out) > 1)} left out:")
     for image in left_out:
-        observer.message(f"  {image}")
+        progress.message(f"  {image}")
 
 
 def train_and_score(
@@ -140,7 +137,7 @@ def train_and_score(
     *,
     resume: bool,
     device: torch.device,
-    observer: Observer,
+    progress: Progress,
     start: Start | None = None,
     teacher: Teacher | None = None,
     head_only: bool = False,
@@ -159,7 +156,7 @@ def train_and_score(
         run,
         resume=resume,
         device=device,
-        observer=observer,
+        progress=progress,
         start=start,
         teacher=teacher,
         force=force,
@@ -169,7 +166,7 @@ def train_and_score(
     )
 
     def finish() -> SeedRun:
-        score_test(run, splits, device, observer, "train", predict)
+        score_test(run, splits, device, progress, "train", predict)
         return read_run(run, recipe.seed)
 
     return team.led(finish)
@@ -183,7 +180,7 @@ def train_unseen(
     *,
     resume: bool,
     device: torch.device,
-    observer: Observer,
+    progress: Progress,
     start: Start | None = None,
     teacher: Teacher | None = None,
     force: bool = False,
@@ -212,7 +209,7 @@ def train_unseen(
     recipe = settle_recipe(recipe, has_teacher=teacher is not None)
     settle_freezing(recipe, has_weights=start is not None)
     with ExitStack() as held, torch.random.fork_rng(devices=[]):
-        resume = team.led(lambda: _take(run, resume, held, team, observer))
+        resume = team.led(lambda: _take(run, resume, held, team, progress))
         torch.manual_seed(recipe.seed)  # the weights a network starts with come from the global generator
         model = create_model(**network) if start is None else start.model
         begun_with = {} if start is None else dict(start.record)
@@ -225,13 +222,13 @@ def train_unseen(
         if not team.led(lambda: _finished(run, recipe, experiment, splits, force)):
             classes = splits.dataset.classes
             predict: Predict
-            team.led(lambda: _remember_images(run, splits, seen_before(start, teacher), observer))
+            team.led(lambda: _remember_images(run, splits, seen_before(start, teacher), progress))
             if head_only:
                 if splits.streamed is not None:
                     raise RunError(
                         "`head_only=True` keeps the features of all images; shards are streamed: train without it"
                     )
-                place = Place(run, experiment, device, observer)
+                place = Place(run, experiment, device, progress)
                 head = train_head(model, splits.train, classes, recipe, place, resume=resume)
                 trained, predict, record = head.model, head.predict, head.record
             else:
@@ -245,12 +242,12 @@ def train_unseen(
                     run,
                     experiment=experiment,
                     device=device,
-                    observer=observer,
+                    progress=progress,
                     classes=len(classes),
                     objective=_objective(recipe, teacher, device, class_weights),
                     team=team,
                     save_seconds=save_seconds,
-                    validate=Validator(splits, device, observer),
+                    validate=Validator(splits, device, progress),
                     decoded_by=decoded_by,
                     cropped=images is decoded and recipe.crop == "resized",
                 )
@@ -262,11 +259,11 @@ def train_unseen(
 
             def finish() -> None:
                 _save(run, trained, splits, record)
-                score_trained(run, predict, splits, observer, experiment=experiment.digest, flip_test=recipe.flip_test)
+                score_trained(run, predict, splits, progress, experiment=experiment.digest, flip_test=recipe.flip_test)
 
             team.led(finish)
             return predict if head_only else None
-        observer.message(f"{run} is finished: {_epochs(recipe)} trained; nothing is trained again")
+        progress.message(f"{run} is finished: {_epochs(recipe)} trained; nothing is trained again")
         return None
 
 
@@ -289,24 +286,24 @@ def check_run_folder(run: Path, resume: bool, team: Team) -> bool:
     return resume
 
 
-def _take(run: Path, resume: bool, held: ExitStack, team: Team, observer: Observer) -> bool:
+def _take(run: Path, resume: bool, held: ExitStack, team: Team, progress: Progress) -> bool:
     """Hold the run folder until `held` is closed; return whether there is a state to go on from."""
     held.enter_context(only_writer(run))
     resume = check_run_folder(run, resume, team)
     if resume and not has_state(run):
-        observer.message(f"nothing was saved in {run} yet: training starts from the beginning")
+        progress.message(f"nothing was saved in {run} yet: training starts from the beginning")
     if team.launch:
         write_text_atomically(run / LAUNCH, team.launch + "\n")
     return has_state(run)
 
 
-def _remember_images(run: Path, splits: Splits, begun_with: ImageRecord | None, observer: Observer) -> None:
+def _remember_images(run: Path, splits: Splits, begun_with: ImageRecord | None, progress: Progress) -> None:
     """Write down which images are trained on, before any is: whatever becomes of the run, it has seen them.
 
     A run that is taken up again, by force maybe with other images, keeps those of before.
     """
     before = ImageRecord.load(run)
-    record = image_record(splits.dataset, begun_with, observer.progress)
+    record = image_record(splits.dataset, begun_with, progress.update)
     if before is not None:
         former = np.union1d(before.inherited, np.setdiff1d(before.trained, record.trained))
         record = replace(record, inherited=np.union1d(record.inherited, former))

@@ -28,7 +28,7 @@ from mobilenets.limits import check_json, read_bytes
 from mobilenets.models.layers import Normalizer
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, load_network
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Observer
+from mobilenets.progress import Progress
 from mobilenets.training.averaging import FORGOTTEN, reestimate, share_of_start, unsync_norms
 from mobilenets.training.checkpoints import StopRequest
 
@@ -143,7 +143,7 @@ class Scores:
 
 
 def score_trained(
-    run: Path, predict: Predict, splits: Splits, observer: Observer, *, experiment: str, flip_test: bool = False
+    run: Path, predict: Predict, splits: Splits, progress: Progress, *, experiment: str, flip_test: bool = False
 ) -> None:
     """Score a network whose training has ended on the training and the validation images, into its run folder.
 
@@ -151,10 +151,10 @@ def score_trained(
     image, and so will the test images be. Scores that are there, of test images too, were of other weights and are
     replaced.
     """
-    train = _score(predict, splits.train, splits.dataset, "scoring training images", observer, flip_test)
+    train = _score(predict, splits.train, splits.dataset, "scoring training images", progress, flip_test)
     validation = None
     if splits.validation is not None:
-        scored = _score(predict, splits.validation, splits.dataset, "scoring validation images", observer, flip_test)
+        scored = _score(predict, splits.validation, splits.dataset, "scoring validation images", progress, flip_test)
         scored.predictions.save(run / VALIDATION_PREDICTIONS)
         validation = scored.metrics
     earlier = len(readings(run))
@@ -165,7 +165,7 @@ def score_test(
     run: Path,
     splits: Splits,
     device: torch.device,
-    observer: Observer,
+    progress: Progress,
     command: str,
     predict: Predict | None = None,
 ) -> None:
@@ -175,7 +175,7 @@ def score_test(
         run: its folder.
         splits: the images.
         device: where to compute.
-        observer: told of progress.
+        progress: told of progress.
         command: the verb that scores it, for the run's ledger.
         predict: the trained network as it was left; None loads it from the run folder.
 
@@ -191,7 +191,7 @@ def score_test(
     with only_writer(run):
         images = splits.test.open(run, command, repeats=stopped)
         predict = predict or _trained(run, device)
-        scored = _score(predict, images, splits.dataset, "scoring test images", observer, scores.train.flip_test)
+        scored = _score(predict, images, splits.dataset, "scoring test images", progress, scores.train.flip_test)
         scored.predictions.save(run / PREDICTIONS)
         _write(run, replace(scores, test=scored.metrics))
 
@@ -252,10 +252,10 @@ class Validator:
     copy with statistics of some training images is scored: the network itself would seem to have learned nothing.
     """
 
-    def __init__(self, splits: Splits, device: torch.device, observer: Observer) -> None:
+    def __init__(self, splits: Splits, device: torch.device, progress: Progress) -> None:
         self._splits = splits
         self._device = device
-        self._observer = observer
+        self._observer = progress
 
     def __call__(
         self, model: nn.Module, layout: torch.memory_format, steps: int, stop: StopRequest
@@ -304,7 +304,7 @@ def _score(
     images: PreparedImages,
     dataset: Dataset,
     what: str,
-    observer: Observer,
+    progress: Progress,
     flip_test: bool = False,
 ) -> Evaluation:
     batches = images.batches(SCORING_BATCH)
@@ -312,7 +312,7 @@ def _score(
         predict,
         batches,
         dataset.classes,
-        progress=lambda done: observer.progress(what, done, len(images)),
+        progress=lambda done: progress.update(what, done, len(images)),
         flip_test=flip_test,
     )
 

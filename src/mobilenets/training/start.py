@@ -17,7 +17,7 @@ from mobilenets.models.registry import create_from_weights, create_model, defaul
 from mobilenets.models.saved import record_of_weights
 from mobilenets.models.weights.fit import LoadedWeights
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Observer
+from mobilenets.progress import Progress
 from mobilenets.training.state import load_state
 from mobilenets.training.teacher import Teacher
 
@@ -52,11 +52,11 @@ def start_from_weights(
     run: Path,
     *,
     resume: bool,
-    observer: Observer,
+    progress: Progress,
     own_size: bool = False,
     images: ImageRecord | None = None,
 ) -> Start:
-    """Build a network with the given weights, and tell the observer what was done to make them fit.
+    """Build a network with the given weights, and tell the progress what was done to make them fit.
 
     A run that is resumed does not read them again: what they made of it stands in its state.
 
@@ -67,7 +67,7 @@ def start_from_weights(
         seed: of what stays fresh, such as a classifier for other classes.
         run: the run folder.
         resume: whether the run was begun before.
-        observer: told of the weights, once.
+        progress: told of the weights, once.
         own_size: take the image size the weights were made for instead of the network's, where it is known.
         images: which images the weights were trained on, as `images_before` says.
 
@@ -88,9 +88,9 @@ def start_from_weights(
             model, report = create_from_weights(network["name"], weights, {**arguments, "image_size": size})
         notes = (*report.notes, *_settle_classes(model, report, classes))
     record = {WEIGHTS: asked, WEIGHTS_FILE: report.path.name, WEIGHTS_SHA256: report.sha256}
-    observer.message(f"starting from {report.path.name} ({report.origin})")
+    progress.message(f"starting from {report.path.name} ({report.origin})")
     for note in notes:
-        observer.message(f"note: {note}")
+        progress.message(f"note: {note}")
     wanted = {} if report.preprocessing is None else report.preprocessing.to_dict()
     return Start(model, _preparation(wanted, model), record, images)
 

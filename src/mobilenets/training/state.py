@@ -33,7 +33,7 @@ FORMAT = 2
 
 
 @dataclass
-class Progress:
+class Position:
     """Where a run is: `epoch` epochs done, `step` steps of the next one done, and that epoch's sums so far."""
 
     epoch: int = 0
@@ -106,7 +106,7 @@ class SavedState:
 
     experiment: Experiment
     plan: dict[str, Any]
-    progress: Progress
+    position: Position
     model: dict[str, Any]
     optimizer: dict[str, Any]
     ema: dict[str, Any] | None = field(default=None)
@@ -126,7 +126,7 @@ def save_state(run: Path, state: SavedState) -> None:
         "format": FORMAT,
         "experiment": asdict(state.experiment),
         "plan": state.plan,
-        "progress": asdict(state.progress),
+        "progress": asdict(state.position),
         "model": state.model,
         "optimizer": state.optimizer,
         "ema": state.ema,
@@ -213,8 +213,8 @@ def _read_state(path: Path, device: torch.device) -> SavedState:
         if (found := content.pop("format")) != FORMAT:
             raise RunError(f"{path} {other_format(found, FORMAT, 'start the run anew')}")
         experiment = Experiment(**content.pop("experiment"))
-        progress = Progress(**content.pop("progress"))
-        return SavedState(experiment=experiment, progress=progress, **content)
+        position = Position(**content.pop("progress"))
+        return SavedState(experiment=experiment, position=position, **content)
     except (
         RuntimeError,
         pickle.UnpicklingError,

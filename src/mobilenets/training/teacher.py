@@ -17,7 +17,7 @@ from mobilenets.models.registry import create_from_weights
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, load_network, record_of_weights
 from mobilenets.models.weights.fit import LoadedWeights, file_sha256
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Observer
+from mobilenets.progress import Progress
 from mobilenets.training.objectives import Distillation
 from mobilenets.training.recipe import Recipe
 
@@ -126,9 +126,9 @@ def load_teacher(
     *,
     network: str,
     width_mult: float = 1.0,
-    observer: Observer,
+    progress: Progress,
 ) -> Teacher:
-    """Find a teacher and fit it to the images; the observer is told of it in a line.
+    """Find a teacher and fit it to the images; the progress is told of it in a line.
 
     Args:
         teacher: a run folder, or weights as `create_model` takes them.
@@ -136,7 +136,7 @@ def load_teacher(
         student: how images are prepared for the student.
         network: name of the teacher's network where `teacher` is no run folder, which says so itself.
         width_mult: its width, likewise.
-        observer: told what is learnt from, and what was done to make it fit.
+        progress: told what is learnt from, and what was done to make it fit.
 
     torch's global generator is left as it was.
 
@@ -162,9 +162,9 @@ def load_teacher(
     config = saved.model.config
     name = f"{config.name} x{config.width_mult:g} {saved.preprocessing.image_size}px"
     resized = "" if saved.preprocessing.image_size == student.image_size else ", images resized for it"
-    observer.message(f"learning from {asked} ({name}{resized})")
+    progress.message(f"learning from {asked} ({name}{resized})")
     for note in notes:
-        observer.message(f"note: {note}")
+        progress.message(f"note: {note}")
     fitted = FittedTeacher(saved.model, saved.preprocessing, student, order)
     return Teacher(fitted, {"network": name, "sha256": sha256}, asked, record_of_weights(teacher))
 

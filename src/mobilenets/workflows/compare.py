@@ -52,7 +52,7 @@ from mobilenets.exporters.onnx import require_exporter
 from mobilenets.files import check_writable, outside
 from mobilenets.images import MAX_PIXELS
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Observer, Silent
+from mobilenets.progress import Progress, Silent
 from mobilenets.report.compare import write_csv, write_json
 from mobilenets.report.compare_page import write_page
 from mobilenets.report.plots.comparison import summary_png
@@ -118,7 +118,7 @@ def compare(
     data_root: str | Path | None = None,
     max_pixels: int = MAX_PIXELS,
     device: str | None = None,
-    observer: Observer | None = None,
+    progress: Progress | None = None,
     command: str | None = None,
 ) -> Comparison:
     """Train, score and measure every network, and write the report into the folder `out`.
@@ -146,13 +146,13 @@ def compare(
         data_root: where `cifar10` is looked for and downloaded to.
         max_pixels: of how many pixels an image may be; see `load_dataset`.
         device: `cpu`, `cuda` or `mps` instead of the best present.
-        observer: told of progress.
+        progress: told of progress.
         command: how this comparison was asked for, for the report; None writes this call.
 
     Raises:
         MobilenetsError: bad input, each its own kind; what was trained before stays and is used by the next call.
     """
-    observer, out, bounds = observer or Silent(), outside(data, Path(out)), bounds or Bounds()
+    progress, out, bounds = progress or Silent(), outside(data, Path(out)), bounds or Bounds()
     check_writable(out)
     if not 1 <= seeds <= 1000:
         raise MobilenetsError(f"seeds is {seeds}; it must be from 1 to 1000")
@@ -162,18 +162,18 @@ def compare(
     settle_freezing(settle_recipe(recipe, has_teacher=False), has_weights=False)
     chosen_device = choose_device(device)
     require_exporter()
-    loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=observer.progress)
-    dataset = _with_validation(loaded, recipe, observer)
+    loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=progress.update)
+    dataset = _with_validation(loaded, recipe, progress)
     sizes = _several(image_size) or (natural_image_size(dataset),)
     networks = candidates(_several(models), _several(width_mult), sizes)
-    splits = _splits(dataset, sizes, skip_bad, observer)
+    splits = _splits(dataset, sizes, skip_bad, progress)
     if any(one.validation is None for one in splits.values()):
         raise DataError(f"none of the {len(dataset.validation or ())} validation images to compare by can be read")
 
-    stage = Stage(dataset, splits, recipe, out, chosen_device, observer)
+    stage = Stage(dataset, splits, recipe, out, chosen_device, progress)
     stage.seal("a network is chosen")
     runs, failures = stage.train_all(networks, seeds)
-    costs, differing = measure({network: runs[network][0].folder for network in runs}, splits, observer)
+    costs, differing = measure({network: runs[network][0].folder for network in runs}, splits, progress)
     if not costs:
         raise TrainingError(f"no network came through: {'; '.join((*failures, *differing))}")
     contenders, pairs = _contenders(runs, costs)
@@ -216,7 +216,7 @@ def _write(result: Comparison, out: Path) -> None:
     write_page(result, out / "report.html")
 
 
-def _splits(dataset: Dataset, sizes: Sequence[int], skip_bad: bool, observer: Observer) -> dict[int, Splits]:
+def _splits(dataset: Dataset, sizes: Sequence[int], skip_bad: bool, progress: Progress) -> dict[int, Splits]:
     """The images decoded for each size; what is said of the data is said once."""
     splits = {}
     rule, told = find_bit_depth(dataset.train.sources)
@@ -225,7 +225,7 @@ def _splits(dataset: Dataset, sizes: Sequence[int], skip_bad: bool, observer: Ob
             replace(dataset, notes=() if number else (*dataset.notes, *told)),
             Preprocessing(image_size=size).scaling(rule),
             skip_bad=skip_bad,
-            observer=observer,
+            progress=progress,
             memory_share=len(set(sizes)),
         )
     return splits
@@ -236,16 +236,16 @@ def _several(value: str | float | Sequence[Any]) -> tuple[Any, ...]:
     return (value,) if isinstance(value, str | int | float) else tuple(value)
 
 
-def _with_validation(dataset: Dataset, recipe: Recipe, observer: Observer) -> Dataset:
+def _with_validation(dataset: Dataset, recipe: Recipe, progress: Progress) -> Dataset:
     """The data set with images to choose by; without any, test images would have to do."""
-    dataset = cut_validation(dataset, recipe.validation_fraction, observer.progress)
+    dataset = cut_validation(dataset, recipe.validation_fraction, progress.update)
     if dataset.validation is None:
         raise DataError(
             f"there are no validation images to compare networks by (validation_fraction is "
             f"{recipe.validation_fraction:g}): give"
             " `validation_fraction=0.1`, more images, or val/ beside train/ and test/"
         )
-    dataset = without_copies(dataset, observer.progress)
+    dataset = without_copies(dataset, progress.update)
     if dataset.validation is None:
         raise DataError(f"all validation images of {dataset.name} are copies of training images: give others")
     return dataset

@@ -31,7 +31,7 @@ from mobilenets.files import check_writable, outside
 from mobilenets.images import MAX_PIXELS
 from mobilenets.limits import check_seed
 from mobilenets.models.saved import SavedNetwork
-from mobilenets.progress import Unwatched, Watcher
+from mobilenets.progress import Progress, Silent
 from mobilenets.quantization.images import DEFAULT_IMAGES
 from mobilenets.report.deploy_page import write_report
 
@@ -60,7 +60,7 @@ def deploy(
     exclude: str | Path | None = None,
     data_root: str | Path | None = None,
     max_pixels: int = MAX_PIXELS,
-    watcher: Watcher | None = None,
+    progress: Progress | None = None,
     command: str | None = None,
 ) -> DeploymentReport:
     """Export and quantize a trained network in every way installed, measure all, keep the fastest whose accuracy holds.
@@ -93,7 +93,7 @@ def deploy(
         exclude: a list of images to leave out, as `doctor --fix` writes it, beside those left out in training.
         data_root: where downloads are kept.
         max_pixels: of how many pixels an image may be; see `load_dataset`.
-        watcher: told of progress.
+        progress: told of progress.
         command: how it was asked for, for the report; None writes this call.
 
     Returns:
@@ -106,10 +106,10 @@ def deploy(
         BackendError: no file could be run here, or an impossible number of threads.
         MobilenetsError: an unknown target or peer, or a bound that can't be.
     """
-    watcher = watcher or Unwatched()
+    progress = progress or Silent()
     if fault := check_seed(seed):
         raise MobilenetsError(fault)
-    run = recommended(run, watcher)
+    run = recommended(run, progress)
     created = datetime.now().astimezone().isoformat(timespec="seconds")
     targets, against, threads = names_of(targets), names_of(against), numbers_of(threads)
     _check(targets, against, threads, max_drop, seconds)
@@ -117,28 +117,28 @@ def deploy(
     check_writable(folder)
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
     dataset = load_deciding(
-        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=watcher.progress
+        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress.update
     )
     questions, sealed = deciding_questions(
-        subject, dataset, run, "deploy", limit=limit, skip_bad=skip_bad, progress=watcher.progress
+        subject, dataset, run, "deploy", limit=limit, skip_bad=skip_bad, progress=progress.update
     )
     own = network_predict(subject.model, subject.preprocessing)
-    reference = top1(questions, questions.ask(own, "asking the network in PyTorch", watcher.progress))
-    watcher.message(f"the network in PyTorch: top-1 {reference:.2f} % on {questions.what}")
+    reference = top1(questions, questions.ask(own, "asking the network in PyTorch", progress.update))
+    progress.message(f"the network in PyTorch: top-1 {reference:.2f} % on {questions.what}")
     ordering = {
         "max_drop": max_drop, "calibration_images": calibration_images, "max_images": limit, "finetune": finetune,
         "seed": seed, "skip_bad": skip_bad,
     }  # fmt: skip
     most = max(threads, default=None)
-    workshop = Workshop(subject, dataset, questions, folder / CANDIDATES, _words(run), most, ordering, watcher)
+    workshop = Workshop(subject, dataset, questions, folder / CANDIDATES, _words(run), most, ordering, progress)
     files, quantizations = workshop.make(targets, int8=int8)
-    contest = hold_contest(files, questions, reference, Rules(max_drop, against, threads, seconds), watcher)
+    contest = hold_contest(files, questions, reference, Rules(max_drop, against, threads, seconds), progress)
     kept = contest.kept
     told = {"deployed": f"top-1 {kept.top1:.2f} % (PyTorch {reference:.2f} %) on {questions.what}"}
     reading = None
     if sealed is not None:
-        watcher.message("the file is chosen: asking the test images")
-        reading = read_test(contest.ways, kept, sealed.open(), own, most, max_drop, watcher)
+        progress.message("the file is chosen: asking the test images")
+        reading = read_test(contest.ways, kept, sealed.open(), own, most, max_drop, progress)
         told |= _tested(reading, kept)
     artifact = keep(kept, folder, told, None if reading is None else reading.confidence)
     report = DeploymentReport(

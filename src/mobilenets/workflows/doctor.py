@@ -26,6 +26,7 @@ from mobilenets.data.datasets import Dataset
 from mobilenets.data.sources import write_exclusions
 from mobilenets.files import check_writable, outside, write_text_atomically
 from mobilenets.images import MAX_PIXELS
+from mobilenets.progress import Update
 from mobilenets.report.doctor import to_json, view_of, write_doctor_page
 
 PAGE: Final = "doctor.html"
@@ -33,9 +34,6 @@ RECORD: Final = "doctor.json"
 EXCLUSIONS: Final = "exclude.txt"
 
 CHECKS: Final = (of_files, of_folders, of_classes, of_same, of_alike, of_pictures, of_modes, of_depth)
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is, and how much there is."""
 
 
 def doctor(
@@ -45,7 +43,7 @@ def doctor(
     fix: bool = False,
     data_root: str | Path | None = None,
     max_pixels: int = MAX_PIXELS,
-    progress: Progress | None = None,
+    progress: Update | None = None,
 ) -> Checkup:
     """Look at every image of a data set.
 
@@ -90,7 +88,7 @@ def doctor(
     return checkup
 
 
-def _examined(inventory: Inventory, progress: Progress | None) -> Case:
+def _examined(inventory: Inventory, progress: Update | None) -> Case:
     def tell(what: str) -> Callable[[int, int], None] | None:
         return None if progress is None else lambda done, total: progress(what, done, total)
 

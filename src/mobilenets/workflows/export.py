@@ -30,7 +30,7 @@ from mobilenets.exporters.tensorrt import tensorrt_sentence
 from mobilenets.exporters.verify import IMAGES, Proof, Questions, made_questions, measure_bounds
 from mobilenets.images import MAX_PIXELS
 from mobilenets.models.saved import SavedNetwork
-from mobilenets.progress import Unwatched, Watcher
+from mobilenets.progress import Progress, Silent
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def export(
     exclude: str | Path | None = None,
     data_root: str | Path | None = None,
     max_pixels: int = MAX_PIXELS,
-    watcher: Watcher | None = None,
+    progress: Progress | None = None,
 ) -> ExportReport:
     """Write a trained network as one artifact, and prove that it answers as the network does.
 
@@ -104,7 +104,7 @@ def export(
         exclude: a list of images to leave out, as `doctor --fix` writes it, beside those left out in training.
         data_root: where downloads are kept.
         max_pixels: of how many pixels an image may be; see `load_dataset`.
-        watcher: told of progress.
+        progress: told of progress.
 
     Raises:
         ExportError: the network can't be written in this format or precision, or the file does not answer as it does.
@@ -115,8 +115,8 @@ def export(
         ArtifactError: the name of `out` is of another format.
         MissingExtraError: the format's packages are not installed; the message names the extra.
     """
-    watcher = watcher or Unwatched()
-    run = recommended(run, watcher)
+    progress = progress or Silent()
+    run = recommended(run, progress)
     target = Target(to, precision, Path(out), threads)
     target.check()
     check_promise(promise)
@@ -126,18 +126,18 @@ def export(
         questions = made_questions(subject)
     else:
         dataset = load_deciding(
-            subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=watcher.progress
+            subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress.update
         )
         questions, sealed = deciding_questions(
-            subject, dataset, run, "export", limit=limit, skip_bad=skip_bad, progress=watcher.progress
+            subject, dataset, run, "export", limit=limit, skip_bad=skip_bad, progress=progress.update
         )
-    proof = prove(subject, target, questions, watcher)
-    tested = None if sealed is None else prove(subject, target, sealed.open(), watcher, exported=proof.exported)
+    proof = prove(subject, target, questions, progress)
+    tested = None if sealed is None else prove(subject, target, sealed.open(), progress, exported=proof.exported)
     return deliver(subject, target, proof, notes, promise=promise, tested=tested)
 
 
 def prove(
-    subject: Subject, target: Target, questions: Questions, watcher: Watcher, *, exported: Exported | None = None
+    subject: Subject, target: Target, questions: Questions, progress: Progress, *, exported: Exported | None = None
 ) -> Proof:
     """Translate a network, unless it is translated already, and ask both the same.
 
@@ -147,9 +147,9 @@ def prove(
     predict = network_predict(subject.model, subject.preprocessing)
     check_outputs(predict(questions.batch(questions.golden[:1])).shape, len(subject.classes))
     if exported is None:
-        watcher.message(f"translating to {target.to}, {target.precision}")
+        progress.message(f"translating to {target.to}, {target.precision}")
         exported = target.check()(subject.model, subject.preprocessing, precision=target.precision)
-    expected = questions.ask(predict, "asking the network", watcher.progress)
+    expected = questions.ask(predict, "asking the network", progress.update)
     with opened(
         exported,
         target.to,
@@ -158,12 +158,12 @@ def prove(
         classes=subject.classes,
         threads=target.threads,
     ) as backend:
-        actual = questions.ask(backend.predict, "asking the file", watcher.progress)
+        actual = questions.ask(backend.predict, "asking the file", progress.update)
         name = backend.name
     parity = compare_answers(expected, actual, TOLERANCES[target.precision])
     proof = Proof(questions, exported, expected, actual, parity, name)
     if not proof.parity.holds:
-        raise ExportError(reject(subject, target, proof, watcher))
+        raise ExportError(reject(subject, target, proof, progress))
     return proof
 
 

@@ -14,7 +14,7 @@ from mobilenets.files import outside
 from mobilenets.images import MAX_PIXELS
 from mobilenets.limits import check_seed
 from mobilenets.models.saved import SavedNetwork
-from mobilenets.progress import Unwatched, Watcher
+from mobilenets.progress import Progress, Silent
 from mobilenets.quantization.config import Order, kind_of
 from mobilenets.quantization.images import DEFAULT_IMAGES
 from mobilenets.quantization.quantizing import quantize_loaded
@@ -42,7 +42,7 @@ def quantize(
     exclude: str | Path | None = None,
     data_root: str | Path | None = None,
     max_pixels: int = MAX_PIXELS,
-    watcher: Watcher | None = None,
+    progress: Progress | None = None,
 ) -> QuantizationReport:
     """Quantize a trained network by the first rung of the ladder that loses no more than `max_drop` points of top-1.
 
@@ -81,7 +81,7 @@ def quantize(
         exclude: a list of images to leave out, as `doctor --fix` writes it, beside those left out in training.
         data_root: where downloads are kept.
         max_pixels: of how many pixels an image may be; see `load_dataset`.
-        watcher: told of progress, and of each rung as it comes.
+        progress: told of progress, and of each rung as it comes.
 
     Raises:
         RunError, WeightsError, ModelError: there is no such network, or `out` can't be written.
@@ -91,10 +91,10 @@ def quantize(
         MissingExtraError: the quantizer is not installed.
         MobilenetsError: `max_drop` is negative or no number, there is no such format, or it has no such option.
     """
-    watcher = watcher or Unwatched()
+    progress = progress or Silent()
     if fault := check_seed(seed):
         raise MobilenetsError(fault)
-    run = recommended(run, watcher)
+    run = recommended(run, progress)
     out = outside(data, Path(out))
     order = Order(
         out,
@@ -112,13 +112,13 @@ def quantize(
     order.check()
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
     dataset = load_deciding(
-        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=watcher.progress
+        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress.update
     )
     sealed = None
     if dataset.validation is None:
         record_for(run, "quantize", min(len(dataset.test), max_images or len(dataset.test)), dataset.digest)
     else:
-        test = split_questions(subject, dataset, "test", limit=max_images, skip_bad=skip_bad, progress=watcher.progress)
+        test = split_questions(subject, dataset, "test", limit=max_images, skip_bad=skip_bad, progress=progress.update)
         sealed = SealedTest(test, run, "quantize")
     words = "memory" if isinstance(run, SavedNetwork) else str(run)
-    return quantize_loaded(subject, dataset, order, watcher, run=words, notes=notes, sealed=sealed)
+    return quantize_loaded(subject, dataset, order, progress, run=words, notes=notes, sealed=sealed)

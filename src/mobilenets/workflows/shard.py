@@ -13,13 +13,13 @@ from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.shards.index import INDEX, SPLITS, Origin, ShardEntry, ShardIndex, Split, parse_index
 from mobilenets.data.shards.location import JOURNAL, names_shards
 from mobilenets.data.shards.shard_file import Finished, Journal, ShardFile
-from mobilenets.data.shards.shard_set import Progress
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import BadImage, BadImagesError, DataError, RunError
 from mobilenets.files import check_writable, make_folder, outside, remove_leftovers, write_text_atomically
 from mobilenets.image_formats import AS_STORED, DeepPixels
 from mobilenets.images import MAX_PIXELS
 from mobilenets.limits import check_seed, read_bytes
+from mobilenets.progress import Update
 
 SHARD_BYTES: Final = 32 * 2**20
 SHARD_IMAGES: Final = 10_000
@@ -38,7 +38,7 @@ def shard(
     exclude: str | Path | None = None,
     data_root: str | Path | None = None,
     max_pixels: int = MAX_PIXELS,
-    progress: Progress | None = None,
+    progress: Update | None = None,
 ) -> ShardIndex:
     """Write images into the folder `out` as WebDataset shards with an index, for training to stream.
 
@@ -129,7 +129,7 @@ def _write_missing(
     image_size: int | None,
     skip_bad: bool,
     deep: DeepPixels,
-    progress: Progress | None,
+    progress: Update | None,
 ) -> None:
     total = sum(len(file.images) for file in files)
     bad: list[BadImage] = []

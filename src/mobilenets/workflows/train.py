@@ -17,7 +17,7 @@ from mobilenets.images import MAX_PIXELS
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import record_of_weights
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Observer, Silent
+from mobilenets.progress import Progress, Silent
 from mobilenets.run_folder import recommended_run
 from mobilenets.training.checkpoints import SAVE_SECONDS
 from mobilenets.training.distributed import join_team, local_device
@@ -55,7 +55,7 @@ def train(
     data_root: str | Path | None = None,
     max_pixels: int = MAX_PIXELS,
     device: str | None = None,
-    observer: Observer | None = None,
+    progress: Progress | None = None,
     **changes: Any,
 ) -> SeedRun:
     """Train one network on images into the run folder `out` and score it, on the test images last and once.
@@ -89,7 +89,7 @@ def train(
         data_root: where `cifar10` is looked for and downloaded to.
         max_pixels: of how many pixels an image may be; see `load_dataset`.
         device: `cpu`, `cuda` or `mps` instead of the best present.
-        observer: told of progress.
+        progress: told of progress.
         **changes: fields of the recipe to change, e.g. `epochs=20`.
 
     Raises:
@@ -113,19 +113,17 @@ def train(
     with join_team(chosen) as team:
         if head_only and team.count > 1:
             raise ModelError("`head_only=True` runs in one process: its backbone runs once; start it without torchrun")
-        teller = observer or Silent() if team.leads else Silent()
+        teller = progress or Silent() if team.leads else Silent()
         team.led(lambda: check_run_folder(out, resume, team))
-        loaded = load_dataset(
-            data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=teller.progress
-        )
-        dataset = cut_validation(loaded, recipe.validation_fraction, teller.progress)
-        dataset = without_copies(dataset, teller.progress)
+        loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=teller.update)
+        dataset = cut_validation(loaded, recipe.validation_fraction, teller.update)
+        dataset = without_copies(dataset, teller.update)
         before = images_before(weights, out, resume=resume and has_state(out))
         if before is not None:
-            dataset = without_seen(dataset, before, teller.progress)
+            dataset = without_seen(dataset, before, teller.update)
         taught = None if teacher is None else record_of_weights(teacher)
         if taught is not None and not dataset.packaged:  # its published test images no training here is on
-            dataset = without_seen(dataset, taught, teller.progress, who="the teacher")
+            dataset = without_seen(dataset, taught, teller.update, who="the teacher")
         network: dict[str, Any] = {
             "name": model,
             "num_classes": len(dataset.classes),
@@ -143,7 +141,7 @@ def train(
                 recipe.seed,
                 out,
                 resume=resume and has_state(out),
-                observer=teller,
+                progress=teller,
                 own_size=head_only and image_size is None,
                 images=before,
             )
@@ -165,9 +163,9 @@ def train(
                 preprocessing,
                 network=teacher_model or model,
                 width_mult=teacher_width_mult,
-                observer=teller,
+                progress=teller,
             )
-        splits = prepare_splits(dataset, preprocessing, skip_bad=skip_bad, observer=teller)
+        splits = prepare_splits(dataset, preprocessing, skip_bad=skip_bad, progress=teller)
         try:
             return train_and_score(
                 network,
@@ -176,7 +174,7 @@ def train(
                 out,
                 resume=resume,
                 device=chosen,
-                observer=teller,
+                progress=teller,
                 start=start,
                 teacher=coach,
                 head_only=head_only,

@@ -23,7 +23,7 @@ from mobilenets.auditing.graph.values import Constant, Flowing, Recorded, eps_of
 OUTSIDE = "outside PyTorch"
 _DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
 # Called before a call is run: the operator, its arguments, and the values of nodes so far by name.
-Watcher = Callable[["HookRun", Any, Sequence[Any], Mapping[str, Any]], None]
+Progress = Callable[["HookRun", Any, Sequence[Any], Mapping[str, Any]], None]
 
 
 def hook_graph(module: nn.Module, input_shape: tuple[int, int, int, int], reason: str = "") -> Graph:
@@ -58,11 +58,11 @@ class HookRun:
     """One run of a network under observation."""
 
     def __init__(
-        self, network: nn.Module, input_shape: tuple[int, int, int, int], watcher: Watcher | None = None
+        self, network: nn.Module, input_shape: tuple[int, int, int, int], progress: Progress | None = None
     ) -> None:
         self.recorder = Recorder(network, input_shape)
         self.left_pytorch = False
-        self.watcher = watcher
+        self.progress = progress
         self.paths = [""]
         self.paused = False
         # Tensors are kept, so that no other can take their identity.
@@ -147,8 +147,8 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch l
         kwargs = kwargs or {}
         if self._run.paused:
             return func(*args, **kwargs)
-        if self._run.watcher is not None:
-            self._run.watcher(self._run, func, args, kwargs)
+        if self._run.progress is not None:
+            self._run.progress(self._run, func, args, kwargs)
         if writes_in_place(func) and isinstance(args[0], Tensor):
             # Looked up before it is overwritten: afterwards the tensor holds the result.
             self._run.value(args[0])

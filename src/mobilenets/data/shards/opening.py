@@ -15,13 +15,14 @@ import numpy as np
 from mobilenets.data.shards.index import SPLITS, ShardEntry, ShardIndex, Split, digest_of, parse_index
 from mobilenets.data.shards.location import Location, is_remote, locate
 from mobilenets.data.shards.reading import read_shard, read_whole
-from mobilenets.data.shards.shard_set import Progress, Shard, ShardSet
+from mobilenets.data.shards.shard_set import Shard, ShardSet
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import DataError
 from mobilenets.files import write_text_atomically
 from mobilenets.images import MAX_PIXELS
 from mobilenets.limits import read_bytes, require_regular
 from mobilenets.machine import user_cache
+from mobilenets.progress import Update
 from mobilenets.quoting import decodable
 
 # An index for shards that somebody else wrote: read once from end to end, and the count kept for the next time.
@@ -31,7 +32,7 @@ _SCORED: Final = (("test",), ("val", "valid"))
 
 
 def counted_index(
-    folder: str, addresses: Sequence[str], *, seed: int, test_fraction: float, progress: Progress | None
+    folder: str, addresses: Sequence[str], *, seed: int, test_fraction: float, progress: Update | None
 ) -> tuple[ShardIndex, tuple[str, ...]]:
     """Return the index of foreign shards and what a user should know about it.
 
@@ -69,7 +70,7 @@ def _kept(path: Path, shards: int) -> ShardIndex | None:
     return index if index is not None and len(index.shards) == shards else None
 
 
-def _count(addresses: Sequence[str], progress: Progress | None) -> ShardIndex:
+def _count(addresses: Sequence[str], progress: Update | None) -> ShardIndex:
     """Read all shards: how many images, which labels."""
     entries: list[ShardEntry] = []
     labels: Counter[str] = Counter()
@@ -182,7 +183,7 @@ def open_shards(
     seed: int = 0,
     test_fraction: float = 0.2,
     max_pixels: int = MAX_PIXELS,
-    progress: Progress | None = None,
+    progress: Update | None = None,
 ) -> OpenedShards:
     """Find shards, by their index or by counting them once; copy the test images and a sample of the others.
 
@@ -224,7 +225,7 @@ def open_shards(
 
 
 def _index(
-    location: Location, seed: int, test_fraction: float, progress: Progress | None
+    location: Location, seed: int, test_fraction: float, progress: Update | None
 ) -> tuple[ShardIndex, tuple[str, ...]]:
     content = read_whole(location.index)
     index = None if content is None else parse_index(content, location.index)

@@ -6,7 +6,7 @@ import io
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,6 +18,7 @@ from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import DataError
 from mobilenets.image_formats import AS_STORED, DeepPixels
 from mobilenets.images import MAX_PIXELS, open_image, read_size
+from mobilenets.progress import Update
 
 # Encoded images in one unnamed file, where any of them can be had at once and none takes memory.
 
@@ -85,9 +86,6 @@ class SpooledImage:
         """See `ImageSource`."""
         return read_size(io.BytesIO(self.encoded()), name=self.name, max_pixels=self.max_pixels)
 
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many of them are done, and how many there are."""
 
 SAMPLE_IMAGES: Final = 2048
 SAMPLE_BYTES: Final = 256 * 2**20
@@ -157,7 +155,7 @@ class ShardSet:
         ]
         return replace(self, shards=parts[0]), replace(self, shards=parts[1])
 
-    def load(self, progress: Progress | None = None) -> ImageSplit:
+    def load(self, progress: Update | None = None) -> ImageSplit:
         """Copy all images, still encoded, to where any of them can be had at once.
 
         Args:
@@ -198,7 +196,7 @@ class ShardSet:
             sources.append(spool.add(record.name, record.content, record.max_pixels))
         return ImageSplit(sources, np.array(labels, dtype=np.int64))
 
-    def _all(self, progress: Progress | None) -> Iterator[Record]:
+    def _all(self, progress: Update | None) -> Iterator[Record]:
         done, total = 0, len(self)
         for shard in self.shards:
             for record in whole_shard(shard):
