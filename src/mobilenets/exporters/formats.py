@@ -61,7 +61,7 @@ def translator(to: str, precision: str = "fp32") -> Translate:
     if precision not in chosen.precisions:
         more = "; 'mobilenets quantize' makes int8" if precision == "int8" else ""
         raise MobilenetsError(f"{to} is exported as {' or '.join(chosen.precisions)}, not {precision!r}{more}")
-    module = importlib.import_module(f"mobilenets.exporting.{chosen.module}")
+    module = importlib.import_module(f"mobilenets.exporters.{chosen.module}")
     getattr(module, chosen.require)()
     return cast(Translate, getattr(module, chosen.translate))
 
