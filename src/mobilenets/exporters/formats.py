@@ -20,7 +20,7 @@ from mobilenets.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class _Format:
-    """A module of this room with its translator and its check of what has to be installed, and what it can write."""
+    """A module of this package with its translator and its check of what has to be installed, and what it can write."""
 
     module: str
     translate: str
@@ -32,7 +32,7 @@ class _Format:
 _FORMATS = {
     "onnx": _Format("onnx", "to_onnx", "require_exporter"),
     "openvino": _Format("openvino", "to_openvino", "require_openvino"),
-    "litert": _Format("litert", "to_litert", "require_litert"),
+    "litert": _Format("litert.convert", "to_litert", "require_litert"),
     "executorch": _Format("executorch", "to_executorch", "require_executorch", ("fp32",)),
 }
 FORMATS = tuple(_FORMATS)
