@@ -17,7 +17,7 @@ from mobilenets.errors import ExportError, MissingExtraError, MobilenetsError, f
 from mobilenets.exporters.onnx import require_exporter, to_onnx
 from mobilenets.exporters.prepare import Exported
 from mobilenets.install import install_line
-from mobilenets.output_capture import silent
+from mobilenets.output_capture import capture_all_output
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.openvino_backend import load_openvino
 
@@ -47,7 +47,7 @@ def to_openvino(model: nn.Module, preprocessing: Preprocessing, *, precision: st
         raise MobilenetsError(f"openvino is exported as fp32 or fp16, not {precision}")
     (onnx,) = to_onnx(model, preprocessing).payload.values()
     openvino = load_openvino()
-    with tempfile.TemporaryDirectory(prefix="mobilenets-") as name, silent():
+    with tempfile.TemporaryDirectory(prefix="mobilenets-") as name, capture_all_output():
         folder = Path(name)
         (folder / "model.onnx").write_bytes(onnx)
         try:
