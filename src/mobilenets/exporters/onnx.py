@@ -22,7 +22,7 @@ from mobilenets.exporters.describe import Subject, describe, golden_pairs
 from mobilenets.exporters.parity import compare_answers, describe_failure, network_predict, opened
 from mobilenets.exporters.prepare import Exported, check_outputs, example_images, exportable
 from mobilenets.exporters.verify import COUNT as GOLDEN_IMAGES
-from mobilenets.exporters.verify import made_images, measure_bounds
+from mobilenets.exporters.verify import measure_bounds, synthetic_images
 from mobilenets.image_record import ImageRecord
 from mobilenets.install import install_line
 from mobilenets.output_capture import capture_python_output
@@ -160,7 +160,7 @@ def export_onnx(
     path = Path(path)
     check_suffix(path, "onnx")
     subject = Subject(copy.deepcopy(model).eval(), tuple(classes), preprocessing, {}, trained_on)
-    images = made_images(preprocessing, GOLDEN_IMAGES)
+    images = synthetic_images(preprocessing, GOLDEN_IMAGES)
     expected = network_predict(subject.model, preprocessing)(images)
     check_outputs(expected.shape, len(classes))
     exported = to_onnx(model, preprocessing)

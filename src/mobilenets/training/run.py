@@ -20,6 +20,8 @@ from mobilenets.data.sources import write_exclusions
 from mobilenets.data.unseen import image_record
 from mobilenets.data.validation import DIGEST, validation_record
 from mobilenets.errors import BadImage, BadImagesError, RunError
+from mobilenets.evaluation.evaluation_set import SealedTestSet
+from mobilenets.evaluation.images import labelled_set
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.predictions import Predict
 from mobilenets.evaluation.results import SeedRun
@@ -44,7 +46,6 @@ from mobilenets.training.recipe import Recipe
 from mobilenets.training.scoring import (
     SCORES,
     VALIDATION_PREDICTIONS,
-    SealedImages,
     Splits,
     Validator,
     read_scores,
@@ -103,7 +104,7 @@ def prepare_splits(
     if bad:
         raise BadImagesError(bad)
     announce(dataset.notes, [image for part in prepared.values() for image in part.skipped], progress)
-    test = SealedImages(prepared["test"], dataset.digest)
+    test = SealedTestSet(labelled_set(prepared["test"], dataset, "test"))
     validation = prepared.get("validation") or None  # where none of them can be read, there are none
     streamed = None if dataset.shards is None else stream(dataset.shards, preprocessing, skip_bad, progress)
     return Splits(dataset, prepared["training"], validation, test, preprocessing, streamed)
