@@ -1,4 +1,4 @@
-"""Train a few steps, alone or under torchrun, and keep what the leader has afterwards: `python team_steps.py OUT`."""
+"""Train a few steps, alone or under torchrun, and keep the main process's result: `python team_steps.py OUT`."""
 
 from __future__ import annotations
 

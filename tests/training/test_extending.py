@@ -103,7 +103,7 @@ def test_each_schedule_says_what_becomes_of_it() -> None:
         return extension(replace(Recipe(epochs=20, learning_rate=0.1, warmup_epochs=0), **fields), 10, 100, 10)
 
     assert said(schedule="constant") == "the learning rate stays 0.1"
-    assert said(schedule="step", rate_decay=0.5, decay_epochs=10) == "the learning rate goes on falling, from 0.05"
+    assert said(schedule="step", gamma=0.5, decay_epochs=10) == "the learning rate goes on falling, from 0.05"
     assert said(schedule="cosine").startswith(
         "the cosine schedule is computed anew over all 20; the learning rate goes on at 0.05, where it had come to"
     )

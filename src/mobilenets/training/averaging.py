@@ -48,10 +48,10 @@ def _warmed_up(decay: float) -> Average:
 # of the weights that were averaged, and not what the average makes of the images.
 
 
-FORGOTTEN = 1e-3  # the share of the made-up start that may be left in the statistics
+MAX_INITIAL_SHARE = 1e-3  # the share of the made-up start that may be left in the statistics
 
 
-def share_of_start(model: nn.Module, steps: int) -> float:
+def initial_share(model: nn.Module, steps: int) -> float:
     """How much of the initial statistics is left after `steps` training steps, 0 to 1: (1 - momentum) ** steps.
 
     Frozen layers count as settled: theirs are the weights' own.
@@ -66,9 +66,9 @@ def why_reestimate(model: nn.Module, steps: int, *, averaged: bool) -> str | Non
 
     `averaged` says whether the weights are an average over steps.
     """
-    left = share_of_start(model, steps)
-    if left > FORGOTTEN:
-        return f"{left:.0%} of its start was left after so few steps"
+    left = initial_share(model, steps)
+    if left > MAX_INITIAL_SHARE:
+        return f"after so few steps its running averages still hold {left:.0%} of their initial values"
     if averaged and any(isinstance(layer, _BatchNorm) for layer in model.modules()):
         return "its statistics were not those of the averaged weights"
     return None

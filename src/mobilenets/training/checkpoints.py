@@ -77,7 +77,7 @@ class Checkpoints:
         Told 0 seconds, it always is.
         """
         wait = max(self.seconds, 20 * self._took) if self.seconds else 0.0
-        return self.team.leads and time.monotonic() - self._saved_at >= wait
+        return self.team.is_main and time.monotonic() - self._saved_at >= wait
 
     def save(self, trained: Trained, plan: ComputePlan, parts: int, position: Position) -> None:
         """Write the state.
@@ -85,7 +85,7 @@ class Checkpoints:
         Raises:
             RunError: it can't be written; the states there are unharmed.
         """
-        if not self.team.leads:
+        if not self.team.is_main:
             return
         start = time.monotonic()
         state = SavedState(
@@ -112,7 +112,7 @@ class Checkpoints:
         Raises:
             RunError: there is none, or it is of another experiment, or does not fit.
         """
-        state = self.team.led(lambda: self._load(force, progress))
+        state = self.team.run_on_main(lambda: self._load(force, progress))
         plan = ComputePlan(state.plan["precision"], state.plan["memory_format"])
         trained.model.to(memory_format=plan.layout)
         try:

@@ -170,7 +170,7 @@ USED: Final = ("flip", "balance", "validation_fraction", "seed")
 """The fields of a recipe that mean something to a head."""
 
 
-def settle_head(recipe: Recipe, changed: Iterable[str], *, has_weights: bool, has_teacher: bool) -> Recipe:
+def resolve_head_recipe(recipe: Recipe, changed: Iterable[str], *, has_weights: bool, has_teacher: bool) -> Recipe:
     """The recipe of a head: its own fields of the given one, the backbone frozen, one pass over the images.
 
     Args:
@@ -247,7 +247,7 @@ def train_head(
         model: with the weights to start from.
         images: the training images, prepared as the weights want them.
         classes: their names, in the order of the outputs.
-        recipe: of `settle_head`.
+        recipe: of `resolve_head_recipe`.
         place: the run folder and what belongs to it.
         resume: go on with a run that was begun, whose weights stand in its state.
         cache: where features are kept; None takes the user's cache folder.

@@ -160,19 +160,19 @@ class Training(Generic[Network]):
             parts=self.parts,
             on_halving=self._halved,
         )
-        if self.team.leads:
+        if self.team.is_main:
             write_text_atomically(self.run / RECIPE, self.recipe.to_toml())
         self._save()
         training_mode(self.model, self.recipe.freeze)
         with stop_on_interrupt(self._acknowledge) as stop:
-            if self.team.leads:
+            if self.team.is_main:
                 with MetricLog(self.run, self.position.epoch) as log:
                     self._epochs(stop, log)
             else:
                 self._epochs(stop, None)
         unsync_norms(self.model)
         result = self.model if self.ema is None else cast(Network, self.ema.module)
-        if self.team.leads:
+        if self.team.is_main:
             self._settle_norm(result)
         return result.eval()
 
@@ -239,7 +239,7 @@ class Training(Generic[Network]):
         if self.recipe.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad_norm)
         self.optimizer.step()
-        if self.ema is not None and self.team.leads:
+        if self.ema is not None and self.team.is_main:
             self.ema.update_parameters(self.model)
 
         progress.step += 1
@@ -289,7 +289,7 @@ class Training(Generic[Network]):
     def _begin(self) -> ComputePlan:
         """Choose how to compute, on a real batch; the network is not changed by it."""
         self.parts = remembered_parts(self.run)
-        plan, self.parts = self.team.led(self._choose_plan)
+        plan, self.parts = self.team.run_on_main(self._choose_plan)
         self.model.to(memory_format=plan.layout)
         return plan
 
@@ -333,7 +333,7 @@ class Training(Generic[Network]):
 
     def _stop(self, stop: StopRequest) -> None:
         """End in good order: all of a team together, when the leader has saved, by the signal that any of them got."""
-        self.team.led(self._save)
+        self.team.run_on_main(self._save)
         signal = self.team.largest(stop.signal, self.device)
         where = f"epoch {self.position.epoch + 1}, step {self.position.step} of {self.steps}"
         if self.position.epoch == self.recipe.epochs:
@@ -361,7 +361,7 @@ class Training(Generic[Network]):
         where = where_of(self.position, self.steps)
         batch = self.team.gather((images, labels))
         kept = ""
-        if self.team.leads:
+        if self.team.is_main:
             content = {
                 "images": torch.from_numpy(np.concatenate([one for one, _ in batch])),
                 "labels": torch.from_numpy(np.concatenate([truth for _, truth in batch])),

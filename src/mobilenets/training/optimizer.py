@@ -13,7 +13,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.optim import Optimizer
 
-from mobilenets.errors import RecipeError
 from mobilenets.training.recipe import Freeze, Recipe
 
 # Keeping what given weights have learnt: layers that do not train, and others that train more slowly.
@@ -63,19 +62,6 @@ def with_rates(groups: Sequence[dict[str, Any]], model: nn.Module, rate: float) 
         parted.append({**group, "params": [one for one in members if id(one) in head]})
         parted.append({**group, "params": [one for one in members if id(one) not in head], "rate": rate})
     return parted
-
-
-def settle_freezing(recipe: Recipe, *, has_weights: bool) -> None:
-    """Refuse to freeze what nothing has been learnt by.
-
-    Raises:
-        RecipeError: layers are to be frozen, and there are no weights.
-    """
-    if recipe.freeze != "none" and not has_weights:
-        raise RecipeError(
-            f"recipe field freeze is {recipe.freeze}, but the network starts fresh: there is nothing to keep; "
-            "give `weights` where the verb has it, or freeze none"
-        )
 
 
 def folded_norms(model: nn.Module) -> bool:
@@ -169,7 +155,7 @@ class TensorFlowRMSprop(Optimizer):
 # Learning rate and image size as pure functions of the place in the run: a resumed run needs no scheduler's state.
 
 
-RATE_DECAY: Final = 0.98
+GAMMA: Final = 0.98
 """What `step` and `exponential` multiply by every epoch where the recipe leaves it open: V2's paper."""
 RISE, LOWEST_START, LOWEST_END = 0.3, 1 / 25, 1 / 25e4
 """One-cycle: the share of the run it rises for, and the shares of the peak it starts and ends at. torch's defaults."""
@@ -257,7 +243,7 @@ def _decayed(epochs: float, recipe: Recipe) -> float:
     periods = epochs / (1.0 if recipe.decay_epochs is None else recipe.decay_epochs)
     if recipe.schedule == "step":
         periods = math.floor(periods + 1e-9)  # an epoch that is a sum of steps may be a hair short of a whole
-    decay: float = (RATE_DECAY if recipe.rate_decay is None else recipe.rate_decay) ** periods
+    decay: float = (GAMMA if recipe.gamma is None else recipe.gamma) ** periods
     return decay
 
 
@@ -266,7 +252,7 @@ def _cosine(start: float, end: float, progress: float) -> float:
 
 
 MOMENTUM = 0.9
-ADAMW_SQUARE_DECAY, RMSPROP_SQUARE_DECAY = 0.999, 0.9
+ADAMW_BETA2, RMSPROP_ALPHA = 0.999, 0.9
 ADAMW_EPSILON, RMSPROP_EPSILON = 1e-8, 1e-3
 
 
@@ -295,9 +281,9 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
     if recipe.optimizer == "rmsprop":
-        square_decay, epsilon = _else(recipe.square_decay, RMSPROP_SQUARE_DECAY), _else(recipe.epsilon, RMSPROP_EPSILON)
-        return TensorFlowRMSprop(groups, lr=rate, momentum=momentum, alpha=square_decay, eps=epsilon)
-    betas = (momentum, _else(recipe.square_decay, ADAMW_SQUARE_DECAY))
+        alpha, epsilon = _else(recipe.alpha, RMSPROP_ALPHA), _else(recipe.epsilon, RMSPROP_EPSILON)
+        return TensorFlowRMSprop(groups, lr=rate, momentum=momentum, alpha=alpha, eps=epsilon)
+    betas = (momentum, _else(recipe.alpha, ADAMW_BETA2))
     return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=_else(recipe.epsilon, ADAMW_EPSILON))
 
 

@@ -25,7 +25,7 @@ from mobilenets.files import write_atomically
 from mobilenets.limits import require_regular
 from mobilenets.models.config import OptionValue
 from mobilenets.models.registry import default_options, list_models
-from mobilenets.training.recipe import Recipe
+from mobilenets.training.recipe import RENAMED, Recipe
 
 STATE = "state.pt"
 PREVIOUS = "state.previous.pt"
@@ -67,7 +67,7 @@ class Experiment:
         """What `other` has otherwise, e.g. `recipe learning_rate: 0.001 there, 0.01 now`.
 
         An option of the network or the recipe that this one does not name has its default: it is from before the option
-        existed.
+        existed. A field of the recipe that was renamed since is compared under its new name.
         """
         found = []
         for part in ("network", "recipe", "data", "teacher"):
@@ -75,7 +75,7 @@ class Experiment:
             if part == "network":
                 mine = {**{key: value for key, value in _defaults(mine).items() if key in theirs}, **mine}
             if part == "recipe":
-                usual = Recipe().to_dict()
+                usual, mine = Recipe().to_dict(), {RENAMED.get(key, key): value for key, value in mine.items()}
                 mine = {**{key: value for key, value in usual.items() if mine and key in theirs}, **mine}
             for key in sorted(mine.keys() | theirs.keys()):
                 if mine.get(key) != theirs.get(key):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,9 +20,6 @@ from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress
 from mobilenets.training.objectives import Distillation
 from mobilenets.training.recipe import Recipe
-
-TEMPERATURE, WEIGHT = 4.0, 0.9
-"""Where the recipe leaves them open: what Tian et al. 2020 (arXiv 1910.10699) use for Hinton's distillation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +44,9 @@ class Teacher:
         return {"teacher": self.asked, **{f"teacher_{key}": value for key, value in self.identity.items()}}
 
     def objective(self, recipe: Recipe, device: torch.device, class_weights: Tensor | None = None) -> Distillation:
-        """What a student of this teacher minimises under a recipe that `settle_recipe` has completed."""
+        """What a student of this teacher minimises under a recipe that `resolve_recipe` has completed."""
         if recipe.temperature is None or recipe.distill_weight is None:
-            raise RecipeError("temperature and distill_weight are open: let settle_recipe complete the recipe")
+            raise RecipeError("temperature and distill_weight are open: let resolve_recipe complete the recipe")
         network = self.network.to(device)
         return Distillation(network, recipe.temperature, recipe.distill_weight, recipe.label_smoothing, class_weights)
 
@@ -99,24 +96,6 @@ class FittedTeacher(nn.Module):
             x = F.interpolate(x, (self.image_size, self.image_size), mode="bilinear", antialias=True)
         logits: Tensor = self.network(x)
         return logits if self.same_order else logits.index_select(1, self.order)
-
-
-def settle_recipe(recipe: Recipe, *, has_teacher: bool) -> Recipe:
-    """Complete temperature and weight where there is a teacher; refuse them where there is none.
-
-    Raises:
-        RecipeError: a field of distillation without a teacher, which would silently mean nothing.
-    """
-    if has_teacher:
-        temperature = TEMPERATURE if recipe.temperature is None else recipe.temperature
-        weight = WEIGHT if recipe.distill_weight is None else recipe.distill_weight
-        return replace(recipe, temperature=temperature, distill_weight=weight)
-    for name in ("temperature", "distill_weight"):
-        if getattr(recipe, name) is not None:
-            raise RecipeError(
-                f"recipe field {name} is {getattr(recipe, name)}, but there is no teacher; give `teacher`"
-            )
-    return recipe
 
 
 def load_teacher(
