@@ -148,7 +148,7 @@ def test_a_forced_change_of_recipe_takes_effect(start_training: Start, tmp_path:
     changed = replace(QUICK, **change)
     training = start_training(tmp_path, changed)
     result = training.fit(resume=True, force=True)
-    assert training.progress.epoch == 2
+    assert training.position.epoch == 2
     assert all(bool(value.isfinite().all()) for value in result.parameters())
     assert training.optimizer.param_groups[0]["weight_decay"] == changed.weight_decay
 
@@ -191,7 +191,7 @@ def test_images_that_vanish_stop_it_with_all_done_so_far_saved(
 
     def vanishing(seed: int, batch_size: int, **rest: Any) -> Iterator[TrainingBatch]:
         for number, batch in enumerate(epoch(seed, batch_size, **rest)):
-            if training.progress.epoch == 1 and number == 4:
+            if training.position.epoch == 1 and number == 4:
                 raise BadImagesError([BadImage("photos/cat/1.jpg", "no such file or directory")])
             yield batch
 

@@ -120,7 +120,7 @@ def flip_a_bit(path: Path) -> None:
 def test_a_single_wrong_bit_is_found_and_the_state_before_is_taken(tmp_path: Path) -> None:
     saved(tmp_path)
     newest = saved(tmp_path)
-    newest.progress.step = 7
+    newest.position.step = 7
     save_state(tmp_path, newest)
     assert load_state(tmp_path, CPU).position.step == 7
     flip_a_bit(tmp_path / STATE)
