@@ -32,10 +32,10 @@ def images_per_second(network: str, threads: int) -> float | None:
     from mobilenets.models.registry import create_model
     from mobilenets.preprocessing import Preprocessing
     from mobilenets.progress import Silent, StepReport
+    from mobilenets.training.checkpoints import Experiment
     from mobilenets.training.distributed import join_team
     from mobilenets.training.loop import Training
     from mobilenets.training.recipe import Recipe
-    from mobilenets.training.state import Experiment
 
     class Clock(Silent):
         def __init__(self) -> None:

@@ -15,9 +15,9 @@ from mobilenets.data.loader import TrainingBatch
 from mobilenets.errors import BadImage, BadImagesError, DataError, NonFiniteLossError, RunError
 from mobilenets.progress import Silent, StepReport
 from mobilenets.training.accumulation import FAILED_BATCH
+from mobilenets.training.checkpoints import STATE, load_state
 from mobilenets.training.loop import Training
-from mobilenets.training.metric_log import read_curve
-from mobilenets.training.state import STATE, load_state
+from mobilenets.training.progress import read_curve
 
 from .conftest import QUICK
 

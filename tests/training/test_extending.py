@@ -16,12 +16,11 @@ from mobilenets.data.datasets import load_dataset
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import RunError, TrainingInterruptedError
 from mobilenets.evaluation.results import SeedRun
+from mobilenets.training.checkpoints import load_state
 from mobilenets.training.loop import Training
-from mobilenets.training.metric_log import read_curve
-from mobilenets.training.optimizer import extension, learning_rate_at
+from mobilenets.training.progress import extension, learning_rate_at, read_curve
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.scoring import read_scores
-from mobilenets.training.state import load_state
 from mobilenets.workflows.train import train
 
 from .conftest import QUICK, InterruptAt

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mobilenets.models.registry import create_model
-from mobilenets.training.averaging import initial_share, reestimate, why_reestimate
+from mobilenets.training.optimizer import initial_share, reestimate, why_reestimate
 
 
 def test_the_share_left_follows_the_slowest_momentum() -> None:

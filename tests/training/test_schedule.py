@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilenets.training.optimizer import image_size_at, learning_rate_at
+from mobilenets.training.progress import image_size_at, learning_rate_at
 from mobilenets.training.recipe import Recipe
 
 

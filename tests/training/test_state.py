@@ -10,17 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilenets.errors import RunError
-from mobilenets.training.state import (
-    PREVIOUS,
-    STATE,
-    Experiment,
-    Position,
-    SavedState,
-    derived_seed,
-    has_state,
-    load_state,
-    save_state,
-)
+from mobilenets.training.checkpoints import PREVIOUS, STATE, Experiment, SavedState, has_state, load_state, save_state
+from mobilenets.training.inputs import derived_seed
+from mobilenets.training.progress import Position
 
 CPU = torch.device("cpu")
 EXPERIMENT = Experiment({"name": "mobilenet_v2"}, {"epochs": 3}, {"digest": "abc"})

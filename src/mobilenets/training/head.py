@@ -30,12 +30,11 @@ from mobilenets.models.layers import Normalizer
 from mobilenets.models.network import MobileNet
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress, counted
-from mobilenets.training.checkpoints import stop_on_interrupt
+from mobilenets.training.checkpoints import Experiment, SavedState, drop_damaged, load_state, save_state
 from mobilenets.training.linear_head import LinearHead, fit_head
 from mobilenets.training.loop import RECIPE
-from mobilenets.training.metric_log import MetricLog
+from mobilenets.training.progress import MetricLog, Position, stop_on_interrupt
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment, Position, SavedState, drop_damaged, load_state, save_state
 
 # What a backbone answers, kept: the same images through the same backbone are computed once on this machine.
 #

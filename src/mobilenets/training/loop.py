@@ -36,19 +36,21 @@ from mobilenets.training.accumulation import (
     save_failed_batch,
     within_memory,
 )
-from mobilenets.training.averaging import build_ema, reestimate, sync_norms, unsync_norms, why_reestimate
-from mobilenets.training.checkpoints import SAVE_SECONDS, Checkpoints, StopRequest, Trained, stop_on_interrupt
+from mobilenets.training.checkpoints import SAVE_SECONDS, Checkpoints, Experiment, Trained
 from mobilenets.training.distributed import SOLO, Team
-from mobilenets.training.inputs import DROPOUT, NORM, ORDER, BatchInputs, Place
-from mobilenets.training.metric_log import MetricLog, epoch_point, step_report, where_of
-from mobilenets.training.objectives import CrossEntropy, Objective, dominant, verb_of
+from mobilenets.training.inputs import DROPOUT, NORM, ORDER, BatchInputs, Place, derived_seed
 from mobilenets.training.optimizer import (
+    CrossEntropy,
+    Objective,
+    build_ema,
     build_optimizer,
-    extension,
+    dominant,
     freeze,
-    learning_rate_at,
+    reestimate,
     set_learning_rate,
     training_mode,
+    verb_of,
+    why_reestimate,
 )
 from mobilenets.training.plan import (
     ComputePlan,
@@ -58,8 +60,19 @@ from mobilenets.training.plan import (
     remember_parts,
     remembered_parts,
 )
+from mobilenets.training.progress import (
+    MetricLog,
+    Position,
+    StopRequest,
+    epoch_point,
+    extension,
+    learning_rate_at,
+    step_report,
+    stop_on_interrupt,
+    where_of,
+)
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment, Position, derived_seed
+from mobilenets.training.synced_norm import sync_norms, unsync_norms
 
 Network = TypeVar("Network", bound=nn.Module)
 

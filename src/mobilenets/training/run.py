@@ -32,13 +32,13 @@ from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, save_net
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress, counted
 from mobilenets.training.balancing import balanced
-from mobilenets.training.checkpoints import SAVE_SECONDS, check_same
+from mobilenets.training.checkpoints import SAVE_SECONDS, STATE, Experiment, check_same, has_state, load_state
 from mobilenets.training.distributed import SOLO, Team
 from mobilenets.training.head import Place, train_head
 from mobilenets.training.inputs import random_crop
 from mobilenets.training.loop import Training
-from mobilenets.training.metric_log import read_curve
-from mobilenets.training.objectives import CrossEntropy, Objective
+from mobilenets.training.optimizer import CrossEntropy, Objective
+from mobilenets.training.progress import read_curve
 from mobilenets.training.recipe import Recipe, check_freezing, resolve_recipe
 from mobilenets.training.scoring import (
     SCORES,
@@ -52,7 +52,6 @@ from mobilenets.training.scoring import (
     torch_predict,
 )
 from mobilenets.training.start import Start, seen_before
-from mobilenets.training.state import STATE, Experiment, has_state, load_state
 from mobilenets.training.teacher import Teacher
 
 if TYPE_CHECKING:

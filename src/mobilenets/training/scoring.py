@@ -29,8 +29,9 @@ from mobilenets.models.layers import Normalizer
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, load_network
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress
-from mobilenets.training.averaging import MAX_INITIAL_SHARE, initial_share, reestimate, unsync_norms
-from mobilenets.training.checkpoints import StopRequest
+from mobilenets.training.optimizer import MAX_INITIAL_SHARE, initial_share, reestimate
+from mobilenets.training.progress import StopRequest
+from mobilenets.training.synced_norm import unsync_norms
 
 if TYPE_CHECKING:
     from mobilenets.data.shards.streaming import ShardImages

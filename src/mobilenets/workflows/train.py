@@ -19,7 +19,7 @@ from mobilenets.models.saved import record_of_weights
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress, Silent
 from mobilenets.run_folder import recommended_run
-from mobilenets.training.checkpoints import SAVE_SECONDS
+from mobilenets.training.checkpoints import SAVE_SECONDS, has_state
 from mobilenets.training.distributed import join_team, local_device
 from mobilenets.training.head import resolve_head_recipe
 from mobilenets.training.optimizer import folded_norms
@@ -27,7 +27,6 @@ from mobilenets.training.plan import choose_device
 from mobilenets.training.recipe import Recipe, check_freezing, load_recipe, resolve_recipe
 from mobilenets.training.run import check_run_folder, prepare_splits, train_and_score
 from mobilenets.training.start import images_before, start_from_weights
-from mobilenets.training.state import has_state
 from mobilenets.training.teacher import load_teacher
 
 
