@@ -24,12 +24,11 @@ from mobilenets.models.saved import SavedNetwork
 from mobilenets.progress import Progress, Silent, counted
 from mobilenets.quantization.fake_quantization import fake_quantized
 from mobilenets.quantization.images import stratified_sample
+from mobilenets.training.checkpoints import Experiment
 from mobilenets.training.loop import Training
-from mobilenets.training.objectives import Distillation
 from mobilenets.training.plan import choose_device
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment
-from mobilenets.training.teacher import FittedTeacher
+from mobilenets.training.teacher import Distillation, FittedTeacher
 
 CALIBRATION_BATCH = 64
 TEACHER_SHARE = 0.9  # of the loss; the labels have the rest
