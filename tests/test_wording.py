@@ -24,8 +24,7 @@ LISTED = re.compile(r"<!-- figures: words -->\n.*?<!-- end -->", re.DOTALL)
 def phrases() -> dict[str, str]:
     """Phrases not to use, each with its replacement."""
     lines = PHRASES.read_text(encoding="utf-8").splitlines()
-    pairs = (line.split(" -> ", maxsplit=1) for line in lines)
-    return {phrase: replacement for phrase, replacement in pairs}
+    return dict(line.split(" -> ", maxsplit=1) for line in lines)
 
 
 def documents() -> Iterator[Path]:
