@@ -15,7 +15,7 @@ from torchvision.models import mobilenet_v2, mobilenet_v3_large, mobilenet_v3_sm
 from mobilenets.auditing.rules.finding import Audit, Finding
 from mobilenets.workflows.audit import audit
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter's own deprecations
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 def exported(network: nn.Module, folder: Path, size: int = 96) -> Path:

@@ -11,6 +11,8 @@ from mobilenets.install import install_line
 
 from .conftest import Run
 
+pytestmark = pytest.mark.slow
+
 
 def test_help_names_every_verb_and_an_example(run: Run) -> None:
     for arguments in ((), ("--help",), ("-h",)):

@@ -40,6 +40,7 @@ def workshop(subject: Subject, images: EvaluationSet, folder: Path) -> Workshop:
     return Workshop(subject, digits, images, folder, "runs/digits", 1, {}, Silent())
 
 
+@pytest.mark.slow
 def test_what_is_missing_or_fails_is_told_and_the_rest_is_made(
     subject: Subject, images: EvaluationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

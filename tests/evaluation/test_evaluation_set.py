@@ -25,6 +25,8 @@ from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.quantization.images import score
 
+pytestmark = pytest.mark.slow
+
 UPDATE = Silent().update
 
 

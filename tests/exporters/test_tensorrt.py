@@ -15,6 +15,8 @@ from mobilenets.exporters.onnx import to_onnx
 from mobilenets.exporters.tensorrt import broken_rules, tensorrt_sentence
 from mobilenets.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = {
     "mobilenet_v1": {},
     "mobilenet_v2": {"padding": "same"},

@@ -29,6 +29,7 @@ def last_map(plan: tuple[int, ...], size: int) -> int:
     return x.shape[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "kept", "side"),
     [(8, 1, 4), (16, 2, 4), (28, 3, 4), (32, 3, 4), (64, 4, 4), (65, 5, 3), (96, 5, 3), (224, 5, 7)],
@@ -69,6 +70,7 @@ def test_from_96_pixels_up_nothing_changes(name: str) -> None:
     assert published.count((2, 2)) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 @pytest.mark.parametrize(("planned", "size", "side"), [(32, 32, 4), (32, 33, 5), (224, 8, 1), (96, 161, 6)])
 def test_images_of_any_size_run(name: str, planned: int, size: int, side: int) -> None:
@@ -125,6 +127,7 @@ def test_it_can_be_copied_and_pickled() -> None:
         assert all(torch.equal(a, b) for a, b in zip(twin.parameters(), model.parameters(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 def test_a_few_steps_lower_the_loss(name: str) -> None:
     torch.manual_seed(0)

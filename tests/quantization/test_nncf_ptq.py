@@ -18,6 +18,8 @@ from mobilenets.exporters.tensorrt import broken_rules
 from mobilenets.quantization.nncf import PtqSettings, quantize_file
 from mobilenets.quantization.qdq import count_pairs, layer_nodes
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 

@@ -13,6 +13,8 @@ from mobilenets.quantization.nncf import PtqSettings, quantize_file
 from mobilenets.quantization.onnx import LayerNoise, decibels, float_layer_steps, rank_layers
 from mobilenets.quantization.qdq import count_pairs, graft, layer_nodes
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 

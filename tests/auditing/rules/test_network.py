@@ -3,12 +3,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from mobilenets.auditing.structure.layers import ChainLayer, Padding, Pooling, TablePlace
 
 if TYPE_CHECKING:
     from conftest import Bench
 
 
+@pytest.mark.slow
 def test_classes_other_than_1000_are_a_note(bench: Bench) -> None:
     ten = bench.judge(bench.chain("mobilenet_v2", num_classes=10))
     assert (ten.errors(), ten.notes(), ten.difference) == ([], ["classes"], (0, 0))

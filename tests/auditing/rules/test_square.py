@@ -13,6 +13,8 @@ from torchvision.models import mobilenet_v2, mobilenet_v3_large
 from mobilenets.auditing.rules.finding import Audit
 from mobilenets.workflows.audit import audit
 
+pytestmark = pytest.mark.slow
+
 
 def closed(target: nn.Module | Path, size: int | None = None) -> Audit:
     result = audit(target, image_size=size)
