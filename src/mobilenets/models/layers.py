@@ -76,6 +76,17 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+def pad_same(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+    """`[..., H, W]` with the zeros of `same_padding` around it, for a convolution of this kernel and stride."""
+    top, bottom = same_padding(x.shape[-2], kernel[0], stride[0])
+    left, right = same_padding(x.shape[-1], kernel[1], stride[1])
+    return F.pad(x, (left, right, top, bottom))
+
+
+# One node of a graph traced by torch.fx, which follows no arithmetic on sizes.
+torch.fx.wrap("pad_same")
+
+
 class SameConv2d(nn.Conv2d):
     """A convolution padded as TensorFlow's SAME, from the size of the images it is given; same tensors as `Conv2d`.
 
@@ -84,9 +95,9 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map `[B, in_channels, H, W]` to `[B, out_channels, ceil(H/s), ceil(W/s)]`."""
-        top, bottom = same_padding(input.shape[-2], self.kernel_size[0], self.stride[0])
-        left, right = same_padding(input.shape[-1], self.kernel_size[1], self.stride[1])
-        return super().forward(F.pad(input, (left, right, top, bottom)))
+        padded = pad_same(input, (self.kernel_size[0], self.kernel_size[1]), (self.stride[0], self.stride[1]))
+        # Not `super().forward`, which torch.jit.script can't compile.
+        return F.conv2d(padded, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class ConvNormActivation(nn.Sequential):

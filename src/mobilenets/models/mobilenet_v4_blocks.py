@@ -112,7 +112,9 @@ class UniversalBottleneck(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, in_channels, H, W]` to `[B, out_channels, ceil(H/s), ceil(W/s)]`."""
-        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        out = x
+        for layer in self:  # not `super().forward`, which torch.jit.script can't compile
+            out = layer(out)
         # In place is safe: batch norm and layer scale keep their inputs for the backward pass, not their outputs.
         return out.add_(x) if self.has_shortcut else out
 
@@ -276,6 +278,8 @@ class MobileAttention(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, channels, H, W]` to the same shape."""
-        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        out = x
+        for layer in self:  # not `super().forward`, which torch.jit.script can't compile
+            out = layer(out)
         # In place is safe: neither convolution nor layer scale keeps its output for the backward pass.
         return out.add_(x)

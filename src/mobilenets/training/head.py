@@ -133,7 +133,7 @@ class Embedding:
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
         self.device = device
         self.cache = cache
-        self.size = model.classifier.in_features
+        self.size = model.head_hidden_size
         self._normalize = Normalizer(preprocessing).to(device)
         self._identity = _identity(model, preprocessing, device)
 
@@ -147,7 +147,8 @@ class Embedding:
             return known
         with torch.inference_mode():
             inputs: torch.Tensor = self._normalize(torch.from_numpy(images).to(self.device))
-            features = self.model.embed(inputs.contiguous(memory_format=torch.channels_last))
+            maps = self.model.forward_features(inputs.contiguous(memory_format=torch.channels_last))
+            features = self.model.forward_head(maps, pre_logits=True)
         found: NDArray[np.float32] = features.float().cpu().numpy()
         self.cache.put(key.hexdigest(), found)
         return found
@@ -267,9 +268,8 @@ def train_head(
     running = time.perf_counter() - began
     _tell(cache, progress)
     head = _fit(views, images.labels, len(classes), recipe, progress)
-    with torch.no_grad():
-        model.classifier.weight.copy_(torch.from_numpy(head.weight))
-        model.classifier.bias.copy_(torch.from_numpy(head.bias))
+    fitted = {"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)}
+    model.get_classifier().load_state_dict(fitted)
     batch = np.empty(len(images), np.uint8), images.labels
     scored = evaluate(lambda _: head(views[0]), [batch], classes).metrics
     seconds = time.perf_counter() - began

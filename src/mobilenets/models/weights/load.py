@@ -72,7 +72,7 @@ def load_weights(weights: str | Path, request: Request, builders: Builders) -> t
         origin=imported.origin,
         preprocessing=_for_channels(imported.preprocessing, model.config.in_channels),
         classes=_classes(imported, model.config.num_classes),
-        fresh_classifier=not any(name.startswith(f"{CLASSIFIER}.") for name in tensors),
+        fresh_classifier=model.num_classes > 0 and not any(name.startswith(f"{CLASSIFIER}.") for name in tensors),
         notes=tuple(notes),
     )
     return model, report
@@ -103,13 +103,13 @@ def _fitted(
     imported: ImportedWeights, request: Request, options: Mapping[str, OptionValue], builders: Builders
 ) -> dict[str, Tensor]:
     """The tensors for the network as the file has it, with its own classes and channels."""
-    twin = _twin(imported, builders[request.name], {**request.arguments, **options})
+    same = _as_in_file(imported, builders[request.name], {**request.arguments, **options})
     try:
-        tensors = imported.tensors(twin)
+        tensors = imported.tensors(same)
     except WeightsError as error:
         hint = _resembled(imported, request, builders)
         raise WeightsError(f"{error}{hint}") from error
-    for name, place in twin.classifier.state_dict(prefix=f"{CLASSIFIER}.").items():
+    for name, place in same.classifier.state_dict(prefix=f"{CLASSIFIER}.").items():
         if tensors[name].shape != place.shape:
             raise WeightsError(
                 f"{imported.path} contradicts itself: {list(tensors[name].shape)} is its {name} for "
@@ -118,8 +118,8 @@ def _fitted(
     return tensors
 
 
-def _twin(imported: ImportedWeights, build: Callable[..., MobileNet], arguments: Mapping[str, Any]) -> MobileNet:
-    """The network without memory for its tensors: only names and shapes are compared."""
+def _as_in_file(imported: ImportedWeights, build: Callable[..., MobileNet], arguments: Mapping[str, Any]) -> MobileNet:
+    """The network with the file's classes and channels, on the meta device: only names and shapes are compared."""
     changed = {**arguments, "num_classes": imported.num_classes, "in_channels": imported.in_channels}
     with torch.device("meta"):
         return build(**changed)
@@ -135,11 +135,11 @@ def _resembled(imported: ImportedWeights, request: Request, builders: Builders) 
         accepted = inspect.signature(builders[name]).parameters
         options = {key: value for key, value in imported.options.items() if key in accepted}
         try:
-            twin = _twin(imported, builders[name], {**request.arguments, **options, "width_mult": width})
-            imported.tensors(twin)
+            other = _as_in_file(imported, builders[name], {**request.arguments, **options, "width_mult": width})
+            imported.tensors(other)
         except (WeightsError, ModelError):
             continue  # not this one either
-        return f"; the file looks like {title(twin)}"
+        return f"; the file looks like {title(other)}"
     return ""
 
 
@@ -157,6 +157,10 @@ def _adapt_classifier(tensors: dict[str, Tensor], imported: ImportedWeights, mod
     if asked == held:
         return []
     names = [name for name in tensors if name.rpartition(".")[0] == CLASSIFIER]
+    if asked == 0:
+        for name in names:
+            del tensors[name]
+        return []
     if _drops_background(imported, asked):
         tensors.update({name: tensors[name][1:] for name in names})
         return [f"output 0 of the file, the background, is left out: {asked} classes remain"]
@@ -196,4 +200,4 @@ def _classes(imported: ImportedWeights, asked: int) -> tuple[str, ...] | None:
 
 
 def _drops_background(imported: ImportedWeights, asked: int) -> bool:
-    return imported.has_background and asked == imported.num_classes - 1
+    return imported.has_background and 0 < asked == imported.num_classes - 1
