@@ -16,7 +16,7 @@ from mobilenets.errors import ModelError
 from mobilenets.preprocessing import Preprocessing
 
 Padding = Literal["symmetric", "same"]
-"""Where a convolution's zeros go: alike on both sides (PyTorch's habit), or as TensorFlow's SAME, the odd one last."""
+"""Where a convolution's zeros go: as many on both sides (PyTorch), or as TensorFlow's SAME, the odd one last."""
 PADDINGS: tuple[str, ...] = get_args(Padding)
 MAX_NORM_EPS = 0.1
 """A hundred times the largest in use (TensorFlow's 1e-3); catches a momentum given for an eps."""
@@ -45,7 +45,7 @@ def check_padding(padding: object) -> Padding:
     """Return `padding` when it is one; builders take it as text.
 
     Raises:
-        ModelError: it is none; the message lists those there are.
+        ModelError: it is unknown; the message lists the valid ones.
     """
     if padding == "symmetric":
         return "symmetric"

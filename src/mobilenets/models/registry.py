@@ -143,7 +143,8 @@ def create_model(
 
     Raises:
         ModelError: an unknown name or argument, or a value that is not valid; the message lists what is.
-        WeightsError: the weights can't be had, read, or are of another network; the message names what does not fit.
+        WeightsError: the weights can't be downloaded or read, or are of another network; the message names what does
+            not fit.
     """
     if not features_only and out_indices is not None:
         raise ModelError("out_indices chooses feature maps: give features_only=True with it")
@@ -219,10 +220,10 @@ def _find(name: str) -> Builder:
 
 
 def meant_names(name: str, valid: Sequence[str]) -> list[str]:
-    """The names somebody may mean: those it begins, however it is written, else the one written most alike.
+    """The registered names a user may mean: those that begin with it, in any spelling, else the closest one.
 
-    `mobilenetv3`, `MobileNet-V3` and `v3` begin the names of V3; timm's `tf_mobilenetv3_small_100` is one of them with
-    a prefix and a width. A name that only lengthens another one is left out: `mobilenet_v3_small_minimalistic`.
+    `mobilenetv3`, `MobileNet-V3` and `v3` mean the networks of V3; timm's `tf_mobilenetv3_small_100` is one of them
+    with a prefix and a width. A name that only lengthens another one is left out: `mobilenet_v3_small_minimalistic`.
     """
     word = _letters(_TIMM.sub("", name.lower()))
     if not word:

@@ -1,4 +1,4 @@
-"""A trained network on disk: `model.safetensors` (weights) and `model.json` (how to build it and what it answers).
+"""A trained network on disk: `model.safetensors` (weights) and `model.json` (how to build and use it).
 
 The two files are half of the run folder that training leaves; evaluation and export need nothing else.
 """
@@ -94,7 +94,7 @@ def load_network(folder: str | Path) -> SavedNetwork:
 
 
 def record_of_weights(weights: str | Path) -> ImageRecord | None:
-    """Which images weights were trained on, where they are a run folder or a file in one; None where nobody knows.
+    """Which images weights were trained on, where they are a run folder or a file in one; None where it is not known.
 
     Raises:
         RunError: the record is damaged.
@@ -105,7 +105,7 @@ def record_of_weights(weights: str | Path) -> ImageRecord | None:
 
 
 def _check_agreement(path: Path, model: MobileNet, classes: tuple[str, ...], preprocessing: Preprocessing) -> None:
-    """Refuse a description whose parts are each valid but not of one network: its answers would be misnamed."""
+    """Refuse a description whose parts are each valid but not of one network: its outputs would be misnamed."""
     config = model.config
     if len(classes) != config.num_classes or not classes:
         raise RunError(

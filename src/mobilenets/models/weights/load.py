@@ -49,7 +49,7 @@ def load_weights(weights: str | Path, request: Request, builders: Builders) -> t
         The network in training mode, its classifier fresh where the numbers of classes differ, and the report.
 
     Raises:
-        WeightsError: the file can't be had, read, or is of another network.
+        WeightsError: the file can't be downloaded or read, or is of another network.
         ModelError: an argument that is not valid.
     """
     _check_arguments(request)
@@ -62,7 +62,7 @@ def load_weights(weights: str | Path, request: Request, builders: Builders) -> t
     options = {**wanted, **request.options}
     model = build(**request.arguments, **options)
     tensors = _fitted(imported, request, options, builders)
-    _require_known(imported, request.options)  # behind that: of another network, nothing more need be known
+    _require_known(imported, request.options)  # after fitting: a file of another network needs no options
     notes += _adapt_classifier(tensors, imported, model)
     notes += _adapt_stem(tensors, imported, model)
     model.load_state_dict({**model.state_dict(), **tensors})
@@ -84,11 +84,11 @@ def _check_arguments(request: Request) -> None:
 
 
 def _require_known(imported: ImportedWeights, given: Mapping[str, OptionValue]) -> None:
-    """Refuse to guess what answers depend on: a wrong padding or eps is no error anywhere, only wrong answers."""
+    """Refuse to guess: a wrong padding or eps raises no error anywhere, but the outputs are wrong."""
     missing = [name for name in imported.ask_for if name not in given]
     if missing:
         raise WeightsError(
-            f"{imported.path} does not tell the {' and '.join(missing)} its network was trained with, and answers "
+            f"{imported.path} does not state the {' and '.join(missing)} its network was trained with, and outputs "
             f"depend on them: {imported.ask_hint}"
         )
 
@@ -145,14 +145,14 @@ def _resembled(imported: ImportedWeights, request: Request, builders: Builders) 
 
 def _contradictions(given: Mapping[str, OptionValue], wanted: Mapping[str, OptionValue]) -> list[str]:
     return [
-        f"{name}={given[name]!r} as asked, where these weights were made for {value!r}: their answers will differ"
+        f"{name}={given[name]!r} as asked, where these weights were made for {value!r}: their outputs will differ"
         for name, value in wanted.items()
         if name in given and given[name] != value
     ]
 
 
 def _adapt_classifier(tensors: dict[str, Tensor], imported: ImportedWeights, model: MobileNet) -> list[str]:
-    """Keep, shorten or leave out the file's classifier, in place; return what is to be said of it."""
+    """Keep, shorten or leave out the file's classifier, in place; return the notes on it."""
     asked, held = model.config.num_classes, imported.num_classes
     if asked == held:
         return []
@@ -170,7 +170,7 @@ def _adapt_classifier(tensors: dict[str, Tensor], imported: ImportedWeights, mod
 
 
 def _adapt_stem(tensors: dict[str, Tensor], imported: ImportedWeights, model: MobileNet) -> list[str]:
-    """Fit the first convolution to the images' channels, in place; return what is to be said of it."""
+    """Fit the first convolution to the images' channels, in place; return the notes on it."""
     asked, held = model.config.in_channels, imported.in_channels
     if asked == held:
         return []
