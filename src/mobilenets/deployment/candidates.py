@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.artifact.container import SUFFIXES, Artifact, read_artifact, read_payload, write_artifact
-from mobilenets.artifact.description import Confidence, Settings
+from mobilenets.artifact.description import Confidence, RuntimeSettings
 from mobilenets.data.datasets import Dataset
 from mobilenets.deployment.results import FileOutcome, Way
 from mobilenets.deployment.select import points
@@ -149,7 +149,7 @@ def keep(way: Way, out: Path, provenance: dict[str, str], confidence: Confidence
         RunError: the file can't be written.
     """
     candidate = read_artifact(Path(way.path))
-    settings = Settings(way.backend, way.precision, way.threads)
+    settings = RuntimeSettings(way.backend, way.precision, way.threads)
     description = replace(
         candidate.description,
         settings=settings,

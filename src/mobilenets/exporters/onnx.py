@@ -25,7 +25,7 @@ from mobilenets.exporters.verify import COUNT as GOLDEN_IMAGES
 from mobilenets.exporters.verify import measure_bounds, synthetic_images
 from mobilenets.image_record import ImageRecord
 from mobilenets.install import install_line
-from mobilenets.output_capture import quiet
+from mobilenets.output_capture import capture_python_output
 from mobilenets.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def to_onnx(model: nn.Module, preprocessing: Preprocessing, *, precision: str = 
 
 
 def _translate(network: nn.Module, example: torch.Tensor) -> ModelProto:
-    with quiet(), torch.inference_mode():
+    with capture_python_output(), torch.inference_mode():
         try:
             program = torch.onnx.export(
                 network,

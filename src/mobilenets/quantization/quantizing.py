@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from mobilenets.artifact.container import read_artifact
@@ -15,6 +14,7 @@ from mobilenets.errors import ArtifactError, RunError
 from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.evaluation.selection import chance_level
 from mobilenets.exporters.describe import Subject
+from mobilenets.files import temporary_folder
 from mobilenets.models.network import MobileNet
 from mobilenets.progress import Progress
 from mobilenets.quantization.config import Order, make_ladder, quantizer_version
@@ -107,13 +107,13 @@ def _deliver(job: Job, climbed: Climb, order: Order, run: str, notes: tuple[str,
     out = order.out
     chosen = climbed.rungs[-1] if climbed.chosen is not None else None
     known = {"float": job.float_top1}
-    with TemporaryDirectory(prefix="mobilenets-", ignore_cleanup_errors=True) as folder:  # Windows keeps files mapped
+    with temporary_folder() as folder:
         if climbed.chosen is None or chosen is None:
             refused, out = out, out.with_name(f"{out.stem}-float32{out.suffix}")
             files = {"float": job.write(out, job.float_exported, "fp32", {})}
             notes = (*_without_earlier(refused), *notes)
         else:
-            beside = Path(folder) / f"float{out.suffix}"
+            beside = folder / f"float{out.suffix}"
             summary = job.calibration.summary
             extra = {
                 "quantizer": quantizer_version(job.kind),
