@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mobilenets.benchmarking.benchmark import benchmark
     from mobilenets.data.datasets import load_dataset
     from mobilenets.errors import MobilenetsError
-    from mobilenets.evaluation.predictions import evaluate
+    from mobilenets.evaluation.predictions import evaluate_predictions
     from mobilenets.evaluation.results import Bounds
     from mobilenets.exporters.onnx import export_onnx
     from mobilenets.models.registry import create_from_weights, create_model, list_models
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mobilenets.workflows.compare import compare
     from mobilenets.workflows.deploy import deploy
     from mobilenets.workflows.doctor import doctor
+    from mobilenets.workflows.evaluate import evaluate
     from mobilenets.workflows.export import export
     from mobilenets.workflows.quantize import quantize
     from mobilenets.workflows.shard import shard
@@ -61,6 +62,7 @@ __all__ = [
     "deploy",
     "doctor",
     "evaluate",
+    "evaluate_predictions",
     "export",
     "export_onnx",
     "list_models",
@@ -90,7 +92,8 @@ _HOMES = {
     "create_model": "models.registry",
     "deploy": "workflows.deploy",
     "doctor": "workflows.doctor",
-    "evaluate": "evaluation.predictions",
+    "evaluate": "workflows.evaluate",
+    "evaluate_predictions": "evaluation.predictions",
     "export": "workflows.export",
     "export_onnx": "exporters.onnx",
     "list_models": "models.registry",

@@ -170,7 +170,7 @@ def test_a_scoring_that_fails_loses_no_figure(call, colours, tmp_path, monkeypat
         assert kept["rows"][0]["measurements"]
         raise DataError("the images are gone")
 
-    monkeypatch.setattr("mobilenets.evaluation.predictions.evaluate", fails)
+    monkeypatch.setattr("mobilenets.evaluation.predictions.evaluate_predictions", fails)
     done = call("benchmark", str(colours), *QUICK, "--data", "photos", "--out", "measured", "--json")
     assert done.returncode == 1, done.stderr
     report = json.loads(done.stdout)

@@ -219,7 +219,7 @@ def _scored(report: BenchmarkReport, scoring: Scoring, live: Live) -> BenchmarkR
     from mobilenets.artifact.container import read_artifact
     from mobilenets.benchmarking.results import Accuracy, Failure
     from mobilenets.errors import MobilenetsError
-    from mobilenets.evaluation.predictions import evaluate
+    from mobilenets.evaluation.predictions import evaluate_predictions
     from mobilenets.runtime.backend import open_backend
 
     found: dict[tuple[str, str, str], Accuracy] = {}
@@ -237,7 +237,7 @@ def _scored(report: BenchmarkReport, scoring: Scoring, live: Live) -> BenchmarkR
             artifact = read_artifact(Path(row.path))
             images = scoring.images[artifact.description.preprocessing]
             backend = open_backend(artifact, backend=row.backend, precision=row.precision)
-            scored = evaluate(backend.predict, images.batches(SCORING_BATCH), scoring.dataset.classes)
+            scored = evaluate_predictions(backend.predict, images.batches(SCORING_BATCH), scoring.dataset.classes)
         except MobilenetsError as error:  # loses no figure that was measured
             lost[key] = Failure(row.label, f"not scored: {error}")
             continue
