@@ -19,7 +19,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from mobilenets.auditing.count import count
-    from mobilenets.benchmarking.benchmark import benchmark
     from mobilenets.data.datasets import load_dataset
     from mobilenets.errors import MobilenetsError
     from mobilenets.evaluation.predictions import evaluate_predictions
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from mobilenets.runtime.streaming import predict_files
     from mobilenets.training.recipe import Recipe, load_recipe
     from mobilenets.workflows.audit import audit
+    from mobilenets.workflows.benchmark import benchmark
     from mobilenets.workflows.compare import compare
     from mobilenets.workflows.deploy import deploy
     from mobilenets.workflows.doctor import doctor
@@ -85,7 +85,7 @@ _HOMES = {
     "Preprocessing": "preprocessing",
     "Recipe": "training.recipe",
     "audit": "workflows.audit",
-    "benchmark": "benchmarking.benchmark",
+    "benchmark": "workflows.benchmark",
     "compare": "workflows.compare",
     "count": "auditing.count",
     "create_from_weights": "models.registry",
