@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from mobilenets.data.loader import PreparedImages
 from mobilenets.errors import ModelError, RecipeError, RunError, TrainingInterruptedError
-from mobilenets.evaluation.predictions import evaluate
+from mobilenets.evaluation.predictions import evaluate_predictions
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_atomically, write_text_atomically
 from mobilenets.limits import read_arrays
@@ -270,7 +270,7 @@ def train_head(
     fitted = {"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)}
     model.get_classifier().load_state_dict(fitted)
     batch = np.empty(len(images), np.uint8), images.labels
-    scored = evaluate(lambda _: head(views[0]), [batch], classes).metrics
+    scored = evaluate_predictions(lambda _: head(views[0]), [batch], classes).metrics
     seconds = time.perf_counter() - began
     # As one epoch, whose rate of learning means nothing.
     point = EpochPoint(1, scored.loss, scored.top1, 0.0, seconds, len(views) * len(images) / running)
