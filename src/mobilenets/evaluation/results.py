@@ -8,10 +8,13 @@ seconds as their names say.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any
 
 from mobilenets.errors import MobilenetsError
+from mobilenets.result import Result
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LedgerEntry:
     """One time that a network was scored on its test images.
 
     Attributes:
@@ -148,7 +151,7 @@ class SeedRun:
     curve: tuple[EpochPoint, ...]
     plan: str = ""
     validation: Metrics | None = None
-    test_readings: tuple[Reading, ...] = ()
+    test_readings: tuple[LedgerEntry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -250,9 +253,9 @@ class DataSummary:
     validation_images: int = 0
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The main job's result. `recipe` holds the recipe's fields, `environment` versions and the machine."""
+@dataclass(frozen=True, repr=False)
+class Comparison(Result):
+    """A comparison's result. `recipe` holds the recipe's fields, `environment` versions and the machine."""
 
     created: str
     command: str
@@ -264,3 +267,29 @@ class Comparison:
     bounds: Bounds
     choice: Choice
     notes: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything; NaN and infinities, which JSON lacks, are strings."""
+        from pydantic_core import to_jsonable_python
+
+        found: dict[str, Any] = to_jsonable_python(self, inf_nan_mode="strings")
+        return found
+
+    def _headline(self) -> str:
+        return f"{len(self.rows)} networks on {self.data.name}; recommended: {self.choice.label or 'none'}"
+
+    def _rows(self) -> Sequence[Mapping[str, object]]:
+        return [
+            {
+                "network": row.label,
+                "validation_top1": None if row.validation_top1 is None else row.validation_top1.mean,
+                "test_top1": row.test_top1.mean,
+                "parameters": row.parameters,
+                "macs": row.macs,
+                "file_bytes": row.file_bytes,
+                "peak_memory_mb": row.peak_memory_mb,
+                **{f"{runtime}_ms": latency.median_ms for runtime, latency in row.latency.items()},
+                "recommended": row.label == self.choice.label,
+            }
+            for row in self.rows
+        ]

@@ -22,7 +22,7 @@ from mobilenets.data.loader import PreparedImages
 from mobilenets.errors import RunError
 from mobilenets.evaluation.evaluation_set import EvaluationSet, SealedTestSet
 from mobilenets.evaluation.ledger import readings
-from mobilenets.evaluation.predictions import Evaluation, Predict, evaluate
+from mobilenets.evaluation.predictions import Evaluation, Predict, evaluate_predictions
 from mobilenets.evaluation.results import Metrics
 from mobilenets.files import only_writer, write_text_atomically
 from mobilenets.limits import check_json, read_bytes
@@ -249,7 +249,7 @@ def _score(
     flip_test: bool = False,
 ) -> Evaluation:
     batches = images.batches(SCORING_BATCH)
-    return evaluate(
+    return evaluate_predictions(
         predict,
         batches,
         dataset.classes,
