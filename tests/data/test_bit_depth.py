@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from mobilenets.cli.main import main
-from mobilenets.data.bit_depth import differing, find_bit_depth
 from mobilenets.data.datasets import load_dataset
+from mobilenets.data.decoding import differing, find_bit_depth
 from mobilenets.data.loader import prepare
 from mobilenets.data.shards.shard_file import encoded
 from mobilenets.image_formats import AS_STORED, DeepPixels

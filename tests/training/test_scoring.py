@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 
 from mobilenets.data.datasets import Dataset
+from mobilenets.data.held_out import cut_validation
 from mobilenets.data.loader import PreparedImages
 from mobilenets.data.sources import ImageSplit
-from mobilenets.data.validation import cut_validation
 from mobilenets.errors import RunError, TrainingInterruptedError
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.results import SeedRun
@@ -28,8 +28,9 @@ from mobilenets.training import run as running
 from mobilenets.training import scoring
 from mobilenets.training.progress import StopRequest, read_curve
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.run import prepare_splits, read_run, train_and_score, train_unseen
-from mobilenets.training.scoring import SealedImages, Splits, Validator, read_scores, score_test
+from mobilenets.training.run import read_run, train_and_score, train_unseen
+from mobilenets.training.scoring import Validator, read_scores, score_test
+from mobilenets.training.splits import SealedImages, Splits, prepare_splits
 
 from .conftest import QUICK, StartTraining
 

@@ -22,7 +22,7 @@ from mobilenets.models.registry import create_model
 from mobilenets.progress import Progress, Silent
 from mobilenets.report.compare import read_json
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.scoring import SealedImages, Splits
+from mobilenets.training.splits import SealedImages, Splits
 from mobilenets.workflows import compare as comparing
 from mobilenets.workflows.compare import compare
 

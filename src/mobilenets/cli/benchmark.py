@@ -181,8 +181,8 @@ def _scoring(options: BenchmarkOptions, live: Live) -> Scoring | None:
     except ModuleNotFoundError as error:
         raise MissingExtraError("scoring needs scikit-learn and scipy: pip install scikit-learn scipy") from error
     from mobilenets.data.datasets import load_dataset
+    from mobilenets.data.held_out import TEST, as_trained
     from mobilenets.data.loader import default_memory_limit, prepare
-    from mobilenets.data.unseen import TEST, as_trained
 
     dataset = load_dataset(
         options.data, data_root=options.data_root, max_pixels=options.max_pixels, progress=live.update

@@ -179,10 +179,10 @@ def _network(options: EvaluateOptions) -> Answerer:
 
 def _images(options: EvaluateOptions, answerer: Answerer, live: Live) -> PreparedImages:
     """The split asked for, arranged for the network; what the user should know of it is told."""
-    from mobilenets.data.bit_depth import differing
     from mobilenets.data.datasets import load_dataset
+    from mobilenets.data.decoding import differing
     from mobilenets.data.loader import prepare
-    from mobilenets.data.unseen import scored_images
+    from mobilenets.data.scored_images import scored_images
 
     loaded = load_dataset(
         options.data,

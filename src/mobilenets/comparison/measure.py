@@ -32,7 +32,8 @@ from mobilenets.progress import Progress
 from mobilenets.run_folder import ONNX_FILE
 from mobilenets.runtime.backend import open_backend
 from mobilenets.training.plan import keep_freed_memory, processor_name
-from mobilenets.training.scoring import Splits, torch_predict
+from mobilenets.training.scoring import torch_predict
+from mobilenets.training.splits import Splits
 
 RUNTIMES = ("pytorch", "onnxruntime")
 PARITY_IMAGES = 32

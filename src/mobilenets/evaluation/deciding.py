@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from mobilenets.data.datasets import Dataset, check_classes, load_dataset
-from mobilenets.data.unseen import as_trained
+from mobilenets.data.held_out import as_trained
 from mobilenets.evaluation.ledger import record_for
 from mobilenets.exporters.describe import Subject
 from mobilenets.exporters.verify import Questions, split_questions

@@ -214,8 +214,8 @@ class TrainedHead:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a head is trained, and who watches.
+class HeadRun:
+    """The run a head is trained in.
 
     Attributes:
         run: the run folder.
@@ -235,7 +235,7 @@ def train_head(
     images: PreparedImages,
     classes: tuple[str, ...],
     recipe: Recipe,
-    place: Place,
+    where: HeadRun,
     *,
     resume: bool,
     cache: FeatureCache | None = None,
@@ -247,7 +247,7 @@ def train_head(
         images: the training images, prepared as the weights want them.
         classes: their names, in the order of the outputs.
         recipe: of `resolve_head_recipe`.
-        place: the run folder and what belongs to it.
+        where: the run folder, its experiment, the device and who receives progress.
         resume: go on with a run that was begun, whose weights stand in its state.
         cache: where features are kept; None takes the user's cache folder.
 
@@ -256,12 +256,12 @@ def train_head(
         RunError: `resume`, and the run is another experiment's or damaged.
     """
     began = time.perf_counter()
-    progress, cache = place.progress, cache or FeatureCache()
+    progress, cache = where.progress, cache or FeatureCache()
     if resume:
-        _restore(place, model)
+        _restore(where, model)
     else:
-        _save(place, model, done=0)
-    embed = Embedding(model, images.preprocessing, place.device, cache)
+        _save(where, model, done=0)
+    embed = Embedding(model, images.preprocessing, where.device, cache)
     views = _views(images, embed, recipe, progress)
     running = time.perf_counter() - began
     _tell(cache, progress)
@@ -274,11 +274,11 @@ def train_head(
     seconds = time.perf_counter() - began
     # As one epoch, whose rate of learning means nothing.
     point = EpochPoint(1, scored.loss, scored.top1, 0.0, seconds, len(views) * len(images) / running)
-    with MetricLog(place.run, 0) as log:
+    with MetricLog(where.run, 0) as log:
         log.add(point)
     progress.epoch(point, 1)
-    write_text_atomically(place.run / RECIPE, _toml(recipe))
-    _save(place, model, done=1)
+    write_text_atomically(where.run / RECIPE, _toml(recipe))
+    _save(where, model, done=1)
     return TrainedHead(model.eval(), embed, head)
 
 
@@ -329,19 +329,19 @@ def _toml(recipe: Recipe) -> str:
     return "\n".join(["# --head-only: a logistic regression on the backbone's features, no epochs.", *kept]) + "\n"
 
 
-def _restore(place: Place, model: MobileNet) -> None:
+def _restore(where: HeadRun, model: MobileNet) -> None:
     """Take up the weights that the run began with: its state has them, the file they came from may be gone."""
-    state = load_state(place.run, torch.device("cpu"))
+    state = load_state(where.run, torch.device("cpu"))
     if state.warning is not None:
-        place.progress.message(f"warning: {state.warning}")
-        drop_damaged(place.run)
+        where.progress.message(f"warning: {state.warning}")
+        drop_damaged(where.run)
     try:
         model.load_state_dict(state.model)
     except RuntimeError as error:
-        raise RunError(f"{place.run}: its state does not fit this network; train in another folder") from error
+        raise RunError(f"{where.run}: its state does not fit this network; train in another folder") from error
 
 
-def _save(place: Place, model: MobileNet, *, done: int) -> None:
+def _save(where: HeadRun, model: MobileNet, *, done: int) -> None:
     """The run's state: there is no optimizer, and the features are kept elsewhere."""
-    plan = {"device": place.device.type, "precision": "float32", "memory_format": "channels_last", "parts": 1}
-    save_state(place.run, SavedState(place.experiment, plan, Position(epoch=done), model.state_dict(), {}))
+    plan = {"device": where.device.type, "precision": "float32", "memory_format": "channels_last", "parts": 1}
+    save_state(where.run, SavedState(where.experiment, plan, Position(epoch=done), model.state_dict(), {}))

@@ -29,11 +29,10 @@ from PIL import Image
 
 from mobilenets.comparison.measure import Cost, environment, measure
 from mobilenets.comparison.networks import Candidate, Stage, TrainedRun, candidates, extension_notes
-from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import Dataset, load_dataset, natural_image_size
+from mobilenets.data.decoding import find_bit_depth
+from mobilenets.data.held_out import cut_validation, without_copies
 from mobilenets.data.loader import PreparedImages
-from mobilenets.data.unseen import without_copies
-from mobilenets.data.validation import cut_validation
 from mobilenets.errors import DataError, MobilenetsError, TrainingError
 from mobilenets.evaluation.predictions import NO_CLASS, Predictions
 from mobilenets.evaluation.results import (
@@ -59,8 +58,8 @@ from mobilenets.report.plots.comparison import summary_png
 from mobilenets.run_folder import COMPARISON
 from mobilenets.training.plan import choose_device
 from mobilenets.training.recipe import Recipe, check_freezing, load_recipe, resolve_recipe
-from mobilenets.training.run import prepare_splits
-from mobilenets.training.scoring import PREDICTIONS, VALIDATION_PREDICTIONS, Splits
+from mobilenets.training.scoring import PREDICTIONS, VALIDATION_PREDICTIONS
+from mobilenets.training.splits import Splits, prepare_splits
 
 # The test images a network got wrong with the most confidence: where to look for bad labels and blind spots.
 

@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import Dataset, load_dataset
+from mobilenets.data.decoding import find_bit_depth
 from mobilenets.data.shards.index import INDEX, SPLITS, Origin, ShardEntry, ShardIndex, Split, parse_index
 from mobilenets.data.shards.location import JOURNAL, names_shards
 from mobilenets.data.shards.shard_file import Finished, Journal, ShardFile

@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import load_dataset, natural_image_size
-from mobilenets.data.unseen import without_copies, without_seen
-from mobilenets.data.validation import cut_validation
+from mobilenets.data.decoding import find_bit_depth
+from mobilenets.data.held_out import cut_validation, without_copies, without_seen
 from mobilenets.errors import ModelError, RunError, TrainingInterruptedError, reworded
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.files import check_writable, outside
@@ -25,7 +24,8 @@ from mobilenets.training.head import resolve_head_recipe
 from mobilenets.training.optimizer import folded_norms
 from mobilenets.training.plan import choose_device
 from mobilenets.training.recipe import Recipe, check_freezing, load_recipe, resolve_recipe
-from mobilenets.training.run import check_run_folder, prepare_splits, train_and_score
+from mobilenets.training.run import check_run_folder, train_and_score
+from mobilenets.training.splits import prepare_splits
 from mobilenets.training.start import images_before, start_from_weights
 from mobilenets.training.teacher import load_teacher
 

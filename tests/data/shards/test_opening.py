@@ -21,10 +21,10 @@ from PIL import Image
 import mobilenets.data.shards.reading as reading
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.decoding import TrainingDecoding
+from mobilenets.data.held_out import cut_again, cut_validation, validation_record
 from mobilenets.data.loader import Share
 from mobilenets.data.shards.streaming import ShardImages
 from mobilenets.data.training_pixels import read_training_pixels
-from mobilenets.data.validation import cut_again, cut_validation, validation_record
 from mobilenets.errors import DataError
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.workflows.shard import shard
