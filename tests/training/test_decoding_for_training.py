@@ -30,7 +30,7 @@ class Listener(Silent):
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two classes of ten JPEGs, too many for the memory allowed."""
-    monkeypatch.setattr(run, "default_memory_limit", lambda: 0)
+    monkeypatch.setattr(splits, "default_memory_limit", lambda: 0)
     draws = np.random.default_rng(0)
     for label, name in enumerate(("dark", "light")):
         folder = tmp_path / "photos" / name
