@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 import mobilenets.data.decoding as training_decoding
-import mobilenets.training.run as run
 from mobilenets.progress import Silent
+from mobilenets.training import splits
 from mobilenets.training.checkpoints import load_state
 from mobilenets.workflows.train import train
 

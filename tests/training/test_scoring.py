@@ -19,6 +19,8 @@ from mobilenets.data.held_out import cut_validation
 from mobilenets.data.loader import PreparedImages
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import RunError, TrainingInterruptedError
+from mobilenets.evaluation.evaluation_set import SealedTestSet
+from mobilenets.evaluation.images import labelled_set
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.models.registry import create_model
@@ -30,7 +32,7 @@ from mobilenets.training.progress import StopRequest, read_curve
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import read_run, train_and_score, train_unseen
 from mobilenets.training.scoring import Validator, read_scores, score_test
-from mobilenets.training.splits import SealedImages, Splits, prepare_splits
+from mobilenets.training.splits import Splits, prepare_splits
 
 from .conftest import QUICK, StartTraining
 
@@ -107,7 +109,7 @@ class Spied(PreparedImages):
 
 def test_a_spy_sees_one_reading_after_training(few: Dataset, splits: Splits, tmp_path: Path) -> None:
     spied = Spied(few.test, tmp_path / "run")
-    learn(replace(splits, test=SealedImages(spied, "few")), tmp_path / "run")
+    learn(replace(splits, test=SealedTestSet(labelled_set(spied, few, "test"))), tmp_path / "run")
     assert spied.asked == 1
 
 

@@ -20,6 +20,7 @@ from torch import distributed, nn
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages
 from mobilenets.errors import RunError
+from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.predictions import Evaluation, Predict, evaluate
 from mobilenets.evaluation.results import Metrics
@@ -228,7 +229,7 @@ class Validator:
 
 def _score(
     predict: Predict,
-    images: PreparedImages,
+    images: PreparedImages | EvaluationSet,
     dataset: Dataset,
     what: str,
     progress: Progress,

@@ -7,78 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages, default_memory_limit, prepare
-from mobilenets.errors import BadImage, BadImagesError, RunError
-from mobilenets.evaluation.ledger import record_reading
-from mobilenets.models.saved import DESCRIPTION, WEIGHTS
+from mobilenets.errors import BadImage, BadImagesError
+from mobilenets.evaluation.evaluation_set import SealedTestSet
+from mobilenets.evaluation.images import labelled_set
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress, counted
 
 if TYPE_CHECKING:
     from mobilenets.data.shards.shard_set import ShardSet
     from mobilenets.data.shards.streaming import ShardImages
-
-
-class SealedImages:
-    """Images that nothing may be chosen by. All that can be known of them before scoring is how many there are.
-
-    Args:
-        images: the test images.
-        digest: of the data set they are of.
-    """
-
-    def __init__(self, images: PreparedImages, digest: str) -> None:
-        self._images = images
-        self._digest = digest
-        self._until: str | None = None
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    @property
-    def skipped(self) -> tuple[BadImage, ...]:
-        """The images that could not be read and were left out on request."""
-        return self._images.skipped
-
-    def keep_until(self, what: str | None) -> None:
-        """Refuse to be opened until something has happened, e.g. `a network is chosen`; None ends that."""
-        self._until = what
-
-    def open(self, run: Path, command: str, *, repeats: bool = False) -> PreparedImages:
-        """Hand the images out to score the network in a run folder, and write that down there.
-
-        Args:
-            run: its folder.
-            command: the verb that scores it.
-            repeats: whether an earlier reading was stopped before it left scores.
-
-        Raises:
-            RunError: training has not ended, something has yet to happen first, or the reading can't be recorded.
-        """
-        if self._until is not None:
-            raise RunError(f"the test images are sealed until {self._until}: nothing may be chosen by them")
-        missing = [name for name in (WEIGHTS, DESCRIPTION) if not (run / name).exists()]
-        if missing:
-            raise RunError(
-                f"the test images are sealed until training has ended: {run} has no {missing[0]}; "
-                "continue it with `resume=True`"
-            )
-        record_reading(run, command, len(self), self._digest, repeats=repeats)
-        return self._images
-
-    def seen(self) -> PreparedImages:
-        """The images of runs that have been scored, to show which they got wrong; this is no new reading.
-
-        Raises:
-            RunError: something has yet to happen first.
-        """
-        if self._until is not None:
-            raise RunError(f"the test images are sealed until {self._until}: nothing may be chosen by them")
-        return self._images
 
 
 @dataclass(frozen=True)
@@ -91,7 +32,7 @@ class Splits:
     dataset: Dataset
     train: PreparedImages
     validation: PreparedImages | None
-    test: SealedImages
+    test: SealedTestSet
     preprocessing: Preprocessing
     streamed: ShardImages | None = None
 
@@ -138,7 +79,7 @@ def prepare_splits(
     if bad:
         raise BadImagesError(bad)
     announce(dataset.notes, [image for part in prepared.values() for image in part.skipped], progress)
-    test = SealedImages(prepared["test"], dataset.digest)
+    test = SealedTestSet(labelled_set(prepared["test"], dataset, "test"))
     validation = prepared.get("validation") or None  # where none of them can be read, there are none
     streamed = None if dataset.shards is None else stream(dataset.shards, preprocessing, skip_bad, progress)
     return Splits(dataset, prepared["training"], validation, test, preprocessing, streamed)

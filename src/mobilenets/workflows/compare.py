@@ -32,8 +32,8 @@ from mobilenets.comparison.networks import Candidate, Stage, TrainedRun, candida
 from mobilenets.data.datasets import Dataset, load_dataset, natural_image_size
 from mobilenets.data.decoding import find_bit_depth
 from mobilenets.data.held_out import cut_validation, without_copies
-from mobilenets.data.loader import PreparedImages
 from mobilenets.errors import DataError, MobilenetsError, TrainingError
+from mobilenets.evaluation.evaluation_set import Images
 from mobilenets.evaluation.predictions import NO_CLASS, Predictions
 from mobilenets.evaluation.results import (
     Bounds,
@@ -68,7 +68,7 @@ LARGEST_THUMBNAIL = 96  # pixels
 
 
 def confident_mistakes(
-    predictions: Predictions, images: PreparedImages, classes: Sequence[str], *, most: int = 12
+    predictions: Predictions, images: Images, classes: Sequence[str], *, most: int = 12
 ) -> tuple[Mistake, ...]:
     """The `most` wrong answers with the highest probability, surest first, each with the image as it was seen."""
     called, confidence = predictions.predicted, predictions.confidence
