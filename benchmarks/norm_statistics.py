@@ -18,7 +18,7 @@ from mobilenets.progress import Silent
 from mobilenets.training import optimizer as averaging
 from mobilenets.training.recipe import load_recipe
 from mobilenets.training.run import train_and_score
-from mobilenets.training.splits import prepare_splits
+from mobilenets.training.scoring import prepare_splits
 
 SEEDS, EPOCHS = 3, 2
 

@@ -16,7 +16,7 @@ from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.training.progress import read_curve
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.splits import prepare_splits
+from mobilenets.training.scoring import prepare_splits
 
 RECIPE = Recipe(epochs=1, batch_size=32, flip=False, crop_padding=1, precision="float32", memory_format="contiguous")
 

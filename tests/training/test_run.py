@@ -20,8 +20,7 @@ from mobilenets.training.checkpoints import STATE
 from mobilenets.training.distributed import Team
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import read_run, train_and_score
-from mobilenets.training.scoring import SCORES, torch_predict
-from mobilenets.training.splits import prepare_splits
+from mobilenets.training.scoring import SCORES, prepare_splits, torch_predict
 
 
 class Listener(Silent):

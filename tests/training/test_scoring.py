@@ -31,8 +31,7 @@ from mobilenets.training import scoring
 from mobilenets.training.progress import StopRequest, read_curve
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import read_run, train_and_score, train_unseen
-from mobilenets.training.scoring import Validator, read_scores, score_test
-from mobilenets.training.splits import Splits, prepare_splits
+from mobilenets.training.scoring import Splits, Validator, prepare_splits, read_scores, score_test
 
 from .conftest import QUICK, StartTraining
 

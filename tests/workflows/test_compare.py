@@ -23,7 +23,7 @@ from mobilenets.models.registry import create_model
 from mobilenets.progress import Progress, Silent
 from mobilenets.report.compare import read_json
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.splits import Splits
+from mobilenets.training.scoring import Splits
 from mobilenets.workflows import compare as comparing
 from mobilenets.workflows.compare import compare
 

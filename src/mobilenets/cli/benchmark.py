@@ -184,9 +184,7 @@ def _scoring(options: BenchmarkOptions, live: Live) -> Scoring | None:
     from mobilenets.data.held_out import TEST, as_trained
     from mobilenets.data.loader import default_memory_limit, prepare
 
-    dataset = load_dataset(
-        options.data, data_root=options.data_root, max_pixels=options.max_pixels, progress=live.update
-    )
+    dataset = load_dataset(options.data, data_root=options.data_root, max_pixels=options.max_pixels, progress=live)
     kinds: dict[Preprocessing, None] = {}
     known = {path: read_artifact(path).description for path in options.artifacts}
     for path, described in known.items():

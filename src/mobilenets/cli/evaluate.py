@@ -190,7 +190,7 @@ def _images(options: EvaluateOptions, answerer: Answerer, live: Live) -> Prepare
         exclude=options.exclude,
         max_pixels=options.max_pixels,
         classes=answerer.classes,
-        progress=live.update,
+        progress=live,
     )
     scored = scored_images(
         loaded, options.split, answerer.provenance, answerer.images, network=str(options.run), progress=live.update

@@ -33,7 +33,7 @@ from mobilenets.run_folder import ONNX_FILE
 from mobilenets.runtime.backend import open_backend
 from mobilenets.training.plan import keep_freed_memory, processor_name
 from mobilenets.training.scoring import torch_predict
-from mobilenets.training.splits import Splits
+from mobilenets.training.scoring import Splits
 
 RUNTIMES = ("pytorch", "onnxruntime")
 PARITY_IMAGES = 32

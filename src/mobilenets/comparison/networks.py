@@ -21,7 +21,7 @@ from mobilenets.training.checkpoints import has_state, load_state
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import read_run, train_unseen
 from mobilenets.training.scoring import score_test
-from mobilenets.training.splits import Splits
+from mobilenets.training.scoring import Splits
 
 # The networks a comparison is between.
 

@@ -1,7 +1,11 @@
 """`train --head-only`: the backbone runs once over the images, and a linear head is fitted to what it answers.
 
 Nothing but the classifier changes. The head is the minimum of a convex loss, so there are no learning rate and no
-epochs to choose: of a recipe only the fields in `USED` count.
+epochs to choose: of a recipe only the fields in `HEAD_FIELDS` count.
+
+Features are kept on disk, so the same images through the same backbone are computed once on this machine. A batch of
+images is known by its pixels and the backbone by its weights, so nothing kept can be out of date. A run that is killed
+finds every batch it had done, and so does another run on the same images.
 """
 
 from __future__ import annotations
@@ -10,7 +14,6 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from mobilenets.data.loader import PreparedImages
-from mobilenets.errors import ModelError, RecipeError, RunError, TrainingInterruptedError
+from mobilenets.errors import RunError, TrainingInterruptedError
 from mobilenets.evaluation.predictions import evaluate
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_atomically, write_text_atomically
@@ -34,15 +37,7 @@ from mobilenets.training.checkpoints import Experiment, SavedState, drop_damaged
 from mobilenets.training.linear_head import LinearHead, fit_head
 from mobilenets.training.loop import RECIPE
 from mobilenets.training.progress import MetricLog, Position, stop_on_interrupt
-from mobilenets.training.recipe import Recipe
-
-# What a backbone answers, kept: the same images through the same backbone are computed once on this machine.
-#
-# A part of the images is known by its pixels and the backbone by its weights, so nothing kept can be out of date:
-# another
-# picture under the same name, other weights or another preparation have another key. A run that is killed finds again
-# every part it had done, and so does another run on the same images.
-
+from mobilenets.training.recipe import HEAD_FIELDS, Recipe
 
 LIMIT: Final = 2 * 2**30
 """Bytes of features kept; beyond them, those not used for longest go. 2 GiB are 400,000 images of MobileNetV2."""
@@ -165,34 +160,6 @@ def _identity(model: MobileNet, preprocessing: Preprocessing, device: torch.devi
 
 PART: Final = 250
 """Images whose features are computed and kept together."""
-USED: Final = ("flip", "balance", "validation_fraction", "seed")
-"""The fields of a recipe that mean something to a head."""
-
-
-def resolve_head_recipe(recipe: Recipe, changed: Iterable[str], *, has_weights: bool, has_teacher: bool) -> Recipe:
-    """The recipe of a head: its own fields of the given one, the backbone frozen, one pass over the images.
-
-    Args:
-        recipe: the recipe asked for.
-        changed: its fields that were set by hand.
-        has_weights: whether there are weights to start from.
-        has_teacher: whether there is a teacher.
-
-    Raises:
-        ModelError: no weights, or a teacher, which a head fitted to features can't ask.
-        RecipeError: a field is set that means nothing to a head.
-    """
-    if not has_weights:
-        raise ModelError("`head_only=True` trains a head on what a backbone has learnt: give its `weights`")
-    if has_teacher:
-        raise ModelError("`head_only=True` fits the head to the labels alone; leave out `teacher`, or `head_only=True`")
-    idle = [name for name in changed if name not in USED]
-    if idle:
-        raise RecipeError(
-            f"`head_only=True` has no {idle[0]}: of a recipe it takes {', '.join(USED)} alone; leave out one of the two"
-        )
-    used = {name: getattr(recipe, name) for name in USED}
-    return Recipe(epochs=1, freeze="backbone", crop_padding=0, **used)
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,7 +292,7 @@ def _tell(cache: FeatureCache, progress: Progress) -> None:
 
 def _toml(recipe: Recipe) -> str:
     """The fields that counted; the others had no part in it."""
-    kept = [line for line in recipe.to_toml().splitlines() if line.split(" = ")[0] in ("freeze", *USED)]
+    kept = [line for line in recipe.to_toml().splitlines() if line.split(" = ")[0] in ("freeze", *HEAD_FIELDS)]
     return "\n".join(["# --head-only: a logistic regression on the backbone's features, no epochs.", *kept]) + "\n"
 
 

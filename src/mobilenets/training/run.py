@@ -38,13 +38,13 @@ from mobilenets.training.recipe import Recipe, check_freezing, resolve_recipe
 from mobilenets.training.scoring import (
     SCORES,
     VALIDATION_PREDICTIONS,
+    Splits,
     Validator,
     read_scores,
     score_test,
     score_trained,
     torch_predict,
 )
-from mobilenets.training.splits import Splits
 from mobilenets.training.start import Start
 from mobilenets.training.teacher import Teacher
 

@@ -58,8 +58,7 @@ from mobilenets.report.plots.comparison import summary_png
 from mobilenets.run_folder import COMPARISON
 from mobilenets.training.plan import choose_device
 from mobilenets.training.recipe import Recipe, check_freezing, load_recipe, resolve_recipe
-from mobilenets.training.scoring import PREDICTIONS, VALIDATION_PREDICTIONS
-from mobilenets.training.splits import Splits, prepare_splits
+from mobilenets.training.scoring import PREDICTIONS, VALIDATION_PREDICTIONS, Splits, prepare_splits
 
 # The test images a network got wrong with the most confidence: where to look for bad labels and blind spots.
 
@@ -159,7 +158,7 @@ def compare(
     check_freezing(resolve_recipe(recipe, has_teacher=False), has_weights=False)
     chosen_device = choose_device(device)
     require_exporter()
-    loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=progress.update)
+    loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=progress)
     dataset = _with_validation(loaded, recipe, progress)
     sizes = _several(image_size) or (natural_image_size(dataset),)
     networks = candidates(_several(models), _several(width_mult), sizes)
