@@ -29,8 +29,7 @@ from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import train_and_score
-from mobilenets.training.scoring import PREDICTIONS, torch_predict
-from mobilenets.training.scoring import Splits, prepare_splits
+from mobilenets.training.scoring import PREDICTIONS, Splits, prepare_splits, torch_predict
 from mobilenets.training.teacher import Teacher, load_teacher
 
 WAYS = ("labels only", "with teacher")

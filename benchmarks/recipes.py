@@ -31,8 +31,7 @@ from mobilenets.progress import Silent
 from mobilenets.training.checkpoints import has_state
 from mobilenets.training.recipe import load_recipe
 from mobilenets.training.run import train_and_score
-from mobilenets.training.scoring import PREDICTIONS
-from mobilenets.training.scoring import Splits, prepare_splits
+from mobilenets.training.scoring import PREDICTIONS, Splits, prepare_splits
 
 WAYS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "article": ("article", {}),

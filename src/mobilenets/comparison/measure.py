@@ -32,8 +32,7 @@ from mobilenets.progress import Progress
 from mobilenets.run_folder import ONNX_FILE
 from mobilenets.runtime.backend import open_backend
 from mobilenets.training.plan import keep_freed_memory, processor_name
-from mobilenets.training.scoring import torch_predict
-from mobilenets.training.scoring import Splits
+from mobilenets.training.scoring import Splits, torch_predict
 
 RUNTIMES = ("pytorch", "onnxruntime")
 PARITY_IMAGES = 32

@@ -20,8 +20,7 @@ from mobilenets.training.accumulation import check_single_images
 from mobilenets.training.checkpoints import has_state, load_state
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import read_run, train_unseen
-from mobilenets.training.scoring import score_test
-from mobilenets.training.scoring import Splits
+from mobilenets.training.scoring import Splits, score_test
 
 # The networks a comparison is between.
 
