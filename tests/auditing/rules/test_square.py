@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torchvision.models import mobilenet_v2, mobilenet_v3_large
 
-from mobilenets.auditing.rules.finding import Audit
+from mobilenets.auditing.result import Audit
 from mobilenets.workflows.audit import audit
 
 

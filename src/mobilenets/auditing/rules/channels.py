@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mobilenets.auditing.rules.case import Item, RuleContext
-from mobilenets.auditing.rules.finding import Diagnostic
-from mobilenets.auditing.rules.wording import OTHER_SHAPES, diagnostic, grouped, pairs
+from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
+from mobilenets.auditing.rules.diagnostics import OTHER_SHAPES, diagnostic, grouped, pairs
+from mobilenets.auditing.rules.registry import ERROR, TABLE, Aspect, check, rule
 from mobilenets.auditing.structure.layers import ShortcutKind
 from mobilenets.auditing.structure.published import reference
 from mobilenets.models.layers import make_divisible
@@ -96,6 +96,16 @@ def _fits(context: RuleContext, item: Item) -> bool:
     return asked == (found is not None)
 
 
+@check(Aspect.ROUNDING, reads=("out_channels",))
+@rule(
+    "hidden-from-output",
+    ERROR,
+    "a hidden width of t times the channels that leave the block instead of those that enter it",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="compute hidden = in_channels * expand_ratio",
+    measured=True,
+)
 def hidden_from_output(context: RuleContext) -> list[Diagnostic]:
     """The hidden width is t times the channels that leave the block instead of those that enter it."""
     items = []
@@ -115,12 +125,19 @@ def hidden_from_output(context: RuleContext) -> list[Diagnostic]:
             follows=_followers(context, items),
             expected=f"hidden width t x INPUT channels: {expected}",
             found=f"t x OUTPUT channels: {found_widths}",
-            effect=OTHER_SHAPES,
-            fix="compute hidden = in_channels * expand_ratio",
         )
     ]
 
 
+@check(Aspect.ROUNDING, reads=("out_channels",))
+@rule(
+    "v3-scaled-table",
+    ERROR,
+    "V3 at another width than 1 with the table's expansions scaled, instead of a ratio of the scaled input",
+    source="TF-slim mobilenet_v3.py and its released 0.75 weights; torchvision scales the table instead",
+    effect="published V3 weights of this width don't fit",
+    fix="compute exp = make_divisible(in_channels * row.exp / row.in) from the scaled input",
+)
 def scaled_table(context: RuleContext) -> list[Diagnostic]:
     """V3 at a width other than 1 with the expansions of the scaled table instead of a ratio of the scaled input.
 
@@ -145,13 +162,35 @@ def scaled_table(context: RuleContext) -> list[Diagnostic]:
             follows=_followers(context, items),
             expected=f"exp sizes as a ratio of the scaled input: {expected}",
             found=f"the table's exp sizes times the width: {found}",
-            source="TF-slim mobilenet_v3.py and its released 0.75 weights; torchvision scales the table instead",
-            effect="published V3 weights of this width don't fit",
-            fix="compute exp = make_divisible(in_channels * row.exp / row.in) from the scaled input",
         )
     ]
 
 
+@check(Aspect.ROUNDING, reads=("out_channels",), reports=("rounding-missing",))
+@rule(
+    "head-scaled",
+    ERROR,
+    "a head that shrinks below width 1",
+    source=TABLE,
+    effect="fewer features for the classifier; published weights don't fit",
+    fix="build it with make_divisible(channels * max(1.0, width_mult))",
+)
+@rule(
+    "head-not-scaled",
+    ERROR,
+    "a head that does not grow above width 1",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="build it with make_divisible(channels * max(1.0, width_mult))",
+)
+@rule(
+    "head-width",
+    ERROR,
+    "a head of another width altogether",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="make the layer as wide as the table says",
+)
 def head(context: RuleContext) -> list[Diagnostic]:
     """The last wide layer: scaled below its full width, not scaled above, or of another width altogether."""
     return [_head(context, item) for item in _channel_items(context) if _is_head(context, item)]
@@ -172,7 +211,6 @@ def _head(context: RuleContext, item: Item) -> Diagnostic:
             [item],
             expected=f"{expected:,} channels: the head does not shrink below width 1",
             found=f"{found:,} channels, scaled by {width:g}",
-            effect="fewer features for the classifier; published weights don't fit",
             fix=f"build it with make_divisible({expected} * max(1.0, width_mult))",
         )
     if width > 1 and expected in {rounding(found * width) for rounding in ROUNDINGS}:
@@ -191,7 +229,6 @@ def _head(context: RuleContext, item: Item) -> Diagnostic:
             [item],
             expected=f"{expected:,}",
             found=f"{found:,} channels",
-            source=CODE,
             fix="round channel counts with make_divisible(channels, 8)",
         )
     return diagnostic(
@@ -200,7 +237,6 @@ def _head(context: RuleContext, item: Item) -> Diagnostic:
         [item],
         expected=f"{expected:,} channels",
         found=f"{found:,} channels",
-        effect=OTHER_SHAPES,
         fix=f"make this layer {expected:,} wide",
     )
 
@@ -212,6 +248,23 @@ def _unrounded_head(context: RuleContext, item: Item) -> bool:
     }
 
 
+@check(Aspect.ROUNDING, reads=("out_channels",))
+@rule(
+    "rounding-missing",
+    ERROR,
+    "channel counts that are not rounded to multiples of 8",
+    source=CODE,
+    effect="published weights of this width don't fit",
+    fix="round channel counts with make_divisible(channels, 8), which never goes below 90 % of the unrounded",
+)
+@rule(
+    "rounding-ten-percent",
+    ERROR,
+    "channel counts rounded to multiples of 8 without the rule against more than 10 % down",
+    source=CODE,
+    effect="published weights of this width don't fit",
+    fix="round channel counts with make_divisible(channels, 8), which never goes below 90 % of the unrounded",
+)
 def rounding(context: RuleContext) -> list[Diagnostic]:
     """Channel counts not rounded to multiples of 8, or rounded to the nearest without the 10 % rule."""
     table, width = _table_channels(context), context.reference.width_mult
@@ -276,6 +329,7 @@ def _follows_input(context: RuleContext, item: Item, table: dict[int, int] | Non
     return found in _ratio_widths(item, context.block_input(item.block)) | scaled
 
 
+@check(Aspect.CHANNELS, reads=("out_channels",), reports=("expand-ratio",))
 def expand_ratio(context: RuleContext) -> list[Diagnostic]:
     """Another expansion ratio than the table's t, the same in every block that differs."""
     diagnostics = []
@@ -302,8 +356,17 @@ def _ratios(context: RuleContext, item: Item) -> tuple[float, float]:
     return (item.place.expand_ratio if item.place else 0.0, item.found.out_channels / entering)
 
 
+@check(Aspect.CHANNELS, reads=("out_channels",))
+@rule(
+    "channels",
+    ERROR,
+    "any other number of channels than the table's",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="make the layer as wide as the table says",
+)
 def channels(context: RuleContext) -> list[Diagnostic]:
-    """Any other number of channels: one diagnostic for layers of a row that differ alike, with the hidden widths after."""
+    """Any other number of channels: one diagnostic for the equal differences of a row, with the hidden widths after."""
     items = _channel_items(context)
     hidden = [item for item in _expands(items) if _follows_input(context, item)]
     causes = [item for item in items if not any(item is one for one in hidden)]
@@ -322,7 +385,6 @@ def channels(context: RuleContext) -> list[Diagnostic]:
                 follows=[*follows, *_followers(context, [*members, *follows])],
                 expected=f"{expected} channels",
                 found=f"{found} channels",
-                effect=OTHER_SHAPES,
                 fix=f"make it {expected} wide",
             )
         )

@@ -1,4 +1,4 @@
-"""Claims in words: what several places have in common, sources, names of functions as people write them."""
+"""How a rule reports: a diagnostic with what its rule says, and what several places have in common."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
-from mobilenets.auditing.rules.case import Item, RuleContext
-from mobilenets.auditing.rules.finding import Diagnostic, Severity
+from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext, Severity
+from mobilenets.auditing.rules.registry import PAPER, RULES, TABLE
+from mobilenets.auditing.structure.differences import NetworkDifference
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -36,21 +37,7 @@ LOADS = "published weights load, but the answers are others: "
 """Before what differs: an error that no shape shows."""
 
 ORDINARY_LOSS = "a tutorial's MobileNetV2 lost 1 to 3 of 92.3 points on CIFAR-10 with any one of such mistakes"
-MEASURED = {
-    "expansion-kept",
-    "shortcut-missing",
-    "shortcut-extra",
-    "shortcut-projected",
-    "shortcut-downsampled",
-    "hidden-from-output",
-    "bottleneck-activation",
-    "relu-for-relu6",
-    "norm-missing",
-    "repeats",
-    "stride-shifted",
-    "strides",
-}
-"""The mistakes that tutorial lists which change answers, and can be made at width 1, of which its figure is."""
+"""What a public account says of the mistakes that change outputs and can be made at width 1, of which its figure is."""
 
 
 def name_of(function: object) -> str:
@@ -59,7 +46,7 @@ def name_of(function: object) -> str:
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
-    """The items by a key, keys in order of their first item: one diagnostic a group, so a uniform fault is said once."""
+    """The items by a key, keys in order of their first item: a fault that is the same everywhere is one diagnostic."""
     groups: dict[Key, list[Item]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)
@@ -109,66 +96,61 @@ def pairs(items: Sequence[Item], shown: int = 4) -> tuple[str, str]:
 def diagnostic(
     context: RuleContext,
     rule: str,
-    items: Sequence[Item],
+    items: Sequence[Item] = (),
     *,
     expected: str,
     found: str,
-    fix: str,
-    effect: str = "",
-    severity: Severity = Severity.ERROR,
-    source: str = "",
+    severity: Severity | None = None,
+    source: str | None = None,
+    effect: str | None = None,
+    fix: str | None = None,
     follows: Sequence[Item] = (),
+    where: tuple[str, ...] | None = None,
+    differences: Sequence[NetworkDifference] = (),
     measured: bool = True,
 ) -> Diagnostic:
-    """A diagnostic about the items; `follows` are differences that come of the same cause but are no places of their own.
+    """A diagnostic about the items, with the severity, source, effect and fix of its rule where none is given.
 
-    `measured` False: a form of the rule's mistake that the source of `MEASURED` says nothing of.
+    Args:
+        context: what was compared.
+        rule: the id of a registered rule.
+        items: the differences the finding is about; their paths are where it is.
+        expected: for people, short.
+        found: likewise.
+        severity: None for the rule's.
+        source: None for the rule's.
+        effect: None for the rule's.
+        fix: None for the rule's.
+        follows: differences of the same cause that are no places of their own.
+        where: paths in place of the items'.
+        differences: others that it explains, of no item.
+        measured: False for a form of the mistake of which `ORDINARY_LOSS` says nothing.
     """
-    differences = {id(item.difference): item.difference for item in (*items, *follows)}
+    known = RULES[rule]
+    explained = {id(one): one for one in (*(item.difference for item in (*items, *follows)), *differences)}
+    effects = [known.effect if effect is None else effect, _loss(context) if measured and known.measured else ""]
     return Diagnostic(
         rule=rule,
-        severity=severity,
-        where=paths(items),
+        severity=Severity(known.severity) if severity is None else severity,
+        where=paths(items) if where is None else where,
         expected=expected,
         found=found,
-        source=source or source_of(context, items),
-        effect="; ".join(filter(None, [effect, _loss(context, rule) if measured else ""])),
-        fix=fix,
-        differences=tuple(differences.values()),
+        source=_source(context, known.source, items) if source is None else source,
+        effect="; ".join(filter(None, effects)),
+        fix=known.fix if fix is None else fix,
+        differences=tuple(explained.values()),
     )
 
 
-def _loss(context: RuleContext, rule: str) -> str:
-    """The one accuracy figure there is, where its source has it: of MobileNetV2 and of these mistakes."""
-    same = context.reference.name == "mobilenet_v2" and context.reference.width_mult == 1
-    return ORDINARY_LOSS if same and rule in MEASURED else ""
+def _source(context: RuleContext, source: str, items: Sequence[Item]) -> str:
+    if source == TABLE:
+        return source_of(context, items)
+    return paper_of(context) if source == PAPER else source
 
 
-def note(
-    context: RuleContext,
-    rule: str,
-    items: Sequence[Item],
-    *,
-    expected: str,
-    found: str,
-    fix: str,
-    effect: str = "",
-    source: str = "",
-    follows: Sequence[Item] = (),
-) -> Diagnostic:
-    """A diagnostic about a legitimate variant, or a thing to know; words as for `diagnostic`."""
-    return diagnostic(
-        context,
-        rule,
-        items,
-        severity=Severity.NOTE,
-        expected=expected,
-        found=found,
-        fix=fix,
-        effect=effect,
-        source=source,
-        follows=follows,
-    )
+def _loss(context: RuleContext) -> str:
+    """The one accuracy figure there is, of MobileNetV2 at width 1."""
+    return ORDINARY_LOSS if context.reference.name == "mobilenet_v2" and context.reference.width_mult == 1 else ""
 
 
 def plain(text: object) -> str:
