@@ -69,7 +69,7 @@ def audit(options: AuditOptions) -> int:
     if options.list_rules:
         return _list_rules(as_json=options.json)
     if options.target is None:
-        raise UsageError("the following arguments are required: TARGET")
+        raise UsageError("the following arguments are required: TARGET (see 'mobilenets audit --help')")
     arguments = _arguments(options.args)
 
     from mobilenets.auditing.target import will_run

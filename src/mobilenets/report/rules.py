@@ -29,17 +29,19 @@ class RuleGroup:
 def audit_groups() -> tuple[RuleGroup, ...]:
     """The rules of the audit, in the order in which they are applied."""
     from mobilenets.auditing.rules import findings  # importing the files with rules registers them
-    from mobilenets.auditing.rules.registry import rules_by_aspect
+    from mobilenets.auditing.rules.registry import RULES
 
     assert findings.MODULES
-    return tuple(RuleGroup(aspect.value, tuple(rules)) for aspect, rules in rules_by_aspect())
+    return tuple(RuleGroup(aspect.value, tuple(rules)) for aspect, rules in RULES.groups())
 
 
 def doctor_groups() -> tuple[RuleGroup, ...]:
     """The checks of the doctor, by family."""
-    from mobilenets.checkup.checks import checks_by_family
+    from mobilenets.checkup import checks
+    from mobilenets.checkup.registry import RULES
 
-    return tuple(RuleGroup(family.value, tuple(rules)) for family, rules in checks_by_family())
+    assert checks.MODULES
+    return tuple(RuleGroup(family.value, tuple(rules)) for family, rules in RULES.groups())
 
 
 def rules_text(groups: Sequence[RuleGroup]) -> str:

@@ -27,7 +27,7 @@ from mobilenets.auditing.rules import (
 )
 from mobilenets.auditing.rules.context import Diagnostic, Finding, RuleContext
 from mobilenets.auditing.rules.leftover import NOT_A_MOBILENET
-from mobilenets.auditing.rules.registry import checks
+from mobilenets.auditing.rules.registry import RULES
 from mobilenets.auditing.structure.cost import LayerCost, cost
 from mobilenets.auditing.structure.differences import (
     NetworkComparison,
@@ -71,7 +71,7 @@ def apply_rules(
     """
     context = RuleContext(comparison, seen, front_end, unused, comparison.differences)
     diagnostics: list[Diagnostic] = []
-    for check in checks():
+    for check in RULES.checks():
         if check.reads and not context.has(check.reads):
             continue
         recognized = check.function(context)

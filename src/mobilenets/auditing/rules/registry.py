@@ -1,18 +1,15 @@
 """Rules and checks of the audit: a rule says what one id means, a check is the function that reports it.
 
-A check is declared where it is written:
+A check is declared where it is written, see `mobilenets.rules.RuleRegistry`:
 
     @check(Aspect.BLOCKS, reads=("layer",))
     @rule("expansion-kept", ERROR, "...", source=TABLE, effect="...", fix="...")
     def expansion_kept(context: RuleContext) -> list[Diagnostic]: ...
-
-Rules that one function tells apart stand above it together. A rule that several functions report is registered at one
-of them; the others name it in `reports`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,19 +59,9 @@ class AuditRule(Rule):
     measured: bool = False
 
 
-@dataclass(frozen=True)
-class Check:
-    """A function that reports rules; it runs where a difference it `reads` is left, or where it reads none."""
-
-    function: CheckFunction
-    aspect: Aspect
-    reads: tuple[str, ...]
-    rules: tuple[str, ...]
-
-
-RULES: RuleRegistry[AuditRule] = RuleRegistry("audit", AuditError)
-_CHECKS: list[Check] = []
-_RULES_OF: dict[CheckFunction, list[str]] = {}
+RULES: RuleRegistry[AuditRule, CheckFunction] = RuleRegistry("audit", Aspect, AuditError)
+check = RULES.check
+"""Registers the decorated function as a check of an `Aspect`; `reads` are attributes of differences."""
 
 
 def rule(
@@ -94,49 +81,4 @@ def rule(
     Raises:
         ValueError: the id is registered already.
     """
-    RULES.register(AuditRule(name, severity, summary, source, effect, fix, measured))
-
-    def decorate(function: CheckFunction) -> CheckFunction:
-        # Decorators apply from below; rules are listed as they are read.
-        _RULES_OF.setdefault(function, []).insert(0, name)
-        return function
-
-    return decorate
-
-
-def check(
-    aspect: Aspect, *, reads: tuple[str, ...] = (), reports: tuple[str, ...] = ()
-) -> Callable[[CheckFunction], CheckFunction]:
-    """Register the decorated function as a check of an aspect.
-
-    Args:
-        aspect: what it is about; checks of an aspect run in the order of their files' names and of their lines.
-        reads: attributes of differences without which it has nothing to report; empty: it always runs.
-        reports: rules it reports that are registered at other checks.
-    """
-
-    def decorate(function: CheckFunction) -> CheckFunction:
-        _CHECKS.append(Check(function, aspect, reads, (*_RULES_OF.get(function, ()), *reports)))
-        return function
-
-    return decorate
-
-
-def checks() -> list[Check]:
-    """All checks in the order in which they run."""
-    order = list(Aspect)
-    return sorted(_CHECKS, key=lambda one: order.index(one.aspect))
-
-
-def rules_by_aspect() -> Iterator[tuple[Aspect, list[AuditRule]]]:
-    """The rules of each aspect that has some, each rule once, at the check it is registered at."""
-    for aspect in Aspect:
-        names = [
-            name
-            for one in checks()
-            if one.aspect is aspect
-            for name in one.rules
-            if name in _RULES_OF.get(one.function, ())
-        ]
-        if names:
-            yield aspect, [RULES[name] for name in names]
+    return RULES.declare(AuditRule(name, severity, summary, source, effect, fix, measured))
