@@ -91,8 +91,8 @@ MIN_ALIGNED_HALF: Final = 0.93
 """Correlation of their 8x8 images, once aligned, below which two are not compared further."""
 MIN_ALIGNED, PER_BIT = 0.912, 0.002
 """Correlation of their 16x16 images, once aligned, from which two are near-duplicates, and how much more for each bit
-in which their hashes differ. Of CIFAR-10's images nearly all pairs above are the same image. With less, other ships on other
-seas come in; with as much for every number of bits, crops are lost.
+in which their hashes differ. Of CIFAR-10's images nearly all pairs above are the same image. With less, other ships on
+other seas come in; with as much for every number of bits, crops are lost.
 """
 MOST_PARTNERS: Final = 8
 """Pairs an image is first in, for each split: frames of a film are near-duplicates, whose pairs would fill memory."""
