@@ -102,3 +102,21 @@ def test_a_stride_of_one_direction_is_one_finding() -> None:
     (error,) = closed(network, 96).errors
     assert error.diagnostic.rule == "map-shape"
     assert error.diagnostic.where[0] == "features.4.conv.1.0"
+
+
+def test_a_network_planned_for_small_images_is_a_note(bench: Bench) -> None:
+    planned = bench.judge(bench.chain("mobilenet_v2", image_size=32, imagenet_strides=False))
+    assert (planned.errors(), planned.notes()) == ([], ["input-strides"])
+
+
+def test_a_last_map_of_one_place_is_an_error(bench: Bench) -> None:
+    found = bench.chain("mobilenet_v2", image_size=32, num_classes=10, pooling=Pooling("global", 1, "pool"))
+    verdict = bench.judge(found, "mobilenet_v2", width_mult=1.0)
+    assert verdict.errors() == ["last-map-1x1"]
+    assert verdict.the("last-map-1x1").diagnostic.where == ("pool",)
+
+
+def test_a_last_map_of_two_places_a_side_is_a_note(bench: Bench) -> None:
+    found = bench.chain("mobilenet_v2", image_size=64, num_classes=1000, pooling=Pooling("global", 2, "pool"))
+    verdict = bench.judge(found, "mobilenet_v2", width_mult=1.0)
+    assert (verdict.errors(), verdict.notes()) == ([], ["last-map-small"])

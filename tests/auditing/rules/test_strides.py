@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mobilenets.auditing.structure.layers import ChainLayer, Grouping, Pooling, Shortcut, ShortcutKind, TablePlace
+from mobilenets.auditing.structure.layers import ChainLayer, Grouping, Shortcut, ShortcutKind, TablePlace
 
 if TYPE_CHECKING:
     from conftest import Bench, Edit
@@ -44,21 +44,6 @@ def test_early_strides_left_out_are_the_form_for_small_images(bench: Bench) -> N
 
     verdict = bench.mistake("mobilenet_v2", stem)
     assert (verdict.errors(), verdict.notes()) == ([], ["input-strides"])
-    planned = bench.judge(bench.chain("mobilenet_v2", image_size=32, imagenet_strides=False))
-    assert (planned.errors(), planned.notes()) == ([], ["input-strides"])
-
-
-def test_a_last_map_of_one_place_is_an_error(bench: Bench) -> None:
-    found = bench.chain("mobilenet_v2", image_size=32, num_classes=10, pooling=Pooling("global", 1, "pool"))
-    verdict = bench.judge(found, "mobilenet_v2", width_mult=1.0)
-    assert verdict.errors() == ["last-map-1x1"]
-    assert verdict.the("last-map-1x1").diagnostic.where == ("pool",)
-
-
-def test_a_last_map_of_two_places_a_side_is_a_note(bench: Bench) -> None:
-    found = bench.chain("mobilenet_v2", image_size=64, num_classes=1000, pooling=Pooling("global", 2, "pool"))
-    verdict = bench.judge(found, "mobilenet_v2", width_mult=1.0)
-    assert (verdict.errors(), verdict.notes()) == ([], ["last-map-small"])
 
 
 def test_a_filter_beside_that_takes_the_stride_is_one_extra_layer(bench: Bench) -> None:

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
-from mobilenets.auditing.rules.diagnostics import diagnostic, grouped, name_of, paper_of
-from mobilenets.auditing.rules.registry import ERROR, NOTE, TABLE, Aspect, check, rule
+from mobilenets.auditing.rules.registry import (
+    ERROR,
+    NOTE,
+    TABLE,
+    Aspect,
+    check,
+    diagnostic,
+    grouped,
+    name_of,
+    paper_of,
+    rule,
+)
 
 H_SWISH_LIKE = ("swish", "gelu", "gelu_tanh", "mish", "hard_swish_half", "hard_swish_keras", "unknown")
 V1_PAPER = "arXiv 1704.04861"

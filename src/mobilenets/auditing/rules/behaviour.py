@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from mobilenets.auditing.graph.nodes import Behaviour
 from mobilenets.auditing.rules.context import Diagnostic, RuleContext
-from mobilenets.auditing.rules.diagnostics import diagnostic
-from mobilenets.auditing.rules.registry import ERROR, NOTE, PAPER, Aspect, check, rule
+from mobilenets.auditing.rules.registry import ERROR, NOTE, PAPER, Aspect, check, diagnostic, rule
 from mobilenets.auditing.structure.differences import NetworkDifference
 from mobilenets.auditing.structure.layers import ShortcutKind
 

@@ -1,12 +1,21 @@
-"""Wrong numbers of channels, told apart by the mistake that makes them: rounding, hidden width, head, V3's table."""
+"""Wrong numbers of channels, by the mistake that makes them: rounding, hidden width, head, V3's table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
-from mobilenets.auditing.rules.diagnostics import OTHER_SHAPES, diagnostic, grouped, pairs
-from mobilenets.auditing.rules.registry import ERROR, TABLE, Aspect, check, rule
+from mobilenets.auditing.rules.registry import (
+    ERROR,
+    OTHER_SHAPES,
+    TABLE,
+    Aspect,
+    check,
+    diagnostic,
+    grouped,
+    pairs,
+    rule,
+)
 from mobilenets.auditing.structure.layers import ShortcutKind
 from mobilenets.auditing.structure.published import reference
 from mobilenets.models.layers import make_divisible
@@ -18,24 +27,14 @@ ENOUGH = 0.6
 """Share of the layers a rounding would change that must have changed so: other mistakes may cover the rest."""
 
 
-def _nearest(channels: float) -> int:
-    return max(8, int(channels + 4) // 8 * 8)
-
-
-def _python_nearest(channels: float) -> int:
-    return max(8, round(channels / 8) * 8)
-
-
-def _down(channels: float) -> int:
-    return max(8, int(channels) // 8 * 8)
-
-
-def _up(channels: float) -> int:
-    return max(8, -(-int(channels) // 8) * 8)
-
-
 UNROUNDED: tuple[Rounding, ...] = (int, round, lambda channels: int(channels + 0.999))
-WITHOUT_TEN_PERCENT: tuple[Rounding, ...] = (_nearest, _python_nearest, _down, _up)
+WITHOUT_TEN_PERCENT: tuple[Rounding, ...] = (
+    lambda channels: max(8, int(channels + 4) // 8 * 8),
+    lambda channels: max(8, round(channels / 8) * 8),
+    lambda channels: max(8, int(channels) // 8 * 8),
+    lambda channels: max(8, -(-int(channels) // 8) * 8),
+)
+"""To the nearest multiple of 8, by half up and by Python's `round`; down; up."""
 ROUNDINGS = (*UNROUNDED, *WITHOUT_TEN_PERCENT, make_divisible)
 
 

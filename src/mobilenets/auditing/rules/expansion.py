@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext, leaving
-from mobilenets.auditing.rules.diagnostics import OTHER_SHAPES, diagnostic, grouped, source_of, stages_of
-from mobilenets.auditing.rules.registry import ERROR, TABLE, Aspect, check, rule
+from mobilenets.auditing.rules.registry import (
+    ERROR,
+    OTHER_SHAPES,
+    TABLE,
+    Aspect,
+    check,
+    diagnostic,
+    grouped,
+    rule,
+    source_of,
+    stages_of,
+)
 from mobilenets.auditing.structure.differences import AlignedSlot
 from mobilenets.auditing.structure.layers import Grouping
 from mobilenets.models.layers import make_divisible

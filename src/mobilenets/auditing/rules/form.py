@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
-from mobilenets.auditing.rules.diagnostics import LOADS, OTHER_SHAPES, diagnostic, grouped, plain
-from mobilenets.auditing.rules.registry import ERROR, NOTE, TABLE, Aspect, check, rule
+from mobilenets.auditing.rules.registry import (
+    ERROR,
+    LOADS,
+    NOTE,
+    OTHER_SHAPES,
+    TABLE,
+    Aspect,
+    check,
+    diagnostic,
+    grouped,
+    plain,
+    rule,
+)
 from mobilenets.auditing.structure.cost import layer_cost
 from mobilenets.auditing.structure.differences import AlignedSlot
 from mobilenets.auditing.structure.layers import ChainLayer, Padding

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
-from mobilenets.auditing.rules.diagnostics import diagnostic, grouped, paper_of, plain
-from mobilenets.auditing.rules.registry import ANY, ERROR, PAPER, TABLE, Aspect, check, rule
+from mobilenets.auditing.rules.registry import (
+    ANY,
+    ERROR,
+    PAPER,
+    TABLE,
+    Aspect,
+    check,
+    diagnostic,
+    grouped,
+    paper_of,
+    plain,
+    rule,
+)
 from mobilenets.auditing.structure.differences import AlignedSlot
 from mobilenets.auditing.structure.draft import SHARED
 from mobilenets.auditing.structure.layers import Chain, ChainLayer, Grouping

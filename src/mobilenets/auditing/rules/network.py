@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
-from mobilenets.auditing.rules.diagnostics import LOADS, OTHER_SHAPES, diagnostic, name_of, plain
-from mobilenets.auditing.rules.registry import ERROR, NOTE, PAPER, Aspect, check, rule
+from mobilenets.auditing.rules.registry import (
+    ERROR,
+    LOADS,
+    NOTE,
+    OTHER_SHAPES,
+    PAPER,
+    Aspect,
+    check,
+    diagnostic,
+    name_of,
+    plain,
+    rule,
+)
+from mobilenets.models.network import MIN_FEATURE_SIZE
 
 IMAGENET_CLASSES = 1000
 POOLING_EFFECTS = {
@@ -290,5 +302,56 @@ def maps(context: RuleContext) -> list[Diagnostic]:
             follows=context.items("enters"),
             expected="square maps: strides and zeros alike in both directions",
             found="maps that are not square from here on",
+        )
+    ]
+
+
+@check(Aspect.LAST_MAP, reports=("input-strides",))
+def small_form(context: RuleContext) -> list[Diagnostic]:
+    """The strides are those for small images although nothing differs: the reference was chosen so."""
+    if not context.reference.small_input:
+        return []
+    size = context.found.pooling.map_size
+    return [
+        diagnostic(
+            context,
+            "input-strides",
+            expected="the table's strides at 224 pixels",
+            found=f"those for small images: a last map of {size}x{size} from {context.found.image_size} pixels",
+            fix="nothing",
+        )
+    ]
+
+
+@check(Aspect.LAST_MAP)
+@rule(
+    "last-map-1x1",
+    ERROR,
+    "a last map of one place",
+    source="the network's strides shrink the image 32 times; they are for images from 65 pixels up",
+    effect="a 3x3 filter on a 1x1 map sees its centre only, eight ninths of it are padding",
+    fix="give the first stride-2 steps stride 1 for small images, or feed larger ones",
+)
+@rule(
+    "last-map-small",
+    NOTE,
+    "a last map of 2x2",
+    source=PAPER,
+    effect="the last filters see mostly padding",
+    fix="give the first stride-2 steps stride 1 for small images, or feed larger ones",
+)
+def last_map(context: RuleContext) -> list[Diagnostic]:
+    """A last map of one place: the filters before it see padding, and pooling has nothing to do."""
+    size = context.found.pooling.map_size
+    if size >= MIN_FEATURE_SIZE or context.found.image_size < MIN_FEATURE_SIZE:
+        return []
+    path = context.found.pooling.path
+    return [
+        diagnostic(
+            context,
+            "last-map-1x1" if size == 1 else "last-map-small",
+            expected=f"a last map of at least {MIN_FEATURE_SIZE}x{MIN_FEATURE_SIZE}",
+            found=f"{size}x{size} from images of {context.found.image_size} pixels",
+            where=(path,) if path and size == 1 else (),
         )
     ]

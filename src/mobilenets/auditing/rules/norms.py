@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
-from mobilenets.auditing.rules.diagnostics import diagnostic, grouped
-from mobilenets.auditing.rules.registry import ERROR, NOTE, TABLE, Aspect, check, rule
+from mobilenets.auditing.rules.registry import ERROR, NOTE, TABLE, Aspect, check, diagnostic, grouped, rule
 from mobilenets.auditing.structure.layers import BatchNorm
 
 

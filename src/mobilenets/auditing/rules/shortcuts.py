@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
-from mobilenets.auditing.rules.diagnostics import LOADS, diagnostic, grouped, name_of
-from mobilenets.auditing.rules.registry import ERROR, TABLE, Aspect, check, rule
+from mobilenets.auditing.rules.registry import ERROR, LOADS, TABLE, Aspect, check, diagnostic, grouped, name_of, rule
 from mobilenets.auditing.structure.layers import Shortcut, ShortcutKind
 
 RULE = "only where the block's stride is 1 and as many channels leave it as enter"

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
-from mobilenets.auditing.rules.diagnostics import LOADS, OTHER_SHAPES, diagnostic, grouped, name_of, pairs, source_of
-from mobilenets.auditing.rules.registry import ERROR, NOTE, TABLE, Aspect, check, rule
+from mobilenets.auditing.rules.registry import (
+    ERROR,
+    LOADS,
+    NOTE,
+    OTHER_SHAPES,
+    TABLE,
+    Aspect,
+    check,
+    diagnostic,
+    grouped,
+    name_of,
+    pairs,
+    rule,
+    source_of,
+)
 from mobilenets.auditing.structure.layers import SqueezeExcite
 from mobilenets.models.layers import make_divisible
 

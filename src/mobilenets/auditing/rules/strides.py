@@ -1,4 +1,4 @@
-"""Strides: moved, left out, fewer for small images; the last map they leave; and stages that end at other blocks."""
+"""Strides: moved, left out, fewer for small images; and stages that end at other blocks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
-from mobilenets.auditing.rules.diagnostics import OTHER_SHAPES, diagnostic, plain, source_of, stages_of
-from mobilenets.auditing.rules.registry import ERROR, NOTE, PAPER, TABLE, Aspect, check, rule
+from mobilenets.auditing.rules.registry import (
+    ERROR,
+    NOTE,
+    OTHER_SHAPES,
+    TABLE,
+    Aspect,
+    check,
+    diagnostic,
+    plain,
+    rule,
+    source_of,
+    stages_of,
+)
 from mobilenets.auditing.structure.published import reference
-from mobilenets.models.network import MIN_FEATURE_SIZE
 
 SMALL_INPUT_SOURCE = "stride plan for small images: the first stride-2 steps become 1 (the usual CIFAR form)"
 FIRST_VERSION_SOURCE = "arXiv 1905.02244v5, table 1; the rows found are those of its first version"
@@ -219,57 +229,6 @@ def _shortcuts(context: RuleContext, items: Sequence[Item]) -> list[Item]:
         if item.both and item.block in blocks and fits == (item.found.shortcut is not None):
             follows.append(item)
     return follows
-
-
-@check(Aspect.STRIDES, reports=("input-strides",))
-def small_form(context: RuleContext) -> list[Diagnostic]:
-    """The strides are those for small images although nothing differs: the reference was chosen so."""
-    if not context.reference.small_input:
-        return []
-    size = context.found.pooling.map_size
-    return [
-        diagnostic(
-            context,
-            "input-strides",
-            expected="the table's strides at 224 pixels",
-            found=f"those for small images: a last map of {size}x{size} from {context.found.image_size} pixels",
-            fix="nothing",
-        )
-    ]
-
-
-@check(Aspect.STRIDES)
-@rule(
-    "last-map-1x1",
-    ERROR,
-    "a last map of one place",
-    source="the network's strides shrink the image 32 times; they are for images from 65 pixels up",
-    effect="a 3x3 filter on a 1x1 map sees its centre only, eight ninths of it are padding",
-    fix="give the first stride-2 steps stride 1 for small images, or feed larger ones",
-)
-@rule(
-    "last-map-small",
-    NOTE,
-    "a last map of 2x2",
-    source=PAPER,
-    effect="the last filters see mostly padding",
-    fix="give the first stride-2 steps stride 1 for small images, or feed larger ones",
-)
-def last_map(context: RuleContext) -> list[Diagnostic]:
-    """A last map of one place: the filters before it see padding, and pooling has nothing to do."""
-    size = context.found.pooling.map_size
-    if size >= MIN_FEATURE_SIZE or context.found.image_size < MIN_FEATURE_SIZE:
-        return []
-    path = context.found.pooling.path
-    return [
-        diagnostic(
-            context,
-            "last-map-1x1" if size == 1 else "last-map-small",
-            expected=f"a last map of at least {MIN_FEATURE_SIZE}x{MIN_FEATURE_SIZE}",
-            found=f"{size}x{size} from images of {context.found.image_size} pixels",
-            where=(path,) if path and size == 1 else (),
-        )
-    ]
 
 
 # Stages that end a block too early or too late: one row's n too small, the next one's as much too large.
