@@ -32,6 +32,7 @@ BASE = {
     "progress",
     "quoting",
     "result",
+    "rules",
     "run_folder",
     "transfer",
 }
