@@ -12,7 +12,7 @@ from mobilenets.cli.evaluate import main
 from mobilenets.cli.options import UsageError
 from mobilenets.data.datasets import load_dataset
 from mobilenets.errors import ArtifactError, BackendError, DataError, RunError
-from mobilenets.exporters.onnx import export_onnx
+from mobilenets.exporters.export import export_onnx
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 

@@ -15,7 +15,7 @@ from mobilenets.deployment.results import DeploymentReport
 from mobilenets.errors import ExportError, MissingExtraError, QuantizationError
 from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.evaluation.images import evaluation_set
-from mobilenets.exporters.describe import Subject
+from mobilenets.exporters.subject import Subject
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent

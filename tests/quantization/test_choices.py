@@ -23,11 +23,12 @@ from mobilenets.deployment.results import DeploymentReport
 from mobilenets.errors import QuantizationError
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.results import Latency
+from mobilenets.exporters.export import ExportReport
 from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.quantization.results import QuantizationReport
 from mobilenets.runtime.backend import choices
 from mobilenets.workflows.deploy import deploy
-from mobilenets.workflows.export import ExportReport, export
+from mobilenets.workflows.export import export
 from mobilenets.workflows.quantize import quantize
 
 pytest.importorskip("nncf")

@@ -18,8 +18,9 @@ from mobilenets.cli.main import main
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import prepare
 from mobilenets.errors import ArtifactError
-from mobilenets.exporters.describe import Subject
-from mobilenets.exporters.onnx import MODEL, export_onnx
+from mobilenets.exporters.export import export_onnx
+from mobilenets.exporters.onnx import MODEL
+from mobilenets.exporters.subject import Subject
 from mobilenets.exporters.verify import related, rounded_answers
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.runtime.backend import Choice, choices, open_backend

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from mobilenets.errors import QuantizationError
-from mobilenets.exporters.onnx import MODEL
-from mobilenets.exporters.tensorrt import broken_rules
+from mobilenets.exporters.onnx import MODEL, broken_rules
 from mobilenets.quantization.nncf import PtqSettings, quantize_file
 from mobilenets.quantization.qdq import count_pairs, layer_nodes
 

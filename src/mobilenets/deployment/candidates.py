@@ -15,15 +15,14 @@ from mobilenets.deployment.results import FileOutcome, Way
 from mobilenets.deployment.select import points
 from mobilenets.errors import ArtifactError, MissingExtraError, MobilenetsError
 from mobilenets.evaluation.evaluation_set import EvaluationSet
-from mobilenets.exporters.describe import Subject
-from mobilenets.exporters.formats import Target
+from mobilenets.exporters.export import verify_export, write_export
+from mobilenets.exporters.subject import ExportTarget, Subject
 from mobilenets.progress import Progress
 from mobilenets.quantization.config import Order
 from mobilenets.quantization.quantizing import quantize_loaded
 from mobilenets.quantization.results import QuantizationReport
 from mobilenets.runtime.backend import open_backend
 from mobilenets.runtime.classifier import check_golden
-from mobilenets.workflows.export import deliver, prove
 
 TARGETS = ("onnx", "openvino", "litert", "executorch")
 QUANTIZABLE = ("onnx", "litert")
@@ -79,9 +78,9 @@ class Workshop:
         return tuple(outcomes), tuple(ladders)
 
     def _exported(self, kind: str, name: str) -> FileOutcome:
-        target = Target(kind, "fp32", self.folder / name, self.threads)
+        target = ExportTarget(kind, "fp32", self.folder / name, self.threads)
         target.check()
-        report = deliver(self.subject, target, prove(self.subject, target, self.images, self.progress), ())
+        report = write_export(self.subject, target, verify_export(self.subject, target, self.images, self.progress), ())
         return _made(kind, "fp32", name, report.artifact.path, report.artifact.file_bytes)
 
     def _quantized(self, kind: str, name: str) -> tuple[FileOutcome, QuantizationReport | None]:

@@ -13,7 +13,7 @@ from mobilenets.deployment.results import TestReading, Way
 from mobilenets.deployment.select import points
 from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.evaluation.predictions import Predict
-from mobilenets.exporters.confidence import tell_worth
+from mobilenets.exporters.confidence import evaluate_confidence
 from mobilenets.progress import Progress
 from mobilenets.quantization.results import within
 from mobilenets.runtime.backend import open_backend
@@ -82,4 +82,4 @@ def _confidence(kept: Way, images: EvaluationSet, progress: Progress) -> Confide
         return None
     backend = open_backend(artifact, backend=kept.backend, precision=kept.precision, threads=kept.threads)
     logits = images.predict(backend.predict, "asking the kept file again for its probabilities", progress.update)
-    return tell_worth(found, logits, images.truth, images.what).confidence
+    return evaluate_confidence(found, logits, images.truth, images.what).confidence

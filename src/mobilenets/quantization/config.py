@@ -15,9 +15,8 @@ from mobilenets.arguments import check_threads
 from mobilenets.artifact.container import SUFFIXES, check_suffix
 from mobilenets.data.datasets import Dataset
 from mobilenets.errors import MobilenetsError
-from mobilenets.exporters.describe import Subject
-from mobilenets.exporters.formats import check_place, translator
 from mobilenets.exporters.prepare import Exported
+from mobilenets.exporters.subject import Subject, check_place, translator
 from mobilenets.models.network import MobileNet
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.progress import Progress, Silent

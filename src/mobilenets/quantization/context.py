@@ -16,13 +16,11 @@ from mobilenets.data.datasets import Dataset
 from mobilenets.evaluation.evaluation_set import MIN_SELECTING, EvaluationSet
 from mobilenets.evaluation.images import evaluation_set
 from mobilenets.evaluation.predictions import Predict
-from mobilenets.exporters.confidence import calibrate, find_confidence, tell_worth
-from mobilenets.exporters.describe import Subject, describe, golden_pairs
-from mobilenets.exporters.formats import translator
-from mobilenets.exporters.parity import opened
+from mobilenets.exporters.confidence import calibrate, evaluate_confidence, find_confidence
+from mobilenets.exporters.onnx import tensorrt_sentence
 from mobilenets.exporters.prepare import Exported
-from mobilenets.exporters.tensorrt import tensorrt_sentence
-from mobilenets.exporters.verify import IMAGES, choose_golden, measure_bounds
+from mobilenets.exporters.subject import Subject, describe, translator
+from mobilenets.exporters.verify import BOUND_IMAGES, choose_golden, golden_pairs, measure_bounds, opened
 from mobilenets.progress import Progress
 from mobilenets.quantization.config import Order
 from mobilenets.quantization.images import CalibrationImages, draw_calibration, score
@@ -88,7 +86,7 @@ class Job:
         """Training images with the file's answers; more of them say how far other ways to run it may be off."""
         golden = choose_golden(self.calibration.labels, seed=self.seed)
         count = len(self.calibration.images)
-        asked = np.union1d(np.linspace(0, count - 1, min(IMAGES, count)).astype(np.int64), golden)
+        asked = np.union1d(np.linspace(0, count - 1, min(BOUND_IMAGES, count)).astype(np.int64), golden)
         images = self.calibration.images[asked]
 
         def answers(file: Exported, precision: str) -> NDArray[np.float32]:
@@ -148,7 +146,7 @@ class Job:
         found = find_confidence(logits, labels, self.images.what)
         if found is None or self.tested is None:
             return found
-        return tell_worth(found, self.test_answers[precision], self.tested.truth, self.tested.what).confidence
+        return evaluate_confidence(found, self.test_answers[precision], self.tested.truth, self.tested.what).confidence
 
 
 def prepare_job(subject: Subject, dataset: Dataset, order: Order, progress: Progress) -> Job:

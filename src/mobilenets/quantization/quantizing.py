@@ -14,7 +14,7 @@ from mobilenets.data.unseen import also_trained_on
 from mobilenets.errors import ArtifactError, RunError
 from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.evaluation.selection import chance_level
-from mobilenets.exporters.describe import Subject
+from mobilenets.exporters.subject import Subject
 from mobilenets.models.network import MobileNet
 from mobilenets.progress import Progress
 from mobilenets.quantization.config import Order, make_ladder, quantizer_version

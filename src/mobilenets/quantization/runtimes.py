@@ -17,7 +17,7 @@ from mobilenets.benchmarking.latency import measure_latency
 from mobilenets.errors import ArtifactError
 from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.evaluation.results import Latency
-from mobilenets.exporters.tensorrt import tensorrt_sentence
+from mobilenets.exporters.onnx import tensorrt_sentence
 from mobilenets.progress import Update
 from mobilenets.quantization.images import score
 from mobilenets.quantization.results import QuantizationReport, RuntimeRow, Top1, within

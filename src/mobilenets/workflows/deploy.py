@@ -25,8 +25,8 @@ from mobilenets.deployment.results import DeploymentReport, Way
 from mobilenets.deployment.testing import Reading, read_test
 from mobilenets.errors import MobilenetsError
 from mobilenets.evaluation.images import load_evaluation_data, selection_and_test
-from mobilenets.exporters.parity import network_predict
 from mobilenets.exporters.subject import load_subject, recommended
+from mobilenets.exporters.verify import network_predict
 from mobilenets.files import check_writable, outside
 from mobilenets.images import MAX_PIXELS
 from mobilenets.limits import check_seed
