@@ -26,7 +26,7 @@ from mobilenets.evaluation.predictions import Predictions, correct_answers
 from mobilenets.evaluation.significance import paired_test, top1_interval
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
-from mobilenets.quantization.images import stratified_sample
+from mobilenets.quantization.search import stratified_sample
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import prepare_splits, train_and_score
 from mobilenets.training.scoring import PREDICTIONS, Splits, torch_predict

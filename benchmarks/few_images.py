@@ -25,7 +25,7 @@ from mobilenets.evaluation.predictions import Predictions
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.evaluation.significance import top1_interval
 from mobilenets.progress import Silent
-from mobilenets.quantization.images import stratified_sample
+from mobilenets.quantization.search import stratified_sample
 from mobilenets.training.scoring import PREDICTIONS
 from mobilenets.training.state import STATE
 from mobilenets.workflows.train import train

@@ -27,7 +27,7 @@ from mobilenets.evaluation.predictions import Predictions
 from mobilenets.evaluation.significance import paired_test, top1_interval
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
-from mobilenets.quantization.images import stratified_sample
+from mobilenets.quantization.search import stratified_sample
 from mobilenets.training.recipe import load_recipe
 from mobilenets.training.run import prepare_splits, train_and_score
 from mobilenets.training.scoring import PREDICTIONS, Splits

@@ -24,8 +24,8 @@ from mobilenets.evaluation.significance import paired_test
 from mobilenets.exporters.confidence import choose_threshold, evaluate_confidence, find_confidence, fit_temperature
 from mobilenets.exporters.verify import compare_answers
 from mobilenets.progress import Silent
-from mobilenets.quantization.images import score
 from mobilenets.quantization.results import Top1
+from mobilenets.quantization.search import score
 from mobilenets.runtime.classifier import Classifier
 from mobilenets.training.accumulation import count_correct
 from mobilenets.workflows.compare import confident_mistakes

@@ -113,7 +113,7 @@ def report() -> DeploymentReport:
         rungs=rungs,
         chosen="fast bias correction",
         runtimes=(),
-        remarks=("8 bits are faster here",),
+        notes=("8 bits are faster here",),
     )
     return DeploymentReport(
         created="2026-01-01T00:00:00+00:00",

@@ -10,7 +10,7 @@ import torch
 
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.deployment import candidates
-from mobilenets.deployment.candidates import Workshop, file_name
+from mobilenets.deployment.candidates import CandidateBuilder, file_name
 from mobilenets.deployment.results import DeploymentReport
 from mobilenets.errors import ExportError, MissingExtraError, QuantizationError
 from mobilenets.evaluation.evaluation_set import EvaluationSet
@@ -19,7 +19,7 @@ from mobilenets.exporters.subject import Subject
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
-from mobilenets.quantization.config import Order
+from mobilenets.quantization.config import QuantizeConfig
 from mobilenets.quantization.results import QuantizationReport
 
 
@@ -35,25 +35,25 @@ def images(subject: Subject, digits: Dataset) -> EvaluationSet:
     return evaluation_set(subject, digits, "test", max_images=40, progress=Silent().update)
 
 
-def workshop(subject: Subject, images: EvaluationSet, folder: Path) -> Workshop:
-    digits = load_dataset("digits")
-    return Workshop(subject, digits, images, folder, "runs/digits", 1, {}, Silent())
+def builder(subject: Subject, images: EvaluationSet, folder: Path) -> CandidateBuilder:
+    digits, config = load_dataset("digits"), QuantizeConfig(folder, "onnx")
+    return CandidateBuilder(subject, digits, images, folder, "runs/digits", config, 1, Silent())
 
 
 def test_what_is_missing_or_fails_is_told_and_the_rest_is_made(
     subject: Subject, images: EvaluationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = candidates.prove
+    real = candidates.verify_export
 
-    def prove(of: Any, target: Any, *rest: Any) -> Any:
+    def verify_export(of: Any, target: Any, *rest: Any) -> Any:
         if target.to == "litert":
             raise MissingExtraError("needs litert: pip install 'mobilenets[litert]'")
         if target.to == "openvino":
             raise ExportError("the file's logits differ")
         return real(of, target, *rest)
 
-    monkeypatch.setattr(candidates, "prove", prove)
-    outcomes, ladders = workshop(subject, images, tmp_path).make(("litert", "openvino", "onnx"), int8=False)
+    monkeypatch.setattr(candidates, "verify_export", verify_export)
+    outcomes, ladders = builder(subject, images, tmp_path).make(("litert", "openvino", "onnx"), int8=False)
     assert [(one.name, one.status) for one in outcomes] == [
         ("float.tflite", "missing"),
         ("float-openvino", "failed"),
@@ -75,17 +75,17 @@ def test_a_refusal_is_an_outcome_with_its_ladder(
     (tmp_path / "int8.onnx").write_bytes(b"of an earlier run")
     left = tmp_path / "int8-float32.onnx"
 
-    def refuse(of: Subject, dataset: Dataset, order: Order, *rest: object, **words: str) -> QuantizationReport:
+    def refuse(of: Subject, dataset: Dataset, order: QuantizeConfig, *rest: object, **words: str) -> QuantizationReport:
         if order.kind == "litert":
             raise QuantizationError("the quantizer can't")
         left.write_bytes(b"float")
         (ladder,) = report.quantizations
         return QuantizationReport(**{**vars(ladder), "chosen": None, "out": str(left)})
 
-    monkeypatch.setattr(candidates, "quantize_loaded", refuse)
-    monkeypatch.setattr(Order, "check", lambda self: None)
-    monkeypatch.setattr(Workshop, "_exported", lambda self, kind, name: report.files[0])
-    outcomes, ladders = workshop(subject, images, tmp_path).make(("onnx", "litert"), int8=True)
+    monkeypatch.setattr(candidates, "quantize_candidate", refuse)
+    monkeypatch.setattr(QuantizeConfig, "check", lambda self: None)
+    monkeypatch.setattr(CandidateBuilder, "_exported", lambda self, kind, name: report.files[0])
+    outcomes, ladders = builder(subject, images, tmp_path).make(("onnx", "litert"), int8=True)
     refused, failed = outcomes[2:]
     assert (refused.status, failed.status) == ("refused", "failed")
     assert "fast bias correction, lost 0.50" in refused.reason

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mobilenets.data.datasets import Dataset
 from mobilenets.errors import DataError
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.quantization.images import draw_calibration, stratified_sample
+from mobilenets.quantization.search import draw_calibration, stratified_sample
 
 PLAIN = Preprocessing(image_size=12, resize_size=14)
 

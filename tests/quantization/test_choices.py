@@ -42,8 +42,8 @@ def _one_rung_and_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(onnx, "PTQ_STEPS", onnx.PTQ_STEPS[:1])
     monkeypatch.setattr(onnx, "float_layer_steps", lambda ranked: iter(()))
-    monkeypatch.setattr("mobilenets.quantization.runtimes.ROUNDS", 3)
-    monkeypatch.setattr("mobilenets.quantization.runtimes.SECONDS", 0.1)
+    monkeypatch.setattr("mobilenets.quantization.quantize.ROUNDS", 3)
+    monkeypatch.setattr("mobilenets.quantization.quantize.SECONDS", 0.1)
     monkeypatch.setattr("mobilenets.deployment.measure.survey", _survey)
 
 
@@ -104,7 +104,7 @@ def test_the_threshold_of_an_export_is_not_found_on_test_labels(
     run: Path, digits: Dataset, shuffled: Dataset, tmp_path: Path
 ) -> None:
     def chosen(data: Dataset) -> tuple[ExportReport, list[float]]:
-        report = export(run, "onnx", tmp_path / "float.onnx", data=data, threads=1)
+        report = export(run, tmp_path / "float.onnx", to="onnx", data=data, threads=1)
         confidence = report.artifact.description.confidence
         assert confidence is not None
         return report, [confidence.temperature, confidence.threshold]
@@ -151,7 +151,7 @@ def test_the_test_images_are_not_read_before_a_rung_is_chosen(
     def fail(*ladder: object, **words: object) -> None:
         raise QuantizationError("no ladder")
 
-    monkeypatch.setattr("mobilenets.quantization.quantizing.climb", fail)
+    monkeypatch.setattr("mobilenets.quantization.quantize.search_ladder", fail)
     with pytest.raises(QuantizationError, match="no ladder"):
         quantize(run, digits, tmp_path / "a.onnx", **SMALL)  # type: ignore[arg-type]
     assert readings(run) == ()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from mobilenets.artifact.description import PRECISIONS
 from mobilenets.deployment.results import Decision, Way
 from mobilenets.formatting import three_digits
-from mobilenets.quantization.results import within
+from mobilenets.quantization.results import points, within
 
 TIE = 1.10
 """A way slower by more than this is no tie, however noisy the machine: the choice must not cost what noise hides."""
@@ -49,11 +49,6 @@ def choose(ways: Sequence[Way], max_drop: float, distinct: Distinct) -> Decision
     )
 
 
-def points(count: float) -> str:
-    """Write a number of percentage points: `1 point`, `0.5 points`."""
-    return f"{count:g} point{'' if count == 1 else 's'}"
-
-
 def _ties(way: Way, fastest: Way, distinct: Distinct) -> bool:
     return _time(way) <= TIE * _time(fastest) and not distinct(way.label, fastest.label)
 
@@ -87,10 +82,10 @@ def _reason(kept: Way, fastest: Way, tied: Sequence[Way], fallen: int, max_drop:
     if kept is fastest:
         why = "it is also the smallest or most exact of them"
     elif fastest.file_bytes > SAME_SIZE * kept.file_bytes:
-        why = f"it is smaller than {fastest.label}, which the clock can't tell from it"
+        why = f"it is smaller than {fastest.label}, which is not measurably slower"
     else:
-        why = f"it is more exact, or uses fewer threads, than {fastest.label}, which the clock can't tell from it"
+        why = f"it is more exact, or uses fewer threads, than {fastest.label}, which is not measurably slower"
     return (
         f"As fast as any within {points(max_drop)}, {time} an image; it {lost}. "
-        f"{len(tied)} ways can't be told apart here; {why}.{out}"
+        f"{len(tied)} ways are not measurably slower than the fastest; {why}.{out}"
     )

@@ -24,7 +24,7 @@ from mobilenets.models.layers import Normalizer
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.progress import Progress, Silent, counted
 from mobilenets.quantization.fake_quantization import fake_quantized
-from mobilenets.quantization.images import stratified_sample
+from mobilenets.quantization.search import stratified_sample
 from mobilenets.training.loop import Training
 from mobilenets.training.objectives import Distillation
 from mobilenets.training.plan import choose_device

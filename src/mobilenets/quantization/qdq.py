@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.machine import usable_cores
-from mobilenets.quantization.images import CalibrationImages
+from mobilenets.quantization.search import CalibrationImages
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
