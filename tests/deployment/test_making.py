@@ -40,7 +40,7 @@ def builder(subject: Subject, images: EvaluationSet, folder: Path) -> CandidateB
     return CandidateBuilder(subject, digits, images, folder, "runs/digits", config, 1, Silent())
 
 
-def test_what_is_missing_or_fails_is_told_and_the_rest_is_made(
+def test_what_is_missing_or_fails_is_reported_and_the_rest_is_made(
     subject: Subject, images: EvaluationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = candidates.verify_export
@@ -53,7 +53,7 @@ def test_what_is_missing_or_fails_is_told_and_the_rest_is_made(
         return real(of, target, *rest)
 
     monkeypatch.setattr(candidates, "verify_export", verify_export)
-    outcomes, ladders = builder(subject, images, tmp_path).make(("litert", "openvino", "onnx"), int8=False)
+    outcomes, searches = builder(subject, images, tmp_path).make(("litert", "openvino", "onnx"), int8=False)
     assert [(one.name, one.status) for one in outcomes] == [
         ("float.tflite", "missing"),
         ("float-openvino", "failed"),
@@ -62,7 +62,7 @@ def test_what_is_missing_or_fails_is_told_and_the_rest_is_made(
     assert "pip install" in outcomes[0].reason
     assert "differ" in outcomes[1].reason
     assert Path(outcomes[2].path).stat().st_size == outcomes[2].file_bytes
-    assert ladders == ()
+    assert searches == ()
 
 
 def test_a_refusal_is_an_outcome_with_its_ladder(
@@ -73,25 +73,25 @@ def test_a_refusal_is_an_outcome_with_its_ladder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "int8.onnx").write_bytes(b"of an earlier run")
-    left = tmp_path / "int8-float32.onnx"
 
-    def refuse(of: Subject, dataset: Dataset, order: QuantizeConfig, *rest: object, **words: str) -> QuantizationReport:
-        if order.kind == "litert":
+    def refuse(
+        of: Subject, dataset: Dataset, config: QuantizeConfig, *rest: object, **words: object
+    ) -> QuantizationReport:
+        if config.kind == "litert":
             raise QuantizationError("the quantizer can't")
-        left.write_bytes(b"float")
         (ladder,) = report.quantizations
-        return QuantizationReport(**{**vars(ladder), "chosen": None, "out": str(left)})
+        return QuantizationReport(**{**vars(ladder), "chosen": None})
 
     monkeypatch.setattr(candidates, "quantize_candidate", refuse)
     monkeypatch.setattr(QuantizeConfig, "check", lambda self: None)
     monkeypatch.setattr(CandidateBuilder, "_exported", lambda self, kind, name: report.files[0])
-    outcomes, ladders = builder(subject, images, tmp_path).make(("onnx", "litert"), int8=True)
+    outcomes, searches = builder(subject, images, tmp_path).make(("onnx", "litert"), int8=True)
     refused, failed = outcomes[2:]
     assert (refused.status, failed.status) == ("refused", "failed")
     assert "fast bias correction, lost 0.50" in refused.reason
     assert failed.reason == "the quantizer can't"
-    assert len(ladders) == 1
-    assert list(tmp_path.iterdir()) == []  # neither a second float file nor the 8-bit one of an earlier run
+    assert len(searches) == 1
+    assert list(tmp_path.iterdir()) == []  # not even the 8-bit file of an earlier run
 
 
 def test_names_of_files() -> None:

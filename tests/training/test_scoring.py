@@ -28,8 +28,7 @@ from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.training import run as running
 from mobilenets.training import scoring
-from mobilenets.training.checkpoints import StopRequest
-from mobilenets.training.metric_log import read_curve
+from mobilenets.training.progress import StopRequest, read_curve
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import prepare_splits, read_run, train_and_score, train_unseen
 from mobilenets.training.scoring import Splits, Validator, read_scores, score_test

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from mobilenets.artifact.container import SUFFIXES, Artifact, read_artifact, read_payload, write_artifact
-from mobilenets.artifact.description import Confidence, Settings
+from mobilenets.artifact.description import Confidence, RuntimeSettings
 from mobilenets.data.datasets import Dataset
 from mobilenets.deployment.results import FileOutcome, Way
 from mobilenets.errors import ArtifactError, MissingExtraError, MobilenetsError
@@ -114,6 +114,7 @@ class CandidateBuilder:
         )
         searches.append(report)
         if report.refused:
+            (self.folder / name).unlink(missing_ok=True)  # of an earlier run
             best = report.best
             reason = f"no rung is within {points(report.max_drop)}: the best, {best.name}, lost {best.lost:.2f}"
             return FileOutcome(name, kind, "int8", "refused", reason=reason)
@@ -157,7 +158,7 @@ def keep(way: Way, out: Path, provenance: dict[str, str], confidence: Confidence
         RunError: the file can't be written.
     """
     candidate = read_artifact(Path(way.path))
-    settings = Settings(way.backend, way.precision, way.threads)
+    settings = RuntimeSettings(way.backend, way.precision, way.threads)
     description = replace(
         candidate.description,
         settings=settings,

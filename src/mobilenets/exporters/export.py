@@ -7,8 +7,8 @@ again, and its golden pairs are checked; only then it is written there.
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ from mobilenets.exporters.verify import (
     network_predict,
     opened,
 )
-from mobilenets.files import make_folder, unharmed
+from mobilenets.files import make_folder, temporary_folder, unharmed
 from mobilenets.formatting import megabytes
 from mobilenets.image_record import ImageRecord
 from mobilenets.preprocessing import Preprocessing
@@ -285,12 +285,12 @@ def write_verified(
         RunError: it can't be written.
     """
     make_folder(path.parent)
-    try:
-        beside = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise RunError(f"{path}: can't be written ({error.strerror or error}){unharmed(path)}") from error
-    with beside as folder:
-        written = read_artifact(write_artifact(Path(folder) / path.name, payload, description).path)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder(path.parent, prefix=f".{path.stem}-"))
+        except OSError as error:
+            raise RunError(f"{path}: can't be written ({error.strerror or error}){unharmed(path)}") from error
+        written = read_artifact(write_artifact(folder / path.name, payload, description).path)
         difference = check_golden(written, open_backend(written, threads=threads))
     write_artifact(path, payload, description)
     return read_artifact(path), difference

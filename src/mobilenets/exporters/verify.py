@@ -13,11 +13,9 @@ largest difference so emulated was 0.8 to 1.6 times that of OpenVINO in bf16.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -33,6 +31,7 @@ from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.evaluation.predictions import top1_agreement
 from mobilenets.exporters.prepare import Exported, exportable
 from mobilenets.exporters.subject import Subject
+from mobilenets.files import temporary_folder
 from mobilenets.models.layers import Normalizer
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import Backend, choices, open_backend
@@ -221,8 +220,7 @@ def placed(
     exported: Exported, kind: str, *, precision: str, preprocessing: Preprocessing, classes: Sequence[str]
 ) -> Iterator[Artifact]:
     """Put a translated network in a temporary place, for runtimes to open; arguments as `opened` has them."""
-    with tempfile.TemporaryDirectory(prefix="mobilenets-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder)
+    with temporary_folder() as path:
         for name, content in exported.payload.items():
             (path / name).write_bytes(content)
         if kind != "openvino":

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
@@ -27,6 +26,7 @@ from mobilenets.evaluation.selection import chance_level
 from mobilenets.exporters.onnx import tensorrt_sentence
 from mobilenets.exporters.prepare import Exported
 from mobilenets.exporters.subject import Subject
+from mobilenets.files import temporary_folder
 from mobilenets.models.network import MobileNet
 from mobilenets.progress import Progress, Update
 from mobilenets.quantization.config import QuantizeConfig, make_ladder, quantizer_version
@@ -82,13 +82,13 @@ def quantize_loaded(
         progress.message("everything is chosen: asking the test images")
         found = context.score_test(open_test(), found)
     out, known = config.out, {"float": context.float_top1}
-    with TemporaryDirectory(prefix="mobilenets-", ignore_cleanup_errors=True) as folder:  # Windows keeps files mapped
+    with temporary_folder() as folder:
         if found.chosen is None:
             refused, out = out, out.with_name(f"{out.stem}-float32{out.suffix}")
             files = {"float": context.write(out, context.float_exported, "fp32", {})}
             notes = (*_without_earlier(refused), *notes)
         else:
-            beside = Path(folder) / f"float{out.suffix}"
+            beside = folder / f"float{out.suffix}"
             files = {
                 "float": context.write(beside, context.float_exported, "fp32", {}),
                 "int8": _write_chosen(context, found, out),
@@ -133,13 +133,10 @@ def quantize_candidate(
     """
     context = prepare_context(subject, dataset, config, progress, float_exported)
     found = _search(context, config, progress, on_rung)
-    if found.chosen is None:
-        notes = _without_earlier(config.out)
-    else:
+    if found.chosen is not None:
         _write_chosen(context, found, config.out)
-        notes = ()
     float_bytes = float_bytes or sum(map(len, context.float_exported.payload.values()))
-    return replace(_report(context, found, config, run, notes), float_bytes=float_bytes)
+    return replace(_report(context, found, config, run, ()), float_bytes=float_bytes)
 
 
 def _search(

@@ -30,8 +30,9 @@ from mobilenets.models.layers import Normalizer
 from mobilenets.models.saved import load_network
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress
-from mobilenets.training.averaging import FORGOTTEN, reestimate, share_of_start, unsync_norms
-from mobilenets.training.checkpoints import StopRequest
+from mobilenets.training.optimizer import MAX_INITIAL_SHARE, initial_share, reestimate
+from mobilenets.training.progress import StopRequest
+from mobilenets.training.synced_norm import unsync_norms
 
 if TYPE_CHECKING:
     from mobilenets.data.shards.streaming import ShardImages
@@ -207,7 +208,7 @@ class Validator:
         images = self._splits.validation
         if images is None:
             return None
-        if share_of_start(model, steps) > FORGOTTEN:
+        if initial_share(model, steps) > MAX_INITIAL_SHARE:
             model = self._settled(model, layout)
         modes = [(module, module.training) for module in model.modules()]  # some layers may be kept in evaluation mode
         predict = torch_predict(model, self._splits.preprocessing, self._device, layout)

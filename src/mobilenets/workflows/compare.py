@@ -57,12 +57,10 @@ from mobilenets.report.compare import write_csv, write_json
 from mobilenets.report.compare_page import write_page
 from mobilenets.report.plots.comparison import summary_png
 from mobilenets.run_folder import COMPARISON
-from mobilenets.training.optimizer import settle_freezing
 from mobilenets.training.plan import choose_device
-from mobilenets.training.recipe import Recipe, load_recipe
+from mobilenets.training.recipe import Recipe, check_freezing, load_recipe, resolve_recipe
 from mobilenets.training.run import prepare_splits
 from mobilenets.training.scoring import PREDICTIONS, VALIDATION_PREDICTIONS, Splits
-from mobilenets.training.teacher import settle_recipe
 
 # The test images a network got wrong with the most confidence: where to look for bad labels and blind spots.
 
@@ -159,7 +157,7 @@ def compare(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     recipe = replace(recipe, epochs=epochs) if epochs is not None else recipe
     recipe = recipe if validation_fraction is None else replace(recipe, validation_fraction=validation_fraction)
-    settle_freezing(settle_recipe(recipe, has_teacher=False), has_weights=False)
+    check_freezing(resolve_recipe(recipe, has_teacher=False), has_weights=False)
     chosen_device = choose_device(device)
     require_exporter()
     loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=progress.update)

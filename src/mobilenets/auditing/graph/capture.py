@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from mobilenets.auditing.graph.hooks import hook_graph
-from mobilenets.auditing.graph.nodes import Graph, Node, Pool
+from mobilenets.auditing.graph.nodes import Graph, Node, PoolOperation
 from mobilenets.auditing.graph.recorder import Recorder
 from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, place_of_answer, quiet, tensors_of
 from mobilenets.auditing.graph.values import Constant, Flowing, Recorded, eps_of
@@ -194,22 +194,22 @@ def _with_adaptive_pools(module: nn.Module, graph: Graph) -> Graph:
 
 
 def _pools(graph: Graph) -> list[Node]:
-    return [node for node in graph.nodes if isinstance(node.operator, Pool)]
+    return [node for node in graph.nodes if isinstance(node.operator, PoolOperation)]
 
 
 def _window(node: Node) -> tuple[int, int]:
-    assert isinstance(node.operator, Pool)
+    assert isinstance(node.operator, PoolOperation)
     return node.operator.window
 
 
 def _covers_map(node: Node, graph: Graph) -> bool:
     operator = node.operator
-    if not isinstance(operator, Pool) or operator.adaptive or not node.inputs or max(operator.window) == 1:
+    if not isinstance(operator, PoolOperation) or operator.adaptive or not node.inputs or max(operator.window) == 1:
         return False
     shapes = {other.name: other.shape for other in graph.nodes} | {graph.input: graph.input_shape}
     return shapes[node.inputs[0]][2:] == operator.window
 
 
 def _made_adaptive(node: Node) -> Node:
-    assert isinstance(node.operator, Pool)
+    assert isinstance(node.operator, PoolOperation)
     return replace(node, operator=replace(node.operator, adaptive=True))
