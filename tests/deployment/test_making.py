@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from mobilenets.deployment.results import DeploymentReport
 from mobilenets.errors import ExportError, MissingExtraError, QuantizationError
 from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.evaluation.images import evaluation_set
+from mobilenets.exporters import onnx as onnx_module
+from mobilenets.exporters.prepare import Exported
 from mobilenets.exporters.subject import Subject
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
@@ -92,6 +95,32 @@ def test_a_refusal_is_an_outcome_with_its_ladder(
     assert failed.reason == "the quantizer can't"
     assert len(searches) == 1
     assert list(tmp_path.iterdir()) == []  # not even the 8-bit file of an earlier run
+
+
+def test_each_format_is_exported_once_and_nothing_is_timed_while_files_are_made(
+    subject: Subject, images: EvaluationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("nncf")
+    exports: list[str] = []
+    real = onnx_module.to_onnx
+
+    def to_onnx(*arguments: Any, **options: Any) -> Exported:
+        exports.append("onnx")
+        return real(*arguments, **options)
+
+    def measure_latency(*arguments: object, **options: object) -> None:
+        raise AssertionError("a deployment's files are timed by its survey alone")
+
+    monkeypatch.setattr(onnx_module, "to_onnx", to_onnx)
+    monkeypatch.setattr("mobilenets.quantization.quantize.measure_latency", measure_latency)
+    making = builder(subject, images, tmp_path)
+    config = replace(making.config, max_drop=100.0, calibration_images=20, finetune=False)
+    outcomes, (search,) = replace(making, config=config).make(("onnx",), int8=True)
+    assert [(one.name, one.status) for one in outcomes] == [("float.onnx", "made"), ("int8.onnx", "made")]
+    assert exports == ["onnx"]
+    assert search.runtimes == ()
+    assert search.float_bytes == outcomes[0].file_bytes
+    assert {path.name for path in tmp_path.iterdir()} == {"float.onnx", "int8.onnx"}
 
 
 def test_names_of_files() -> None:

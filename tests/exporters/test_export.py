@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,10 @@ def test_an_export_is_verified_on_the_test_split(saved: SavedNetwork, tmp_path: 
     assert said["top1 basis"] == report.asked
     assert described.confidence is not None
     assert described.confidence.basis == report.calibration.confidence.basis  # type: ignore[union-attr]
-    text, record = export_text(report), report.to_dict()
+    assert repr(report).startswith("<ExportReport: digits.onnx: onnx, fp32, ")
+    assert len(repr(report)) < 200
+    assert "<table" not in report._repr_html_()
+    text, record = export_text(report), json.loads(json.dumps(report.to_dict()))
     assert f"accuracy    network {report.network_top1:.2f} %, file {report.file_top1:.2f} %" in text
     assert record["file_bytes"] == out.stat().st_size
     assert record["calibration"]["confidence"]["temperature"] == described.confidence.temperature

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,6 +32,24 @@ def said(*rows: RuntimeRow, drop: float = 0.5, validated: bool = False) -> tuple
         (rung,), "plain", rows, (), validated, 10.0,
     )  # fmt: skip
     return with_notes(report).notes
+
+
+def test_a_notebook_shows_a_line_and_the_rungs() -> None:
+    rungs = tuple(
+        Rung(f"<{name}>", "one way", FLOAT, Top1(drop, drop, drop), 0.0, 1000, (), True, 1.0)
+        for name, drop in (("plain", 5.0), ("better", 0.5))
+    )
+    report = QuantizationReport(
+        "network", "run", "digits", "onnx", "a.onnx", 1.0, 0, 500, 500, CalibrationSummary(64, 10, 0), FLOAT, 4000,
+        rungs, "<better>", (), ("a note",),
+    )  # fmt: skip
+    assert repr(report) == "<QuantizationReport: network: <better>, 0.50 points of top-1 lost>"
+    html = report._repr_html_()
+    assert "&lt;plain&gt;" in html
+    assert "<plain>" not in html
+    record = json.loads(json.dumps(report.to_dict()))
+    assert (record["remarks"], record["refused"], record["rungs"][1]["name"]) == (["a note"], False, "<better>")
+    assert not {"notes", "chance_level", "keeps_tensorrt_rules"} & set(record)
 
 
 @pytest.mark.parametrize(

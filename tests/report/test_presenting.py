@@ -30,6 +30,16 @@ def test_the_files_are_written_and_read_back(report: DeploymentReport, tmp_path:
     assert "<svg" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_notebook_shows_a_line_and_the_ways(report: DeploymentReport) -> None:
+    assert repr(report).startswith("<DeploymentReport: mobilenet_v2 x1 32 px: int8.onnx, OpenVINO int8, 2 threads")
+    assert len(repr(report)) < 200
+    html = replace(report, network="<b>net</b>")._repr_html_()
+    assert "&lt;b&gt;net" in html
+    assert "<b>" not in html
+    assert html.count("<tr>") == 1 + len(report.ways)
+    assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["notes"] == list(report.notes)
+
+
 def test_nan_becomes_null(report: DeploymentReport) -> None:
     broken = replace(report, float_top1=float("nan"))
     assert broken.to_dict()["float_top1"] is None
@@ -41,14 +51,19 @@ def test_every_way_gets_its_verdict(report: DeploymentReport) -> None:
     assert report.verdict(bf16) == "loses 1.40 points, 1 allowed"
     assert report.verdict(fp32) == "holds, 1.60× the time"
     tied = replace(report, decision=replace(report.decision, tied=(fp32.label,)))
-    assert "as fast" in tied.verdict(fp32)
+    assert "not measurably slower" in tied.verdict(fp32)
 
 
 def test_the_terminal_shows_ways_outcomes_and_decision(report: DeploymentReport) -> None:
     text = printed(report)
     for way in report.ways:
         assert way.label in text
-    for said in ("missing: float.pte", "refused: int8.tflite", "Recommended: model.onnx", "18.0× (17.0 to 19.0) as fast as"):
+    for said in (
+        "missing: float.pte",
+        "refused: int8.tflite",
+        "Recommended: model.onnx",
+        "18.0× (17.0 to 19.0) as fast as",
+    ):
         assert said in text
 
 

@@ -32,7 +32,7 @@ from mobilenets.runtime.backend import choices, open_backend
 BATCH = 1
 STARTS = 1
 FINAL_SHARE = 2.0
-"""Measured seconds of the final over those of the survey: fewer rows, and theirs are the ratios that are told."""
+"""Measured seconds of the final over those of the survey: fewer rows, and theirs are the ratios that are reported."""
 
 Key = tuple[str, str, str]
 """Path, backend, precision: what decides accuracy; threads don't."""

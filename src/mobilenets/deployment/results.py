@@ -170,7 +170,7 @@ class DeploymentReport(Result):
         if not within(way.drop, self.max_drop):
             return f"loses {way.drop:.2f} points, {self.max_drop:g} allowed"
         if way.label in self.decision.tied:
-            return "as fast, as far as can be told"
+            return "not measurably slower"
         return f"holds, {way.latency.median_ms / kept.latency.median_ms:.2f}× the time"
 
     def to_dict(self) -> dict[str, Any]:

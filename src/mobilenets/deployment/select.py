@@ -15,7 +15,7 @@ SAME_SIZE = 1.05
 """Files of one network in two formats differ by their wrapping; that is no reason to choose between them."""
 
 Distinct = Callable[[str, str], bool]
-"""Whether the times of two ways, by label, can be told apart."""
+"""Whether the times of two ways, by label, are measurably different."""
 
 
 def choose(ways: Sequence[Way], max_drop: float, distinct: Distinct) -> Decision:
@@ -85,7 +85,8 @@ def _reason(kept: Way, fastest: Way, tied: Sequence[Way], fallen: int, max_drop:
         why = f"it is smaller than {fastest.label}, which is not measurably slower"
     else:
         why = f"it is more exact, or uses fewer threads, than {fastest.label}, which is not measurably slower"
+    others = "1 other is" if len(tied) == 2 else f"{len(tied) - 1} others are"
     return (
         f"As fast as any within {points(max_drop)}, {time} an image; it {lost}. "
-        f"{len(tied)} ways are not measurably slower than the fastest; {why}.{out}"
+        f"{others} not measurably slower; {why}.{out}"
     )

@@ -96,7 +96,7 @@ def find_confidence(
     *,
     min_accuracy: float = MIN_CONFIDENCE_ACCURACY,
 ) -> Confidence | None:
-    """Find temperature and threshold on images of which nothing else is told; None where there are fewer than 50.
+    """Find temperature and threshold on images on which nothing else is reported; None where there are fewer than 50.
 
     The threshold is the probability at which answers to them cease to be correct as often as demanded, and no smaller
     than that of all but one in a hundred of the right answers.
@@ -130,7 +130,7 @@ def evaluate_confidence(
     """Measure a temperature and a threshold on images by which they were not found.
 
     Args:
-        confidence: as `find_confidence` found it; what is told is added to its basis.
+        confidence: as `find_confidence` found it; what is measured is added to its basis.
         logits: the file's answers, `[N, K]`.
         labels: the true classes, `[N]`.
         what: the images in words, with their number.

@@ -257,7 +257,7 @@ class OnnxLadder:
         self._tuned: dict[bool, ModelProto] = {}
 
     def ladder(self) -> Ladder[PtqSettings]:
-        """The ladder, to be climbed once."""
+        """The ladder, to be searched once."""
         return Ladder(PtqSettings(signed=self.tensorrt, enclosed=self.enclosed), self._steps(), self._build)
 
     def _steps(self) -> Iterator[LadderStep[PtqSettings]]:

@@ -57,7 +57,7 @@ class Top1:
     Attributes:
         selection: on the images that decide: validation images, or one half of the test images.
         report: on those that don't: the test images, None where they were not asked, or their other half.
-        whole: on all images that judge rungs: the validation images, or both halves.
+        whole: on all images that rungs are scored on: the validation images, or both halves.
     """
 
     selection: float

@@ -70,7 +70,7 @@ class FileView:
 
 @dataclass(frozen=True)
 class LadderView:
-    """The rungs climbed to one 8-bit file: a caption, rows of text, the chosen row's number, and notes."""
+    """The rungs tried for one 8-bit file: a caption, rows of text, the chosen row's number, and notes."""
 
     title: str
     rows: tuple[tuple[str, ...], ...]
@@ -96,8 +96,8 @@ class DeploymentView:
         ways: fastest first.
         files: what was made.
         rung_headings: of the ladders.
-        ladder_lead: which images they were climbed by, a sentence.
-        ladders: the rungs climbed.
+        ladder_lead: which images they were scored on, a sentence.
+        ladders: the rungs tried.
         notes: what the reader should know, a sentence each.
         measured: how each figure was found: term and explanation.
         environment: the machine and versions.

@@ -173,7 +173,7 @@ def _speed(rows: tuple[RuntimeRow, ...]) -> list[str]:
 
 
 def _same(first: Latency, second: Latency) -> bool:
-    """Whether two times can't be told apart: less than 3 % between them, or less than either scatters."""
+    """Whether two times are not measurably different: less than 3 % between them, or less than either scatters."""
     low, high = sorted((first.median_ms, second.median_ms))
     return high <= NEARLY * low or high - low < max(first.iqr_ms, second.iqr_ms)
 
