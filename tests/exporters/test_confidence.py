@@ -70,7 +70,7 @@ def test_a_network_without_a_mistake_is_not_sure_of_everything() -> None:
     assert (calibration.coverage, calibration.answered_top1) == (100, 100)
 
 
-def test_a_promise_that_can_not_be_kept_is_told() -> None:
+def test_a_demand_that_can_not_be_met_is_said() -> None:
     random = np.random.default_rng(0)
     calibration = calibrate(random.normal(0, 1, (400, 10)).astype(np.float32), random.integers(0, 10, 400), "images")
     assert calibration is not None

@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def float_file(trained: SavedNetwork, digits: Dataset, folder: Path) -> Artifact:
-    return export(trained, "onnx", folder / "float.onnx", data=digits, limit=100, threads=1).artifact
+    return export(trained, folder / "float.onnx", to="onnx", data=digits, max_images=100, threads=1).artifact
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def opened(artifact: Artifact, choice: RuntimeOption) -> float:
 def test_every_way_to_run_a_sound_file_holds(kind: str, trained: SavedNetwork, digits: Dataset, tmp_path: Path) -> None:
     if kind == "executorch":
         pytest.importorskip("executorch")
-    artifact = export(trained, kind, tmp_path / KINDS[kind], data=digits, limit=100, threads=1).artifact
+    artifact = export(trained, tmp_path / KINDS[kind], to=kind, data=digits, max_images=100, threads=1).artifact
     golden = artifact.description.golden
     for choice in choices(artifact):
         assert f"{choice.backend} {choice.precision}" in golden.bounds

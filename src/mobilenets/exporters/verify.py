@@ -43,8 +43,8 @@ TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 8e-2, "int8": 0.3}
 """Largest difference of a logit, relative to the largest |logit| where that is above 1.
 
 Well above what the arithmetic costs where nothing is wrong (fp32 1e-6 to 1e-5, fp16 1e-2), and below what a wrong layer
-does. 8-bit files are verified by their accuracy; their bound is for the same file on another processor, where one without
-8-bit dot products rounds elsewhere.
+does. 8-bit files are verified by accuracy; their bound is for the same file on another processor, where one
+without 8-bit dot products rounds elsewhere.
 """
 ELSEWHERE = 1e-3
 """The same at least for a file on another machine, whose runtime may multiply in a way that rounds more (Winograd)."""
