@@ -34,7 +34,7 @@ def test_calibrating_brings_confidence_and_accuracy_together() -> None:
     assert calibration is not None
     assert calibration.ece_after < 3 < calibration.ece_before
     assert calibration.images == 2000
-    # By hand on the other half: what is left unknown is likelier wrong than right, and a tenth surer it is not.
+    # Computed on the other half: what is left unknown is likelier wrong than right, and a tenth surer it is not.
     assert calibration.answered_top1 is not None
     assert calibration.unknown_top1 is not None
     assert calibration.unknown_top1 < 50 < calibration.answered_top1

@@ -1,6 +1,6 @@
 """What quantize, export and deploy choose is chosen on validation images, whatever the test images say.
 
-The network is one whose plain 8-bit form fails. Were it judged on test images whose labels are shuffled, by which float
+The network is one whose plain 8-bit form fails. Were it scored on test images whose labels are shuffled, by which float
 and 8 bits are both no better than guessing, nothing would seem lost: the 8-bit file would be taken.
 """
 

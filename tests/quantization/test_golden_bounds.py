@@ -46,7 +46,7 @@ def float_file(trained: SavedNetwork, digits: Dataset, folder: Path) -> Artifact
 def int8_file(trained: SavedNetwork, digits: Dataset, folder: Path) -> Artifact:
     report = quantize(trained, digits, folder / "int8.onnx", max_drop=5, calibration_images=64, threads=1)
     assert not report.refused
-    assert not any("not listed" in remark for remark in report.remarks)
+    assert not any("not listed" in note for note in report.notes)
     # What is called as fast as the fastest is taken by whoever loads the file.
     artifact = read_artifact(folder / "int8.onnx")
     listed = {RuntimeOption(row.backend, row.precision) for row in report.runtimes if row.file == "int8"}

@@ -48,7 +48,8 @@ def test_a_notebook_shows_a_line_and_the_rungs() -> None:
     assert "&lt;plain&gt;" in html
     assert "<plain>" not in html
     record = json.loads(json.dumps(report.to_dict()))
-    assert (record["remarks"], record["refused"], record["rungs"][1]["name"]) == (["a note"], False, "<better>")
+    notes = record["remarks"]  # codespell:ignore remarks
+    assert (notes, record["refused"], record["rungs"][1]["name"]) == (["a note"], False, "<better>")
     assert not {"notes", "chance_level", "keeps_tensorrt_rules"} & set(record)
 
 

@@ -37,7 +37,7 @@ FEW = {"calibration_images": 64, "threads": 1}
 
 @pytest.fixture(scope="module", autouse=True)
 def _brief_measuring() -> Iterator[None]:
-    """Times are not judged here, so a few runs do."""
+    """Times are not checked here, so a few runs do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mobilenets.quantization.quantize.ROUNDS", 3)
         patch.setattr("mobilenets.quantization.quantize.SECONDS", 0.2)

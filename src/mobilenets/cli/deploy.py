@@ -40,7 +40,7 @@ class DeployOptions:
     targets: Names = ("onnx", "openvino", "litert", "executorch")
     """Formats to make; those not installed are listed with what to install."""
     against: Names = ("pytorch", "onnxruntime", "openvino")
-    """What the kept file is compared with: PyTorch eager, and the two runtimes used by hand."""
+    """What the kept file is compared with: PyTorch eager, and the two runtimes with their defaults."""
     seconds: float = 1.0
     """Measured time of each way; waits in between take about as long again."""
     int8: bool = True
@@ -52,9 +52,9 @@ class DeployOptions:
     width_mult: float = 1.0
     """Width multiplier of a weight file's network."""
     image_size: int | None = None
-    """Input size in pixels for a weight file's network. Default: the file's own, or 224"""
+    """Input size in pixels for a weight file's network; default: the file's own, or 224."""
     max_images: int | None = None
-    """Score on so many images of each split at most. Default: all"""
+    """Score on so many images of each split at most; default: all."""
     calibration_images: int = 320
     """Training images to find the ranges of 8-bit files on."""
     exclude: Path | None = None
@@ -66,7 +66,7 @@ class DeployOptions:
     max_pixels: int = MAX_PIXELS
     """Pixels an image may have; one of more is refused by its header, so that it can't take all memory."""
     threads: Integers | None = None
-    """Numbers of threads to try. Default: 1 and one for every core"""
+    """Numbers of threads to try; default: 1 and one for every core."""
     seed: int = 0
     """Draws the calibration images; cuts the test images in halves where there are no validation images."""
     json: bool = False

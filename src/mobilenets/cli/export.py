@@ -36,7 +36,7 @@ class ExportOptions:
     to: str
     """Format: onnx, openvino, litert or executorch."""
     data: str | None = None
-    """Images, as for train: validation images calibrate probabilities, test images verify. Default: synthetic images"""
+    """Images, as for train: validation images calibrate, test images verify; default: synthetic images."""
     min_confidence_accuracy: float = 0.5
     """With --data: how likely correct an answer must be to be given, 0 to below 1; below that it is "unknown"."""
     model: str | None = None
@@ -44,9 +44,9 @@ class ExportOptions:
     width_mult: float = 1.0
     """Width multiplier of a weight file's network."""
     image_size: int | None = None
-    """Input size in pixels for a weight file's network. Default: the file's own, or 224"""
+    """Input size in pixels for a weight file's network; default: the file's own, or 224."""
     max_images: int | None = None
-    """Ask so many images of each split at most. Default: all"""
+    """Ask so many images of each split at most; default: all."""
     exclude: Path | None = None
     """List of images to leave out, as `doctor --fix` writes it, beside those left out in training."""
     skip_bad: bool = False
@@ -58,7 +58,7 @@ class ExportOptions:
     precision: str = "fp32"
     """fp32, or fp16 to store weights in half the bytes."""
     threads: int | None = None
-    """Threads of the runtime asked. Default: every core this process may use"""
+    """Threads of the runtime asked; default: every core this process may use."""
     json: bool = False
     """Print the report as JSON."""
 

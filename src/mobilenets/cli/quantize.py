@@ -13,7 +13,7 @@ from mobilenets.cli.options import parse
 from mobilenets.cli.streams import console
 from mobilenets.images import MAX_PIXELS
 
-WIDTH_OF_A_FILE = 120  # columns: a file or a CI log has room for every column
+WIDTH_OF_A_FILE = 120  # columns: every column fits into a file or a CI log
 
 ABOUT = """Quantize a trained network to 8 bits within a given drop of top-1, by the first way that keeps it.
 
@@ -40,7 +40,7 @@ class QuantizeOptions:
     out: Path
     """File to write: .onnx or .tflite."""
     to: Literal["onnx", "litert"] | None = None
-    """Format. Default: the one the suffix of --out names"""
+    """Format; default: the one the suffix of --out names."""
     max_drop: float = 1.0
     """Points of top-1 it may lose against float."""
     finetune: bool = True
@@ -54,9 +54,9 @@ class QuantizeOptions:
     width_mult: float = 1.0
     """Width multiplier of a weight file's network."""
     image_size: int | None = None
-    """Input size in pixels for a weight file's network. Default: the file's own, or 224"""
+    """Input size in pixels for a weight file's network; default: the file's own, or 224."""
     max_images: int | None = None
-    """Score, and test, on so many images at most. Default: all"""
+    """Score, and test, on so many images at most; default: all."""
     calibration_images: int = 320
     """Training images to find the ranges of activations on."""
     exclude: Path | None = None
@@ -68,7 +68,7 @@ class QuantizeOptions:
     max_pixels: int = MAX_PIXELS
     """Pixels an image may have; one of more is refused by its header, so that it can't take all memory."""
     threads: int | None = None
-    """Threads of the runtimes that score; times are of one thread. Default: every core this process may use"""
+    """Threads of the runtimes that score; times are of one thread; default: every core this process may use."""
     seed: int = 0
     """Draws the calibration images; cuts the test images in halves where there are no validation images."""
     json: bool = False

@@ -2,8 +2,9 @@
 
 Accuracy is asked of each backend in each precision, not assumed: one and the same file answers differently in bfloat16.
 Times come from two alternations. The *survey* has all ways at once and decides. Its winner may have been lucky, so the
-*final* measures it again beside PyTorch eager and the float file opened by hand in ONNX Runtime and OpenVINO, and only
-those ratios are reported. The test images are asked when the file is chosen: of every way in the table, and of PyTorch.
+*final* measures it again beside PyTorch eager and the float file opened with the defaults of ONNX Runtime and OpenVINO,
+and only those ratios are reported. The test images are asked when the file is chosen: of every way in the table, and of
+PyTorch.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def final(
 
     Args:
         kept: the way chosen.
-        floats: the float files, of which one is opened by hand.
+        floats: the float files, of which one is opened with the runtimes' defaults.
         surveyed: tells with how many threads PyTorch is fastest.
         against: `pytorch`, `onnxruntime`, `openvino`.
         seconds: of the survey.
@@ -150,13 +151,15 @@ def final(
     Raises:
         MobilenetsError: what `benchmark` raises.
     """
-    by_hand = _by_hand_file(floats)
-    peers = [name for name in against if name == "pytorch" or (by_hand is not None and _reads(name, by_hand))]
+    with_defaults = _defaults_file(floats)
+    peers = [
+        name for name in against if name == "pytorch" or (with_defaults is not None and _reads(name, with_defaults))
+    ]
     if not peers:
         return None
     eager = [row for row in surveyed.rows if row.backend == "pytorch"]
     counts = {kept.threads, usable_cores(), *(row.threads for row in _fastest(eager))}
-    paths = [Path(kept.path), *([by_hand.path] if by_hand is not None else [])]
+    paths = [Path(kept.path), *([with_defaults.path] if with_defaults is not None else [])]
     return benchmark(
         paths,
         against=peers,
@@ -171,9 +174,9 @@ def final(
 
 
 def advantages(report: BenchmarkReport, kept: Way, floats: Sequence[Artifact]) -> tuple[Advantage, ...]:
-    """The kept way against the fastest row of each peer; of those by hand only that of the float file counts."""
-    by_hand = _by_hand_file(floats)
-    peers = {"", *([str(by_hand.model_path)] if by_hand is not None else [])}  # PyTorch has no file
+    """The kept way against the fastest row of each peer; of the runtimes' defaults only the float file's row counts."""
+    with_defaults = _defaults_file(floats)
+    peers = {"", *([str(with_defaults.model_path)] if with_defaults is not None else [])}  # PyTorch has no file
     own = next(
         (
             row
@@ -190,7 +193,7 @@ def advantages(report: BenchmarkReport, kept: Way, floats: Sequence[Artifact]) -
         for peer in _fastest(rows):
             ratio: Ratio | None = report.ratio(peer.label, own.label, BATCH)
             if ratio is not None:
-                words = RUNTIME_WORDS[backend] + (" by hand" if peer.source == "file" else "")
+                words = RUNTIME_WORDS[backend] + (" with its defaults" if peer.source == "file" else "")
                 found.append(Advantage(words, ratio))
     return tuple(found)
 
@@ -200,8 +203,8 @@ def _fastest(rows: Sequence[BenchmarkRow]) -> list[BenchmarkRow]:
     return [min(timed, key=lambda pair: pair[0])[1]] if timed else []
 
 
-def _by_hand_file(floats: Sequence[Artifact]) -> Artifact | None:
-    """The float file someone would open by hand: ONNX, which both runtimes read, else OpenVINO's."""
+def _defaults_file(floats: Sequence[Artifact]) -> Artifact | None:
+    """The float file someone would open with a runtime's defaults: ONNX, which both runtimes read, else OpenVINO's."""
     for kind in ("onnx", "openvino"):
         for artifact in floats:
             if artifact.description.kind == kind:

@@ -25,8 +25,8 @@ class FileOutcome:
         name: below the folder of candidates.
         kind: its format, one of `artifact.description.KINDS`.
         precision: `fp32` or `int8`.
-        status: `made`; `missing` lacks a package; `failed` could not be made or answers wrongly; `refused` loses more
-            accuracy than allowed.
+        status: `made`; `missing` lacks a package; `failed` could not be made or answers incorrectly; `refused` loses
+            more accuracy than allowed.
         path: the file or folder; empty unless made.
         file_bytes: bytes on disk; 0 unless made.
         reason: why there is no file, and what to do; empty where there is one.
@@ -124,7 +124,7 @@ class DeploymentReport(Result):
         float_top1: the network's own accuracy on them in PyTorch.
         path: the file kept, or OpenVINO's folder.
         decision: which way that is, and why.
-        advantages: how it compares with PyTorch eager, and with ONNX Runtime and OpenVINO run by hand.
+        advantages: how it compares with PyTorch eager, and with ONNX Runtime and OpenVINO with their defaults.
         files: what became of every file that was to be made.
         ways: every way to run them here, the fastest first.
         quantizations: the ladder searches; `runtimes` of each is empty, since `survey` times all files.

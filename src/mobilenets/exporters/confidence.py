@@ -45,8 +45,8 @@ class ConfidenceReport:
         ece_before: expected calibration error without them, in percent.
         ece_after: with the temperature.
         coverage: images that get an answer, in percent.
-        answered_top1: answers given that are right, in percent; None where none is given.
-        unknown_top1: of the images left unknown, those whose first guess was right, in percent; None where none is.
+        answered_top1: answers given that are correct, in percent; None where none is given.
+        unknown_top1: of the images left unknown, those whose first guess was correct, in percent; None where none is.
         images: how many images these are.
     """
 
@@ -135,9 +135,9 @@ def evaluate_confidence(
         labels: the true classes, `[N]`.
         what: the images in words, with their number.
     """
-    sure, right = _top(logits / confidence.temperature, labels)
-    given = sure >= confidence.threshold
-    answered, unknown = _percent(right[given]), _percent(right[~given])
+    probability, correct = _top(logits / confidence.temperature, labels)
+    given = probability >= confidence.threshold
+    answered, unknown = _percent(correct[given]), _percent(correct[~given])
     coverage = 100 * float(given.mean())
     said = [f"{coverage:.1f} % are answered"]
     if answered is not None:
@@ -147,7 +147,7 @@ def evaluate_confidence(
     return ConfidenceReport(
         confidence=replace(confidence, basis=f"{confidence.basis}; on {what} {', '.join(said)}"),
         ece_before=expected_calibration_error(*_top(logits, labels)),
-        ece_after=expected_calibration_error(sure, right),
+        ece_after=expected_calibration_error(probability, correct),
         coverage=coverage,
         answered_top1=answered,
         unknown_top1=unknown,
@@ -179,35 +179,37 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
     return round(float(np.exp(found.x)), 4)
 
 
-def choose_threshold(sure: NDArray[np.float64], right: NDArray[np.bool_], min_accuracy: float) -> tuple[float, bool]:
+def choose_threshold(
+    probability: NDArray[np.float64], correct: NDArray[np.bool_], min_accuracy: float
+) -> tuple[float, bool]:
     """The probability to answer from, and whether answers from there on are worth giving.
 
     Where a wrong answer costs `min_accuracy` and a correct one is worth the rest of 1, giving those above the threshold
     pays most; each of them is then at least as likely correct as demanded. Measured so, it needs no bins.
 
     Args:
-        sure: probability of each image's first guess, `[N]`.
-        right: whether it is right, `[N]`.
+        probability: probability of each image's first guess, `[N]`.
+        correct: whether it is correct, `[N]`.
         min_accuracy: how likely correct an answer has to be to be given.
     """
     if min_accuracy == 0:
         return 0.0, True
-    order = np.argsort(-sure, kind="stable")
-    sorted_sure = sure[order]
-    worth = np.cumsum(right[order] - min_accuracy)
+    order = np.argsort(-probability, kind="stable")
+    sorted_probability = probability[order]
+    worth = np.cumsum(correct[order] - min_accuracy)
     # Images of equal probability are answered all or none: only the last of them is a place to stop.
-    place = np.append(sorted_sure[:-1] > sorted_sure[1:], True)
+    place = np.append(sorted_probability[:-1] > sorted_probability[1:], True)
     place[: FEWEST_ANSWERS - 1] = False
     places = np.flatnonzero(place)
     if len(places) == 0:
-        return float(sorted_sure[-1]), bool(worth[-1] >= 0)
+        return float(sorted_probability[-1]), bool(worth[-1] >= 0)
     best = places[worth[places] == worth[places].max()][-1]
     kept = bool(worth[best] >= 0)
     if not kept:
         best = places[(worth[places] / (places + 1)).argmax()]
-    lowest = float(np.quantile(sure[right], 1 - KEPT)) if right.any() else 0.0
+    lowest = float(np.quantile(probability[correct], 1 - KEPT)) if correct.any() else 0.0
     # Rounded down, so that the image it was taken from is answered still.
-    threshold = np.floor(max(float(sorted_sure[best]), lowest) * 1e4) / 1e4
+    threshold = np.floor(max(float(sorted_probability[best]), lowest) * 1e4) / 1e4
     return float(threshold), kept
 
 
@@ -224,13 +226,13 @@ def check_min_confidence_accuracy(min_accuracy: float) -> None:
         )
 
 
-def _percent(right: NDArray[np.bool_]) -> float | None:
-    return 100 * float(right.mean()) if len(right) else None
+def _percent(correct: NDArray[np.bool_]) -> float | None:
+    return 100 * float(correct.mean()) if len(correct) else None
 
 
 def _top(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Probability of each first guess, 0 where NaN or infinity is answered, and whether it is right."""
     answered = np.isfinite(logits).all(axis=1, keepdims=True)
     probabilities = np.exp(log_softmax(np.where(answered, logits.astype(np.float64), 0.0), axis=1))
-    sure: NDArray[np.float64] = np.where(answered, probabilities, 0.0).max(axis=1)
-    return sure, correct_answers(labels, logits)
+    probability: NDArray[np.float64] = np.where(answered, probabilities, 0.0).max(axis=1)
+    return probability, correct_answers(labels, logits)

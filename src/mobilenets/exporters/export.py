@@ -299,7 +299,7 @@ def write_verified(
 def synthetic_images(preprocessing: Preprocessing, count: int, seed: int = 0) -> NDArray[np.uint8]:
     """Smooth coloured noise, uint8 `[count, H, W, C]`: the same on every machine.
 
-    Neighbouring pixels of pictures are alike; of plain noise they are not, and most networks hardly answer to it. So
+    Neighbouring pixels of pictures are similar; of plain noise they are not, and most networks hardly answer to it. So
     random colours on a coarse grid are enlarged, with a gradient from dark to light across.
     """
     random = np.random.default_rng(seed)

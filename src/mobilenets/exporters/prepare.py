@@ -103,7 +103,7 @@ def _keep_dimensions(network: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _fold_behind(network: fx.GraphModule, node: fx.Node) -> None:
-    """Fold `node`, when it scales the channels of a convolution nobody else uses, into that convolution."""
+    """Fold `node`, when it scales the channels of a convolution nothing else uses, into that convolution."""
     layer = _layer(network, node)
     if not isinstance(layer, nn.BatchNorm2d | LayerScale) or len(node.all_input_nodes) != 1:
         return

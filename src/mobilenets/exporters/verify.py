@@ -82,7 +82,7 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """Whether the file answers as the network does; False also where an answer is no number."""
+        """Whether the file answers as the network does; False also where an answer is NaN or infinity."""
         return self.max_difference <= self.allowed
 
 
@@ -120,7 +120,7 @@ def network_predict(model: nn.Module, preprocessing: Preprocessing) -> Predict:
 
 
 def compare_answers(expected: NDArray[np.float32], actual: NDArray[np.float32], tolerance: float = TOLERANCE) -> Parity:
-    """Measure two sets of logits against each other, without judging.
+    """Measure two sets of logits against each other, without a verdict.
 
     Args:
         expected: the network's logits `[N, K]`.
@@ -342,7 +342,7 @@ def measure_bounds(
                 backend = open_backend(artifact, backend=choice.backend, precision=choice.precision, threads=threads)
                 answered = backend.predict(images)
             except (BackendError, DataError):
-                continue  # it can't be run so here, and will say so itself when somebody tries
+                continue  # it can't be run so here, and says so itself when it is opened
             add(f"{choice.backend} {choice.precision}", answered, max(floor, bounds.get(choice.precision, 0.0)))
     return bounds
 
@@ -365,7 +365,7 @@ def rounded_answers(subject: Subject, images: NDArray[np.uint8], numbers: torch.
 
 
 def related(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
-    """Whether two sets of logits `[N, K]` may be roundings of each other: finite, and alike but for small changes."""
+    """Whether two sets of logits `[N, K]` may be roundings of each other: finite, and nearly the same."""
     if not np.isfinite(second).all():
         return False
     left, right = (values.astype(np.float64).ravel() - float(values.mean()) for values in (first, second))

@@ -165,7 +165,7 @@ def _node_names(source: ModelProto, layers: tuple[str, ...]) -> list[str]:
 
 
 def _nncf() -> ModuleType:
-    """NNCF, imported such that it reports to nobody: it decides that on being imported."""
+    """NNCF, imported such that it reports to no one: it decides that on being imported."""
     with _variable(_NO_TELEMETRY, "1"):
         import nncf
 

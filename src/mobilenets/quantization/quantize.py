@@ -295,7 +295,7 @@ def _ways(
             scored = open_backend(artifact, backend=choice.backend, precision=choice.precision, threads=threads)
             try:
                 check_golden(artifact, scored)
-            except ArtifactError as error:  # nobody could run it so: every verb that loads the file asks the same
+            except ArtifactError as error:  # every verb that loads the file would refuse it
                 refused(f"not listed: {error}")
                 continue
             what = f"scoring the {file} file in {scored.name} {scored.precision}"

@@ -210,9 +210,9 @@ class QuantizationReport(Result):
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON can hold it; the notes are called `remarks` there."""
+        """The report as JSON can hold it; the key of the notes is older than their name."""
         shown = {name: value for name, value in asdict(self).items() if name not in _NOT_IN_JSON}
-        record: dict[str, Any] = finite({"remarks" if name == "notes" else name: shown[name] for name in shown})
+        record: dict[str, Any] = finite({_JSON_NAMES.get(name, name): value for name, value in shown.items()})
         return {**record, "refused": self.refused}
 
     def _headline(self) -> str:
@@ -234,4 +234,5 @@ class QuantizationReport(Result):
         ]
 
 
+_JSON_NAMES = {"notes": "remarks"}  # codespell:ignore remarks
 _NOT_IN_JSON = ("chance_level", "keeps_tensorrt_rules")  # what is to be said of them, the notes say

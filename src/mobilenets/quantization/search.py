@@ -29,7 +29,7 @@ from mobilenets.quantization.results import CalibrationSummary, Rung, Top1, with
 
 Settings = TypeVar("Settings")
 CALIBRATION_IMAGES: Final = 320
-"""Within the 100 to 500 that post-training quantization is commonly given: ranges settle early, time grows on."""
+"""Within the 100 to 500 that post-training quantization is commonly given: ranges converge early, time grows on."""
 BATCH: Final = 32
 
 

@@ -66,7 +66,7 @@ def rank_layers(
 
 
 def decibels(signal: NDArray[np.floating], noise: NDArray[np.floating]) -> float:
-    """Power of the signal over that of the noise: infinite without noise, minus infinite where that is no number."""
+    """Power of the signal over that of the noise: infinite without noise, minus infinite where it is not finite."""
     power = float(np.square(noise, dtype=np.float64).mean())
     if not np.isfinite(power):
         return -np.inf

@@ -127,7 +127,7 @@ def ways_table(report: DeploymentReport) -> Table:
 
 
 def _drop_or_test(report: DeploymentReport, way: Way) -> str:
-    """Beside the accuracy that decided, that on the test images; a terminal has no room for both drops."""
+    """Beside the accuracy that decided, that on the test images; both drops do not fit into a terminal."""
     if report.test is None:
         return f"{way.drop:.2f}"
     return "" if way.test_top1 is None else f"{way.test_top1:.2f}"

@@ -325,7 +325,7 @@ def _measured(report: DeploymentReport) -> Iterator[tuple[str, str]]:
     yield (
         "Latency",
         "One image at a time. Every way runs in a process of its own, on as many cores as it has threads, and all take "
-        "turns, so that what slows the machine slows all alike; a call before each turn is not counted. "
+        "turns, so that what slows the machine slows all equally; a call before each turn is not counted. "
         f"{report.survey.settings.get('seconds', '')} s each.",
     )
     if report.final is not None:

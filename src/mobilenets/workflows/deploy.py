@@ -78,7 +78,7 @@ def deploy(
         out: the folder to write into; what an earlier deployment left there is replaced.
         max_drop: points of top-1 the kept way may lose against the network in PyTorch.
         targets: formats to make; those not installed are listed, and the others made all the same.
-        against: what the kept file is compared with: `pytorch` (eager), `onnxruntime`, `openvino` (both by hand).
+        against: what the kept file is compared with: `pytorch` (eager), `onnxruntime`, `openvino`; both with defaults.
         seconds: measured time of each way; the final comparison takes twice as long.
         int8: whether 8-bit files are made, too.
         finetune: whether training the network a little more may be the quantizer's last rung.
@@ -135,14 +135,15 @@ def deploy(
     )  # fmt: skip
     files, quantizations = builder.make(targets, int8=int8)
     measured = measure_and_select(files, images, reference, config, progress)
-    kept = measured.kept
-    provenance = {"deployed": f"top-1 {kept.top1:.2f} % (PyTorch {reference:.2f} %) on {images.what}"}
     tested = None
     if open_test is not None:
         progress.message("the file is chosen: asking the test images")
-        tested = score_test_images(measured.ways, kept, open_test(), network, most_threads, max_drop, progress)
-        provenance |= _tested(tested, kept)
-    artifact = keep(kept, folder, provenance, None if tested is None else tested.confidence)
+        tested = score_test_images(measured.ways, measured.kept, open_test(), network, most_threads, max_drop, progress)
+    provenance = {
+        "deployed": f"top-1 {measured.kept.top1:.2f} % (PyTorch {reference:.2f} %) on {images.what}",
+        **({} if tested is None else _tested(tested, measured.kept)),
+    }
+    artifact = keep(measured.kept, folder, provenance, None if tested is None else tested.confidence)
     report = DeploymentReport(
         created=created,
         command=command_or(_call(run, data, out, max_drop)),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.errors import MobilenetsError
-from mobilenets.evaluation.evaluation_set import SealedTestSet
+from mobilenets.evaluation.evaluation_set import EvaluationSet, SealedTestSet
 from mobilenets.evaluation.images import evaluation_set, load_evaluation_data
 from mobilenets.evaluation.ledger import ledger_folder, record_for
-from mobilenets.exporters.subject import load_subject, recommended
+from mobilenets.exporters.subject import Subject, load_subject, recommended
 from mobilenets.files import outside
 from mobilenets.images import MAX_PIXELS
 from mobilenets.limits import check_seed
@@ -117,15 +118,6 @@ def quantize(
     dataset = load_evaluation_data(
         subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress.update
     )
-    open_test = None
-    if dataset.validation is None:
-        record_for(run, "quantize", min(len(dataset.test), max_images or len(dataset.test)), dataset.digest)
-    else:
-        test = evaluation_set(
-            subject, dataset, "test", max_images=max_images, skip_bad=skip_bad, progress=progress.update
-        )
-        sealed = SealedTestSet(test)
-        open_test = partial(sealed.open, ledger_folder(run), "quantize")
     report = quantize_loaded(
         subject,
         dataset,
@@ -133,10 +125,26 @@ def quantize(
         progress,
         run="memory" if isinstance(run, SavedNetwork) else str(run),
         notes=notes,
-        open_test=open_test,
+        open_test=_sealed_test(subject, dataset, run, max_images, skip_bad, progress),
         on_rung=rung_messages(config.max_drop, progress),
     )
     return with_notes(report)
+
+
+def _sealed_test(
+    subject: Subject,
+    dataset: Dataset,
+    run: Path | str | SavedNetwork,
+    max_images: int | None,
+    skip_bad: bool,
+    progress: Progress,
+) -> Callable[[], EvaluationSet] | None:
+    """What opens the test images when a rung is chosen; None where they have to select, which is recorded now."""
+    if dataset.validation is None:
+        record_for(run, "quantize", min(len(dataset.test), max_images or len(dataset.test)), dataset.digest)
+        return None
+    test = evaluation_set(subject, dataset, "test", max_images=max_images, skip_bad=skip_bad, progress=progress.update)
+    return partial(SealedTestSet(test).open, ledger_folder(run), "quantize")
 
 
 def rung_messages(max_drop: float, progress: Progress) -> OnRung:
