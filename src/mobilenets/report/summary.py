@@ -15,14 +15,15 @@ _LAYER_HEADER: Row = ("layer", "output shape", "parameters", "multiply-adds", "a
 _PAIR_HEADER: Row = ("separable pair", "kernel", "channels", "multiply-adds", "standard", "times cheaper")
 
 
-def summary_text(count: NetworkCount, title: str) -> str:
+def summary_text(count: NetworkCount, title: str, notes: Sequence[str] = ()) -> str:
     """The whole summary, lines separated by newlines, none at the end.
 
     Args:
         count: what to show.
         title: the first line, e.g. the network's name and width.
+        notes: sentences to go below it.
     """
-    sections = [title, "", *_layer_table(count), "", *_totals(count)]
+    sections = [title, *(f"note: {note}" for note in notes), "", *_layer_table(count), "", *_totals(count)]
     if count.separable_pairs:
         sections += ["", *_pair_table(count), "", *_standard(count)]
     return "\n".join(sections)
@@ -42,7 +43,12 @@ def _layer_table(count: NetworkCount) -> list[str]:
 
 
 def _block(path: str) -> str:
-    """The part of a dotted path that names its block: `blocks.3` of `blocks.3.expand.conv`, `stem` of `stem.conv`."""
+    """The part of a dotted path that names its block: `blocks.3` of `blocks.3.expand.conv`, `stem` of `stem.conv`.
+
+    Names of a file's operators and tensors, which hold slashes, name none but themselves.
+    """
+    if "/" in path:
+        return path
     parts = path.split(".")
     depth = 2 if len(parts) > 1 and parts[1].isdigit() else 1
     return ".".join(parts[:depth])
