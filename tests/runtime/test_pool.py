@@ -6,7 +6,7 @@ import time
 import pytest
 
 from mobilenets.machine import usable_cores
-from mobilenets.output_capture import silent_stderr
+from mobilenets.output_capture import capture_stderr
 from mobilenets.runtime import loaded_file as pools
 from mobilenets.runtime.loaded_file import ResourcePool, pool_size
 
@@ -122,10 +122,10 @@ def test_as_many_at_once_as_the_cores_are_for_but_two_at_least(monkeypatch):
     assert [pool_size(threads) for threads in (1, 4, 8, 16, 99)] == [16, 4, 2, 2, 2]
 
 
-def test_threads_that_want_silence_together_leave_none_behind(capfd):
+def test_threads_that_capture_at_once_leave_nothing_captured(capfd):
     def work():
         for _ in range(50):
-            with silent_stderr():
+            with capture_stderr():
                 os.write(2, b"noise")
 
     threads = [threading.Thread(target=work) for _ in range(6)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
-from mobilenets.output_capture import silent_stderr
+from mobilenets.output_capture import capture_stderr
 from mobilenets.runtime.loaded_file import (
     LoadedFile,
     ResourcePool,
@@ -63,7 +63,7 @@ def open_file(artifact: Artifact, threads: int, precision: str) -> LiteRtBackend
 
 def _load(content: bytes, threads: int) -> Interpreter:
     """An interpreter, which works on `content` itself: several share its weights until XNNPACK arranges its own."""
-    with silent_stderr():
+    with capture_stderr():
         interpreter = Interpreter(model_content=content, num_threads=threads)
         interpreter.allocate_tensors()
     return interpreter
@@ -72,7 +72,7 @@ def _load(content: bytes, threads: int) -> Interpreter:
 def _ask(interpreter: Interpreter, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     source = interpreter.get_input_details()[0]
     if source["shape"][0] != len(images):
-        with silent_stderr():
+        with capture_stderr():
             interpreter.resize_tensor_input(source["index"], list(images.shape))
             interpreter.allocate_tensors()
     interpreter.set_tensor(source["index"], images)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
-from mobilenets.output_capture import silent_stderr
+from mobilenets.output_capture import capture_stderr
 from mobilenets.runtime.loaded_file import LoadedFile, ResourcePool, pool_size, require_signature, unanswered
 
 
@@ -124,7 +124,7 @@ def open_file(artifact: Artifact, threads: int, precision: str) -> OpenVinoBacke
     """
     core = _core()
     try:
-        with silent_stderr():  # its readers of other formats each say that the file is none of theirs
+        with capture_stderr():  # its readers of other formats each say that the file is none of theirs
             model = core.read_model(artifact.model_path)
     except RuntimeError as error:
         raise BackendError(f"{artifact.path}: OpenVINO can't read it: {_reason(error)}") from error
