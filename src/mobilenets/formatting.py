@@ -110,7 +110,7 @@ def pair_sentence(pair: PairedTest) -> str:
 
 
 def parted_pairs(comparison: Comparison) -> tuple[tuple[PairedTest, ...], tuple[PairedTest, ...]]:
-    """Part the tests into those with the network to take (the most accurate, if none fits) and the others.
+    """Part the tests into those with the recommended network (the most accurate, if none fits) and the others.
 
     The first are what a reader asks about: is it really better, or as good?
     """
@@ -164,7 +164,7 @@ def _time(stamp: str) -> str:
 
 def run_line(run: SeedRun) -> str:
     """Say how one run scored, in a line."""
-    judged = (
+    validation = (
         ""
         if run.validation is None
         else f"validation {run.validation.top1:.2f} % ({plural(run.validation.count, 'image')}), "
@@ -172,7 +172,7 @@ def run_line(run: SeedRun) -> str:
     times = len([one for one in run.test_readings if not one.repeats])
     read = {0: "", 1: ", read once"}.get(times, f", read {times} times")
     return (
-        f"test accuracy {run.test.top1:.2f} % ({plural(run.test.count, 'image')}{read}), {judged}"
+        f"test accuracy {run.test.top1:.2f} % ({plural(run.test.count, 'image')}{read}), {validation}"
         f"training images {run.train.top1:.2f} %, calibration error {run.test.ece:.1f} %"
         f"{'; each answered together with its mirror image' if run.test.flip_test else ''}"
     )
@@ -202,7 +202,7 @@ def class_lines(metrics: Metrics) -> tuple[str, ...]:
 
 
 def short_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """Drop the `mobilenet_` that all labels share, for pictures with little room; distinct labels stay distinct."""
+    """Drop the `mobilenet_` that all labels share, for small plots; distinct labels stay distinct."""
     prefix = "mobilenet_"
     if all(label.startswith(prefix) and label != prefix for label in labels):
         return tuple(label.removeprefix(prefix) for label in labels)

@@ -103,7 +103,7 @@ def read_bytes(path: str | Path, *, most: int = MAX_JSON_BYTES) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > most:
             raise _too_large(path, size, most)
-        # It may grow, or be of a system that says 0 of all. Never more at once than it has: Python takes room for that.
+        # It may grow, or be of a system that says 0 of all. Never more at once than it has: Python allocates that.
         content = file.read(size + 1)
         while len(content) <= most and (more := file.read(2**16)):
             content += more

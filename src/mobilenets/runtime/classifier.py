@@ -329,7 +329,7 @@ def check_golden(artifact: Artifact, backend: Backend) -> float:
             )
     raise ArtifactError(
         f"{where}: its golden pairs no longer hold: {answer.figures}; the file is changed or this runtime computes it "
-        "wrongly: export it again"
+        "incorrectly: export it again"
     )
 
 

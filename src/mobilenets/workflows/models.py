@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mobilenets.catalogue.variants import Variant, published_variants
+from mobilenets.catalogue.variants import TableVariant, published_variants
 from mobilenets.formatting import plural
 from mobilenets.progress import Progress
 from mobilenets.result import Result
@@ -21,7 +21,7 @@ from mobilenets.result import Result
 class PublishedModels(Result):
     """Published networks at the widths and image sizes that sources print figures of."""
 
-    variants: tuple[Variant, ...]
+    variants: tuple[TableVariant, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """`variants`, the list that `--json` prints."""

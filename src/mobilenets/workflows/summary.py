@@ -83,7 +83,7 @@ def summary(
         in_channels: channels of the images, likewise.
         dropout: rate before the classifier, likewise; None is that of the paper's code.
         args: keyword arguments of the factory.
-        run: False refuses to run anybody's code: then the target is a registered name, a file or a run folder.
+        run: False refuses to run code: then the target is a registered name, a file or a run folder.
         progress: unused, since nothing here takes long; every verb takes one.
 
     Raises:
