@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tyro.conf import Positional
 
-from mobilenets.cli.options import parse
+from mobilenets.cli.options import OptionalText, parse
 from mobilenets.cli.streams import console
 
 ABOUT = """List every published MobileNet: parameters and multiply-adds counted here beside what each source prints,
@@ -23,7 +23,7 @@ Example:
 class ModelsOptions:
     """Options of `models`."""
 
-    name: Positional[str | None] = None
+    name: Positional[OptionalText] = None
     """Name of a network, or its beginning: mobilenet_v2, v3, v3_large; default: all."""
     json: bool = False
     """Print JSON instead of tables."""

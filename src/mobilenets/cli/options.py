@@ -8,7 +8,8 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, TypeVar, cast
+from pathlib import Path
+from typing import Annotated, Any, Optional, TypeVar, cast
 
 import tyro
 
@@ -41,6 +42,12 @@ def comma_separated(
 Names = Annotated[tuple[str, ...], comma_separated(str, "A,B,...")]
 Floats = Annotated[tuple[float, ...], comma_separated(float, "X,Y,...")]
 Integers = Annotated[tuple[int, ...], comma_separated(int, "N,M,...")]
+# To check a default against `str | None` tyro imports typeguard, and asyncio with it, which takes a tenth of the time
+# `predict` needs for an image. Typing's older spelling needs no such help.
+OptionalText = Optional[str]  # noqa: UP045
+OptionalInteger = Optional[int]  # noqa: UP045
+OptionalNumber = Optional[float]  # noqa: UP045
+OptionalPath = Optional[Path]  # noqa: UP045
 
 
 def parse(

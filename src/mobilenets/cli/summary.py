@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tyro.conf import Positional
 
-from mobilenets.cli.options import keyword_arguments, parse
+from mobilenets.cli.options import OptionalInteger, OptionalNumber, OptionalText, keyword_arguments, parse
 from mobilenets.cli.streams import say, warn
 from mobilenets.quoting import printable
 
@@ -31,15 +31,15 @@ class SummaryOptions:
     """What to count, e.g. mobilenet_v2, runs/photos or model.onnx."""
     width_mult: float = 1.0
     """Factor on every layer's channels, of a network named."""
-    image_size: int | None = None
+    image_size: OptionalInteger = None
     """Side of the square images in pixels; small ones keep fewer stride-2 steps; default: the target's own, or 224."""
     num_classes: int = 1000
     """Outputs of the classifier, of a network named."""
     in_channels: int = 3
     """Channels of the images, of a network named: 3 for RGB, 1 for grey."""
-    dropout: float | None = None
+    dropout: OptionalNumber = None
     """Dropout rate before the classifier, of a network named; default: that of the paper's code."""
-    args: str | None = None
+    args: OptionalText = None
     """Keyword arguments of the factory as a JSON object."""
     run: bool = True
     """Run the code a target names; --no-run takes names of networks, files and run folders only."""
