@@ -35,6 +35,16 @@ def megabytes(size: int) -> str:
     return three_digits(size / 1e6)
 
 
+def mebibytes(size: int) -> str:
+    """Write bytes as MiB (2^20 bytes) with their unit: `13.37 MiB`."""
+    return f"{size / 2**20:,.2f} MiB"
+
+
+def multiply_adds(count: int) -> str:
+    """Write multiply-adds in millions with their unit: `300.77 M`."""
+    return f"{count / 1e6:,.2f} M"
+
+
 RUNTIME_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime"}
 MISSING = "–"
 IMBALANCED = 1.5  # how many times as many images the largest class has as the smallest, for it to matter

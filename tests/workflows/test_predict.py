@@ -52,6 +52,7 @@ def test_the_result_holds_what_the_command_prints(net: Path, photos: Path, capsy
     assert main(["predict", str(net), str(photos), "--top", "2", "--json"]) == 1
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == result.to_dict()["images"]
     assert [row["class"] for row in result._rows()] == ["red", "blue"]
+    assert repr(result) == "<ClassifiedImages: 2 images classified by net.onnx; 1 can't be read>"
 
 
 @pytest.mark.parametrize("name", ["out", "format", "address", "workers", "part_size"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,8 @@ def test_a_name_a_module_and_its_run_folder_are_counted_alike(network: nn.Module
     assert summary(run).config == named.config
     assert summary(run, image_size=64).count.macs > 3 * named.count.macs
     assert repr(named).startswith("<NetworkSummary: mobilenet_v3_small, width 0.25, 3 classes: ")
+    assert len(repr(named)) < 200
+    assert sum(row["parameters"] for row in named._rows()) == json.loads(json.dumps(named.to_dict()))["parameters"]
 
 
 def test_a_file_has_the_same_multiply_adds_and_pairs(network: nn.Module, tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from mobilenets.auditing.count import LayerCount, NetworkCount, SeparablePair
+from mobilenets.formatting import mebibytes, multiply_adds
 
 Row = tuple[str, ...]
 
 _KIB = 1024
-_MIB = 1024**2
 _LAYER_HEADER: Row = ("layer", "output shape", "parameters", "multiply-adds", "activation KiB")
 _PAIR_HEADER: Row = ("separable pair", "kernel", "channels", "multiply-adds", "standard", "times cheaper")
 
@@ -65,10 +65,10 @@ def _totals(count: NetworkCount) -> list[str]:
     where = f" (at {count.peak_layer})" if count.peak_layer else ""
     return [
         f"input              {' x '.join(map(str, count.input_shape))}, float32",
-        f"parameters         {count.parameters:,} ({_mib(4 * count.parameters)} in float32)",
-        f"multiply-adds      {_millions(count.macs)}",
-        f"activations        {_mib(count.activation_bytes)} filled in all",
-        f"peak activations   {_mib(count.peak_activation_bytes)} at once{where}",
+        f"parameters         {count.parameters:,} ({mebibytes(4 * count.parameters)} in float32)",
+        f"multiply-adds      {multiply_adds(count.macs)}",
+        f"activations        {mebibytes(count.activation_bytes)} filled in all",
+        f"peak activations   {mebibytes(count.peak_activation_bytes)} at once{where}",
     ]
 
 
@@ -101,7 +101,7 @@ def _standard(count: NetworkCount) -> list[str]:
     cheaper = count.standard_macs / count.macs
     smaller = count.standard_parameters / count.parameters
     return [
-        f"with standard convolutions: {count.standard_parameters:,} parameters, {_millions(count.standard_macs)} "
+        f"with standard convolutions: {count.standard_parameters:,} parameters, {multiply_adds(count.standard_macs)} "
         "multiply-adds",
         f"as it is: {cheaper:.1f} times fewer multiply-adds, {smaller:.1f} times fewer parameters",
     ]
@@ -131,11 +131,3 @@ def _line(row: Row, widths: Iterable[int], left: int) -> str:
 
 def _kib(size: int) -> str:
     return f"{size / _KIB:,.1f}"
-
-
-def _mib(size: int) -> str:
-    return f"{size / _MIB:,.2f} MiB"
-
-
-def _millions(number: int) -> str:
-    return f"{number / 1e6:,.2f} M"
