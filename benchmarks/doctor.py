@@ -99,7 +99,7 @@ def checkup(data: Path) -> dict[str, Any]:
 
 def found_again(data: Path) -> dict[str, dict[str, float]]:
     """How surely prints of 500 images of `data` are told as alike, by how they were made."""
-    from mobilenets.checkup.examination import look_at
+    from mobilenets.checkup.examination import image_facts
     from mobilenets.checkup.inventory import take_inventory
     from mobilenets.checkup.near_duplicates import near_pairs
     from mobilenets.data.sources import ArraySource
@@ -107,11 +107,11 @@ def found_again(data: Path) -> dict[str, dict[str, float]]:
     entries = take_inventory(data).entries
     drawn = np.sort(np.random.default_rng(0).permutation(len(entries))[:DRAWN])
     images = [entries[place].source.open() for place in drawn]
-    originals = [look_at(ArraySource("original", np.asarray(image))) for image in images]
+    originals = [image_facts(ArraySource("original", np.asarray(image))) for image in images]
     alike = set(near_pairs(originals))
     rows = {}
     for name, make in PRINTS.items():
-        prints = [look_at(ArraySource("print", np.asarray(make(image)))) for image in images]
+        prints = [image_facts(ArraySource("print", np.asarray(make(image)))) for image in images]
         pairs = near_pairs([*originals, *prints], ["train"] * DRAWN + ["test"] * DRAWN)
         across = [(first, second - DRAWN) for first, second in pairs if first < DRAWN <= second]
         same = sum(one.digest == other.digest for one, other in zip(originals, prints, strict=True))

@@ -32,6 +32,7 @@ BASE = {
     "progress",
     "quoting",
     "result",
+    "rules",
     "run_folder",
     "transfer",
 }
@@ -177,6 +178,7 @@ def test_the_public_names_are_these_and_all_there() -> None:
         "deploy",
         "doctor",
         "evaluate",
+        "evaluate_predictions",
         "export",
         "export_onnx",
         "list_models",

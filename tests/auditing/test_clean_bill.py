@@ -17,7 +17,7 @@ import torchvision.models
 from chains import without_norms
 from torch import nn
 
-from mobilenets.auditing.rules.finding import Audit
+from mobilenets.auditing.result import Audit
 from mobilenets.auditing.structure.layers import Chain, ChainLayer, Padding
 from mobilenets.auditing.structure.published import reference, without_paths
 from mobilenets.exporters.onnx import export_onnx

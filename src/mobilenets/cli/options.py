@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import re
@@ -48,6 +49,11 @@ OptionalText = Optional[str]  # noqa: UP045
 OptionalInteger = Optional[int]  # noqa: UP045
 OptionalNumber = Optional[float]  # noqa: UP045
 OptionalPath = Optional[Path]  # noqa: UP045
+
+
+def arguments_of(options: Any) -> dict[str, Any]:
+    """A verb's options as its Python function takes them: all but `json`, which only says what is printed."""
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(options) if field.name != "json"}
 
 
 def parse(

@@ -9,7 +9,7 @@ from typing import Final
 
 from mobilenets.artifact.container import read_artifact
 from mobilenets.data.datasets import Dataset
-from mobilenets.data.unseen import also_trained_on
+from mobilenets.data.held_out import also_trained_on
 from mobilenets.errors import ArtifactError, RunError
 from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.evaluation.selection import chance_level

@@ -128,7 +128,7 @@ def export(
         images = synthetic_set(subject)
     else:
         dataset = load_evaluation_data(
-            subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress.update
+            subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress
         )
         images, open_test = selection_and_test(
             subject, dataset, run, "export", max_images=limit, skip_bad=skip_bad, progress=progress.update

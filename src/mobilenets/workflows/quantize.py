@@ -113,7 +113,7 @@ def quantize(
     order.check()
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
     dataset = load_evaluation_data(
-        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress.update
+        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress
     )
     open_test = None
     if dataset.validation is None:

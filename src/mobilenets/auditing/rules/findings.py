@@ -1,9 +1,9 @@
-"""What each diagnostic costs, so that the findings add up to the whole difference from the published network.
+"""From a comparison to findings: the checks in their order, and what each diagnostic costs.
 
-The differences a diagnostic explains are applied to the published layers, diagnostic after diagnostic; what the sum of parameters and
-multiply-adds changes by at each step is the diagnostic's. Once all differences are applied the layers are the found ones, so
-the steps add up exactly; what is no layer (parameters nobody reads, operators without a place) stays unexplained unless
-a diagnostic names it.
+The findings add up to the whole difference from the published network. The differences that a diagnostic explains are
+applied to the published layers, one diagnostic after another; what the sums of parameters and multiply-adds change by
+at each step is the diagnostic's cost. Once all are applied, the layers are the found ones, so the steps add up exactly.
+What is no layer (parameters nobody reads, operators without a place) stays unexplained unless a diagnostic names it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mobilenets.auditing.rules.finding import STRANGER, Diagnostic, Finding
+from mobilenets.auditing.graph.nodes import Behaviour
+from mobilenets.auditing.rules import (
+    activations,
+    behaviour,
+    channels,
+    expansion,
+    form,
+    leftover,
+    network,
+    norms,
+    shortcuts,
+    squeeze,
+    strides,
+)
+from mobilenets.auditing.rules.context import Diagnostic, Finding, RuleContext
+from mobilenets.auditing.rules.leftover import NOT_A_MOBILENET
+from mobilenets.auditing.rules.registry import RULES
 from mobilenets.auditing.structure.cost import LayerCost, cost
 from mobilenets.auditing.structure.differences import (
     NetworkComparison,
@@ -21,6 +37,51 @@ from mobilenets.auditing.structure.differences import (
     published,
 )
 from mobilenets.auditing.structure.layers import ChainLayer, Grouping, UnplacedOperator
+
+MODULES = (
+    activations,
+    behaviour,
+    channels,
+    expansion,
+    form,
+    network,
+    norms,
+    shortcuts,
+    squeeze,
+    strides,
+    leftover,
+)
+"""The files with rules: importing them registers theirs."""
+
+
+def apply_rules(
+    comparison: NetworkComparison,
+    *,
+    seen: Behaviour | None = None,
+    front_end: str = "torch.export",
+    unused: tuple[tuple[str, int], ...] = (),
+) -> tuple[Diagnostic, ...]:
+    """Every difference and every odd behaviour as a diagnostic; each difference is in exactly one.
+
+    Args:
+        comparison: the network beside the published one.
+        seen: what probing it showed; None where nothing was run.
+        front_end: what read it, as `Graph.front_end`.
+        unused: paths and sizes of parameters no operator reads.
+    """
+    context = RuleContext(comparison, seen, front_end, unused, comparison.differences)
+    diagnostics: list[Diagnostic] = []
+    for check in RULES.checks():
+        if check.reads and not context.has(check.reads):
+            continue
+        recognized = check.function(context)
+        diagnostics += recognized
+        if any(one.rule == NOT_A_MOBILENET for one in recognized):
+            # What else there is to say would compare it with a network it was never meant to be.
+            break
+        context = context.without(recognized)
+    return tuple(diagnostics)
+
 
 PARTS = {
     "weights": "weights",
@@ -34,48 +95,43 @@ PARTS = {
 }
 """Parameters of a `LayerCost` field, in words."""
 OUTSIDE = ("unfolded", "unused")
-"""Attributes of the network's own differences that belong to no layer: `UnplacedOperator`, or a path and its parameters."""
+"""Attributes of the network's own differences that belong to no layer: operators, or paths and their parameters."""
 
 
 def account(comparison: NetworkComparison, diagnostics: Sequence[Diagnostic]) -> tuple[tuple[Finding, ...], int, int]:
     """Give every diagnostic its cost.
 
-    A diagnostic may name, besides differences of the comparison, `NetworkDifference(None, "unused", (), ((path, elements), ...))`:
-    parameters nobody reads.
+    A diagnostic may name, besides differences of the comparison, parameters that nobody reads:
+    `NetworkDifference(None, "unused", (), ((path, elements), ...))`.
 
     Returns:
-        The findings in the order of the diagnostics; the parameters and the multiply-adds that no diagnostic explains. The three
+        The findings in the order of the diagnostics; the parameters and the multiply-adds that none explains. The three
         add up to the found network's total minus the published one's.
     """
     found, reference = comparison.found.parameters, comparison.reference.chain.parameters
     found_macs, reference_macs = comparison.found.macs, comparison.reference.chain.macs
-    if any(diagnostic.rule == STRANGER for diagnostic in diagnostics):
-        # Laid beside a network it has nothing to do with, its layers' costs mean nothing: it is another one, in all.
-        return (
-            tuple(
-                _of_stranger(diagnostic, found - reference, found_macs - reference_macs) for diagnostic in diagnostics
-            ),
-            0,
-            0,
-        )
+    if any(diagnostic.rule == NOT_A_MOBILENET for diagnostic in diagnostics):
+        # Compared with a network it has nothing to do with, its layers' costs mean nothing.
+        parameters, macs = found - reference, found_macs - reference_macs
+        return tuple(_of_another_network(diagnostic, parameters, macs) for diagnostic in diagnostics), 0, 0
     findings = _findings(comparison, diagnostics)
     unexplained = found - reference - sum(finding.parameters for finding in findings)
     return findings, unexplained, found_macs - reference_macs - sum(finding.macs for finding in findings)
 
 
-def _of_stranger(diagnostic: Diagnostic, parameters: int, macs: int) -> Finding:
-    """The whole difference is that it is a stranger; what else is said of it explains none of that."""
-    return Finding(diagnostic, parameters, macs) if diagnostic.rule == STRANGER else Finding(diagnostic, 0, 0)
+def _of_another_network(diagnostic: Diagnostic, parameters: int, macs: int) -> Finding:
+    """The whole difference is that it is another network; what else is said of it explains none of that."""
+    return Finding(diagnostic, parameters, macs) if diagnostic.rule == NOT_A_MOBILENET else Finding(diagnostic, 0, 0)
 
 
 def _findings(comparison: NetworkComparison, diagnostics: Sequence[Diagnostic]) -> tuple[Finding, ...]:
     image_size = comparison.reference.chain.image_size
-    patchwork = published(comparison.slots, comparison.reference)
-    before = _cost(patchwork, image_size)
+    partial = published(comparison.slots, comparison.reference)
+    before = _cost(partial, image_size)
     findings = []
     for diagnostic in diagnostics:
-        patchwork = apply(patchwork, diagnostic.differences)
-        after = _cost(patchwork, image_size)
+        partial = apply(partial, diagnostic.differences)
+        after = _cost(partial, image_size)
         outside, outside_macs = _outside(diagnostic.differences)
         detail = _detail(diagnostic.differences, before, after)
         if outside:
@@ -88,17 +144,17 @@ def _findings(comparison: NetworkComparison, diagnostics: Sequence[Diagnostic]) 
 
 @dataclass(frozen=True)
 class _SlotCosts:
-    """What a patchwork costs, and each of its layers by its slot."""
+    """What a partial costs, and each of its layers by its slot."""
 
     slots: dict[int, tuple[ChainLayer, LayerCost]]
     parameters: int
     macs: int
 
 
-def _cost(patchwork: PartialChain, image_size: int) -> _SlotCosts:
-    layers = patchwork.chain_layers()
-    total = cost(layers, in_channels=patchwork.in_channels, image_size=image_size, pooling=patchwork.pooling)
-    present = [index for index, layer in enumerate(patchwork.layers) if layer is not None]
+def _cost(partial: PartialChain, image_size: int) -> _SlotCosts:
+    layers = partial.chain_layers()
+    total = cost(layers, in_channels=partial.in_channels, image_size=image_size, pooling=partial.pooling)
+    present = [index for index, layer in enumerate(partial.layers) if layer is not None]
     slots = dict(zip(present, zip(layers, total.layers, strict=True), strict=True))
     return _SlotCosts(slots, total.parameters, total.macs)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobilenets.auditing.rules.accounting import account
-from mobilenets.auditing.rules.finding import Diagnostic, Finding, Severity
+from mobilenets.auditing.rules.context import Diagnostic, Finding, Severity
+from mobilenets.auditing.rules.findings import account
 from mobilenets.auditing.structure.cost import chain_cost
 from mobilenets.auditing.structure.differences import NetworkComparison, NetworkDifference
 from mobilenets.auditing.structure.layers import BatchNorm, Chain, ChainLayer, Grouping, UnplacedOperator

@@ -1,4 +1,4 @@
-"""All that is known of a data set once it has been looked at: what every check judges by."""
+"""All that is known of a data set once its images have been decoded: what every check reads."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ from dataclasses import dataclass
 from statistics import median_low
 from typing import Final
 
-from mobilenets.checkup.examination import Examination, Facts
+from mobilenets.checkup.examination import Examination, ImageFacts
 from mobilenets.checkup.inventory import RANKS, Entry, Inventory
 from mobilenets.checkup.near_duplicates import Pair
-from mobilenets.checkup.results import ClassCount, Example, Extent, Finding, Measures, Severity, SideRange
+from mobilenets.checkup.results import ClassCount, Extent, Measures, SideRange
 from mobilenets.image_formats import AS_STORED, DeepPixels
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
-    """All there is to judge by."""
+class CheckContext:
+    """What is known of a data set.
+
+    Attributes:
+        inventory: its images by split and class, and the files that are none.
+        examination: what decoding told of each image.
+        same: places of images with equal pixels, in groups.
+        near: pairs of places of near-duplicates.
+        deep: how more than 8 bits a sample are scaled.
+    """
 
     inventory: Inventory
     examination: Examination
@@ -31,10 +39,10 @@ class Case:
         return self.inventory.entries
 
     def rank(self, place: int) -> int:
-        """Of the image at a place: the higher stays, where a picture is in two splits."""
+        """Of the image at a place: the higher stays, where an image is in two splits."""
         return RANKS[self.entries[place].split]
 
-    def seen(self) -> Iterator[tuple[Entry, Facts]]:
+    def seen(self) -> Iterator[tuple[Entry, ImageFacts]]:
         """Images that could be read, with their facts."""
         for entry, facts in zip(self.entries, self.examination.facts, strict=True):
             if facts is not None:
@@ -51,21 +59,12 @@ def class_counts(inventory: Inventory) -> tuple[ClassCount, ...]:
     )
 
 
-def finding(kind: str, severity: Severity, title: str, examples: Sequence[Example], advice: str) -> Iterator[Finding]:
-    """A finding, if there is anything to show for it."""
-    if examples:
-        yield Finding(kind, severity, title, len(examples), advice, tuple(examples))
-
-
-# The sizes and kinds of all readable pictures: what there is, whether or not anything is wrong with it.
-
-
 _TURNED: Final = 5
 """EXIF orientations from here on exchange width and height."""
 
 
-def measure(seen: Iterable[Facts]) -> Measures | None:
-    """Sum up pictures as a person sees them, upright; None where there is none."""
+def measure(seen: Iterable[ImageFacts]) -> Measures | None:
+    """Sum up the sizes and kinds of readable images, upright; None where there is none."""
     headers = [facts.header for facts in seen]
     if not headers:
         return None

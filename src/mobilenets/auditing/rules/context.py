@@ -1,19 +1,63 @@
-"""What the rules look at: the comparison, the behaviour, and the differences no earlier rule has claimed."""
+"""What the rules look at and report: the comparison, what earlier rules left of it, diagnostics and findings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cached_property
 
 from mobilenets.auditing.graph.nodes import Behaviour
-from mobilenets.auditing.rules.finding import Diagnostic
 from mobilenets.auditing.structure.cost import chain_cost
 from mobilenets.auditing.structure.differences import AlignedSlot, NetworkComparison, NetworkDifference
 from mobilenets.auditing.structure.layers import Chain, ChainLayer, Grouping, Reference, TablePlace
 
 FILES = ("ONNX", "TensorFlow Lite")
 """Front ends that read a file: shapes are fixed there and batch norms often folded, without anybody's mistake."""
+
+
+class Severity(StrEnum):
+    """An error makes the network another one than published; a note is a legitimate variant, or a thing to know."""
+
+    ERROR = "error"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """What a rule recognizes: the differences it explains, and how to say it. The auditor adds the cost.
+
+    Attributes:
+        rule: short stable name, e.g. `expansion-kept`.
+        severity: error or note.
+        where: the user's own paths, one or several.
+        expected, found: for people, short.
+        source: paper and table, or the code that set the convention.
+        effect: what it changes beside parameters and multiply-adds, with a source when it has a figure; may be empty.
+        fix: what to do.
+        differences: those it explains; each belongs to one diagnostic, of the first rule that explains it.
+    """
+
+    rule: str
+    severity: Severity
+    where: tuple[str, ...]
+    expected: str
+    found: str
+    source: str
+    effect: str
+    fix: str
+    differences: tuple[NetworkDifference, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A diagnostic with its cost: how many parameters and multiply-adds the found network has more because of it."""
+
+    diagnostic: Diagnostic
+    parameters: int
+    macs: int
+    detail: str = ""
+    """How the parameters come about, e.g. `32x32 weights + 64 of batch norm`."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +115,14 @@ class Item:
 
 @dataclass(frozen=True)
 class RuleContext:
-    """A comparison on its way through the rules.
+    """What a check reads: the comparison, and the differences that are left.
 
     Attributes:
         comparison: found beside published.
         behaviour: what probing showed; None where nothing was run.
         front_end: what read the network, as `Graph.front_end`.
         unused: paths and sizes of parameters no operator reads.
-        open: the differences no rule has claimed yet.
+        open: the differences that no rule has explained yet.
     """
 
     comparison: NetworkComparison
@@ -122,6 +166,10 @@ class RuleContext:
         if slot is None or slot.reference_index is None:
             return None
         return self.reference.places[slot.reference_index]
+
+    def has(self, attributes: Sequence[str]) -> bool:
+        """Whether a difference in one of these attributes is open; `*` stands for any."""
+        return any(one.attribute in attributes or "*" in attributes for one in self.open)
 
     def items(self, *attributes: str) -> list[Item]:
         """Open differences of slots in these attributes, in order; `shortcut.` stands for all that begin so."""
@@ -205,10 +253,6 @@ def _part_path(layer: ChainLayer, attribute: str) -> str:
     if attribute.startswith("shortcut") and layer.shortcut is not None:
         return layer.shortcut.path
     return ""
-
-
-Rule = Callable[[RuleContext], Sequence[Diagnostic]]
-"""Reads a context's open differences and diagnostics what it recognizes."""
 
 
 def leaving(layer: ChainLayer, entering: int) -> int:

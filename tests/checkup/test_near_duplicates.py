@@ -14,14 +14,14 @@ from PIL import Image, ImageEnhance, ImageOps
 from seeded_folder import jpeg, picture
 
 from mobilenets.checkup import near_duplicates
-from mobilenets.checkup.examination import Facts, look_at
+from mobilenets.checkup.examination import ImageFacts, image_facts
 from mobilenets.checkup.near_duplicates import (
-    CLOSE_LOOK,
-    FIRST_LOOK,
+    MIN_ALIGNED,
+    MIN_ALIGNED_HALF,
+    MIN_CORRELATION,
     MOST_PARTNERS,
     NEAR_BITS,
     PER_BIT,
-    SECOND_LOOK,
     aligned_correlation,
     close_hashes,
     correlation,
@@ -34,8 +34,8 @@ from mobilenets.data.sources import ArraySource
 COUNT = 40
 
 
-def facts_of(image: Image.Image) -> Facts:
-    return look_at(ArraySource("made", np.asarray(image.convert("RGB"))))
+def facts_of(image: Image.Image) -> ImageFacts:
+    return image_facts(ArraySource("made", np.asarray(image.convert("RGB"))))
 
 
 def cropped(share: float) -> Callable[[Image.Image], Image.Image]:
@@ -51,7 +51,7 @@ def compressed(image: Image.Image) -> Image.Image:
     return Image.open(io.BytesIO(jpeg(image, 20)))
 
 
-def shots(seed: int) -> list[Facts]:
+def shots(seed: int) -> list[ImageFacts]:
     """A picture, and what might be made of it."""
     image = picture(seed, "square")
     return [
@@ -124,14 +124,14 @@ def test_near_pairs_are_those_of_looking_at_every_two(drawn: list[tuple[int, str
     assert set(found) == wanted
 
 
-def _alike(one: Facts, other: Facts) -> bool:
-    here, there = one.look[None].astype(np.float32), other.look[None].astype(np.float32)
+def _alike(one: ImageFacts, other: ImageFacts) -> bool:
+    here, there = one.thumbnail[None].astype(np.float32), other.thumbnail[None].astype(np.float32)
     small, other_small = halved(here), halved(there)
-    close = correlation(small, other_small)[0] >= CLOSE_LOOK
+    close = correlation(small, other_small)[0] >= MIN_CORRELATION
     return bool(
         close
-        and aligned_correlation(small, other_small)[0] >= FIRST_LOOK
-        and aligned_correlation(here, there)[0] >= SECOND_LOOK + PER_BIT * (one.hash ^ other.hash).bit_count()
+        and aligned_correlation(small, other_small)[0] >= MIN_ALIGNED_HALF
+        and aligned_correlation(here, there)[0] >= MIN_ALIGNED + PER_BIT * (one.hash ^ other.hash).bit_count()
     )
 
 
@@ -139,7 +139,7 @@ def test_the_frames_of_a_film_are_told_in_few_pairs_and_none_is_missed() -> None
     random = np.random.default_rng(0)
     scene = np.asarray(picture(3, "disc")).astype(np.int16)
     frames = [np.clip(scene + random.integers(-4, 5, scene.shape), 0, 255).astype(np.uint8) for _ in range(120)]
-    facts = [look_at(ArraySource("made", frame)) for frame in frames]
+    facts = [image_facts(ArraySource("made", frame)) for frame in frames]
     pairs = near_pairs(facts, ["train"] * 60 + ["test"] * 60)
     assert len(pairs) <= 120 * 2 * MOST_PARTNERS
     leaking = {first for first, second in pairs if first < 60 <= second}
@@ -166,7 +166,7 @@ def test_the_same_pixels_are_a_group_whatever_their_file_and_no_near_pair() -> N
 def test_the_same_pixels_in_another_shape_are_another_picture() -> None:
     pixels = np.arange(48, dtype=np.uint8)
     wide, tall = (ArraySource("made", pixels.reshape(shape)) for shape in ((4, 4, 3), (2, 8, 3)))
-    assert exact_groups([look_at(wide), look_at(tall)]) == []
+    assert exact_groups([image_facts(wide), image_facts(tall)]) == []
 
 
 def test_a_mirrored_picture_is_another() -> None:
