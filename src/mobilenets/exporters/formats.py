@@ -20,7 +20,7 @@ from mobilenets.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class _Format:
-    """A module of this room with its translator and its check of what has to be installed, and what it can write."""
+    """A module of this package with its translator and its check of what has to be installed, and what it can write."""
 
     module: str
     translate: str
@@ -32,7 +32,7 @@ class _Format:
 _FORMATS = {
     "onnx": _Format("onnx", "to_onnx", "require_exporter"),
     "openvino": _Format("openvino", "to_openvino", "require_openvino"),
-    "litert": _Format("litert", "to_litert", "require_litert"),
+    "litert": _Format("litert.convert", "to_litert", "require_litert"),
     "executorch": _Format("executorch", "to_executorch", "require_executorch", ("fp32",)),
 }
 FORMATS = tuple(_FORMATS)
@@ -61,7 +61,7 @@ def translator(to: str, precision: str = "fp32") -> Translate:
     if precision not in chosen.precisions:
         more = "; 'mobilenets quantize' makes int8" if precision == "int8" else ""
         raise MobilenetsError(f"{to} is exported as {' or '.join(chosen.precisions)}, not {precision!r}{more}")
-    module = importlib.import_module(f"mobilenets.exporting.{chosen.module}")
+    module = importlib.import_module(f"mobilenets.exporters.{chosen.module}")
     getattr(module, chosen.require)()
     return cast(Translate, getattr(module, chosen.translate))
 
