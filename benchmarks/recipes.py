@@ -28,10 +28,10 @@ from mobilenets.evaluation.significance import paired_test, top1_interval
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.quantization.images import stratified_sample
+from mobilenets.training.checkpoints import has_state
 from mobilenets.training.recipe import load_recipe
 from mobilenets.training.run import prepare_splits, train_and_score
 from mobilenets.training.scoring import PREDICTIONS, Splits
-from mobilenets.training.state import has_state
 
 WAYS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "article": ("article", {}),

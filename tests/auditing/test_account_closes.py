@@ -34,7 +34,7 @@ def errors(network: nn.Module, size: int = 224) -> list[Finding]:
     """The errors; the account has to close."""
     found, *unexplained = findings(network, size)
     assert unexplained == [0, 0]
-    return [one for one in found if one.claim.severity is Severity.ERROR]
+    return [one for one in found if one.diagnostic.severity is Severity.ERROR]
 
 
 @settings(max_examples=5, deadline=None)
@@ -61,7 +61,7 @@ def test_a_shortcut_of_two_convolutions_is_one_finding() -> None:
     side += [nn.Conv2d(16, 24, 1, bias=False), nn.BatchNorm2d(24)]
     network.features[2] = Beside(network.features[2], nn.Sequential(*side))
     (error,) = errors(network)
-    assert (error.claim.rule, error.parameters, error.macs) == ("shortcut-downsampled", 608, 1_655_808)
+    assert (error.diagnostic.rule, error.parameters, error.macs) == ("shortcut-downsampled", 608, 1_655_808)
 
 
 def test_zeros_in_front_of_the_expansion_are_one_finding() -> None:
@@ -71,7 +71,7 @@ def test_zeros_in_front_of_the_expansion_are_one_finding() -> None:
         block.conv[1][0].padding = (0, 0)
         block.conv = Padded(block.conv, (1, 1, 1, 1))
     (error,) = errors(network)
-    assert (error.claim.rule, error.parameters, error.macs) == ("padding-place", 0, 35_005_440)
+    assert (error.diagnostic.rule, error.parameters, error.macs) == ("padding-place", 0, 35_005_440)
 
 
 def test_a_padded_stem_of_one_pixel_is_two_findings() -> None:
@@ -79,8 +79,8 @@ def test_a_padded_stem_of_one_pixel_is_two_findings() -> None:
     network.features[0][0] = nn.Conv2d(3, 32, 1, 1, 1, bias=False)
     network.features[2].conv[1][0].stride = (1, 1)
     kernel, padding = errors(network)
-    assert (kernel.claim.rule, kernel.parameters, kernel.macs) == ("kernel", -768, -38_535_168)
-    assert (padding.claim.rule, padding.claim.found) == ("padding", "1 pixel of zeros on each side")
+    assert (kernel.diagnostic.rule, kernel.parameters, kernel.macs) == ("kernel", -768, -38_535_168)
+    assert (padding.diagnostic.rule, padding.diagnostic.found) == ("padding", "1 pixel of zeros on each side")
     assert padding.macs == 175_380_240
 
 
@@ -88,15 +88,15 @@ def test_a_padded_stem_of_one_pixel_is_two_findings() -> None:
 def test_another_ratio_where_the_table_has_one(ratio: int, parameters: int) -> None:
     network = mobilenet_v2(inverted_residual_setting=[[ratio, 16, 1, 1], *V2_ROWS])
     (error,) = errors(network)
-    assert (error.claim.rule, error.parameters) == ("expand-ratio", parameters)
-    assert error.claim.found.startswith(f"t={ratio}: 32 -> {32 * ratio}")
-    assert error.claim.mend != "remove the layer"
+    assert (error.diagnostic.rule, error.parameters) == ("expand-ratio", parameters)
+    assert error.diagnostic.found.startswith(f"t={ratio}: 32 -> {32 * ratio}")
+    assert error.diagnostic.fix != "remove the layer"
 
 
 def test_no_expansion_where_the_table_has_one() -> None:
     network = mobilenet_v2(inverted_residual_setting=[[1, 16, 1, 1], [1, *V2_ROWS[0][1:]], *V2_ROWS[1:]])
     (error,) = errors(network)
-    assert (error.claim.rule, error.claim.found) == ("expand-ratio", "t=1: no expansion layer")
+    assert (error.diagnostic.rule, error.diagnostic.found) == ("expand-ratio", "t=1: no expansion layer")
 
 
 @pytest.mark.parametrize("size", [150, 300])
@@ -107,9 +107,9 @@ def test_tensorflows_padding_is_no_error_at_any_size(size: int) -> None:
 def test_a_frozen_norm_is_a_note_and_keeps_its_eps() -> None:
     found, *unexplained = findings(mobilenet_v2(norm_layer=FrozenBatchNorm2d), 96)
     assert unexplained == [0, 0]
-    frozen = next(one for one in found if one.claim.rule == "norms-frozen")
-    assert (frozen.claim.severity, frozen.parameters) == (Severity.NOTE, -34_112)
-    assert not any("norm-eps" in one.claim.rule or one.claim.severity is Severity.ERROR for one in found)
+    frozen = next(one for one in found if one.diagnostic.rule == "norms-frozen")
+    assert (frozen.diagnostic.severity, frozen.parameters) == (Severity.NOTE, -34_112)
+    assert not any("norm-eps" in one.diagnostic.rule or one.diagnostic.severity is Severity.ERROR for one in found)
 
 
 class Gated(nn.Module):
@@ -129,20 +129,20 @@ class Gated(nn.Module):
 def test_the_form_of_a_squeeze_where_none_belongs() -> None:
     network = mobilenet_v2()
     network.features[2].conv[1].append(Gated(96))
-    assert [one.claim.rule for one in errors(network)] == ["se-extra", "se-form"]
+    assert [one.diagnostic.rule for one in errors(network)] == ["se-extra", "se-form"]
 
 
 def test_a_squeeze_over_a_fixed_window() -> None:
     network = mobilenet_v2()
     network.features[2].conv[1].append(Gated(96, nn.AvgPool2d(56)))
-    rules = {one.claim.rule: one.claim.found for one in errors(network)}
+    rules = {one.diagnostic.rule: one.diagnostic.found for one in errors(network)}
     assert rules["se-pool-fixed"] == "a window fixed in the code: 56x56"
 
 
 def test_the_papers_squeeze_on_the_head_of_small_is_a_note() -> None:
     network = mobilenet_v3_small()
     network.features[12].append(Gated(576))
-    rules = {one.claim.rule: one.claim for one in findings(network)[0]}
+    rules = {one.diagnostic.rule: one.diagnostic for one in findings(network)[0]}
     assert rules["se-extra"].severity is Severity.NOTE
     assert "marks it" in rules["se-extra"].found
 
@@ -158,5 +158,5 @@ def biased() -> Audit:
 
 def test_a_bias_beside_a_norm_claims_no_loss(biased: Audit) -> None:
     (error,) = biased.errors
-    assert error.claim.rule == "bias-with-norm"
-    assert "points" not in error.claim.effect
+    assert error.diagnostic.rule == "bias-with-norm"
+    assert "points" not in error.diagnostic.effect

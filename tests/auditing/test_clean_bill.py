@@ -18,7 +18,7 @@ from chains import without_norms
 from torch import nn
 
 from mobilenets.auditing.rules.finding import Audit
-from mobilenets.auditing.structure.layers import Chain, Layer, Padding
+from mobilenets.auditing.structure.layers import Chain, ChainLayer, Padding
 from mobilenets.auditing.structure.published import reference, without_paths
 from mobilenets.exporters.onnx import export_onnx
 from mobilenets.models.registry import create_model, list_models
@@ -62,7 +62,7 @@ def errors(found: Audit) -> list[str]:
     """The errors in words, after a look that everything is explained."""
     assert (found.unexplained_parameters, found.unexplained_macs) == (0, 0)
     return [
-        f"{one.claim.rule} at {one.claim.where[:3]}: {one.claim.found}, not {one.claim.expected}"
+        f"{one.diagnostic.rule} at {one.diagnostic.where[:3]}: {one.diagnostic.found}, not {one.diagnostic.expected}"
         for one in found.errors
     ]
 
@@ -116,7 +116,7 @@ def _without_choices(chain: Chain) -> Chain:
     return replace(chain, dropout=None, layers=tuple(_without_choice(layer) for layer in chain.layers))
 
 
-def _without_choice(layer: Layer) -> Layer:
+def _without_choice(layer: ChainLayer) -> ChainLayer:
     norms = tuple(replace(norm, eps=0.0, momentum=None) for norm in layer.norms)
     activation = "relu" if layer.activation == "relu6" else layer.activation
     return replace(layer, norms=norms, padding=Padding.SYMMETRIC, activation=activation)

@@ -57,7 +57,7 @@ class Net(nn.Module):
 
 def names(found: Audit) -> list[str]:
     assert (found.unexplained_parameters, found.unexplained_macs) == (0, 0)
-    return [finding.claim.rule for finding in found.errors]
+    return [finding.diagnostic.rule for finding in found.errors]
 
 
 @pytest.mark.parametrize("keepdim", [False, True])
@@ -123,7 +123,7 @@ def test_a_border_between_rows_in_the_wrong_place_is_a_matter_of_repeats(earlier
     rows[3][2], rows[4][2] = earlier, later
     found = audit(Net(rows), image_size=96)
     assert names(found) == ["repeats"]
-    assert found.errors[0].claim.expected == (
+    assert found.errors[0].diagnostic.expected == (
         "4 blocks of 64 channels and 3 of 96" if earlier < 4 else "3 blocks of 96 channels and 4 of 64"
     )
 
@@ -179,14 +179,14 @@ def test_a_size_at_which_one_image_has_many_answers_is_not_taken() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "mnasnet1_0", "efficientnet_b0", "shufflenet_v2_x1_0"])
 def test_another_familys_network_has_one_clear_answer(name: str) -> None:
     found = audit(getattr(torchvision.models, name)(), image_size=96)
-    assert [finding.claim.rule for finding in found.findings] == ["not-a-mobilenet"]
+    assert [finding.diagnostic.rule for finding in found.findings] == ["not-a-mobilenet"]
     assert (found.unexplained_parameters, found.unexplained_macs) == (0, 0)
 
 
 def test_the_published_widths_tell_the_network_even_if_every_filter_is_wrong() -> None:
     found = audit(wrong_filters(torchvision.models.mobilenet_v2(num_classes=10)), image_size=64)
     assert found.comparison.reference.name == "mobilenet_v2"
-    assert {finding.claim.rule for finding in found.errors} == {"kernel", "dense-for-depthwise"}
+    assert {finding.diagnostic.rule for finding in found.errors} == {"kernel", "dense-for-depthwise"}
 
 
 def wrong_filters(network: nn.Module) -> nn.Module:

@@ -69,6 +69,6 @@ def _quick() -> list[Mutant]:
 def test_the_bug_is_found_and_nothing_else(mutant: Mutant) -> None:
     answer = audit(mutant.build(), image_size=mutant.size)
     (bug,) = mutant.bugs
-    assert {finding.claim.rule for finding in answer.findings} & set(bug.rules)
-    assert {finding.claim.rule for finding in answer.errors} <= {*bug.rules, *bug.also}
+    assert {finding.diagnostic.rule for finding in answer.findings} & set(bug.rules)
+    assert {finding.diagnostic.rule for finding in answer.errors} <= {*bug.rules, *bug.also}
     assert (answer.unexplained_parameters, answer.unexplained_macs) == (0, 0)

@@ -48,7 +48,7 @@ def test_train_and_eval_of_another_meaning_are_not_needed(name: str) -> None:
     setattr(Net, *overrides[name])
     target = module_target(Net(num_classes=10), SIZE)
     assert target.notes[0].startswith("its own train() or eval() fails (")
-    assert "left-in-training" not in [one.claim.rule for one in audit(Net(num_classes=10), image_size=64).findings]
+    assert "left-in-training" not in [one.diagnostic.rule for one in audit(Net(num_classes=10), image_size=64).findings]
 
 
 def test_norms_held_in_evaluation_on_purpose_are_a_note() -> None:
@@ -63,7 +63,7 @@ def test_norms_held_in_evaluation_on_purpose_are_a_note() -> None:
     result = audit(EvalNorm())
     (note,) = result.findings
     assert not result.errors
-    assert (note.claim.rule, len(note.claim.where)) == ("norms-held", 9)
+    assert (note.diagnostic.rule, len(note.diagnostic.where)) == ("norms-held", 9)
 
 
 class Failing(nn.Module):

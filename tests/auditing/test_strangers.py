@@ -26,14 +26,14 @@ from mobilenets.workflows.audit import audit
 )
 def test_descendants_and_others_are_told_from_faulty_mobilenets(name: str, nearest: str) -> None:
     (finding,) = audit(timm.create_model(name)).errors
-    assert finding.claim.rule == "not-a-mobilenet"
-    assert finding.claim.found.startswith(f"not a MobileNet V1 to V4: the nearest is {nearest}")
+    assert finding.diagnostic.rule == "not-a-mobilenet"
+    assert finding.diagnostic.found.startswith(f"not a MobileNet V1 to V4: the nearest is {nearest}")
 
 
 def test_a_segmenter_is_said_to_be_built_on_its_backbone() -> None:
     (finding,) = audit(lraspp_mobilenet_v3_large(weights=None, weights_backbone=None)).errors
-    assert "its first 45 layers are those of mobilenet_v3_large, width 1, which has 45" in finding.claim.found
-    assert finding.claim.mend == "audit the backbone alone, with --expect mobilenet_v3_large"
+    assert "its first 45 layers are those of mobilenet_v3_large, width 1, which has 45" in finding.diagnostic.found
+    assert finding.diagnostic.fix == "audit the backbone alone, with --expect mobilenet_v3_large"
 
 
 class Boxes(nn.Module):
@@ -78,6 +78,6 @@ def test_features_alone_stay_that_in_a_file(tmp_path: Path, build: object) -> No
     for target in (network, tmp_path / "net.onnx"):
         result = audit(target, image_size=64)
         assert result.comparison.found.num_classes is None
-        rules = [finding.claim.rule for finding in result.findings]
+        rules = [finding.diagnostic.rule for finding in result.findings]
         assert "no-classifier" in rules
         assert not {"layer-missing", "activation-missing", "final-activation", "classes"} & set(rules)

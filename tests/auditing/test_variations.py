@@ -31,7 +31,7 @@ def closed(target: nn.Module | Path, size: int | None = None) -> Audit:
 
 
 def rules(result: Audit) -> list[str]:
-    return [one.claim.rule for one in result.findings]
+    return [one.diagnostic.rule for one in result.findings]
 
 
 class Fused(nn.Sequential):
@@ -51,9 +51,9 @@ def test_a_filter_that_takes_a_fused_blocks_stride() -> None:
     network.blocks[0], network.blocks[1] = Fused(32, 32, 32), Fused(32, 96, 64)
     result = closed(network)
     extra, _ = result.errors
-    assert [one.claim.rule for one in result.errors] == ["layer-extra", "activation-missing"]
+    assert [one.diagnostic.rule for one in result.errors] == ["layer-extra", "activation-missing"]
     assert (extra.parameters, extra.macs) == (1_408, 153_312_768)
-    assert "which takes the stride" in extra.claim.found
+    assert "which takes the stride" in extra.diagnostic.found
 
 
 def test_a_head_of_its_own_does_not_hide_that_norms_are_folded(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_head_of_its_own_does_not_hide_that_norms_are_folded(tmp_path: Path) -
     head = [nn.Linear(1280, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 10)]
     network.classifier = nn.Sequential(nn.Dropout(0.2), *head)
     result = closed(exported(network, tmp_path))
-    assert [one.claim.rule for one in result.errors] == ["layer-extra"]
+    assert [one.diagnostic.rule for one in result.errors] == ["layer-extra"]
     assert "norms-folded" in rules(result)
 
 
@@ -75,8 +75,8 @@ def test_a_projected_shortcut_where_the_input_itself_belongs(
     side = nn.Sequential(nn.Conv2d(24, 24, 1, bias=False), nn.BatchNorm2d(24))
     network.features[3] = Beside(block, side)  # type: ignore[operator]
     (error,) = closed(exported(network, tmp_path) if as_file else network, None if as_file else 96).errors
-    assert (error.claim.rule, error.parameters) == ("shortcut-projected", 600 if as_file else 624)
-    assert error.claim.mend.startswith("add the block's input as it is")
+    assert (error.diagnostic.rule, error.parameters) == ("shortcut-projected", 600 if as_file else 624)
+    assert error.diagnostic.fix.startswith("add the block's input as it is")
 
 
 @pytest.mark.parametrize(("build", "blocks"), [(mobilenet_v2, (15, 16, 17)), (mobilenet_v3_large, (13, 14, 15))])
@@ -87,8 +87,8 @@ def test_weights_fit_a_dilated_filter(build: type[nn.Module], blocks: tuple[int,
             module.dilation = (2, 2)
             module.padding = tuple(2 * pixels for pixels in module.padding)  # type: ignore[arg-type]
     (error,) = closed(network, 96).errors
-    assert error.claim.rule == "dilation"
-    assert error.claim.effect.startswith("published weights load")
+    assert error.diagnostic.rule == "dilation"
+    assert error.diagnostic.effect.startswith("published weights load")
 
 
 class Frozen(nn.Module):
@@ -112,7 +112,7 @@ class Frozen(nn.Module):
 def test_a_frozen_norm_of_ones_own_is_a_note(build: type[nn.Module], eps: float, parameters: int) -> None:
     result = closed(build(norm_layer=partial(Frozen, eps=eps)), 96)
     assert result.errors == ()
-    frozen: Finding = next(one for one in result.findings if one.claim.rule == "norms-frozen")
+    frozen: Finding = next(one for one in result.findings if one.diagnostic.rule == "norms-frozen")
     assert frozen.parameters == parameters
     assert not {"norm-eps", "norm-eps-tiny"} & set(rules(result))
 
@@ -148,5 +148,5 @@ class TwoHeads(nn.Module):
 def test_a_second_head_belongs_to_a_finding(tmp_path: Path, as_file: bool) -> None:
     network = TwoHeads()
     result = closed(exported(network, tmp_path) if as_file else network, None if as_file else 96)
-    second = next(one for one in result.errors if one.claim.rule == "unfolded")
+    second = next(one for one in result.errors if one.diagnostic.rule == "unfolded")
     assert (second.parameters, second.macs) == (576 * 3 + 3, 576 * 3)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilenets.catalogue.figures import PrintedFigure
-from mobilenets.catalogue.readings import AGREES, CostParts, Reading, cost_parts, mac_readings, parameter_readings
-from mobilenets.catalogue.variants import UNEXPLAINED, Claim, Verdict, reconcile
+from mobilenets.catalogue.readings import AGREES, CostParts, TableReading, cost_parts, mac_readings, parameter_readings
+from mobilenets.catalogue.variants import UNEXPLAINED, FigureReadings, Verdict, reconcile
 
 
 def parts(name: str, width_mult: float = 1.0, image_size: int = 224) -> CostParts:
@@ -20,7 +20,8 @@ def parts(name: str, width_mult: float = 1.0, image_size: int = 224) -> CostPart
 def parameters(name: str, printed: dict[float, str]) -> list[Verdict]:
     """Verdicts on one source's parameters in millions, by width."""
     claims = [
-        Claim(PrintedFigure(text, "M"), parameter_readings(parts(name, width))) for width, text in printed.items()
+        FigureReadings(PrintedFigure(text, "M"), parameter_readings(parts(name, width)))
+        for width, text in printed.items()
     ]
     return list(reconcile(claims))
 
@@ -30,7 +31,7 @@ def macs(name: str, printed: dict[tuple[float, int], str], unit: str = "M") -> l
     return list(
         reconcile(
             [
-                Claim(PrintedFigure(text, unit), mac_readings(parts(name, width, size), {}))
+                FigureReadings(PrintedFigure(text, unit), mac_readings(parts(name, width, size), {}))
                 for (width, size), text in printed.items()
             ]
         )
@@ -59,7 +60,7 @@ def test_slims_v3_small_has_a_wider_head_in_parameters_and_multiply_adds() -> No
     ]
     assert verdicts[0].reason == "1,280 channels before the classifier instead of 1,024"
     readings = mac_readings(parts("mobilenet_v3_small", 0.75), {})
-    (verdict,) = reconcile([Claim(PrintedFigure("44", "M"), readings, hint="wide head")])
+    (verdict,) = reconcile([FigureReadings(PrintedFigure("44", "M"), readings, hint="wide head")])
     assert (verdict.key, verdict.count) == ("wide head", 43_399_344 + 256 * (432 + 1000))
 
 
@@ -122,7 +123,7 @@ def test_plainly_doubled_multiply_adds() -> None:
 
 
 def test_the_articles_v2_keeps_its_first_expansion() -> None:
-    (verdict,) = reconcile([Claim(PrintedFigure("3,505,960", ""), parameter_readings(parts("mobilenet_v2")))])
+    (verdict,) = reconcile([FigureReadings(PrintedFigure("3,505,960", ""), parameter_readings(parts("mobilenet_v2")))])
     assert (verdict.key, verdict.count) == ("kept expansion", 3_504_872 + 1088)
 
 
@@ -132,23 +133,25 @@ def test_a_head_scaled_against_the_rule(width_mult: float, key: str, width: int)
     assert whole.last is not None
     last_block = whole.last.parameters_per_output - 2
     expected = whole.parameters + (width - whole.last.width) * (last_block + 2 + 1000)
-    (verdict,) = reconcile([Claim(PrintedFigure(f"{expected:,}", ""), parameter_readings(whole))])
+    (verdict,) = reconcile([FigureReadings(PrintedFigure(f"{expected:,}", ""), parameter_readings(whole))])
     assert (verdict.key, verdict.count) == (key, expected)
 
 
 def test_another_size_is_recognised() -> None:
     small = parts("mobilenet_v2", 1.0, 192).macs
-    (verdict,) = reconcile([Claim(PrintedFigure("221", "M"), mac_readings(parts("mobilenet_v2"), {192: small}))])
+    (verdict,) = reconcile(
+        [FigureReadings(PrintedFigure("221", "M"), mac_readings(parts("mobilenet_v2"), {192: small}))]
+    )
     assert (verdict.key, verdict.short) == ("at 192", "count at 192 px")
 
 
 def test_a_pair_of_readings_needs_three_digits() -> None:
-    folded = Reading("folded norm+background", "", "", 3_489_097)
-    plain = Reading(AGREES, "", "", 3_504_872)
+    folded = TableReading("folded norm+background", "", "", 3_489_097)
+    plain = TableReading(AGREES, "", "", 3_504_872)
     for text, key in (("3.489", "folded norm+background"), ("3.49", "folded norm+background")):
-        assert reconcile([Claim(PrintedFigure(text, "M"), (plain, folded))])[0].key == key
+        assert reconcile([FigureReadings(PrintedFigure(text, "M"), (plain, folded))])[0].key == key
     short = (replace(plain, count=3_704_872), folded)
-    assert reconcile([Claim(PrintedFigure("3.5", "M"), short)])[0].key == UNEXPLAINED
+    assert reconcile([FigureReadings(PrintedFigure("3.5", "M"), short)])[0].key == UNEXPLAINED
 
 
 def test_the_nearest_reading_is_named_where_the_plain_count_is_far() -> None:
@@ -159,13 +162,13 @@ def test_the_nearest_reading_is_named_where_the_plain_count_is_far() -> None:
 
 @given(st.integers(10_000, 10**9), st.integers(0, 3))
 def test_rounding_a_count_always_agrees_and_cutting_it_is_recognised(count: int, places: int) -> None:
-    readings = (Reading(AGREES, "", "", count), Reading("truncated", "", "", count, "down"))
+    readings = (TableReading(AGREES, "", "", count), TableReading("truncated", "", "", count, "down"))
     rounded = PrintedFigure(f"{count / 1e6:.{places}f}", "M")
     step = int(rounded.step)
     cut = PrintedFigure(f"{count // step * step / 1e6:.{places}f}", "M")
     assert readings[0].gives(rounded)
     assert readings[1].gives(cut)
-    (verdict,) = reconcile([Claim(cut, readings)])
+    (verdict,) = reconcile([FigureReadings(cut, readings)])
     assert verdict.key in (AGREES, "truncated")
     assert verdict.agrees == (abs(count - cut.value) <= cut.step / 2)
     assert not readings[1].gives(PrintedFigure(f"{(count // step + 2) * step / 1e6:.{places}f}", "M"))

@@ -5,26 +5,26 @@ import json
 import pytest
 
 from mobilenets.catalogue.figures import load_figures
-from mobilenets.catalogue.variants import UNEXPLAINED, Publication, Variant, published_variants
+from mobilenets.catalogue.variants import UNEXPLAINED, Publication, TableVariant, published_variants
 from mobilenets.errors import ModelError
 from mobilenets.models.weights.published import PUBLISHED, published_weights
 
 
 @pytest.fixture(scope="module")
-def everything() -> tuple[Variant, ...]:
+def everything() -> tuple[TableVariant, ...]:
     return published_variants()
 
 
-def published(variants: tuple[Variant, ...]) -> list[tuple[Variant, Publication]]:
+def published(variants: tuple[TableVariant, ...]) -> list[tuple[TableVariant, Publication]]:
     return [(variant, publication) for variant in variants for publication in variant.publications]
 
 
-def test_every_row_of_the_file_is_there_once(everything: tuple[Variant, ...]) -> None:
+def test_every_row_of_the_file_is_there_once(everything: tuple[TableVariant, ...]) -> None:
     rows = [publication.row for _, publication in published(everything)]
     assert sorted(map(repr, rows)) == sorted(map(repr, load_figures().rows))
 
 
-def test_every_network_of_ours_is_counted(everything: tuple[Variant, ...]) -> None:
+def test_every_network_of_ours_is_counted(everything: tuple[TableVariant, ...]) -> None:
     assert all(variant.built_here != bool(variant.name) for variant in everything)
     ours = [variant for variant in everything if variant.built_here]
     counts = {(v.network, v.width_mult, v.image_size, v.num_classes): (v.parameters, v.macs) for v in ours}
@@ -42,7 +42,7 @@ def test_every_network_of_ours_is_counted(everything: tuple[Variant, ...]) -> No
     }
 
 
-def test_only_known_figures_are_unexplained(everything: tuple[Variant, ...]) -> None:
+def test_only_known_figures_are_unexplained(everything: tuple[TableVariant, ...]) -> None:
     unexplained = {
         (variant.network, variant.width_mult, variant.image_size, publication.row.source, verdict.printed)
         for variant, publication in published(everything)
@@ -63,7 +63,7 @@ def test_only_known_figures_are_unexplained(everything: tuple[Variant, ...]) -> 
     }
 
 
-def test_what_is_filtered_out_changes_no_verdict(everything: tuple[Variant, ...]) -> None:
+def test_what_is_filtered_out_changes_no_verdict(everything: tuple[TableVariant, ...]) -> None:
     small = published_variants("v3_small")
     assert {variant.network for variant in small} == {"mobilenet_v3_small", "mobilenet_v3_small_minimalistic"}
     assert small == tuple(variant for variant in everything if variant.network.startswith("mobilenet_v3_small"))
@@ -90,7 +90,7 @@ def test_a_wrong_name_lists_the_right_ones(word: str, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_every_file_behind_imagenet_is_on_one_variant(everything: tuple[Variant, ...]) -> None:
+def test_every_file_behind_imagenet_is_on_one_variant(everything: tuple[TableVariant, ...]) -> None:
     with_weights = [variant for variant in everything if variant.weights]
     default = {(file.model, file.width_mult): published_weights(file.model, file.width_mult) for file in PUBLISHED}
     assert {(v.network, v.width_mult): v.weights for v in with_weights} == default
@@ -99,7 +99,7 @@ def test_every_file_behind_imagenet_is_on_one_variant(everything: tuple[Variant,
     assert all(v.num_classes == 1000 for v in with_weights)
 
 
-def test_records_are_json(everything: tuple[Variant, ...]) -> None:
+def test_records_are_json(everything: tuple[TableVariant, ...]) -> None:
     records = json.loads(json.dumps([variant.to_dict() for variant in everything]))
     (slim,) = (
         publication

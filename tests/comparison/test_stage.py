@@ -14,7 +14,7 @@ from mobilenets.data.validation import cut_validation
 from mobilenets.errors import RecipeError
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
-from mobilenets.training.metric_log import read_curve
+from mobilenets.training.progress import read_curve
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import prepare_splits
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mobilenets.auditing.structure.layers import Chain, Layer
+from mobilenets.auditing.structure.layers import Chain, ChainLayer
 
 
 def without_norms(chain: Chain) -> Chain:
@@ -13,5 +13,5 @@ def without_norms(chain: Chain) -> Chain:
     return replace(chain, layers=layers, parameters=0, dropout=None, folded_norms=False)
 
 
-def _without_norms(layer: Layer) -> Layer:
+def _without_norms(layer: ChainLayer) -> ChainLayer:
     return replace(layer, norms=(), bias=layer.attention is None)

@@ -8,7 +8,7 @@ from mobilenets.auditing.rules.accounting import account
 from mobilenets.auditing.rules.finding import Audit
 from mobilenets.auditing.rules.judge import judge
 from mobilenets.auditing.structure.cost import chain_cost
-from mobilenets.auditing.structure.layers import Chain, Layer
+from mobilenets.auditing.structure.layers import Chain, ChainLayer
 from mobilenets.auditing.structure.nearest import compare
 from mobilenets.auditing.structure.published import reference
 from mobilenets.report.audit import audit_record, audit_text, one_line
@@ -25,7 +25,7 @@ def article() -> Audit:
     """V2 with the 1x1 expansion kept in its first block, a shift in strides besides and 32-pixel probabilities."""
     chain = reference("mobilenet_v2").chain
     stem, filter_, *others = (replace(layer, path=f"net.{index}") for index, layer in enumerate(chain.layers))
-    kept = Layer(32, norms=stem.norms, activation="relu6", path="net.kept")
+    kept = ChainLayer(32, norms=stem.norms, activation="relu6", path="net.kept")
     found = replace(chain, layers=(stem, kept, filter_, *others), dropout=0.5)
     costs = chain_cost(found)
     return audited(replace(found, parameters=costs.parameters, macs=costs.macs))
@@ -114,7 +114,7 @@ def test_the_record_holds_everything_and_adds_up(article: Audit) -> None:
 def test_places_that_need_commas_are_parted_and_bare_numbers_explained(article: Audit) -> None:
     def where(*places: str) -> str:
         finding = article.errors[0]
-        moved = replace(finding, claim=replace(finding.claim, where=places))
+        moved = replace(finding, diagnostic=replace(finding.diagnostic, where=places))
         return next(line for line in audit_text(replace(article, findings=(moved,))).splitlines() if "where" in line)
 
     assert where("block 7, spatial", "block 7, project").endswith("  block 7, spatial; block 7, project")
@@ -130,8 +130,8 @@ def test_small_changes_keep_their_figures() -> None:
 
 
 def test_a_stranger_is_told_in_one_piece() -> None:
-    plain = tuple(Layer(64, kernel=3, activation="relu", bias=True) for _ in range(20))
-    text = audit_text(audited(replace(reference("mobilenet_v1").chain, layers=(*plain, Layer(1000, pooled=True)))))
+    plain = tuple(ChainLayer(64, kernel=3, activation="relu", bias=True) for _ in range(20))
+    text = audit_text(audited(replace(reference("mobilenet_v1").chain, layers=(*plain, ChainLayer(1000, pooled=True)))))
     assert "not a MobileNet V1 to V4: the nearest is mobilenet_v1, width 2, with 2 of 46 layers of the same" in text
     assert "name the network it should be with --expect" in text
     for meaningless in ("what adds up", "error", "costs", "sure:"):
@@ -143,5 +143,5 @@ def test_features_alone_are_said_to_be_that() -> None:
     features = audited(replace(chain, layers=chain.layers[:-1]))
     assert ", features only, " in audit_text(features)
     assert audit_record(features)["num_classes"] is None
-    assert [finding.claim.rule for finding in features.findings] == ["no-classifier"]
+    assert [finding.diagnostic.rule for finding in features.findings] == ["no-classifier"]
     assert not features.errors

@@ -6,12 +6,12 @@ import re
 import pytest
 from rich.console import Console, RenderableType
 
-from mobilenets.catalogue.variants import Variant, published_variants
+from mobilenets.catalogue.variants import TableVariant, published_variants
 from mobilenets.report.models import sources_view, variants_view
 
 
 @pytest.fixture(scope="module")
-def variants() -> tuple[Variant, ...]:
+def variants() -> tuple[TableVariant, ...]:
     return (*published_variants("v1"), *published_variants("v3"))
 
 
@@ -22,7 +22,7 @@ def printed(view: RenderableType, width: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def lines(variants: tuple[Variant, ...]) -> list[str]:
+def lines(variants: tuple[TableVariant, ...]) -> list[str]:
     return printed(variants_view(variants), 120)
 
 
@@ -33,13 +33,13 @@ def test_nothing_is_cut(columns: int) -> None:
     assert not any("…" in line for line in shown)
 
 
-def test_a_narrow_terminal_has_our_counts_above_those_printed(variants: tuple[Variant, ...]) -> None:
+def test_a_narrow_terminal_has_our_counts_above_those_printed(variants: tuple[TableVariant, ...]) -> None:
     shown = "\n".join(printed(variants_view(variants, columns=80), 80))
     assert re.search(r"^ 0\.25, 224 px +470,072 +41\.03 M\n   TF-slim +0\.47 M ✓ +41 M ✓ +49\.8", shown, re.M)
     assert re.search(r"^ mobilenetv1_100h +timm +224 +5\.28 M +75\.664\n   a larger head", shown, re.M)
 
 
-def test_it_opens_with_how_to_read_it(variants: tuple[Variant, ...], lines: list[str]) -> None:
+def test_it_opens_with_how_to_read_it(variants: tuple[TableVariant, ...], lines: list[str]) -> None:
     opening = lines[: lines.index("")]
     assert opening[0].startswith("Published MobileNets")
     assert [line[2] for line in opening[1:]] == ["✓", "a", "↓"]
@@ -47,7 +47,7 @@ def test_it_opens_with_how_to_read_it(variants: tuple[Variant, ...], lines: list
     assert not any("↓" in line for line in printed(variants_view(foreign), 120))
 
 
-def test_published_weights_are_marked_and_named(variants: tuple[Variant, ...], lines: list[str]) -> None:
+def test_published_weights_are_marked_and_named(variants: tuple[TableVariant, ...], lines: list[str]) -> None:
     text = "\n".join(lines)
     marked = re.findall(r"^ +↓ ([\d.]+) +(\d+) +[\d,]+", text, re.M)
     with_weights = [variant for variant in variants if variant.weights]
@@ -68,7 +68,7 @@ def test_figures_have_a_tick_or_a_letter_that_is_explained(lines: list[str]) -> 
         assert used == explained
 
 
-def test_counts_are_printed_once_a_variant(variants: tuple[Variant, ...], lines: list[str]) -> None:
+def test_counts_are_printed_once_a_variant(variants: tuple[TableVariant, ...], lines: list[str]) -> None:
     for variant in variants:
         if variant.built_here:
             own = f"{variant.width_mult:g} +{variant.image_size} +{variant.parameters:,} +{variant.macs / 1e6:,.2f} M"
@@ -84,7 +84,7 @@ def test_networks_of_others_come_last(lines: list[str]) -> None:
     assert not any(line.startswith("mobilenet_v") for line in lines[start:])
 
 
-def test_the_legend_has_every_source_and_its_whole_address(variants: tuple[Variant, ...]) -> None:
+def test_the_legend_has_every_source_and_its_whole_address(variants: tuple[TableVariant, ...]) -> None:
     shown = [line.strip() for line in printed(sources_view(variants), 80)]
     text = "\n".join(shown)
     for variant in variants:

@@ -17,11 +17,12 @@ from mobilenets.evaluation.predictions import evaluate
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.training.balancing import balanced
+from mobilenets.training.checkpoints import Experiment
 from mobilenets.training.loop import Training
-from mobilenets.training.objectives import CrossEntropy, Distillation, cross_entropy
+from mobilenets.training.optimizer import CrossEntropy, cross_entropy
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import torch_predict
-from mobilenets.training.state import Experiment
+from mobilenets.training.teacher import Distillation
 from mobilenets.workflows.train import train
 
 from .conftest import QUICK, InterruptAt

@@ -11,7 +11,7 @@ from PIL import Image
 import mobilenets.data.decoding as training_decoding
 import mobilenets.training.run as run
 from mobilenets.progress import Silent
-from mobilenets.training.state import load_state
+from mobilenets.training.checkpoints import load_state
 from mobilenets.workflows.train import train
 
 CPU = torch.device("cpu")

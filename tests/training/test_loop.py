@@ -19,12 +19,12 @@ from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.training import loop
+from mobilenets.training.checkpoints import Experiment, load_state
 from mobilenets.training.loop import Training
-from mobilenets.training.metric_log import read_curve
-from mobilenets.training.objectives import CrossEntropy
+from mobilenets.training.optimizer import CrossEntropy
 from mobilenets.training.plan import ComputePlan, remember_parts
+from mobilenets.training.progress import read_curve
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment, load_state
 
 from .conftest import QUICK, InterruptAt
 

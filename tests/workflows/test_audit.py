@@ -29,7 +29,7 @@ def rules(found: Audit) -> list[str]:
     macs = sum(finding.macs for finding in found.findings) + found.unexplained_macs
     assert parameters == chain.parameters - published.parameters
     assert macs == chain.macs - published.macs
-    return [finding.claim.rule for finding in found.errors]
+    return [finding.diagnostic.rule for finding in found.errors]
 
 
 def kept_expansion() -> nn.Module:
@@ -144,7 +144,7 @@ def test_a_shortcut_through_a_convolution_as_in_a_popular_cifar_repository() -> 
     assert rules(found) == ["expansion-kept", "shortcut-projected"]
     shortcut = found.errors[1]
     assert shortcut.parameters == 60_240 - 1_088
-    assert len(shortcut.claim.where) == 4
+    assert len(shortcut.diagnostic.where) == 4
 
 
 def test_imagenet_strides_at_32_pixels_leave_one_place() -> None:
@@ -225,4 +225,7 @@ def test_shortcuts_in_v1_are_not_told_by_v2s_rule() -> None:
             return self.classifier(maps.mean((2, 3)))
 
     (finding,) = audit(WithShortcuts(), image_size=64).errors
-    assert (finding.claim.rule, finding.claim.expected) == ("shortcut-extra", "no shortcut: this network has none")
+    assert (finding.diagnostic.rule, finding.diagnostic.expected) == (
+        "shortcut-extra",
+        "no shortcut: this network has none",
+    )

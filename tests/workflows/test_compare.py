@@ -16,13 +16,14 @@ from mobilenets.comparison.networks import Candidate
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import DataError, MobilenetsError, NonFiniteLossError, RecipeError, RunError, TrainingError
+from mobilenets.evaluation.evaluation_set import SealedTestSet
 from mobilenets.evaluation.predictions import Predictions
 from mobilenets.evaluation.results import Bounds, Comparison, Latency
 from mobilenets.models.registry import create_model
 from mobilenets.progress import Progress, Silent
 from mobilenets.report.compare import read_json
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.scoring import SealedImages, Splits
+from mobilenets.training.scoring import Splits
 from mobilenets.workflows import compare as comparing
 from mobilenets.workflows.compare import compare
 
@@ -207,9 +208,9 @@ def test_test_images_are_read_after_the_choice_and_those_of_every_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
-    opened, chosen = SealedImages.open, comparing.choose
+    opened, chosen = SealedTestSet.open, comparing.choose
 
-    def open_sealed(self: SealedImages, run: Path, command: str, **options: bool) -> Any:
+    def open_sealed(self: SealedTestSet, run: Path, command: str, **options: bool) -> Any:
         events.append(f"read by {command}")
         return opened(self, run, command, **options)
 
@@ -219,7 +220,7 @@ def test_test_images_are_read_after_the_choice_and_those_of_every_row(
 
     monkeypatch.setattr(comparing, "measure", fixed_costs)
     monkeypatch.setattr(comparing, "choose", choose)
-    monkeypatch.setattr(SealedImages, "open", open_sealed)
+    monkeypatch.setattr(SealedTestSet, "open", open_sealed)
     run(tmp_path, data=few_digits(), seeds=1)
     assert events == ["choose", "read by compare", "read by compare"]
 

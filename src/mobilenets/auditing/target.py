@@ -204,7 +204,7 @@ def _described(classes: list[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Target:
+class AuditTarget:
     """A network to audit.
 
     Attributes:
@@ -228,7 +228,7 @@ class Target:
 
 def load_target(
     text: str, args: Mapping[str, Any] | None = None, image_size: int | None = None, *, run: bool = True
-) -> Target:
+) -> AuditTarget:
     """Find and build what the user named.
 
     Args:
@@ -261,9 +261,9 @@ def load_target(
         saved = load_network(path)
         config = saved.model.config
         shape = (1, config.in_channels, image_size or config.image_size, image_size or config.image_size)
-        return Target(text, TargetKind.MODULE, module=saved.model, input_shape=shape, config=config)
+        return AuditTarget(text, TargetKind.MODULE, module=saved.model, input_shape=shape, config=config)
     if is_file and path.suffix != ".py":
-        return Target(text, file_kind(path, FORMS), path=path)
+        return AuditTarget(text, file_kind(path, FORMS), path=path)
     if not run and names_code(text):
         raise AuditError(f"{printable(text)} is code, and auditing it would run it: {ALLOW_RUNNING}")
     with quiet(), called_with(text):
@@ -271,7 +271,7 @@ def load_target(
     return replace(module_target(module, image_size), title=text)
 
 
-def module_target(module: nn.Module, image_size: int | None = None) -> Target:
+def module_target(module: nn.Module, image_size: int | None = None) -> AuditTarget:
     """A network that is there already; `title` is its class.
 
     Raises:
@@ -289,7 +289,7 @@ def module_target(module: nn.Module, image_size: int | None = None) -> Target:
             notes = (f"it answers with records of boxes: a detector, of which the part {part} was audited",)
         shape, more = input_shape(title, module, image_size)
         notes = (*notes, *more, *_mode_notes(module))
-    return Target(title, TargetKind.MODULE, module=module, input_shape=shape, notes=notes)
+    return AuditTarget(title, TargetKind.MODULE, module=module, input_shape=shape, notes=notes)
 
 
 def _mode_notes(module: nn.Module) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from mobilenets.errors import ArtifactError, BackendError, MissingExtraError
 from mobilenets.install import install_line
 from mobilenets.limits import parse_json
 from mobilenets.machine import usable_cores
-from mobilenets.runtime.backend import BACKENDS, Choice, choices, open_backend
+from mobilenets.runtime.backend import BACKENDS, RuntimeOption, choices, open_backend
 
 # One thing to be measured: a file, the runtime that answers from it, the arithmetic and the threads.
 
@@ -213,7 +213,7 @@ def _names(artifacts: Sequence[Artifact], against: Sequence[str]) -> dict[Path, 
     return dict(zip(paths, distinct_names(paths), strict=True))
 
 
-def _candidate(artifact: Artifact, name: str, choice: Choice, threads: int, *, peer: bool = False) -> Candidate:
+def _candidate(artifact: Artifact, name: str, choice: RuntimeOption, threads: int, *, peer: bool = False) -> Candidate:
     return Candidate(
         label=label(name, choice.backend, choice.precision, threads) + (" (peer)" if peer else ""),
         source="artifact",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from mobilenets.auditing.structure.cost import LayerCost, cost
-from mobilenets.auditing.structure.layers import Grouping, Layer, Place, Reference
+from mobilenets.auditing.structure.layers import ChainLayer, Grouping, Reference, TablePlace
 from mobilenets.auditing.structure.published import IMAGENET_SIZE, reference
 from mobilenets.catalogue.figures import PrintedFigure
 from mobilenets.models import mobilenet_v4_tables
@@ -105,7 +105,7 @@ def _network(name: str, width_mult: float, num_classes: int, image_size: int) ->
     return reference(name, width_mult=width_mult, image_size=image_size, num_classes=num_classes)
 
 
-def _norms(name: str, layer: Layer, place: Place, found: LayerCost) -> Iterator[tuple[int, int]]:
+def _norms(name: str, layer: ChainLayer, place: TablePlace, found: LayerCost) -> Iterator[tuple[int, int]]:
     """Channels and positions of each batch norm of a layer."""
     if layer.attention is None:
         yield from ((found.out_channels, found.out_size**2) for _ in layer.norms)
@@ -119,7 +119,7 @@ def _norms(name: str, layer: Layer, place: Place, found: LayerCost) -> Iterator[
         yield from ((found.in_channels, (-(-found.in_size // row.kv_stride)) ** 2) for _ in ("keys", "values"))
 
 
-def _element_operations(layer: Layer, found: LayerCost) -> int:
+def _element_operations(layer: ChainLayer, found: LayerCost) -> int:
     """One an element of the bias, the activation, those of squeeze-and-excitation, and the shortcut's sum."""
     each = (layer.bias, layer.activation != "none", layer.shortcut is not None)
     inside = layer.squeeze.channels + found.out_channels if layer.squeeze else 0
@@ -150,7 +150,7 @@ V3_LARGE_PENULTIMATE = 1280
 
 
 @dataclass(frozen=True)
-class Reading:
+class TableReading:
     """One way to count: `count` is what it gives for this network. A pair of ways has a `+` in its key.
 
     Attributes:
@@ -177,19 +177,19 @@ class Reading:
         return abs(over) <= printed.step / 2
 
 
-def parameter_readings(parts: CostParts) -> tuple[Reading, ...]:
+def parameter_readings(parts: CostParts) -> tuple[TableReading, ...]:
     """Ways to count parameters, simplest first."""
     plain = parts.parameters
     single = [
         *_rounded(plain),
         *(
-            Reading(key, short, reason, plain + extra)
+            TableReading(key, short, reason, plain + extra)
             for key, short, reason, extra in (*_norm_extras(parts), *_other_extras(parts))
         ),
     ]
     background = parts.features + 1
     pairs = [
-        Reading(
+        TableReading(
             f"{key}+background",
             f"{short}, {parts.num_classes + 1:,} classes",
             f"{reason}; and a background class, so {parts.num_classes + 1:,} outputs",
@@ -200,7 +200,7 @@ def parameter_readings(parts: CostParts) -> tuple[Reading, ...]:
     return (_plain(plain), *single, *pairs)
 
 
-def mac_readings(parts: CostParts, other_sizes: Mapping[int, int]) -> tuple[Reading, ...]:
+def mac_readings(parts: CostParts, other_sizes: Mapping[int, int]) -> tuple[TableReading, ...]:
     """Ways to count multiply-adds, simplest first.
 
     Args:
@@ -212,18 +212,20 @@ def mac_readings(parts: CostParts, other_sizes: Mapping[int, int]) -> tuple[Read
     readings = [
         _plain(plain),
         *_rounded(plain),
-        Reading("doubled", "2x: operations", "multiplications and additions counted singly, twice as many", 2 * plain),
-        Reading("no stem", "without the stem", "the first convolution left out", plain - parts.stem_macs),
-        Reading("no classifier", "without the classifier", "the last linear layer left out", plain - classifier),
-        Reading("background", "1 class more", "a background class beside the others", plain + parts.features),
+        TableReading(
+            "doubled", "2x: operations", "multiplications and additions counted singly, twice as many", 2 * plain
+        ),
+        TableReading("no stem", "without the stem", "the first convolution left out", plain - parts.stem_macs),
+        TableReading("no classifier", "without the classifier", "the last linear layer left out", plain - classifier),
+        TableReading("background", "1 class more", "a background class beside the others", plain + parts.features),
         *_head_readings(parts, plain, parts.last.macs_per_output if parts.last else 0),
-        Reading(
+        TableReading(
             "norm channels",
             "+1 a norm channel",
             "one operation more for each channel of the batch norms, whatever the positions",
             plain + parts.norm_channels,
         ),
-        Reading(
+        TableReading(
             "operations",
             "2x + elementwise ops",
             "multiplications and additions counted singly, and one operation for each element of a bias, an "
@@ -233,20 +235,20 @@ def mac_readings(parts: CostParts, other_sizes: Mapping[int, int]) -> tuple[Read
         *_expansion(plain, parts, macs=True),
     ]
     readings += [
-        Reading(f"at {size}", f"count at {size} px", f"the count at {size} pixels", macs)
+        TableReading(f"at {size}", f"count at {size} px", f"the count at {size} pixels", macs)
         for size, macs in sorted(other_sizes.items())
     ]
     return tuple(readings)
 
 
-def _plain(count: int) -> Reading:
-    return Reading(AGREES, "", "the network's own count", count)
+def _plain(count: int) -> TableReading:
+    return TableReading(AGREES, "", "the network's own count", count)
 
 
-def _rounded(count: int) -> tuple[Reading, ...]:
+def _rounded(count: int) -> tuple[TableReading, ...]:
     return (
-        Reading("truncated", "cut, not rounded", "digits cut off instead of rounded", count, "down"),
-        Reading("rounded up", "rounded up", "rounded up", count, "up"),
+        TableReading("truncated", "cut, not rounded", "digits cut off instead of rounded", count, "down"),
+        TableReading("rounded up", "rounded up", "rounded up", count, "up"),
     )
 
 
@@ -277,7 +279,7 @@ def _other_extras(parts: CostParts) -> Iterable[Extra]:
         yield reading.key, reading.short, reading.reason, reading.count
 
 
-def _head_readings(parts: CostParts, plain: int, per_output: int) -> Iterable[Reading]:
+def _head_readings(parts: CostParts, plain: int, per_output: int) -> Iterable[TableReading]:
     """The last layer at other widths: V3 Large's, and scaled with the width factor where the paper does not, or not."""
     last = parts.last
     if last is None:
@@ -286,21 +288,21 @@ def _head_readings(parts: CostParts, plain: int, per_output: int) -> Iterable[Re
     if last.width < V3_LARGE_PENULTIMATE:
         wide = V3_LARGE_PENULTIMATE
         reason = f"{wide:,} channels before the classifier instead of {last.width:,}"
-        yield Reading("wide head", f"{wide:,}-wide head", reason, plain + (wide - last.width) * each)
+        yield TableReading("wide head", f"{wide:,}-wide head", reason, plain + (wide - last.width) * each)
     if parts.width_mult < 1:
         scaled = round(last.width * parts.width_mult)
         reason = f"the last layer shrunk with the width too, to {scaled:,} channels"
-        yield Reading("scaled head", f"{scaled:,}-wide head", reason, plain + (scaled - last.width) * each)
+        yield TableReading("scaled head", f"{scaled:,}-wide head", reason, plain + (scaled - last.width) * each)
     if parts.width_mult > 1:
         unscaled = round(last.width / parts.width_mult)
         reason = f"the last layer not grown with the width: {unscaled:,} channels"
-        yield Reading("unscaled head", f"{unscaled:,}-wide head", reason, plain + (unscaled - last.width) * each)
+        yield TableReading("unscaled head", f"{unscaled:,}-wide head", reason, plain + (unscaled - last.width) * each)
 
 
-def _expansion(plain: int, parts: CostParts, *, macs: bool) -> Iterable[Reading]:
+def _expansion(plain: int, parts: CostParts, *, macs: bool) -> Iterable[TableReading]:
     """The 1x1 expansion that t = 1 makes superfluous, kept: weights and batch norm, as many channels as the stem's."""
     if parts.bare_expansion is None:
         return
     channels, positions = parts.bare_expansion
     extra = channels * channels * positions if macs else channels * channels + 2 * channels
-    yield Reading("kept expansion", "expansion at t=1 kept", "a 1x1 expansion kept where t = 1", plain + extra)
+    yield TableReading("kept expansion", "expansion at t=1 kept", "a 1x1 expansion kept where t = 1", plain + extra)

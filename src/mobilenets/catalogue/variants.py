@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from mobilenets.catalogue.figures import PrintedFigure, PublishedRow, Source, load_figures
-from mobilenets.catalogue.readings import AGREES, CostParts, Reading, cost_parts, mac_readings, parameter_readings
+from mobilenets.catalogue.readings import AGREES, CostParts, TableReading, cost_parts, mac_readings, parameter_readings
 from mobilenets.errors import ModelError
 from mobilenets.models.registry import list_models
 from mobilenets.models.weights.published import PUBLISHED, PublishedWeights, published_weights
@@ -61,7 +61,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Claim:
+class FigureReadings:
     """A published figure and all readings of its network, the plain count first.
 
     `hint` is the key of the reading that gives the same row's other figure: a network with a wider head has its
@@ -69,47 +69,48 @@ class Claim:
     """
 
     printed: PrintedFigure
-    readings: tuple[Reading, ...]
+    readings: tuple[TableReading, ...]
     hint: str = ""
 
 
-def reconcile(claims: Sequence[Claim]) -> tuple[Verdict, ...]:
-    """A verdict for each claim, in order; all must be of one source, one family of networks and one quantity."""
-    distinct = list({_identity(claim): claim for claim in claims}.values())
+def reconcile(figures: Sequence[FigureReadings]) -> tuple[Verdict, ...]:
+    """A verdict for each figure, in order; all must be of one source, one family of networks and one quantity."""
+    distinct = list({_identity(figure): figure for figure in figures}.values())
     given = {
         key: sum(
-            any(reading.key == key and reading.gives(claim.printed) for reading in claim.readings) for claim in distinct
+            any(reading.key == key and reading.gives(figure.printed) for reading in figure.readings)
+            for figure in distinct
         )
-        for key in {reading.key for claim in claims for reading in claim.readings}
+        for key in {reading.key for figure in figures for reading in figure.readings}
     }
-    return tuple(_verdict(claim, given, len(distinct)) for claim in claims)
+    return tuple(_verdict(figure, given, len(distinct)) for figure in figures)
 
 
-def _identity(claim: Claim) -> tuple[str, int]:
+def _identity(figure: FigureReadings) -> tuple[str, int]:
     """The same figure of the same network counts once: parameters are printed again for every image size."""
-    return str(claim.printed), claim.readings[0].count
+    return str(figure.printed), figure.readings[0].count
 
 
-def _verdict(claim: Claim, given: Mapping[str, int], of: int) -> Verdict:
-    printed, plain = claim.printed, claim.readings[0]
+def _verdict(figure: FigureReadings, given: Mapping[str, int], of: int) -> Verdict:
+    printed, plain = figure.printed, figure.readings[0]
     if plain.gives(printed):
         return Verdict(str(printed), AGREES, "", "agrees", plain.count, given[plain.key], of)
     fits = [
         reading
-        for reading in claim.readings[1:]
+        for reading in figure.readings[1:]
         if reading.gives(printed) and ("+" not in reading.key or printed.digits >= PAIR_DIGITS)
     ]
     if not fits:
-        return _unexplained(claim, of)
+        return _unexplained(figure, of)
     # The first of equals is the simplest.
-    best = max(fits, key=lambda reading: (reading.key == claim.hint, given[reading.key]))
+    best = max(fits, key=lambda reading: (reading.key == figure.hint, given[reading.key]))
     return Verdict(str(printed), best.key, best.short, best.reason, best.count, given[best.key], of)
 
 
-def _unexplained(claim: Claim, of: int) -> Verdict:
-    printed, plain = claim.printed, claim.readings[0]
+def _unexplained(figure: FigureReadings, of: int) -> Verdict:
+    printed, plain = figure.printed, figure.readings[0]
     reason = f"{_deviation(printed, plain)} from the network's {plain.count:,}"
-    nearest = min(claim.readings, key=lambda reading: _distance(printed, reading))
+    nearest = min(figure.readings, key=lambda reading: _distance(printed, reading))
     if 2 * _distance(printed, nearest) < _distance(printed, plain):
         reason += f"; nearest is {nearest.count:,}, {nearest.reason}, {_deviation(printed, nearest)} from it"
     if _one_digit_differs(printed, plain.count):
@@ -118,11 +119,11 @@ def _unexplained(claim: Claim, of: int) -> Verdict:
     return Verdict(str(printed), UNEXPLAINED, short, reason, None, 0, of)
 
 
-def _distance(printed: PrintedFigure, reading: Reading) -> float:
+def _distance(printed: PrintedFigure, reading: TableReading) -> float:
     return abs(float(printed.value) / reading.count - 1)
 
 
-def _deviation(printed: PrintedFigure, reading: Reading) -> str:
+def _deviation(printed: PrintedFigure, reading: TableReading) -> str:
     return f"{float(printed.value) / reading.count - 1:+.1%}".replace("%", " %")
 
 
@@ -164,7 +165,7 @@ class Publication:
 
 
 @dataclass(frozen=True)
-class Variant:
+class TableVariant:
     """A network at one width, image size and number of classes.
 
     Attributes:
@@ -202,7 +203,7 @@ class Variant:
         return record | {"publications": [publication.to_dict() for publication in self.publications]}
 
 
-def published_variants(filter: str = "") -> tuple[Variant, ...]:
+def published_variants(filter: str = "") -> tuple[TableVariant, ...]:
     """Every published variant, by network, then classes, width and image size, the largest first.
 
     Args:
@@ -236,10 +237,10 @@ def _key(row: PublishedRow) -> _Key:
     return row.network, row.name, row.width_mult, row.image_size, row.num_classes
 
 
-def _variant(key: _Key, parts: CostParts | None, published: tuple[Publication, ...]) -> Variant:
+def _variant(key: _Key, parts: CostParts | None, published: tuple[Publication, ...]) -> TableVariant:
     if parts is None:
-        return Variant(*key, None, None, published, None)
-    return Variant(*key, parts.parameters, parts.macs, published, _weights(key))
+        return TableVariant(*key, None, None, published, None)
+    return TableVariant(*key, parts.parameters, parts.macs, published, _weights(key))
 
 
 def _weights(key: _Key) -> PublishedWeights | None:
@@ -281,21 +282,21 @@ def _verdicts(
     rows: Sequence[PublishedRow], costs: Mapping[_Key, CostParts], quantity: str, hints: Mapping[int, Verdict]
 ) -> dict[int, Verdict]:
     """Verdicts by the row's position: judged together are a source's figures for one family, as it counts alike."""
-    judged: defaultdict[tuple[str, str], list[tuple[int, Claim]]] = defaultdict(list)
+    judged: defaultdict[tuple[str, str], list[tuple[int, FigureReadings]]] = defaultdict(list)
     for position, row in enumerate(rows):
         parts, printed = costs.get(_key(row)), getattr(row, quantity)
         if parts is not None and printed is not None:
             readings = parameter_readings(parts) if quantity == "parameters" else _macs(_key(row), costs)
             hint = hints[position].key if position in hints else ""
-            judged[row.source, _family(row.network)].append((position, Claim(printed, readings, hint)))
+            judged[row.source, _family(row.network)].append((position, FigureReadings(printed, readings, hint)))
     return {
         position: verdict
-        for claims in judged.values()
-        for (position, _), verdict in zip(claims, reconcile([claim for _, claim in claims]), strict=True)
+        for figures in judged.values()
+        for (position, _), verdict in zip(figures, reconcile([figure for _, figure in figures]), strict=True)
     }
 
 
-def _macs(key: _Key, costs: Mapping[_Key, CostParts]) -> tuple[Reading, ...]:
+def _macs(key: _Key, costs: Mapping[_Key, CostParts]) -> tuple[TableReading, ...]:
     network, name, width_mult, image_size, num_classes = key
     others = {
         size: parts.macs
@@ -305,6 +306,6 @@ def _macs(key: _Key, costs: Mapping[_Key, CostParts]) -> tuple[Reading, ...]:
     return mac_readings(costs[key], others)
 
 
-def _order(variant: Variant) -> tuple[object, ...]:
+def _order(variant: TableVariant) -> tuple[object, ...]:
     shape = (-variant.num_classes, -variant.width_mult, -variant.image_size)
     return (not variant.built_here, variant.network, *shape, variant.name)

@@ -90,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = _options(argv)
     from mobilenets.cli.progress import Live
-    from mobilenets.training.state import has_state
+    from mobilenets.training.checkpoints import has_state
     from mobilenets.workflows.train import train
 
     check_writable(options.out)

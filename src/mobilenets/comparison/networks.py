@@ -17,10 +17,10 @@ from mobilenets.models.registry import create_model
 from mobilenets.progress import Progress
 from mobilenets.run_folder import network_folder
 from mobilenets.training.accumulation import check_single_images
+from mobilenets.training.checkpoints import has_state, load_state
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import read_run, train_unseen
 from mobilenets.training.scoring import Splits, score_test
-from mobilenets.training.state import has_state, load_state
 
 # The networks a comparison is between.
 

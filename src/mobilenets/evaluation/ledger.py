@@ -16,9 +16,9 @@ from pydantic import TypeAdapter
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import Reading
 from mobilenets.limits import check_json, read_text
+from mobilenets.run_folder import DESCRIPTION
 
 LEDGER = "test_reads.jsonl"
-_DESCRIPTION = "model.json"  # what makes a folder a run; its own module loads PyTorch
 _READING = TypeAdapter(Reading)
 
 
@@ -57,8 +57,16 @@ def record_for(run: object, command: str, images: int, digest: str) -> None:
     Raises:
         RunError: as `record_reading`.
     """
-    if isinstance(run, str | Path) and (Path(run) / _DESCRIPTION).is_file():
-        record_reading(Path(run), command, images, digest)
+    folder = ledger_folder(run)
+    if folder is not None:
+        record_reading(folder, command, images, digest)
+
+
+def ledger_folder(run: object) -> Path | None:
+    """The run folder whose ledger records readings; None for a network in memory or of a weight file."""
+    if isinstance(run, str | Path) and (Path(run) / DESCRIPTION).is_file():
+        return Path(run)
+    return None
 
 
 def readings(run: Path) -> tuple[Reading, ...]:

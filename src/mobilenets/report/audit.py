@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from mobilenets.auditing.rules.finding import STRANGER, Audit, Finding, Severity
-from mobilenets.auditing.structure.differences import Slot
+from mobilenets.auditing.structure.differences import AlignedSlot
 from mobilenets.auditing.structure.layers import Reference
 
 WIDTH = 118
@@ -22,7 +22,7 @@ _LABEL = 10
 
 def audit_text(audit: Audit) -> str:
     """The whole audit, lines separated by newlines, none at the end."""
-    notes = [finding for finding in audit.findings if finding.claim.severity is Severity.NOTE]
+    notes = [finding for finding in audit.findings if finding.diagnostic.severity is Severity.NOTE]
     if _is_stranger(audit):
         # Beside a network it is nowhere near, its costs say nothing.
         sections = [_stranger(audit), _section("note", notes), _remarks(audit)]
@@ -42,18 +42,18 @@ def one_line(finding: Finding) -> str:
     """A finding's cost and cause in a line: `+1,088 parameters = 32x32 weights + 64 of batch norm: the 1x1 ...`."""
     cost = f"{finding.parameters:+,} parameters"
     detail = f" = {finding.detail}" if finding.detail else ""
-    return f"{cost}{detail}: {finding.claim.found}"
+    return f"{cost}{detail}: {finding.diagnostic.found}"
 
 
 def _is_stranger(audit: Audit) -> bool:
-    return any(finding.claim.rule == STRANGER for finding in audit.findings)
+    return any(finding.diagnostic.rule == STRANGER for finding in audit.findings)
 
 
 def _stranger(audit: Audit) -> list[str]:
     found = audit.comparison.found
-    (claim,) = (finding.claim for finding in audit.findings if finding.claim.rule == STRANGER)
+    (diagnostic,) = (finding.diagnostic for finding in audit.findings if finding.diagnostic.rule == STRANGER)
     costs = f"{found.parameters:,} parameters, {_amount(found.macs)} multiply-adds at {found.image_size} pixels"
-    return [f"{audit.target} ({audit.front_end})", *_wrapped(claim.found), costs, *_wrapped(claim.mend)]
+    return [f"{audit.target} ({audit.front_end})", *_wrapped(diagnostic.found), costs, *_wrapped(diagnostic.fix)]
 
 
 def _identity(audit: Audit) -> list[str]:
@@ -116,24 +116,24 @@ def _section(kind: str, findings: Sequence[Finding]) -> list[str]:
 
 
 def _finding(finding: Finding) -> list[str]:
-    claim = finding.claim
+    diagnostic = finding.diagnostic
     rows = [
-        ("where", _where(claim.where)),
-        ("expected", claim.expected),
-        ("found", claim.found),
-        ("source", claim.source),
-        ("costs", "" if claim.rule == STRANGER else _costs(finding)),
-        ("effect", claim.effect),
-        ("mend", claim.mend),
+        ("where", _where(diagnostic.where)),
+        ("expected", diagnostic.expected),
+        ("found", diagnostic.found),
+        ("source", diagnostic.source),
+        ("costs", "" if diagnostic.rule == STRANGER else _costs(finding)),
+        ("effect", diagnostic.effect),
+        ("mend", diagnostic.fix),
     ]
-    return ["", f"{claim.severity.value}: {claim.rule}", *_rows(rows)]
+    return ["", f"{diagnostic.severity.value}: {diagnostic.rule}", *_rows(rows)]
 
 
 def _short(finding: Finding) -> list[str]:
     """A note in a few lines: it needs no cure."""
-    claim = finding.claim
-    instead = f" (published: {claim.expected})" if claim.expected else ""
-    text = f"{claim.rule}: {claim.found}{instead}"
+    diagnostic = finding.diagnostic
+    instead = f" (published: {diagnostic.expected})" if diagnostic.expected else ""
+    text = f"{diagnostic.rule}: {diagnostic.found}{instead}"
     if finding.parameters or finding.macs:
         text += f"; {_costs(finding)}"
     return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="      ")
@@ -178,12 +178,12 @@ def _additions(audit: Audit) -> list[str]:
         return []
     rows = [("what adds up", "parameters", "multiply-adds")]
     rows.append((f"published {audit.comparison.reference.name}", f"{published.parameters:,}", _exact(published.macs)))
-    rows += [(finding.claim.rule, _signed(finding.parameters), _signed(finding.macs)) for finding in changing]
+    rows += [(finding.diagnostic.rule, _signed(finding.parameters), _signed(finding.macs)) for finding in changing]
     if any(unexplained):
         rows.append(("unexplained", _signed(unexplained[0]), _signed(unexplained[1])))
     rows.append(("found", f"{found.parameters:,}", _exact(found.macs)))
     explained = [
-        one_line(finding) for finding in changing if finding.detail and finding.claim.severity is Severity.ERROR
+        one_line(finding) for finding in changing if finding.detail and finding.diagnostic.severity is Severity.ERROR
     ]
     return _aligned(rows) + (["", *(line for one in explained for line in _wrapped(one))] if explained else [])
 
@@ -277,14 +277,14 @@ def _reference(reference: Reference) -> dict[str, Any]:
 
 def _finding_record(finding: Finding) -> dict[str, Any]:
     return {
-        **_plain(finding.claim),
+        **_plain(finding.diagnostic),
         "parameters": finding.parameters,
         "macs": finding.macs,
         "detail": finding.detail,
     }
 
 
-def _slot(slot: Slot) -> dict[str, Any]:
+def _slot(slot: AlignedSlot) -> dict[str, Any]:
     return {"index": slot.index, "expected": _plain(slot.expected), "found": _plain(slot.found)}
 
 

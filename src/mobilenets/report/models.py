@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mobilenets.catalogue.figures import PrintedFigure, PublishedRow
-from mobilenets.catalogue.variants import IMAGENET_CLASSES, UNEXPLAINED, Publication, Variant, Verdict
+from mobilenets.catalogue.variants import IMAGENET_CLASSES, UNEXPLAINED, Publication, TableVariant, Verdict
 
 WIDE = 120
 """Columns of the terminal that fit a variant and its first source in one line."""
@@ -27,7 +27,7 @@ _Extras = dict[str, Callable[[PublishedRow], str]]
 """Headings of columns only some networks need, and what fills them."""
 
 
-def variants_view(variants: Sequence[Variant], *, columns: int = WIDE) -> Group:
+def variants_view(variants: Sequence[TableVariant], *, columns: int = WIDE) -> Group:
     """Build the tables that `Console.print` shows, a network each.
 
     A figure that is the network's has a tick; another has a letter, explained below its table. Networks of others that
@@ -47,7 +47,7 @@ def variants_view(variants: Sequence[Variant], *, columns: int = WIDE) -> Group:
     return Group(*parts)
 
 
-def sources_view(variants: Sequence[Variant]) -> Group:
+def sources_view(variants: Sequence[TableVariant]) -> Group:
     """Every source of these variants, what it is and its address; print it with `crop=False`: addresses stay whole."""
     sources = {
         publication.row.source: publication.source for variant in variants for publication in variant.publications
@@ -59,7 +59,7 @@ def sources_view(variants: Sequence[Variant]) -> Group:
     return Group(*parts)
 
 
-def _how_to_read(variants: Sequence[Variant]) -> Group:
+def _how_to_read(variants: Sequence[TableVariant]) -> Group:
     grid = Table.grid(padding=(0, 1))
     grid.add_row(Text(f"  {AGREES_MARK}", style="green"), "the count here, rounded to the digits printed")
     other = "another figure: below the table stands the way of counting that gives it, or that none is known"
@@ -87,7 +87,7 @@ class _Notes:
             grid.add_row(Text(f"  {letter}", style="yellow"), Text(reason))
 
 
-def _network(network: str, variants: Sequence[Variant], *, wide: bool) -> list[RenderableType]:
+def _network(network: str, variants: Sequence[TableVariant], *, wide: bool) -> list[RenderableType]:
     notes = _Notes()
     extras = _extras([publication.row for variant in variants for publication in variant.publications])
     table = _wide_table(network) if wide else _plain_table(network)
@@ -113,7 +113,7 @@ def _wide_table(network: str) -> Table:
     return table
 
 
-def _add_wide(table: Table, variant: Variant, publications: Sequence[Sequence[Text]]) -> None:
+def _add_wide(table: Table, variant: TableVariant, publications: Sequence[Sequence[Text]]) -> None:
     width = Text.assemble(_mark(variant), f" {variant.width_mult:g}")
     own: list[Text | str] = [width, f"{variant.image_size}", *_counts(variant)]
     for cells in publications:
@@ -121,23 +121,23 @@ def _add_wide(table: Table, variant: Variant, publications: Sequence[Sequence[Te
         own = [""] * len(own)  # once is enough
 
 
-def _add_narrow(table: Table, variant: Variant, publications: Sequence[Sequence[Text]]) -> None:
+def _add_narrow(table: Table, variant: TableVariant, publications: Sequence[Sequence[Text]]) -> None:
     what = Text.assemble(f"{variant.width_mult:g}, {variant.image_size} px ", _mark(variant))
     table.add_row(what, *_counts(variant), style="bold")
     for cells in publications:
         table.add_row(Padding(cells[0], (0, 0, 0, 2)), *cells[1:])
 
 
-def _section(variant: Variant) -> tuple[int, float]:
+def _section(variant: TableVariant) -> tuple[int, float]:
     """What stands together: the image sizes of a width, and of other data than ImageNet's the widths too."""
     return variant.num_classes, variant.width_mult if variant.num_classes == IMAGENET_CLASSES else 0
 
 
-def _mark(variant: Variant) -> Text:
+def _mark(variant: TableVariant) -> Text:
     return Text(WEIGHTS_MARK if variant.weights else "", style="cyan")
 
 
-def _counts(variant: Variant) -> tuple[str, str]:
+def _counts(variant: TableVariant) -> tuple[str, str]:
     return f"{variant.parameters:,}", "" if variant.macs is None else f"{variant.macs / 1e6:,.2f} M"
 
 
@@ -187,7 +187,7 @@ def _latency(row: PublishedRow, usual: str) -> str:
     return row.latency_ms if row.latency_on == usual else f"{row.latency_ms} {row.latency_on}".strip()
 
 
-def _add_weights(grid: Table, variants: Sequence[Variant]) -> None:
+def _add_weights(grid: Table, variants: Sequence[TableVariant]) -> None:
     """A line naming the file behind each mark."""
     for variant in variants:
         if variant.weights:
@@ -195,7 +195,7 @@ def _add_weights(grid: Table, variants: Sequence[Variant]) -> None:
             grid.add_row(Text(f"  {WEIGHTS_MARK}", style="cyan"), Text(words))
 
 
-def _foreign_table(variants: Sequence[Variant], *, wide: bool) -> Table:
+def _foreign_table(variants: Sequence[TableVariant], *, wide: bool) -> Table:
     """What each is has a column of its own, or in a narrow terminal a line below the name."""
     table = _plain_table("published by others, not built here")
     for heading in ("network", "source"):

@@ -30,12 +30,11 @@ from mobilenets.models.layers import Normalizer
 from mobilenets.models.network import MobileNet
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress, counted
-from mobilenets.training.checkpoints import stop_on_interrupt
+from mobilenets.training.checkpoints import Experiment, SavedState, drop_damaged, load_state, save_state
 from mobilenets.training.linear_head import LinearHead, fit_head
 from mobilenets.training.loop import RECIPE
-from mobilenets.training.metric_log import MetricLog
+from mobilenets.training.progress import MetricLog, Position, stop_on_interrupt
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment, Position, SavedState, drop_damaged, load_state, save_state
 
 # What a backbone answers, kept: the same images through the same backbone are computed once on this machine.
 #
@@ -170,7 +169,7 @@ USED: Final = ("flip", "balance", "validation_fraction", "seed")
 """The fields of a recipe that mean something to a head."""
 
 
-def settle_head(recipe: Recipe, changed: Iterable[str], *, has_weights: bool, has_teacher: bool) -> Recipe:
+def resolve_head_recipe(recipe: Recipe, changed: Iterable[str], *, has_weights: bool, has_teacher: bool) -> Recipe:
     """The recipe of a head: its own fields of the given one, the backbone frozen, one pass over the images.
 
     Args:
@@ -247,7 +246,7 @@ def train_head(
         model: with the weights to start from.
         images: the training images, prepared as the weights want them.
         classes: their names, in the order of the outputs.
-        recipe: of `settle_head`.
+        recipe: of `resolve_head_recipe`.
         place: the run folder and what belongs to it.
         resume: go on with a run that was begun, whose weights stand in its state.
         cache: where features are kept; None takes the user's cache folder.

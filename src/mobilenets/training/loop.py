@@ -36,19 +36,21 @@ from mobilenets.training.accumulation import (
     save_failed_batch,
     within_memory,
 )
-from mobilenets.training.averaging import build_ema, reestimate, sync_norms, unsync_norms, why_reestimate
-from mobilenets.training.checkpoints import SAVE_SECONDS, Checkpoints, StopRequest, Trained, stop_on_interrupt
+from mobilenets.training.checkpoints import SAVE_SECONDS, Checkpoints, Experiment, Trained
 from mobilenets.training.distributed import SOLO, Team
-from mobilenets.training.inputs import DROPOUT, NORM, ORDER, BatchInputs, Place
-from mobilenets.training.metric_log import MetricLog, epoch_point, step_report, where_of
-from mobilenets.training.objectives import CrossEntropy, Objective, dominant, verb_of
+from mobilenets.training.inputs import DROPOUT, NORM, ORDER, BatchInputs, Place, derived_seed
 from mobilenets.training.optimizer import (
+    CrossEntropy,
+    Objective,
+    build_ema,
     build_optimizer,
-    extension,
+    dominant,
     freeze,
-    learning_rate_at,
+    reestimate,
     set_learning_rate,
     training_mode,
+    verb_of,
+    why_reestimate,
 )
 from mobilenets.training.plan import (
     ComputePlan,
@@ -58,8 +60,19 @@ from mobilenets.training.plan import (
     remember_parts,
     remembered_parts,
 )
+from mobilenets.training.progress import (
+    MetricLog,
+    Position,
+    StopRequest,
+    epoch_point,
+    extension,
+    learning_rate_at,
+    step_report,
+    stop_on_interrupt,
+    where_of,
+)
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment, Position, derived_seed
+from mobilenets.training.synced_norm import sync_norms, unsync_norms
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -160,19 +173,19 @@ class Training(Generic[Network]):
             parts=self.parts,
             on_halving=self._halved,
         )
-        if self.team.leads:
+        if self.team.is_main:
             write_text_atomically(self.run / RECIPE, self.recipe.to_toml())
         self._save()
         training_mode(self.model, self.recipe.freeze)
         with stop_on_interrupt(self._acknowledge) as stop:
-            if self.team.leads:
+            if self.team.is_main:
                 with MetricLog(self.run, self.position.epoch) as log:
                     self._epochs(stop, log)
             else:
                 self._epochs(stop, None)
         unsync_norms(self.model)
         result = self.model if self.ema is None else cast(Network, self.ema.module)
-        if self.team.leads:
+        if self.team.is_main:
             self._settle_norm(result)
         return result.eval()
 
@@ -239,7 +252,7 @@ class Training(Generic[Network]):
         if self.recipe.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad_norm)
         self.optimizer.step()
-        if self.ema is not None and self.team.leads:
+        if self.ema is not None and self.team.is_main:
             self.ema.update_parameters(self.model)
 
         progress.step += 1
@@ -289,7 +302,7 @@ class Training(Generic[Network]):
     def _begin(self) -> ComputePlan:
         """Choose how to compute, on a real batch; the network is not changed by it."""
         self.parts = remembered_parts(self.run)
-        plan, self.parts = self.team.led(self._choose_plan)
+        plan, self.parts = self.team.run_on_main(self._choose_plan)
         self.model.to(memory_format=plan.layout)
         return plan
 
@@ -333,7 +346,7 @@ class Training(Generic[Network]):
 
     def _stop(self, stop: StopRequest) -> None:
         """End in good order: all of a team together, when the leader has saved, by the signal that any of them got."""
-        self.team.led(self._save)
+        self.team.run_on_main(self._save)
         signal = self.team.largest(stop.signal, self.device)
         where = f"epoch {self.position.epoch + 1}, step {self.position.step} of {self.steps}"
         if self.position.epoch == self.recipe.epochs:
@@ -361,7 +374,7 @@ class Training(Generic[Network]):
         where = where_of(self.position, self.steps)
         batch = self.team.gather((images, labels))
         kept = ""
-        if self.team.leads:
+        if self.team.is_main:
             content = {
                 "images": torch.from_numpy(np.concatenate([one for one, _ in batch])),
                 "labels": torch.from_numpy(np.concatenate([truth for _, truth in batch])),

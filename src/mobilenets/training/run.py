@@ -20,6 +20,8 @@ from mobilenets.data.sources import write_exclusions
 from mobilenets.data.unseen import image_record
 from mobilenets.data.validation import DIGEST, validation_record
 from mobilenets.errors import BadImage, BadImagesError, RunError
+from mobilenets.evaluation.evaluation_set import SealedTestSet
+from mobilenets.evaluation.images import labelled_set
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.predictions import Predict
 from mobilenets.evaluation.results import SeedRun
@@ -32,19 +34,17 @@ from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, save_net
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress, counted
 from mobilenets.training.balancing import balanced
-from mobilenets.training.checkpoints import SAVE_SECONDS, check_same
+from mobilenets.training.checkpoints import SAVE_SECONDS, STATE, Experiment, check_same, has_state, load_state
 from mobilenets.training.distributed import SOLO, Team
 from mobilenets.training.head import Place, train_head
 from mobilenets.training.inputs import random_crop
 from mobilenets.training.loop import Training
-from mobilenets.training.metric_log import read_curve
-from mobilenets.training.objectives import CrossEntropy, Objective
-from mobilenets.training.optimizer import settle_freezing
-from mobilenets.training.recipe import Recipe
+from mobilenets.training.optimizer import CrossEntropy, Objective
+from mobilenets.training.progress import read_curve
+from mobilenets.training.recipe import Recipe, check_freezing, resolve_recipe
 from mobilenets.training.scoring import (
     SCORES,
     VALIDATION_PREDICTIONS,
-    SealedImages,
     Splits,
     Validator,
     read_scores,
@@ -53,8 +53,7 @@ from mobilenets.training.scoring import (
     torch_predict,
 )
 from mobilenets.training.start import Start, seen_before
-from mobilenets.training.state import STATE, Experiment, has_state, load_state
-from mobilenets.training.teacher import Teacher, settle_recipe
+from mobilenets.training.teacher import Teacher
 
 if TYPE_CHECKING:
     from mobilenets.data.shards.shard_set import ShardSet
@@ -103,7 +102,7 @@ def prepare_splits(
     if bad:
         raise BadImagesError(bad)
     announce(dataset.notes, [image for part in prepared.values() for image in part.skipped], progress)
-    test = SealedImages(prepared["test"], dataset.digest)
+    test = SealedTestSet(labelled_set(prepared["test"], dataset, "test"))
     validation = prepared.get("validation") or None  # where none of them can be read, there are none
     streamed = None if dataset.shards is None else stream(dataset.shards, preprocessing, skip_bad, progress)
     return Splits(dataset, prepared["training"], validation, test, preprocessing, streamed)
@@ -169,7 +168,7 @@ def train_and_score(
         score_test(run, splits, device, progress, "train", predict)
         return read_run(run, recipe.seed)
 
-    return team.led(finish)
+    return team.run_on_main(finish)
 
 
 def train_unseen(
@@ -192,7 +191,7 @@ def train_unseen(
 
     It is scored on the training and the validation images. With `start` its network is trained, which has weights
     already, and `network` is not looked at. With `teacher` it is distilled. With `head_only`, which needs `start` and a
-    recipe of `settle_head`, only the classifier is fitted. With `force` a run is continued even if it is that of
+    recipe of `resolve_head_recipe`, the classifier alone is fitted. With `force` a run is continued even if it is of
     another experiment.
 
     A finished run is not trained again, unless `recipe` has more epochs: then it is extended. torch's global generator
@@ -206,10 +205,10 @@ def train_unseen(
             one that holds none yet is begun.
         RecipeError: the recipe has fields of distillation, and there is no teacher; or it freezes fresh layers.
     """
-    recipe = settle_recipe(recipe, has_teacher=teacher is not None)
-    settle_freezing(recipe, has_weights=start is not None)
+    recipe = resolve_recipe(recipe, has_teacher=teacher is not None)
+    check_freezing(recipe, has_weights=start is not None)
     with ExitStack() as held, torch.random.fork_rng(devices=[]):
-        resume = team.led(lambda: _take(run, resume, held, team, progress))
+        resume = team.run_on_main(lambda: _take(run, resume, held, team, progress))
         torch.manual_seed(recipe.seed)  # the weights a network starts with come from the global generator
         model = create_model(**network) if start is None else start.model
         begun_with = {} if start is None else dict(start.record)
@@ -219,10 +218,10 @@ def train_unseen(
             _identity(splits),
             {} if teacher is None else dict(teacher.identity),
         )
-        if not team.led(lambda: _finished(run, recipe, experiment, splits, force)):
+        if not team.run_on_main(lambda: _finished(run, recipe, experiment, splits, force)):
             classes = splits.dataset.classes
             predict: Predict
-            team.led(lambda: _remember_images(run, splits, seen_before(start, teacher), progress))
+            team.run_on_main(lambda: _remember_images(run, splits, seen_before(start, teacher), progress))
             if head_only:
                 if splits.streamed is not None:
                     raise RunError(
@@ -261,7 +260,7 @@ def train_unseen(
                 _save(run, trained, splits, record)
                 score_trained(run, predict, splits, progress, experiment=experiment.digest, flip_test=recipe.flip_test)
 
-            team.led(finish)
+            team.run_on_main(finish)
             return predict if head_only else None
         progress.message(f"{run} is finished: {_epochs(recipe)} trained; nothing is trained again")
         return None

@@ -19,82 +19,23 @@ from torch import nn
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages
-from mobilenets.errors import BadImage, RunError
-from mobilenets.evaluation.ledger import readings, record_reading
+from mobilenets.errors import RunError
+from mobilenets.evaluation.evaluation_set import EvaluationSet, SealedTestSet
+from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.predictions import Evaluation, Predict, evaluate
 from mobilenets.evaluation.results import Metrics
 from mobilenets.files import only_writer, write_text_atomically
 from mobilenets.limits import check_json, read_bytes
 from mobilenets.models.layers import Normalizer
-from mobilenets.models.saved import DESCRIPTION, WEIGHTS, load_network
+from mobilenets.models.saved import load_network
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress
-from mobilenets.training.averaging import FORGOTTEN, reestimate, share_of_start, unsync_norms
-from mobilenets.training.checkpoints import StopRequest
+from mobilenets.training.optimizer import MAX_INITIAL_SHARE, initial_share, reestimate
+from mobilenets.training.progress import StopRequest
+from mobilenets.training.synced_norm import unsync_norms
 
 if TYPE_CHECKING:
     from mobilenets.data.shards.streaming import ShardImages
-
-
-# Test images under seal: decoded early, so that an unreadable one is known early, but handed out for scoring only.
-
-
-class SealedImages:
-    """Images that nothing may be chosen by. All that can be known of them before scoring is how many there are.
-
-    Args:
-        images: the test images.
-        digest: of the data set they are of.
-    """
-
-    def __init__(self, images: PreparedImages, digest: str) -> None:
-        self._images = images
-        self._digest = digest
-        self._until: str | None = None
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    @property
-    def skipped(self) -> tuple[BadImage, ...]:
-        """The images that could not be read and were left out on request."""
-        return self._images.skipped
-
-    def keep_until(self, what: str | None) -> None:
-        """Refuse to be opened until something has happened, e.g. `a network is chosen`; None ends that."""
-        self._until = what
-
-    def open(self, run: Path, command: str, *, repeats: bool = False) -> PreparedImages:
-        """Hand the images out to score the network in a run folder, and write that down there.
-
-        Args:
-            run: its folder.
-            command: the verb that scores it.
-            repeats: whether an earlier reading was stopped before it left scores.
-
-        Raises:
-            RunError: training has not ended, something has yet to happen first, or the reading can't be recorded.
-        """
-        if self._until is not None:
-            raise RunError(f"the test images are sealed until {self._until}: nothing may be chosen by them")
-        missing = [name for name in (WEIGHTS, DESCRIPTION) if not (run / name).exists()]
-        if missing:
-            raise RunError(
-                f"the test images are sealed until training has ended: {run} has no {missing[0]}; "
-                "continue it with `resume=True`"
-            )
-        record_reading(run, command, len(self), self._digest, repeats=repeats)
-        return self._images
-
-    def seen(self) -> PreparedImages:
-        """The images of runs that have been scored, to show which they got wrong; this is no new reading.
-
-        Raises:
-            RunError: something has yet to happen first.
-        """
-        if self._until is not None:
-            raise RunError(f"the test images are sealed until {self._until}: nothing may be chosen by them")
-        return self._images
 
 
 SCORES: Final = "scores.json"
@@ -116,7 +57,7 @@ class Splits:
     dataset: Dataset
     train: PreparedImages
     validation: PreparedImages | None
-    test: SealedImages
+    test: SealedTestSet
     preprocessing: Preprocessing
     streamed: ShardImages | None = None
 
@@ -267,7 +208,7 @@ class Validator:
         images = self._splits.validation
         if images is None:
             return None
-        if share_of_start(model, steps) > FORGOTTEN:
+        if initial_share(model, steps) > MAX_INITIAL_SHARE:
             model = self._settled(model, layout)
         modes = [(module, module.training) for module in model.modules()]  # some layers may be kept in evaluation mode
         predict = torch_predict(model, self._splits.preprocessing, self._device, layout)
@@ -301,7 +242,7 @@ class Validator:
 
 def _score(
     predict: Predict,
-    images: PreparedImages,
+    images: PreparedImages | EvaluationSet,
     dataset: Dataset,
     what: str,
     progress: Progress,

@@ -18,7 +18,7 @@ from mobilenets.models.saved import record_of_weights
 from mobilenets.models.weights.fit import LoadedWeights
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress
-from mobilenets.training.state import load_state
+from mobilenets.training.checkpoints import load_state
 from mobilenets.training.teacher import Teacher
 
 WEIGHTS, WEIGHTS_FILE, WEIGHTS_SHA256 = "weights", "weights_file", "weights_sha256"

@@ -19,7 +19,7 @@ from mobilenets.auditing.rules.judge import judge
 from mobilenets.auditing.sizing import check_image_size
 from mobilenets.auditing.structure.fold import fold
 from mobilenets.auditing.structure.nearest import compare
-from mobilenets.auditing.target import Target, TargetKind, load_target, module_target
+from mobilenets.auditing.target import AuditTarget, TargetKind, load_target, module_target
 from mobilenets.auditing.user_code import ALLOW_RUNNING
 from mobilenets.errors import AuditError
 
@@ -74,8 +74,8 @@ def audit(
         notes.append(f"it is expected to be what the run folder says: {expect}, width {loaded.config.width_mult:g}")
         width_mult = loaded.config.width_mult if width_mult is None else width_mult
     comparison = compare(chain, expect=expect, width_mult=width_mult, image_size=image_size)
-    claims = judge(comparison, seen=seen, front_end=graph.front_end, unused=graph.unused)
-    findings, parameters, macs = account(comparison, claims)
+    diagnostics = judge(comparison, seen=seen, front_end=graph.front_end, unused=graph.unused)
+    findings, parameters, macs = account(comparison, diagnostics)
     return Audit(
         target=loaded.title,
         front_end=graph.front_end,
@@ -87,7 +87,7 @@ def audit(
     )
 
 
-def _read(loaded: Target, image_size: int | None) -> tuple[Graph, Behaviour]:
+def _read(loaded: AuditTarget, image_size: int | None) -> tuple[Graph, Behaviour]:
     """The target's graph, and what running it shows; a file's graph shows only whether it was left in training."""
     if loaded.module is not None and loaded.input_shape is not None:
         graph = capture(loaded.module, loaded.input_shape)

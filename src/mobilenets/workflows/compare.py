@@ -31,10 +31,10 @@ from mobilenets.comparison.measure import Cost, environment, measure
 from mobilenets.comparison.networks import Candidate, Stage, TrainedRun, candidates, extension_notes
 from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import Dataset, load_dataset, natural_image_size
-from mobilenets.data.loader import PreparedImages
 from mobilenets.data.unseen import without_copies
 from mobilenets.data.validation import cut_validation
 from mobilenets.errors import DataError, MobilenetsError, TrainingError
+from mobilenets.evaluation.evaluation_set import Images
 from mobilenets.evaluation.predictions import NO_CLASS, Predictions
 from mobilenets.evaluation.results import (
     Bounds,
@@ -57,12 +57,10 @@ from mobilenets.report.compare import write_csv, write_json
 from mobilenets.report.compare_page import write_page
 from mobilenets.report.plots.comparison import summary_png
 from mobilenets.run_folder import COMPARISON
-from mobilenets.training.optimizer import settle_freezing
 from mobilenets.training.plan import choose_device
-from mobilenets.training.recipe import Recipe, load_recipe
+from mobilenets.training.recipe import Recipe, check_freezing, load_recipe, resolve_recipe
 from mobilenets.training.run import prepare_splits
 from mobilenets.training.scoring import PREDICTIONS, VALIDATION_PREDICTIONS, Splits
-from mobilenets.training.teacher import settle_recipe
 
 # The test images a network got wrong with the most confidence: where to look for bad labels and blind spots.
 
@@ -71,7 +69,7 @@ LARGEST_THUMBNAIL = 96  # pixels
 
 
 def confident_mistakes(
-    predictions: Predictions, images: PreparedImages, classes: Sequence[str], *, most: int = 12
+    predictions: Predictions, images: Images, classes: Sequence[str], *, most: int = 12
 ) -> tuple[Mistake, ...]:
     """The `most` wrong answers with the highest probability, surest first, each with the image as it was seen."""
     called, confidence = predictions.predicted, predictions.confidence
@@ -159,7 +157,7 @@ def compare(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     recipe = replace(recipe, epochs=epochs) if epochs is not None else recipe
     recipe = recipe if validation_fraction is None else replace(recipe, validation_fraction=validation_fraction)
-    settle_freezing(settle_recipe(recipe, has_teacher=False), has_weights=False)
+    check_freezing(resolve_recipe(recipe, has_teacher=False), has_weights=False)
     chosen_device = choose_device(device)
     require_exporter()
     loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=progress.update)

@@ -19,16 +19,15 @@ from mobilenets.models.saved import record_of_weights
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress, Silent
 from mobilenets.run_folder import recommended_run
-from mobilenets.training.checkpoints import SAVE_SECONDS
+from mobilenets.training.checkpoints import SAVE_SECONDS, has_state
 from mobilenets.training.distributed import join_team, local_device
-from mobilenets.training.head import settle_head
-from mobilenets.training.optimizer import folded_norms, settle_freezing
+from mobilenets.training.head import resolve_head_recipe
+from mobilenets.training.optimizer import folded_norms
 from mobilenets.training.plan import choose_device
-from mobilenets.training.recipe import Recipe, load_recipe
+from mobilenets.training.recipe import Recipe, check_freezing, load_recipe, resolve_recipe
 from mobilenets.training.run import check_run_folder, prepare_splits, train_and_score
 from mobilenets.training.start import images_before, start_from_weights
-from mobilenets.training.state import has_state
-from mobilenets.training.teacher import load_teacher, settle_recipe
+from mobilenets.training.teacher import load_teacher
 
 
 def train(
@@ -100,9 +99,9 @@ def train(
     weights, teacher = (None if given is None else recommended_run(given) or given for given in (weights, teacher))
     recipe = replace(recipe, **changes) if isinstance(recipe, Recipe) else load_recipe(recipe, **changes)
     if head_only:
-        recipe = settle_head(recipe, changes, has_weights=weights is not None, has_teacher=teacher is not None)
-    recipe = settle_recipe(recipe, has_teacher=teacher is not None)
-    settle_freezing(recipe, has_weights=weights is not None)
+        recipe = resolve_head_recipe(recipe, changes, has_weights=weights is not None, has_teacher=teacher is not None)
+    recipe = resolve_recipe(recipe, has_teacher=teacher is not None)
+    check_freezing(recipe, has_weights=weights is not None)
     if teacher is None and (teacher_model is not None or teacher_width_mult != 1.0):
         raise ModelError("a teacher's model or width is given, but there is no teacher; give `teacher`")
     if force and not resume:
@@ -113,8 +112,8 @@ def train(
     with join_team(chosen) as team:
         if head_only and team.count > 1:
             raise ModelError("`head_only=True` runs in one process: its backbone runs once; start it without torchrun")
-        teller = progress or Silent() if team.leads else Silent()
-        team.led(lambda: check_run_folder(out, resume, team))
+        teller = progress or Silent() if team.is_main else Silent()
+        team.run_on_main(lambda: check_run_folder(out, resume, team))
         loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=teller.update)
         dataset = cut_validation(loaded, recipe.validation_fraction, teller.update)
         dataset = without_copies(dataset, teller.update)

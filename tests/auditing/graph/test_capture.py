@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobilenets.auditing.graph.capture import capture
-from mobilenets.auditing.graph.nodes import Graph, Pool
+from mobilenets.auditing.graph.nodes import Graph, PoolOperation
 from mobilenets.errors import AuditError
 
 SHAPE = (1, 3, 32, 32)
@@ -27,8 +27,8 @@ class Pooled(nn.Module):
         return self.head(F.avg_pool2d(x, window))
 
 
-def pool(graph: Graph) -> Pool:
-    return next(node.operator for node in graph.nodes if isinstance(node.operator, Pool))
+def pool(graph: Graph) -> PoolOperation:
+    return next(node.operator for node in graph.nodes if isinstance(node.operator, PoolOperation))
 
 
 @pytest.mark.parametrize(("how", "adaptive"), [("fixed", False), ("following", True), ("branching", True)])

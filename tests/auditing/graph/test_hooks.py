@@ -61,7 +61,7 @@ class Awkward(nn.Module):
 def test_code_that_export_can_not_follow(words: Words) -> None:
     graph = hook_graph(Awkward(), SHAPE, "because")
     kinds = [kind for kind in words(graph) if kind != "Reshape"]
-    assert kinds == ["Conv", "relu", "Other", "Pool", "Dropout", "Linear"]
+    assert kinds == ["Conv", "relu", "Other", "PoolOperation", "Dropout", "Linear"]
     assert next(node for node in graph.nodes if isinstance(node.operator, Dropout)).operator == Dropout(
         0.1, active=False
     )

@@ -14,7 +14,7 @@ from torch import nn
 
 from mobilenets.auditing.count import count
 from mobilenets.auditing.graph.capture import export_graph
-from mobilenets.auditing.graph.nodes import Conv, Dropout, Graph, Linear, Norm, Pad, Pool
+from mobilenets.auditing.graph.nodes import Conv, Dropout, Graph, Linear, Norm, Pad, PoolOperation
 from mobilenets.auditing.graph.onnx import onnx_graph
 from mobilenets.errors import AuditError
 from mobilenets.exporters.onnx import export_onnx
@@ -168,9 +168,9 @@ def test_pads_pools_and_a_classifier(tmp_path: Path) -> None:
     graph = onnx_graph(written(tmp_path, nodes, weights))
     assert [node.operator for node in graph.nodes] == [
         Pad((1, 0, 0, 1), (0, 0)),
-        Pool("max", (3, 3), (2, 2), (0, 0, 0, 0), adaptive=False),
+        PoolOperation("max", (3, 3), (2, 2), (0, 0, 0, 0), adaptive=False),
         Dropout(0.25, active=False),
-        Pool("average", (4, 4), (4, 4), (0, 0, 0, 0), adaptive=True),
+        PoolOperation("average", (4, 4), (4, 4), (0, 0, 0, 0), adaptive=True),
         Linear(3, 5, bias=False),
     ]
     assert graph.parameters == 15

@@ -1,4 +1,4 @@
-"""ONNX files that claim what they have not, or reach for what is not theirs."""
+"""ONNX files that diagnostic what they have not, or reach for what is not theirs."""
 
 from __future__ import annotations
 

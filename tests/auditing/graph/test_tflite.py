@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mobilenets.auditing.graph.nodes import Add, Conv, Graph, Pool, Softmax
+from mobilenets.auditing.graph.nodes import Add, Conv, Graph, PoolOperation, Softmax
 from mobilenets.auditing.graph.tflite import tflite_graph
 from mobilenets.errors import WeightsError
 
@@ -20,7 +20,7 @@ def test_mobilenet_v1(words: Words) -> None:
     graph = tflite_graph(GOOGLE / "mobilenet_v1_0.25_128_quant.tflite")
     convolutions = [node for node in graph.nodes if isinstance(node.operator, Conv)]
     assert graph.input_shape == (1, 3, 128, 128)
-    assert words(graph) == ["Conv", "relu6"] * 27 + ["Pool", "Conv", "Reshape", "Softmax"]
+    assert words(graph) == ["Conv", "relu6"] * 27 + ["PoolOperation", "Conv", "Reshape", "Softmax"]
     # TensorFlow pads an even map at the end only.
     assert convolutions[0].operator == Conv(3, 8, (3, 3), (2, 2), (0, 1, 0, 1), (1, 1), 1, bias=True)
     assert convolutions[1].operator == Conv(8, 8, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 8, bias=True)
@@ -33,8 +33,8 @@ def test_mobilenet_v1(words: Words) -> None:
 def test_mobilenet_v2(macs: Callable[[Graph], int]) -> None:
     graph = tflite_graph(GOOGLE / "mobilenet_v2_1.0_224_quant.tflite")
     assert sum(isinstance(node.operator, Add) for node in graph.nodes) == 10
-    pool = next(node.operator for node in graph.nodes if isinstance(node.operator, Pool))
-    assert pool == Pool("average", (7, 7), (1, 1), (0, 0, 0, 0), adaptive=False)
+    pool = next(node.operator for node in graph.nodes if isinstance(node.operator, PoolOperation))
+    assert pool == PoolOperation("average", (7, 7), (1, 1), (0, 0, 0, 0), adaptive=False)
     # torchvision's 3,504,872 with 17,056 norms folded (of two parameters a channel one is left), and one class more.
     assert graph.parameters == 3_504_872 - 17_056 + 1281
     assert macs(graph) == 300_774_272 + 1280

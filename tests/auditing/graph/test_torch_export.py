@@ -17,7 +17,7 @@ from mobilenets.auditing.graph.nodes import (
     Norm,
     Other,
     Pad,
-    Pool,
+    PoolOperation,
     Slice,
 )
 
@@ -48,7 +48,7 @@ def test_a_plain_network_operator_by_operator(tiny: nn.Module) -> None:
     assert conv.operator == Conv(3, 8, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 1, bias=False)
     assert norm.operator == Norm("batch", 8, True, 1e-5, 0.1, uses_batch=False)
     assert depthwise.operator == Conv(8, 8, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 8, bias=True)
-    assert pool.operator == Pool("average", (16, 16), (16, 16), (0, 0, 0, 0), adaptive=True)
+    assert pool.operator == PoolOperation("average", (16, 16), (16, 16), (0, 0, 0, 0), adaptive=True)
     assert dropout.operator == Dropout(0.2, active=False)
     assert linear.operator == Linear(8, 10, bias=True)
     assert [node.path for node in graph.nodes] == list("01234567")
@@ -79,9 +79,9 @@ def test_the_module_is_left_as_it_was(tiny: nn.Module) -> None:
         (lambda m, x: torch.add(x, F.relu(x), alpha=0.5), ["relu", "scale", "Add"]),
         (lambda m, x: x.relu_() + x, ["relu", "Add"]),
         (lambda m, x: torch.max(x, torch.zeros_like(x)), ["relu"]),
-        (lambda m, x: F.adaptive_avg_pool2d(x, 1) * x, ["Pool", "Multiply"]),
-        (lambda m, x: x.mean(3).mean(2), ["Pool", "Pool"]),
-        (lambda m, x: x.flatten(2).mean(-1), ["Reshape", "Pool"]),
+        (lambda m, x: F.adaptive_avg_pool2d(x, 1) * x, ["PoolOperation", "Multiply"]),
+        (lambda m, x: x.mean(3).mean(2), ["PoolOperation", "PoolOperation"]),
+        (lambda m, x: x.flatten(2).mean(-1), ["Reshape", "PoolOperation"]),
         (lambda m, x: torch.cat(x.chunk(3, 1), 1), ["Slice", "Slice", "Slice", "Concat"]),
         (
             lambda m, x: F.softmax(x.flatten(2) @ x.flatten(2).mT, -1),

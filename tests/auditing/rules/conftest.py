@@ -12,11 +12,11 @@ from mobilenets.auditing.rules.accounting import account
 from mobilenets.auditing.rules.finding import Finding, Severity
 from mobilenets.auditing.rules.judge import judge
 from mobilenets.auditing.structure.cost import chain_cost
-from mobilenets.auditing.structure.layers import Chain, Layer, Place
+from mobilenets.auditing.structure.layers import Chain, ChainLayer, TablePlace
 from mobilenets.auditing.structure.nearest import compare
 from mobilenets.auditing.structure.published import reference
 
-Edit = Callable[[Layer, Place], Layer | Sequence[Layer] | None]
+Edit = Callable[[ChainLayer, TablePlace], ChainLayer | Sequence[ChainLayer] | None]
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Verdict:
     """Parameters and multiply-adds, found minus published."""
 
     def errors(self) -> list[str]:
-        return [one.claim.rule for one in self.findings if one.claim.severity is Severity.ERROR]
+        return [one.diagnostic.rule for one in self.findings if one.diagnostic.severity is Severity.ERROR]
 
     def notes(self) -> list[str]:
-        return [one.claim.rule for one in self.findings if one.claim.severity is Severity.NOTE]
+        return [one.diagnostic.rule for one in self.findings if one.diagnostic.severity is Severity.NOTE]
 
     def the(self, rule: str) -> Finding:
-        (finding,) = [one for one in self.findings if one.claim.rule == rule]
+        (finding,) = [one for one in self.findings if one.diagnostic.rule == rule]
         return finding
 
 
@@ -62,10 +62,10 @@ class Bench:
             num_classes=num_classes,
             imagenet_strides=imagenet_strides,
         )
-        layers: list[Layer] = []
+        layers: list[ChainLayer] = []
         for layer, place in zip(published.chain.layers, published.places, strict=True):
             edited = edit(replace(layer, path=f"{place.block}.{place.part}"), place)
-            layers += [] if edited is None else [edited] if isinstance(edited, Layer) else edited
+            layers += [] if edited is None else [edited] if isinstance(edited, ChainLayer) else edited
         found = replace(published.chain, layers=tuple(layers), **changes)  # type: ignore[arg-type]
         costs = chain_cost(found)
         return replace(found, parameters=costs.parameters, macs=costs.macs)
@@ -80,12 +80,12 @@ class Bench:
         front_end: str = "torch.export",
         unused: tuple[tuple[str, int], ...] = (),
     ) -> Verdict:
-        """What the rules say, with costs; every verdict adds up, and claims each difference once."""
+        """What the rules say, with costs; every verdict adds up, and diagnostics each difference once."""
         comparison = compare(found, expect=expect, width_mult=width_mult)
-        claims = judge(comparison, seen=seen, front_end=front_end, unused=unused)
-        claimed = [id(one) for claim in claims for one in claim.differences if one.attribute != "unused"]
+        diagnostics = judge(comparison, seen=seen, front_end=front_end, unused=unused)
+        claimed = [id(one) for diagnostic in diagnostics for one in diagnostic.differences if one.attribute != "unused"]
         assert sorted(claimed) == sorted(id(one) for one in comparison.differences)
-        findings, parameters, macs = account(comparison, claims)
+        findings, parameters, macs = account(comparison, diagnostics)
         published = comparison.reference.chain
         difference = (found.parameters - published.parameters, found.macs - published.macs)
         assert sum(one.parameters for one in findings) + parameters == difference[0]

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobilenets.auditing.rules.accounting import account
-from mobilenets.auditing.rules.finding import Claim, Finding, Severity
+from mobilenets.auditing.rules.finding import Diagnostic, Finding, Severity
 from mobilenets.auditing.structure.cost import chain_cost
-from mobilenets.auditing.structure.differences import Comparison, Difference
-from mobilenets.auditing.structure.layers import BatchNorm, Chain, Grouping, Layer, Stray
+from mobilenets.auditing.structure.differences import NetworkComparison, NetworkDifference
+from mobilenets.auditing.structure.layers import BatchNorm, Chain, ChainLayer, Grouping, UnplacedOperator
 from mobilenets.auditing.structure.nearest import compare
 from mobilenets.auditing.structure.published import reference
 
-Edit = Callable[[list[Layer]], None]
+Edit = Callable[[list[ChainLayer]], None]
 
 
 def network(edit: Edit | None = None, name: str = "mobilenet_v2", width: float = 1.0) -> Chain:
@@ -29,22 +29,22 @@ def network(edit: Edit | None = None, name: str = "mobilenet_v2", width: float =
     return replace(found, parameters=cost.parameters, macs=cost.macs)
 
 
-def claims(*groups: Sequence[Difference]) -> list[Claim]:
-    return [Claim("rule", Severity.ERROR, (), "", "", "", "", "", tuple(group)) for group in groups]
+def diagnostics(*groups: Sequence[NetworkDifference]) -> list[Diagnostic]:
+    return [Diagnostic("rule", Severity.ERROR, (), "", "", "", "", "", tuple(group)) for group in groups]
 
 
-def against(found: Chain, name: str = "mobilenet_v2", width: float = 1.0) -> Comparison:
+def against(found: Chain, name: str = "mobilenet_v2", width: float = 1.0) -> NetworkComparison:
     return compare(found, expect=name, width_mult=width)
 
 
 def only_finding(found: Chain, name: str = "mobilenet_v2", width: float = 1.0) -> Finding:
     comparison = against(found, name, width)
-    findings, parameters, macs = account(comparison, claims(comparison.differences))
+    findings, parameters, macs = account(comparison, diagnostics(comparison.differences))
     assert (parameters, macs) == (0, 0)
     return findings[0]
 
 
-def keep_expansion(layers: list[Layer]) -> None:
+def keep_expansion(layers: list[ChainLayer]) -> None:
     layers.insert(1, replace(layers[0], kernel=1, stride=1))
 
 
@@ -60,7 +60,7 @@ def test_shifted_strides_cost_multiply_adds_alone() -> None:
     strides = {index: layer.stride for index, layer in enumerate(reference("mobilenet_v2").chain.layers)}
     assert [index for index, stride in strides.items() if stride == 2] == [0, 4, 10, 19, 40]
 
-    def shift(layers: list[Layer]) -> None:
+    def shift(layers: list[ChainLayer]) -> None:
         layers[19] = replace(layers[19], stride=1)
         layers[31] = replace(layers[31], stride=2)
 
@@ -78,20 +78,20 @@ def test_a_missing_layer_says_what_it_would_have_had() -> None:
 
 
 def test_a_fault_in_every_layer_is_told_by_its_parts() -> None:
-    def biases(layers: list[Layer]) -> None:
+    def biases(layers: list[ChainLayer]) -> None:
         layers[:] = [replace(layer, bias=True) for layer in layers]
 
     finding = only_finding(network(biases))
     assert finding.detail == f"+{finding.parameters:,} biases"
 
-    def dense(layers: list[Layer]) -> None:
+    def dense(layers: list[ChainLayer]) -> None:
         layers[1] = replace(layers[1], grouping=Grouping.DENSE)
 
     assert only_finding(network(dense)).detail == f"+{32 * 31 * 9:,} weights"
 
 
 def test_folded_norms_trade_norms_for_biases() -> None:
-    def fold(layers: list[Layer]) -> None:
+    def fold(layers: list[ChainLayer]) -> None:
         layers[:] = [replace(layer, norms=(), bias=True) for layer in layers]
 
     finding = only_finding(network(fold))
@@ -106,17 +106,17 @@ def test_what_no_claim_explains_is_said() -> None:
 
 
 def test_parameters_outside_the_layers_are_explained_by_who_names_them() -> None:
-    found = replace(network(), parameters=3_504_872 + 4_160 + 10, unfolded=(Stray("odd", "cumsum", 10),))
+    found = replace(network(), parameters=3_504_872 + 4_160 + 10, unfolded=(UnplacedOperator("odd", "cumsum", 10),))
     comparison = against(found)
-    unused = Difference(None, "unused", (), (("spare.weight", 4_096), ("spare.bias", 64)))
-    findings, parameters, macs = account(comparison, claims(comparison.differences, [unused]))
+    unused = NetworkDifference(None, "unused", (), (("spare.weight", 4_096), ("spare.bias", 64)))
+    findings, parameters, macs = account(comparison, diagnostics(comparison.differences, [unused]))
     assert [finding.parameters for finding in findings] == [10, 4_160]
     assert findings[1].detail == "4,160 outside the layers"
     assert (parameters, macs) == (0, 0)
 
 
 def test_a_difference_without_cost_costs_nothing() -> None:
-    def eps(layers: list[Layer]) -> None:
+    def eps(layers: list[ChainLayer]) -> None:
         layers[0] = replace(layers[0], norms=(BatchNorm(1e-3, 0.1),))
 
     finding = only_finding(network(eps))
@@ -138,20 +138,20 @@ EDITS: tuple[dict[str, object], ...] = (
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), name=st.sampled_from(("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small")))
 def test_findings_add_up_however_differences_are_shared_out(data: st.DataObject, name: str) -> None:
-    def edit(layers: list[Layer]) -> None:
+    def edit(layers: list[ChainLayer]) -> None:
         for _ in range(data.draw(st.integers(1, 5))):
             index = data.draw(st.integers(0, len(layers) - 1))
             layers[index] = replace(layers[index], **data.draw(st.sampled_from(EDITS)))  # type: ignore[arg-type]
         if data.draw(st.booleans()):
             del layers[data.draw(st.integers(1, len(layers) - 2))]
         if data.draw(st.booleans()):
-            layers.insert(data.draw(st.integers(1, len(layers) - 1)), Layer(24, kernel=3, stride=1))
+            layers.insert(data.draw(st.integers(1, len(layers) - 1)), ChainLayer(24, kernel=3, stride=1))
 
     found = network(edit, name)
     comparison = against(found, name)
     shuffled = data.draw(st.permutations(comparison.differences))
     cut = data.draw(st.integers(0, len(shuffled)))
-    findings, parameters, macs = account(comparison, claims(shuffled[:cut], shuffled[cut:]))
+    findings, parameters, macs = account(comparison, diagnostics(shuffled[:cut], shuffled[cut:]))
     assert (parameters, macs) == (0, 0)
     published = comparison.reference.chain
     assert sum(finding.parameters for finding in findings) == found.parameters - published.parameters
@@ -165,7 +165,7 @@ def test_findings_add_up_however_differences_are_shared_out(data: st.DataObject,
 def test_heads_of_another_width_have_the_known_counts(name: str, width: float, parameters: int) -> None:
     head = 1280 if width > 1 else 448
 
-    def scaled(layers: list[Layer]) -> None:
+    def scaled(layers: list[ChainLayer]) -> None:
         layers[-2] = replace(layers[-2], out_channels=head)
 
     found = network(scaled, name, width)

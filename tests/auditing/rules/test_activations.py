@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mobilenets.auditing.structure.layers import Layer, Place
+from mobilenets.auditing.structure.layers import ChainLayer, TablePlace
 
 if TYPE_CHECKING:
     from conftest import Bench, Edit
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def swapped(old: str, new: str, parts: tuple[str, ...] = ()) -> Edit:
     """Another function wherever the old one is, or only in these parts."""
 
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         here = layer.activation == old and (not parts or place.part in parts)
         return replace(layer, activation=new) if here else layer
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mobilenets.auditing.structure.layers import Chain, Layer, Place, Shortcut, ShortcutKind
+from mobilenets.auditing.structure.layers import Chain, ChainLayer, Shortcut, ShortcutKind, TablePlace
 from mobilenets.auditing.structure.published import reference
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def rounded(name: str, width: float, rounding: Callable[[float], int]) -> Edit:
     table = {(place.block, place.part): layer for layer, place in zip(whole.chain.layers, whole.places, strict=True)}
     entering = [0]
 
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         if place.part in ("classifier", "spatial"):
             return layer
         if place.part == "expand":
@@ -66,7 +66,7 @@ def test_rounding_is_recognized_and_accounts_for_everything(
     ],
 )
 def test_the_head_by_width(bench: Bench, width: float, head: int, rule: str, parameters: int | None) -> None:
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         return replace(layer, out_channels=head) if place.part == "head" else layer
 
     found = bench.chain("mobilenet_v2", edit, width_mult=width)
@@ -75,7 +75,7 @@ def test_the_head_by_width(bench: Bench, width: float, head: int, rule: str, par
 
 
 def test_v3_small_with_the_head_of_large(bench: Bench) -> None:
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         return replace(layer, out_channels=1280) if place.part == "penultimate" else layer
 
     found = bench.chain("mobilenet_v3_small", edit)
@@ -83,7 +83,7 @@ def test_v3_small_with_the_head_of_large(bench: Bench) -> None:
     assert bench.judge(found, "mobilenet_v3_small", width_mult=1.0).errors() == ["head-width"]
 
 
-def from_outputs(chain: Chain, places: tuple[Place, ...]) -> dict[int, int]:
+def from_outputs(chain: Chain, places: tuple[TablePlace, ...]) -> dict[int, int]:
     """Of each block, t times the channels that leave it."""
     pairs = list(zip(chain.layers, places, strict=True))
     leaving = {place.block: layer.out_channels for layer, place in pairs if place.part == "project"}
@@ -96,13 +96,15 @@ def test_hidden_widths_from_the_outputs(bench: Bench) -> None:
     published = reference("mobilenet_v2", width_mult=1.0)
     hidden = from_outputs(published.chain, published.places)
 
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         return replace(layer, out_channels=hidden[place.block]) if place.part == "expand" else layer
 
     verdict = bench.mistake("mobilenet_v2", edit)
     assert verdict.errors() == ["hidden-from-output"]
     # Blocks 2, 4, 7, 11, 14 and 17 change the channels; elsewhere the mistake can't be seen.
-    assert verdict.the("hidden-from-output").claim.where == tuple(f"{block}.expand" for block in (2, 4, 7, 11, 14, 17))
+    assert verdict.the("hidden-from-output").diagnostic.where == tuple(
+        f"{block}.expand" for block in (2, 4, 7, 11, 14, 17)
+    )
 
 
 def test_v3_scaled_as_torchvision_does(bench: Bench) -> None:
@@ -119,7 +121,7 @@ def test_v3_scaled_as_torchvision_does(bench: Bench) -> None:
 
     hidden: dict[int, int] = {}
 
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         if place.part == "expand":
             hidden[place.block] = divisible(table[place.block] * 0.75)
             return replace(layer, out_channels=hidden[place.block])
@@ -135,14 +137,14 @@ def test_v3_scaled_as_torchvision_does(bench: Bench) -> None:
 
 
 def test_another_expansion_ratio_and_another_row(bench: Bench) -> None:
-    def ratio(layer: Layer, place: Place) -> Layer:
+    def ratio(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         return replace(layer, out_channels=layer.out_channels * 4 // 6) if place.part == "expand" else layer
 
     verdict = bench.mistake("mobilenet_v2", ratio)
     assert verdict.errors() == ["expand-ratio"]
-    assert verdict.the("expand-ratio").claim.found == "t=4"
+    assert verdict.the("expand-ratio").diagnostic.found == "t=4"
 
-    def row(layer: Layer, place: Place) -> Layer:
+    def row(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         if place.block in (11, 12, 13) and place.part == "project":
             return replace(layer, out_channels=104)
         entered_by_104 = place.block in (12, 13, 14) and place.part == "expand"
@@ -150,11 +152,11 @@ def test_another_expansion_ratio_and_another_row(bench: Bench) -> None:
 
     verdict = bench.mistake("mobilenet_v2", row)
     assert verdict.errors() == ["channels"]
-    assert verdict.the("channels").claim.expected == "96 channels"
+    assert verdict.the("channels").diagnostic.expected == "96 channels"
 
 
 def test_a_padded_shortcut_is_no_consequence_of_other_channels(bench: Bench) -> None:
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         if place.part == "expand" and place.block == 11:
             return replace(layer, out_channels=layer.out_channels + 8)
         if place.part == "project" and place.block == 11:

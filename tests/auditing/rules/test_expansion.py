@@ -3,18 +3,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mobilenets.auditing.structure.layers import BatchNorm, Grouping, Layer, Place
+from mobilenets.auditing.structure.layers import BatchNorm, ChainLayer, Grouping, TablePlace
 
 if TYPE_CHECKING:
     from conftest import Bench
 
 
-def kept(layer: Layer, place: Place) -> Layer | list[Layer]:
+def kept(layer: ChainLayer, place: TablePlace) -> ChainLayer | list[ChainLayer]:
     """A 1x1 layer in front of the first block's filter."""
     if (place.block, place.part) != (1, "spatial"):
         return layer
     norm = (BatchNorm(layer.norms[0].eps, layer.norms[0].momentum),)
-    extra = Layer(layer.out_channels, norms=norm, activation=layer.activation, path="1.extra")
+    extra = ChainLayer(layer.out_channels, norms=norm, activation=layer.activation, path="1.extra")
     return [extra, layer]
 
 
@@ -26,8 +26,8 @@ def test_the_expansion_kept_at_t_1_explains_1088_parameters(bench: Bench) -> Non
     assert finding.parameters == 1_088
     assert finding.macs == 32 * 32 * 112**2
     assert finding.detail == "32x32 weights + 64 of batch norm"
-    assert finding.claim.where == ("1.extra",)
-    assert "t=1" in finding.claim.source
+    assert finding.diagnostic.where == ("1.extra",)
+    assert "t=1" in finding.diagnostic.source
 
 
 def test_so_it_is_in_both_v3(bench: Bench) -> None:
@@ -38,7 +38,7 @@ def test_so_it_is_in_both_v3(bench: Bench) -> None:
 
 
 def test_an_extra_1x1_elsewhere_is_no_expansion(bench: Bench) -> None:
-    def edit(layer: Layer, place: Place) -> Layer | list[Layer]:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer | list[ChainLayer]:
         extra = replace(layer, out_channels=layer.out_channels, shortcut=None, path="extra")
         return [layer, extra] if (place.block, place.part) == (5, "expand") else layer
 
@@ -46,7 +46,7 @@ def test_an_extra_1x1_elsewhere_is_no_expansion(bench: Bench) -> None:
 
 
 def test_the_rows_of_the_first_version_of_the_v3_paper(bench: Bench) -> None:
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         if place.part == "spatial" and place.block == 13:
             return replace(layer, stride=1)
         if place.block == 14 and place.part in ("expand", "spatial"):
@@ -63,26 +63,26 @@ def test_the_rows_of_the_first_version_of_the_v3_paper(bench: Bench) -> None:
 
 
 def test_dense_filters_are_one_finding_with_all_places(bench: Bench) -> None:
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         return replace(layer, grouping=Grouping.DENSE) if place.part == "spatial" else layer
 
     verdict = bench.mistake("mobilenet_v2", edit)
     assert verdict.errors() == ["dense-for-depthwise"]
-    assert len(verdict.the("dense-for-depthwise").claim.where) == 17
+    assert len(verdict.the("dense-for-depthwise").diagnostic.where) == 17
 
 
 def test_a_block_missing_or_extra_is_a_repeat(bench: Bench) -> None:
     missing = bench.mistake("mobilenet_v2", lambda layer, place: None if place.block == 9 else layer)
     assert missing.errors() == ["repeats"]
-    assert "4 blocks" in missing.the("repeats").claim.expected
+    assert "4 blocks" in missing.the("repeats").diagnostic.expected
 
-    held: list[Layer] = []
+    held: list[ChainLayer] = []
 
-    def twice(layer: Layer, place: Place) -> Layer | list[Layer]:
+    def twice(layer: ChainLayer, place: TablePlace) -> ChainLayer | list[ChainLayer]:
         if place.block == 13:
             held.append(layer)
         return [layer, *held] if (place.block, place.part) == (13, "project") else layer
 
     extra = bench.mistake("mobilenet_v2", twice)
     assert extra.errors() == ["repeats"]
-    assert "1 block more, of 96 channels" in extra.the("repeats").claim.found
+    assert "1 block more, of 96 channels" in extra.the("repeats").diagnostic.found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mobilenets.auditing.structure.layers import BatchNorm, Layer, Place
+from mobilenets.auditing.structure.layers import BatchNorm, ChainLayer, TablePlace
 
 if TYPE_CHECKING:
     from conftest import Bench, Edit
@@ -17,7 +17,7 @@ Norms = tuple[BatchNorm, ...]
 def with_norms(change: Callable[[Norms], Norms], block: int | None = None) -> Edit:
     """Other norms wherever there are some, or in one block."""
 
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         here = layer.norms and block in (None, place.block)
         return replace(layer, norms=change(layer.norms)) if here else layer
 
@@ -47,7 +47,7 @@ def test_each_mistake_is_one_error(
 
 def test_a_decay_taken_for_a_momentum_is_converted(bench: Bench) -> None:
     verdict = bench.mistake("mobilenet_v2", with_norms(lambda norms: (replace(norms[0], momentum=0.997),)))
-    assert verdict.the("norm-momentum").claim.mend.endswith("use 0.003")
+    assert verdict.the("norm-momentum").diagnostic.fix.endswith("use 0.003")
 
 
 @pytest.mark.parametrize("value", [{"eps": 1e-3}, {"momentum": 0.01}, {"momentum": 0.003}])
@@ -57,7 +57,7 @@ def test_usual_values_everywhere_are_notes(bench: Bench, value: dict[str, float]
 
 
 def test_folded_norms_are_a_note_and_account_for_the_parameters(bench: Bench) -> None:
-    def fold(layer: Layer, place: Place) -> Layer:
+    def fold(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         return replace(layer, norms=(), bias=True)
 
     verdict = bench.judge(bench.chain("mobilenet_v2", fold, folded_norms=True), "mobilenet_v2", width_mult=1.0)
@@ -74,7 +74,7 @@ def test_a_bias_beside_a_norm_and_none_in_the_classifier(bench: Bench) -> None:
 
 
 def test_a_norm_behind_the_penultimate_layer(bench: Bench) -> None:
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         return replace(layer, norms=(BatchNorm(1e-3, 0.01),)) if place.part == "penultimate" else layer
 
     found = bench.chain("mobilenet_v3_large", edit)

@@ -3,18 +3,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mobilenets.auditing.structure.layers import BatchNorm, Layer, Place, Shortcut, ShortcutKind
+from mobilenets.auditing.structure.layers import BatchNorm, ChainLayer, Shortcut, ShortcutKind, TablePlace
 
 if TYPE_CHECKING:
     from conftest import Bench, Edit
 
-SIDE = Layer(64, norms=(BatchNorm(1e-5, 0.1),))
+SIDE = ChainLayer(64, norms=(BatchNorm(1e-5, 0.1),))
 
 
 def given(block: int, shortcut: Shortcut | None) -> Edit:
     """This shortcut on the block's last layer."""
 
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         return replace(layer, shortcut=shortcut) if (place.block, place.part) == (block, "project") else layer
 
     return edit
@@ -23,7 +23,7 @@ def given(block: int, shortcut: Shortcut | None) -> Edit:
 def test_missing_everywhere_is_one_finding(bench: Bench) -> None:
     verdict = bench.mistake("mobilenet_v2", lambda layer, place: replace(layer, shortcut=None))
     assert verdict.errors() == ["shortcut-missing"]
-    assert len(verdict.the("shortcut-missing").claim.where) == 10
+    assert len(verdict.the("shortcut-missing").diagnostic.where) == 10
 
 
 def test_extra_projected_downsampled_padded_scaled_elsewhere(bench: Bench) -> None:
@@ -39,23 +39,23 @@ def test_extra_projected_downsampled_padded_scaled_elsewhere(bench: Bench) -> No
         assert bench.mistake("mobilenet_v2", edit).errors() == [rule]
     pooled = bench.mistake("mobilenet_v2", given(14, Shortcut(ShortcutKind.POOLED, 3)))
     assert pooled.errors() == ["shortcut-downsampled"]
-    assert "taken on" not in pooled.the("shortcut-downsampled").claim.found
+    assert "taken on" not in pooled.the("shortcut-downsampled").diagnostic.found
 
 
 def test_it_says_which_half_of_the_condition_was_looked_at(bench: Bench) -> None:
     edit = given(11, Shortcut(ShortcutKind.PROJECTED, 3, (replace(SIDE, out_channels=96),)))
     finding = bench.mistake("mobilenet_v2", edit).the("shortcut-projected")
-    assert "taken on the stride alone" in finding.claim.found
+    assert "taken on the stride alone" in finding.diagnostic.found
     assert finding.parameters == 64 * 96 + 2 * 96
     assert finding.macs == 64 * 96 * 14**2
 
 
 def test_an_activation_after_the_sum(bench: Bench) -> None:
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         if layer.shortcut is None:
             return layer
         return replace(layer, shortcut=replace(layer.shortcut, activation_after="relu6"))
 
     verdict = bench.mistake("mobilenet_v2", edit)
     assert verdict.errors() == ["shortcut-activation"]
-    assert verdict.the("shortcut-activation").claim.found == "ReLU6"
+    assert verdict.the("shortcut-activation").diagnostic.found == "ReLU6"

@@ -30,7 +30,7 @@ def test_images_that_are_not_square_are_a_note(tmp_path: Path, name: str, shape:
     torch.onnx.export(timm.create_model(name).eval(), (torch.zeros(1, 3, *shape),), str(file), dynamo=False)
     result = closed(file)
     assert result.errors == ()
-    assert [one.claim.rule for one in result.findings].count("image-shape") == 1
+    assert [one.diagnostic.rule for one in result.findings].count("image-shape") == 1
 
 
 @pytest.mark.parametrize(
@@ -53,16 +53,16 @@ def test_a_filter_with_two_sides_is_one_finding(
                 conv.in_channels, conv.out_channels, kernel, conv.stride, padding, groups=conv.groups, bias=False
             )
     (error,) = closed(network, 96).errors
-    assert (error.claim.rule, error.parameters) == ("kernel", parameters)
-    assert f"not square: {sides}" in error.claim.found
+    assert (error.diagnostic.rule, error.parameters) == ("kernel", parameters)
+    assert f"not square: {sides}" in error.diagnostic.found
 
 
 def test_a_stride_of_one_direction_is_one_finding() -> None:
     network = mobilenet_v2()
     network.features[4].conv[1][0].stride = (1, 2)
     (error,) = closed(network, 96).errors
-    assert error.claim.rule == "map-shape"
-    assert error.claim.where[0] == "features.4.conv.1.0"
+    assert error.diagnostic.rule == "map-shape"
+    assert error.diagnostic.where[0] == "features.4.conv.1.0"
 
 
 @pytest.mark.parametrize("name", ["mobilenetv4_conv_aa_medium", "mobilenetv4_conv_blur_medium"])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mobilenets.auditing.structure.layers import Layer, Place
+from mobilenets.auditing.structure.layers import ChainLayer, TablePlace
 
 if TYPE_CHECKING:
     from conftest import Bench, Edit
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def with_squeeze(**changes: Any) -> Edit:
     """Every squeeze-and-excitation with these fields."""
 
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         return replace(layer, squeeze=replace(layer.squeeze, **changes)) if layer.squeeze else layer
 
     return edit
@@ -34,18 +34,18 @@ def with_squeeze(**changes: Any) -> Edit:
 def test_each_mistake_is_one_finding_with_all_places(bench: Bench, changes: dict[str, object], rule: str) -> None:
     verdict = bench.mistake("mobilenet_v3_large", with_squeeze(**changes))
     assert verdict.errors() == [rule]
-    assert len(verdict.the(rule).claim.where) == 8
+    assert len(verdict.the(rule).diagnostic.where) == 8
 
 
 def test_missing_and_extra(bench: Bench) -> None:
-    def never(layer: Layer, place: Place) -> Layer:
+    def never(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         return replace(layer, squeeze=None)
 
     assert bench.mistake("mobilenet_v3_large", never).errors() == ["se-missing"]
     published = bench.chain("mobilenet_v3_large").layers
     some = next(layer.squeeze for layer in published if layer.squeeze)
 
-    def always(layer: Layer, place: Place) -> Layer:
+    def always(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         return replace(layer, squeeze=layer.squeeze or some) if place.part == "spatial" else layer
 
     assert bench.mistake("mobilenet_v3_large", always).errors() == ["se-extra"]
@@ -54,7 +54,7 @@ def test_missing_and_extra(bench: Bench) -> None:
 def test_behind_the_projection(bench: Bench) -> None:
     held = {}
 
-    def moved(layer: Layer, place: Place) -> Layer:
+    def moved(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         if layer.squeeze is not None:
             held[place.block] = layer.squeeze
             return replace(layer, squeeze=None)
@@ -78,7 +78,7 @@ def test_the_width_inside(bench: Bench, name: str, of: str, rule: str, parameter
         rounded = max(8, int(channels + 4) // 8 * 8)
         return rounded + 8 if rounded < 0.9 * channels else rounded
 
-    def edit(layer: Layer, place: Place) -> Layer:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         if layer.squeeze is None:
             return layer
         inside = layer.out_channels // 4 if of == "hidden" else divisible(place.in_channels / 4)

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mobilenets.auditing.structure.align import align, alignment
-from mobilenets.auditing.structure.differences import Slot
-from mobilenets.auditing.structure.layers import Grouping, Layer, Reference
+from mobilenets.auditing.structure.differences import AlignedSlot
+from mobilenets.auditing.structure.layers import ChainLayer, Grouping, Reference
 from mobilenets.auditing.structure.published import reference
 
 
@@ -18,7 +18,7 @@ def v2() -> Reference:
     return reference("mobilenet_v2")
 
 
-def laid(published: Reference, found: Sequence[Layer]) -> tuple[Slot, ...]:
+def laid(published: Reference, found: Sequence[ChainLayer]) -> tuple[AlignedSlot, ...]:
     return align(published.chain.layers, published.places, found)
 
 

@@ -12,8 +12,8 @@ from mobilenets.auditing.structure.cost import chain_cost, cost
 from mobilenets.auditing.structure.layers import (
     AttentionUnit,
     BatchNorm,
+    ChainLayer,
     Grouping,
-    Layer,
     Padding,
     Shortcut,
     ShortcutKind,
@@ -52,7 +52,7 @@ def test_a_published_chain_costs_what_the_network_is_counted_to_have(
 
 
 def test_a_layer_is_weights_norm_and_bias() -> None:
-    layer = Layer(32, kernel=3, stride=2, bias=True, norms=NORM)
+    layer = ChainLayer(32, kernel=3, stride=2, bias=True, norms=NORM)
     (found,) = cost([layer], in_channels=3, image_size=9).layers
     assert (found.weights, found.biases, found.norms) == (3 * 32 * 9, 32, 64)
     assert (found.out_size, found.macs) == (5, 3 * 32 * 9 * 25)
@@ -60,19 +60,19 @@ def test_a_layer_is_weights_norm_and_bias() -> None:
 
 
 def test_a_norm_without_scale_and_shift_has_no_parameters() -> None:
-    layer = Layer(8, norms=(replace(NORM[0], affine=False),))
+    layer = ChainLayer(8, norms=(replace(NORM[0], affine=False),))
     assert cost([layer], in_channels=4, image_size=1).layers[0].norms == 0
 
 
 def test_depthwise_channels_follow_from_the_layer_before() -> None:
-    layers = [Layer(10), Layer(999, kernel=5, grouping=Grouping.DEPTHWISE, multiplier=2), Layer(7)]
+    layers = [ChainLayer(10), ChainLayer(999, kernel=5, grouping=Grouping.DEPTHWISE, multiplier=2), ChainLayer(7)]
     found = cost(layers, in_channels=3, image_size=4).layers
     assert [one.out_channels for one in found] == [10, 20, 7]
     assert [one.weights for one in found] == [30, 20 * 25, 140]
 
 
 def test_grouped_filters_see_their_group_only() -> None:
-    layer = Layer(12, grouping=Grouping.GROUPED, groups=4)
+    layer = ChainLayer(12, grouping=Grouping.GROUPED, groups=4)
     assert cost([layer], in_channels=8, image_size=1).parameters == 2 * 12
 
 
@@ -81,7 +81,7 @@ def test_grouped_filters_see_their_group_only() -> None:
 )
 def test_squeeze_and_excitation_is_two_layers_on_a_vector(bias: bool, norms: int, parameters: int) -> None:
     squeeze = SqueezeExcite(3, "relu", "hard_sigmoid", before_activation=False, bias=bias, norms=norms)
-    layers = [Layer(20), Layer(20, squeeze=squeeze)]
+    layers = [ChainLayer(20), ChainLayer(20, squeeze=squeeze)]
     found = cost(layers, in_channels=1, image_size=8).layers[1]
     # 20 -> 3 -> 20: 120 weights; biases 23; norms 6 and 40.
     assert found.squeeze == parameters
@@ -89,13 +89,13 @@ def test_squeeze_and_excitation_is_two_layers_on_a_vector(bias: bool, norms: int
 
 
 def test_a_projected_shortcut_starts_where_its_span_does() -> None:
-    side = Layer(24, stride=2, norms=NORM)
+    side = ChainLayer(24, stride=2, norms=NORM)
     shortcut = Shortcut(ShortcutKind.PROJECTED, 3, (side,))
     layers = [
-        Layer(16),
-        Layer(96),
-        Layer(96, kernel=3, stride=2, grouping=Grouping.DEPTHWISE),
-        Layer(24, shortcut=shortcut),
+        ChainLayer(16),
+        ChainLayer(96),
+        ChainLayer(96, kernel=3, stride=2, grouping=Grouping.DEPTHWISE),
+        ChainLayer(24, shortcut=shortcut),
     ]
     found = cost(layers, in_channels=3, image_size=8).layers[-1]
     assert found.shortcut == 16 * 24 + 48
@@ -103,7 +103,7 @@ def test_a_projected_shortcut_starts_where_its_span_does() -> None:
 
 
 def test_without_a_pool_the_classifier_sees_every_place() -> None:
-    layers = [Layer(6, stride=2), Layer(10, pooled=True, bias=True)]
+    layers = [ChainLayer(6, stride=2), ChainLayer(10, pooled=True, bias=True)]
     assert cost(layers, in_channels=3, image_size=8).parameters == 18 + 60 + 10
     assert cost(layers, in_channels=3, image_size=8, pooling="flatten").parameters == 18 + 6 * 16 * 10 + 10
 
@@ -121,19 +121,23 @@ def test_without_a_pool_the_classifier_sees_every_place() -> None:
     ],
 )
 def test_padding_decides_the_size_of_the_map(padding: Padding, kernel: int, size: int, after: int) -> None:
-    layer = Layer(4, kernel=kernel, stride=2, padding=padding, zeros=(3, 1) if padding is Padding.OTHER else (0, 0))
+    layer = ChainLayer(
+        4, kernel=kernel, stride=2, padding=padding, zeros=(3, 1) if padding is Padding.OTHER else (0, 0)
+    )
     assert cost([layer], in_channels=1, image_size=size).layers[0].out_size == after
 
 
 def test_a_blurred_stride_leaves_the_convolution_its_full_map() -> None:
-    layer = Layer(4, kernel=3, stride=2, anti_alias=True)
+    layer = ChainLayer(4, kernel=3, stride=2, anti_alias=True)
     (found,) = cost([layer], in_channels=1, image_size=8).layers
     assert (found.out_size, found.macs) == (4, 36 * 64)
 
 
 def test_attention_is_taken_whole_with_the_norm_in_front_of_it() -> None:
     unit = AttentionUnit(4, parameters=1000, macs=5000)
-    found = cost([Layer(16), Layer(16, attention=unit, norms=NORM, layer_scale=True)], in_channels=3, image_size=2)
+    found = cost(
+        [ChainLayer(16), ChainLayer(16, attention=unit, norms=NORM, layer_scale=True)], in_channels=3, image_size=2
+    )
     assert (found.layers[1].parameters, found.layers[1].macs) == (1000 + 32 + 16, 5000)
 
 

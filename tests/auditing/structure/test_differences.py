@@ -8,23 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobilenets.auditing.structure.align import align
-from mobilenets.auditing.structure.differences import Difference, apply, differences, published
+from mobilenets.auditing.structure.differences import NetworkDifference, apply, differences, published
 from mobilenets.auditing.structure.layers import (
     BatchNorm,
     Chain,
+    ChainLayer,
     Grouping,
-    Layer,
     Padding,
     Reference,
     Shortcut,
     ShortcutKind,
     SqueezeExcite,
-    Stray,
+    UnplacedOperator,
 )
 from mobilenets.auditing.structure.published import reference, without_paths
 
 SQUEEZE = SqueezeExcite(40, "relu", "sigmoid", before_activation=True, bias=False, norms=1)
-SIDE = Layer(7, norms=(BatchNorm(1e-3, 0.01),))
+SIDE = ChainLayer(7, norms=(BatchNorm(1e-3, 0.01),))
 EDITS: tuple[dict[str, Any], ...] = (
     {"out_channels": 50},
     {"kernel": 7},
@@ -49,7 +49,7 @@ EDITS: tuple[dict[str, Any], ...] = (
 )
 
 
-def compared(published_one: Reference, found: Chain) -> tuple[Difference, ...]:
+def compared(published_one: Reference, found: Chain) -> tuple[NetworkDifference, ...]:
     slots = align(published_one.chain.layers, published_one.places, found.layers)
     return differences(slots, published_one, found)
 
@@ -133,7 +133,11 @@ def test_a_shortcut_that_starts_elsewhere_is_another() -> None:
 def test_the_networks_own_differences_come_first() -> None:
     v2 = reference("mobilenet_v2")
     found = replace(
-        edited(v2.chain, 0, stride=1), dropout=0.5, final="softmax", unfolded=(Stray("a", "cumsum", 3),), in_channels=1
+        edited(v2.chain, 0, stride=1),
+        dropout=0.5,
+        final="softmax",
+        unfolded=(UnplacedOperator("a", "cumsum", 3),),
+        in_channels=1,
     )
     assert [(one.slot, one.attribute) for one in compared(v2, found)] == [
         (None, "in_channels"),
@@ -171,7 +175,7 @@ def test_applying_all_differences_gives_the_found_chain(data: st.DataObject, nam
     assert [_comparable(layer) for layer in after.chain_layers()] == [_comparable(layer) for layer in settled]
 
 
-def _comparable(layer: Layer) -> tuple[object, ...]:
+def _comparable(layer: ChainLayer) -> tuple[object, ...]:
     """All that costs something; of a shortcut that starts at a missing layer, not the number of layers it spans."""
     shortcut = layer.shortcut and replace(layer.shortcut, span=0)
     return (replace(layer, shortcut=None, norms=(), path=""), shortcut, tuple(norm.kind for norm in layer.norms))

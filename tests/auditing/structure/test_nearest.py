@@ -7,7 +7,7 @@ import pytest
 
 from mobilenets.auditing.rules.stranger import PLAUSIBLE
 from mobilenets.auditing.structure.cost import chain_cost
-from mobilenets.auditing.structure.layers import BatchNorm, Chain, Grouping, Layer, Pooling, Shortcut, ShortcutKind
+from mobilenets.auditing.structure.layers import BatchNorm, Chain, ChainLayer, Grouping, Pooling, Shortcut, ShortcutKind
 from mobilenets.auditing.structure.nearest import WIDTHS, compare
 from mobilenets.auditing.structure.published import reference
 from mobilenets.auditing.structure.variants import catalogue, published_widths
@@ -16,7 +16,7 @@ from mobilenets.errors import AuditError
 SMALL_NAMES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "mobilenet_v4_conv_small")
 
 
-def chain_of(layers: list[Layer], image_size: int = 224) -> Chain:
+def chain_of(layers: list[ChainLayer], image_size: int = 224) -> Chain:
     bare = Chain(tuple(layers), 3, image_size, Pooling("global", 7), 0.0, 0.0, "none", parameters=0, macs=0)
     cost = chain_cost(bare)
     return replace(bare, parameters=cost.parameters, macs=cost.macs)
@@ -95,24 +95,27 @@ def test_an_unknown_name_is_met_with_a_suggestion() -> None:
         compare(reference("mobilenet_v2").chain, expect="mobilenet_v22")
 
 
-def resnet() -> list[Layer]:
+def resnet() -> list[ChainLayer]:
     norm = (BatchNorm(1e-5, 0.1),)
-    layers = [Layer(64, kernel=7, stride=2, norms=norm, activation="relu")]
+    layers = [ChainLayer(64, kernel=7, stride=2, norms=norm, activation="relu")]
     for width in (64, 128, 256, 512):
         for _ in range(2):
-            layers.append(Layer(width, kernel=3, norms=norm, activation="relu"))
+            layers.append(ChainLayer(width, kernel=3, norms=norm, activation="relu"))
             shortcut = Shortcut(ShortcutKind.IDENTITY, 2, activation_after="relu")
-            layers.append(Layer(width, kernel=3, norms=norm, shortcut=shortcut))
-    return [*layers, Layer(1000, pooled=True, bias=True)]
+            layers.append(ChainLayer(width, kernel=3, norms=norm, shortcut=shortcut))
+    return [*layers, ChainLayer(1000, pooled=True, bias=True)]
 
 
-def vgg() -> list[Layer]:
+def vgg() -> list[ChainLayer]:
     widths = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
-    return [*(Layer(width, kernel=3, bias=True, activation="relu") for width in widths), Layer(1000, pooled=True)]
+    return [
+        *(ChainLayer(width, kernel=3, bias=True, activation="relu") for width in widths),
+        ChainLayer(1000, pooled=True),
+    ]
 
 
-@pytest.mark.parametrize("layers", [resnet(), vgg(), [Layer(10, pooled=True, bias=True)]])
-def test_what_is_no_mobilenet_is_not_taken_for_one(layers: list[Layer]) -> None:
+@pytest.mark.parametrize("layers", [resnet(), vgg(), [ChainLayer(10, pooled=True, bias=True)]])
+def test_what_is_no_mobilenet_is_not_taken_for_one(layers: list[ChainLayer]) -> None:
     assert compare(chain_of(layers)).certainty < PLAUSIBLE
 
 

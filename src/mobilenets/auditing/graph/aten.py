@@ -19,7 +19,7 @@ from mobilenets.auditing.graph.nodes import (
     Operator,
     Other,
     Pad,
-    Pool,
+    PoolOperation,
     Reshape,
     Slice,
     Softmax,
@@ -176,7 +176,7 @@ def _adaptive_pool(call: Call) -> Operator:
     # PyTorch's windows differ by a pixel where the division has a rest: the largest of them.
     window = tuple(-(-have // want) for have, want in zip(size, target, strict=True))
     kind = "average" if "avg" in call.label else "max"
-    return Pool(kind, (window[0], window[1]), (window[0], window[1]), (0, 0, 0, 0), adaptive=True)
+    return PoolOperation(kind, (window[0], window[1]), (window[0], window[1]), (0, 0, 0, 0), adaptive=True)
 
 
 def _pool(call: Call) -> Operator:
@@ -185,7 +185,7 @@ def _pool(call: Call) -> Operator:
     stride = _pair(arguments["stride"]) if arguments["stride"] else window
     height, width = _pair(arguments["padding"])
     kind = "average" if "avg" in call.label else "max"
-    return Pool(kind, window, stride, (height, height, width, width), adaptive=False)
+    return PoolOperation(kind, window, stride, (height, height, width, width), adaptive=False)
 
 
 def _reduce(call: Call) -> Operator:
@@ -198,7 +198,7 @@ def _reduce(call: Call) -> Operator:
         return Other(call.label)
     window = [shape[dim] if dim in reduced else 1 for dim in range(2, rank)] + [1] * (4 - rank)
     kind = "average" if call.label == "mean" else "max"
-    return Pool(kind, (window[0], window[1]), (window[0], window[1]), (0, 0, 0, 0), adaptive=True)
+    return PoolOperation(kind, (window[0], window[1]), (window[0], window[1]), (0, 0, 0, 0), adaptive=True)
 
 
 def _pad(call: Call) -> Operator:

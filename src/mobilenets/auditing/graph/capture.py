@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import functools
-import io
-import logging
 import operator
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +15,12 @@ from torch.export import ExportedProgram
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from mobilenets.auditing.graph.hooks import hook_graph
-from mobilenets.auditing.graph.nodes import Graph, Node, Pool
+from mobilenets.auditing.graph.nodes import Graph, Node, PoolOperation
 from mobilenets.auditing.graph.recorder import Recorder
 from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, place_of_answer, quiet, tensors_of
 from mobilenets.auditing.graph.values import Constant, Flowing, Recorded, eps_of
 from mobilenets.errors import AuditError, first_line
+from mobilenets.output_capture import capture_python_output
 
 # A PyTorch module as a graph, by torch.export: the whole forward pass, whatever its code looks like.
 
@@ -40,7 +37,7 @@ def export_graph(module: nn.Module, input_shape: tuple[int, int, int, int]) -> G
     """
     network = evaluation_copy(module)
     _answer_in_tensors(network)
-    with _silence(), torch.no_grad():
+    with capture_python_output(), torch.no_grad():
         program = torch.export.export(network, (torch.zeros(input_shape),), strict=False)
     recorder = Recorder(network, input_shape)
     translator = _Translator(program, network, recorder)
@@ -63,19 +60,6 @@ def _answer_in_tensors(network: nn.Module) -> None:
         return outputs if isinstance(outputs, Tensor) else tuple(tensors_of(outputs))
 
     network.forward = plain
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the exporter's warnings and logs to itself: what matters of them is in the exception it raises."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 class _Translator:
@@ -210,22 +194,22 @@ def _with_adaptive_pools(module: nn.Module, graph: Graph) -> Graph:
 
 
 def _pools(graph: Graph) -> list[Node]:
-    return [node for node in graph.nodes if isinstance(node.operator, Pool)]
+    return [node for node in graph.nodes if isinstance(node.operator, PoolOperation)]
 
 
 def _window(node: Node) -> tuple[int, int]:
-    assert isinstance(node.operator, Pool)
+    assert isinstance(node.operator, PoolOperation)
     return node.operator.window
 
 
 def _covers_map(node: Node, graph: Graph) -> bool:
     operator = node.operator
-    if not isinstance(operator, Pool) or operator.adaptive or not node.inputs or max(operator.window) == 1:
+    if not isinstance(operator, PoolOperation) or operator.adaptive or not node.inputs or max(operator.window) == 1:
         return False
     shapes = {other.name: other.shape for other in graph.nodes} | {graph.input: graph.input_shape}
     return shapes[node.inputs[0]][2:] == operator.window
 
 
 def _made_adaptive(node: Node) -> Node:
-    assert isinstance(node.operator, Pool)
+    assert isinstance(node.operator, PoolOperation)
     return replace(node, operator=replace(node.operator, adaptive=True))

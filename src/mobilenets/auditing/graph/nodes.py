@@ -85,7 +85,7 @@ class ChannelScale:
 
 
 @dataclass(frozen=True)
-class Pool:
+class PoolOperation:
     """A pool: `kind` average or max. `adaptive`: its window follows the input's size.
 
     `window` and `stride` are those at this input; a pool of the whole map has a window equal to the map.
@@ -171,7 +171,7 @@ Operator = (
     | Add
     | Multiply
     | ChannelScale
-    | Pool
+    | PoolOperation
     | Pad
     | Slice
     | Dropout

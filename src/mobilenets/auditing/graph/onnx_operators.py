@@ -18,7 +18,7 @@ from mobilenets.auditing.graph.nodes import (
     Operator,
     Other,
     Pad,
-    Pool,
+    PoolOperation,
     Reshape,
     Slice,
     Softmax,
@@ -123,7 +123,7 @@ def _shortened(value: float) -> float:
 def _global_pool(call: OnnxCall) -> Operator:
     window = _pair(call.shape[2:])
     kind = "max" if call.node.op_type == "GlobalMaxPool" else "average"
-    return Pool(kind, window, window, (0, 0, 0, 0), adaptive=True)
+    return PoolOperation(kind, window, window, (0, 0, 0, 0), adaptive=True)
 
 
 def _reduce(call: OnnxCall) -> Operator:
@@ -134,7 +134,7 @@ def _reduce(call: OnnxCall) -> Operator:
         return Other(call.node.op_type)
     window = [call.shape[axis] if axis in axes else 1 for axis in places] + [1] * (4 - rank)
     kind = "max" if call.node.op_type == "ReduceMax" else "average"
-    return Pool(kind, _pair(window), _pair(window), (0, 0, 0, 0), adaptive=True)
+    return PoolOperation(kind, _pair(window), _pair(window), (0, 0, 0, 0), adaptive=True)
 
 
 def _pool(call: OnnxCall) -> Operator:
@@ -142,7 +142,7 @@ def _pool(call: OnnxCall) -> Operator:
     stride = _pair(attribute(call.node, "strides", (1, 1)))
     padding = _padding(call, window, stride, _pair(attribute(call.node, "dilations", (1, 1))))
     kind = "max" if call.node.op_type == "MaxPool" else "average"
-    return Pool(kind, window, stride, padding, adaptive=False)
+    return PoolOperation(kind, window, stride, padding, adaptive=False)
 
 
 def _pad(call: OnnxCall) -> Operator:

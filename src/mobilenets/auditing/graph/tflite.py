@@ -25,7 +25,7 @@ from mobilenets.auditing.graph.nodes import (
     Other,
     Pad,
     Pointwise,
-    Pool,
+    PoolOperation,
     Reshape,
     Slice,
     Softmax,
@@ -214,7 +214,7 @@ class _Reader:
         window, stride = _two(operator, "filter", (1, 1)), _two(operator, "stride", (1, 1))
         padding = _padding(str(operator.options.get("padding")), shape, window, stride, (1, 1))
         kind = "average" if operator.kind == "AVERAGE_POOL_2D" else "max"
-        return Pool(kind, window, stride, padding, adaptive=False)
+        return PoolOperation(kind, window, stride, padding, adaptive=False)
 
     def _reduce(self, operator: TfliteOperator, shape: tuple[int, ...]) -> Operator:
         axes = self._constant(operator, 1)
@@ -224,7 +224,9 @@ class _Reader:
         if not reduced <= {1, 2}:
             return Other(operator.kind)
         window = (shape[2] if 1 in reduced else 1, shape[3] if 2 in reduced else 1)
-        return Pool("average" if operator.kind == "MEAN" else "max", window, window, (0, 0, 0, 0), adaptive=True)
+        return PoolOperation(
+            "average" if operator.kind == "MEAN" else "max", window, window, (0, 0, 0, 0), adaptive=True
+        )
 
     def _pad(self, operator: TfliteOperator, shape: tuple[int, ...]) -> Operator:
         amounts = self._constant(operator, 1)

@@ -1,9 +1,9 @@
-"""What each claim costs, so that the findings add up to the whole difference from the published network.
+"""What each diagnostic costs, so that the findings add up to the whole difference from the published network.
 
-The differences a claim explains are applied to the published layers, claim after claim; what the sum of parameters and
-multiply-adds changes by at each step is the claim's. Once all differences are applied the layers are the found ones, so
+The differences a diagnostic explains are applied to the published layers, diagnostic after diagnostic; what the sum of parameters and
+multiply-adds changes by at each step is the diagnostic's. Once all differences are applied the layers are the found ones, so
 the steps add up exactly; what is no layer (parameters nobody reads, operators without a place) stays unexplained unless
-a claim names it.
+a diagnostic names it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mobilenets.auditing.rules.finding import STRANGER, Claim, Finding
+from mobilenets.auditing.rules.finding import STRANGER, Diagnostic, Finding
 from mobilenets.auditing.structure.cost import LayerCost, cost
-from mobilenets.auditing.structure.differences import Comparison, Difference, Patchwork, apply, published
-from mobilenets.auditing.structure.layers import Grouping, Layer, Stray
+from mobilenets.auditing.structure.differences import (
+    NetworkComparison,
+    NetworkDifference,
+    PartialChain,
+    apply,
+    published,
+)
+from mobilenets.auditing.structure.layers import ChainLayer, Grouping, UnplacedOperator
 
 PARTS = {
     "weights": "weights",
@@ -28,48 +34,54 @@ PARTS = {
 }
 """Parameters of a `LayerCost` field, in words."""
 OUTSIDE = ("unfolded", "unused")
-"""Attributes of the network's own differences that belong to no layer: `Stray`, or a path and its parameters."""
+"""Attributes of the network's own differences that belong to no layer: `UnplacedOperator`, or a path and its parameters."""
 
 
-def account(comparison: Comparison, claims: Sequence[Claim]) -> tuple[tuple[Finding, ...], int, int]:
-    """Give every claim its cost.
+def account(comparison: NetworkComparison, diagnostics: Sequence[Diagnostic]) -> tuple[tuple[Finding, ...], int, int]:
+    """Give every diagnostic its cost.
 
-    A claim may name, besides differences of the comparison, `Difference(None, "unused", (), ((path, elements), ...))`:
+    A diagnostic may name, besides differences of the comparison, `NetworkDifference(None, "unused", (), ((path, elements), ...))`:
     parameters nobody reads.
 
     Returns:
-        The findings in the order of the claims; the parameters and the multiply-adds that no claim explains. The three
+        The findings in the order of the diagnostics; the parameters and the multiply-adds that no diagnostic explains. The three
         add up to the found network's total minus the published one's.
     """
     found, reference = comparison.found.parameters, comparison.reference.chain.parameters
     found_macs, reference_macs = comparison.found.macs, comparison.reference.chain.macs
-    if any(claim.rule == STRANGER for claim in claims):
+    if any(diagnostic.rule == STRANGER for diagnostic in diagnostics):
         # Laid beside a network it has nothing to do with, its layers' costs mean nothing: it is another one, in all.
-        return tuple(_of_stranger(claim, found - reference, found_macs - reference_macs) for claim in claims), 0, 0
-    findings = _findings(comparison, claims)
+        return (
+            tuple(
+                _of_stranger(diagnostic, found - reference, found_macs - reference_macs) for diagnostic in diagnostics
+            ),
+            0,
+            0,
+        )
+    findings = _findings(comparison, diagnostics)
     unexplained = found - reference - sum(finding.parameters for finding in findings)
     return findings, unexplained, found_macs - reference_macs - sum(finding.macs for finding in findings)
 
 
-def _of_stranger(claim: Claim, parameters: int, macs: int) -> Finding:
+def _of_stranger(diagnostic: Diagnostic, parameters: int, macs: int) -> Finding:
     """The whole difference is that it is a stranger; what else is said of it explains none of that."""
-    return Finding(claim, parameters, macs) if claim.rule == STRANGER else Finding(claim, 0, 0)
+    return Finding(diagnostic, parameters, macs) if diagnostic.rule == STRANGER else Finding(diagnostic, 0, 0)
 
 
-def _findings(comparison: Comparison, claims: Sequence[Claim]) -> tuple[Finding, ...]:
+def _findings(comparison: NetworkComparison, diagnostics: Sequence[Diagnostic]) -> tuple[Finding, ...]:
     image_size = comparison.reference.chain.image_size
     patchwork = published(comparison.slots, comparison.reference)
     before = _cost(patchwork, image_size)
     findings = []
-    for claim in claims:
-        patchwork = apply(patchwork, claim.differences)
+    for diagnostic in diagnostics:
+        patchwork = apply(patchwork, diagnostic.differences)
         after = _cost(patchwork, image_size)
-        outside, outside_macs = _outside(claim.differences)
-        detail = _detail(claim.differences, before, after)
+        outside, outside_macs = _outside(diagnostic.differences)
+        detail = _detail(diagnostic.differences, before, after)
         if outside:
             detail = " + ".join(filter(None, [detail, f"{outside:,} outside the layers"]))
         parameters = after.parameters - before.parameters + outside
-        findings.append(Finding(claim, parameters, after.macs - before.macs + outside_macs, detail))
+        findings.append(Finding(diagnostic, parameters, after.macs - before.macs + outside_macs, detail))
         before = after
     return tuple(findings)
 
@@ -78,12 +90,12 @@ def _findings(comparison: Comparison, claims: Sequence[Claim]) -> tuple[Finding,
 class _SlotCosts:
     """What a patchwork costs, and each of its layers by its slot."""
 
-    slots: dict[int, tuple[Layer, LayerCost]]
+    slots: dict[int, tuple[ChainLayer, LayerCost]]
     parameters: int
     macs: int
 
 
-def _cost(patchwork: Patchwork, image_size: int) -> _SlotCosts:
+def _cost(patchwork: PartialChain, image_size: int) -> _SlotCosts:
     layers = patchwork.chain_layers()
     total = cost(layers, in_channels=patchwork.in_channels, image_size=image_size, pooling=patchwork.pooling)
     present = [index for index, layer in enumerate(patchwork.layers) if layer is not None]
@@ -91,10 +103,10 @@ def _cost(patchwork: Patchwork, image_size: int) -> _SlotCosts:
     return _SlotCosts(slots, total.parameters, total.macs)
 
 
-def _outside(differences: Sequence[Difference]) -> tuple[int, int]:
+def _outside(differences: Sequence[NetworkDifference]) -> tuple[int, int]:
     """Parameters and multiply-adds that belong to no layer: of operators without a place, or read by nobody."""
     entries = [
-        entry if isinstance(entry, Stray) else Stray(entry[0], "unused", entry[1])
+        entry if isinstance(entry, UnplacedOperator) else UnplacedOperator(entry[0], "unused", entry[1])
         for one in differences
         if one.slot is None and one.attribute in OUTSIDE and isinstance(one.found, tuple)
         for entry in one.found
@@ -102,7 +114,7 @@ def _outside(differences: Sequence[Difference]) -> tuple[int, int]:
     return sum(entry.parameters for entry in entries), sum(entry.macs for entry in entries)
 
 
-def _detail(differences: Sequence[Difference], before: _SlotCosts, after: _SlotCosts) -> str:
+def _detail(differences: Sequence[NetworkDifference], before: _SlotCosts, after: _SlotCosts) -> str:
     """How the parameters come about; empty when they do not change."""
     if before.parameters == after.parameters:
         return ""
@@ -128,7 +140,7 @@ def _one_layer(slot: int, before: _SlotCosts, after: _SlotCosts) -> str:
     return text if come else f"less {text}"
 
 
-def _shape(layer: Layer, own: LayerCost) -> str:
+def _shape(layer: ChainLayer, own: LayerCost) -> str:
     window = f"{layer.kernel}x{layer.kernel}"
     if layer.grouping is Grouping.DEPTHWISE:
         return f"{own.out_channels}x{window}"

@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-from mobilenets.auditing.rules.case import Case
-from mobilenets.auditing.rules.finding import Claim, Severity
+from mobilenets.auditing.rules.case import RuleContext
+from mobilenets.auditing.rules.finding import Diagnostic, Severity
 from mobilenets.auditing.rules.wording import paper_of
-from mobilenets.auditing.structure.differences import Difference
+from mobilenets.auditing.structure.differences import NetworkDifference
 from mobilenets.auditing.structure.layers import ShortcutKind
 
 FRAMEWORK = "torch.nn.Module.eval"
 
 
 def _error(
-    rule: str, where: tuple[str, ...], expected: str, found: str, effect: str, mend: str, source: str = FRAMEWORK
-) -> Claim:
-    return Claim(rule, Severity.ERROR, where, expected, found, source, effect, mend)
+    rule: str, where: tuple[str, ...], expected: str, found: str, effect: str, fix: str, source: str = FRAMEWORK
+) -> Diagnostic:
+    return Diagnostic(rule, Severity.ERROR, where, expected, found, source, effect, fix)
 
 
-def training(case: Case) -> list[Claim]:
+def training(context: RuleContext) -> list[Diagnostic]:
     """Training that goes on in evaluation: dropout, statistics of the batch, answers that vary."""
-    seen = case.behaviour
+    seen = context.behaviour
     if seen is None:
         return []
-    claims = []
+    diagnostics = []
     if seen.stays_in_training:
-        claims.append(
+        diagnostics.append(
             _error(
                 "left-in-training",
                 tuple(path or "the network's own forward" for path in seen.stays_in_training),
                 "eval() switches dropout off and batch norm to its running statistics",
-                "exported in training mode" if case.is_file else "still as in training after eval()",
+                "exported in training mode" if context.is_file else "still as in training after eval()",
                 "answers are noisy and depend on the batch",
                 "call model.eval() before the export"
-                if case.is_file
+                if context.is_file
                 else "replace training=True in functional calls by self.training; don't override train() or eval()",
             )
         )
     elif seen.varies:
-        claims.append(
+        diagnostics.append(
             _error(
                 "varies",
                 (),
@@ -48,7 +48,7 @@ def training(case: Case) -> list[Claim]:
             )
         )
     if seen.depends_on_batch and not seen.stays_in_training:
-        claims.append(
+        diagnostics.append(
             _error(
                 "depends-on-batch",
                 (),
@@ -58,9 +58,9 @@ def training(case: Case) -> list[Claim]:
                 "let batch norm track running statistics (track_running_stats=True)",
             )
         )
-    still = _frozen_without_reason(case, seen.frozen_norms)
+    still = _frozen_without_reason(context, seen.frozen_norms)
     if still:
-        claims.append(
+        diagnostics.append(
             _error(
                 "frozen-norms",
                 still,
@@ -72,8 +72,8 @@ def training(case: Case) -> list[Claim]:
             )
         )
     if seen.held_norms:
-        claims.append(
-            Claim(
+        diagnostics.append(
+            Diagnostic(
                 "norms-held",
                 Severity.NOTE,
                 seen.held_norms,
@@ -84,29 +84,29 @@ def training(case: Case) -> list[Claim]:
                 "nothing if it is meant; to train from scratch let train() reach batch norm",
             )
         )
-    return claims
+    return diagnostics
 
 
-def _frozen_without_reason(case: Case, frozen: tuple[str, ...]) -> tuple[str, ...]:
+def _frozen_without_reason(context: RuleContext, frozen: tuple[str, ...]) -> tuple[str, ...]:
     """Those that neither a momentum of 0 nor a frozen form says already: these are findings of their own."""
     stopped = {
         norm.path
-        for layer in case.found.layers
+        for layer in context.found.layers
         for norm in layer.norms
         if norm.momentum == 0 or norm.frozen or norm.kind == "affine"
     }
     return tuple(path for path in frozen if path not in stopped)
 
 
-def answers(case: Case) -> list[Claim]:
+def answers(context: RuleContext) -> list[Diagnostic]:
     """Shortcuts that are none when their branch is silent; a fixed size, where the pool does not say it already."""
-    seen = case.behaviour
+    seen = context.behaviour
     if seen is None:
         return []
-    claims = []
-    dead = _dead_unseen(case, seen.dead_shortcuts)
+    diagnostics = []
+    dead = _dead_unseen(context, seen.dead_shortcuts)
     if dead:
-        claims.append(
+        diagnostics.append(
             _error(
                 "dead-shortcut",
                 dead,
@@ -114,12 +114,12 @@ def answers(case: Case) -> list[Claim]:
                 "it is not",
                 "the shortcut does not carry the input through",
                 "add the block's own input, unchanged",
-                paper_of(case),
+                paper_of(context),
             )
         )
-    if seen.fixed_size and case.found.pooling.kind != "fixed":
-        claims.append(
-            Claim(
+    if seen.fixed_size and context.found.pooling.kind != "fixed":
+        diagnostics.append(
+            Diagnostic(
                 "fixed-size",
                 Severity.NOTE,
                 (),
@@ -130,33 +130,33 @@ def answers(case: Case) -> list[Claim]:
                 "pool the whole map (nn.AdaptiveAvgPool2d(1))",
             )
         )
-    return claims
+    return diagnostics
 
 
-def _dead_unseen(case: Case, dead: tuple[str, ...]) -> tuple[str, ...]:
+def _dead_unseen(context: RuleContext, dead: tuple[str, ...]) -> tuple[str, ...]:
     """Those the structure does not tell already: a shortcut known to be scaled, say, is an error of its own."""
     told = {
         layer.shortcut.path
-        for layer in case.found.layers
+        for layer in context.found.layers
         if layer.shortcut is not None and layer.shortcut.kind is not ShortcutKind.IDENTITY
     }
     return tuple(path for path in dead if path not in told)
 
 
-def unused(case: Case) -> list[Claim]:
+def unused(context: RuleContext) -> list[Diagnostic]:
     """Parameters no operator reads: layers built and forgotten in forward."""
-    if not case.unused:
+    if not context.unused:
         return []
     return [
-        Claim(
+        Diagnostic(
             "unused-parameters",
             Severity.ERROR,
-            tuple(path for path, _ in case.unused),
+            tuple(path for path, _ in context.unused),
             "every parameter read",
-            f"{sum(size for _, size in case.unused):,} parameters that no operator reads",
+            f"{sum(size for _, size in context.unused):,} parameters that no operator reads",
             "the graph of the network",
             "they count and are saved, and learn nothing",
             "use the layers in forward, or don't build them",
-            (Difference(None, "unused", (), case.unused),),
+            (NetworkDifference(None, "unused", (), context.unused),),
         )
     ]

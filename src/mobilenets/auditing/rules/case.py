@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mobilenets.auditing.graph.nodes import Behaviour
-from mobilenets.auditing.rules.finding import Claim
+from mobilenets.auditing.rules.finding import Diagnostic
 from mobilenets.auditing.structure.cost import chain_cost
-from mobilenets.auditing.structure.differences import Comparison, Difference, Slot
-from mobilenets.auditing.structure.layers import Chain, Grouping, Layer, Place, Reference
+from mobilenets.auditing.structure.differences import AlignedSlot, NetworkComparison, NetworkDifference
+from mobilenets.auditing.structure.layers import Chain, ChainLayer, Grouping, Reference, TablePlace
 
 FILES = ("ONNX", "TensorFlow Lite")
 """Front ends that read a file: shapes are fixed there and batch norms often folded, without anybody's mistake."""
@@ -20,19 +20,19 @@ FILES = ("ONNX", "TensorFlow Lite")
 class Item:
     """A difference with the layers it is about; `place` is None for an extra layer and for the network's own."""
 
-    difference: Difference
-    slot: Slot | None
-    place: Place | None
+    difference: NetworkDifference
+    slot: AlignedSlot | None
+    place: TablePlace | None
 
     @property
-    def expected(self) -> Layer:
+    def expected(self) -> ChainLayer:
         """The published layer; only for slots that have one."""
         assert self.slot is not None
         assert self.slot.expected is not None
         return self.slot.expected
 
     @property
-    def found(self) -> Layer:
+    def found(self) -> ChainLayer:
         """The network's layer; only for slots that have one."""
         assert self.slot is not None
         assert self.slot.found is not None
@@ -70,7 +70,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Case:
+class RuleContext:
     """A comparison on its way through the rules.
 
     Attributes:
@@ -81,11 +81,11 @@ class Case:
         open: the differences no rule has claimed yet.
     """
 
-    comparison: Comparison
+    comparison: NetworkComparison
     behaviour: Behaviour | None
     front_end: str
     unused: tuple[tuple[str, int], ...]
-    open: tuple[Difference, ...]
+    open: tuple[NetworkDifference, ...]
 
     @property
     def reference(self) -> Reference:
@@ -102,22 +102,22 @@ class Case:
         """It was read from a file rather than from a module."""
         return self.front_end in FILES
 
-    def without(self, claims: Iterable[Claim]) -> Case:
-        """The case with the differences of these claims closed."""
-        closed = {id(difference) for claim in claims for difference in claim.differences}
+    def without(self, diagnostics: Iterable[Diagnostic]) -> RuleContext:
+        """The context with the differences of these diagnostics closed."""
+        closed = {id(difference) for diagnostic in diagnostics for difference in diagnostic.differences}
         return replace(self, open=tuple(one for one in self.open if id(one) not in closed))
 
     @cached_property
-    def slots(self) -> dict[int, Slot]:
+    def slots(self) -> dict[int, AlignedSlot]:
         """The slots by their index."""
         return {slot.index: slot for slot in self.comparison.slots}
 
-    def item(self, difference: Difference) -> Item:
+    def item(self, difference: NetworkDifference) -> Item:
         """The difference with its slot and place."""
         slot = self.slots[difference.slot] if difference.slot is not None else None
         return Item(difference, slot, self.place(slot))
 
-    def place(self, slot: Slot | None) -> Place | None:
+    def place(self, slot: AlignedSlot | None) -> TablePlace | None:
         """The place of a slot's published layer."""
         if slot is None or slot.reference_index is None:
             return None
@@ -139,9 +139,9 @@ class Case:
         return [self.item(one) for one in self.open if one.slot is None and one.attribute.split(".")[0] in attributes]
 
     @cached_property
-    def blocks(self) -> dict[int, list[Slot]]:
+    def blocks(self) -> dict[int, list[AlignedSlot]]:
         """The slots of each published block that have a published layer, by the block's number."""
-        members: dict[int, list[Slot]] = {}
+        members: dict[int, list[AlignedSlot]] = {}
         for slot in self.comparison.slots:
             place = self.place(slot)
             if place is not None and place.block:
@@ -189,14 +189,14 @@ class Case:
             return None, None
         return min(indices), max(indices)
 
-    def hidden(self, slot: Slot) -> int:
+    def hidden(self, slot: AlignedSlot) -> int:
         """Channels that leave a found layer, depthwise ones included."""
         assert slot.found is not None
         assert slot.found_index is not None
         return leaving(slot.found, self.found_inputs[slot.found_index])
 
 
-def _part_path(layer: Layer, attribute: str) -> str:
+def _part_path(layer: ChainLayer, attribute: str) -> str:
     """Path of what hangs on the layer and the attribute belongs to; empty when it is the layer itself, or not there."""
     if attribute in ("norms", "eps", "momentum") and layer.norms:
         return layer.norms[-1].path
@@ -207,10 +207,10 @@ def _part_path(layer: Layer, attribute: str) -> str:
     return ""
 
 
-Rule = Callable[[Case], Sequence[Claim]]
-"""Reads a case's open differences and claims what it recognizes."""
+Rule = Callable[[RuleContext], Sequence[Diagnostic]]
+"""Reads a context's open differences and diagnostics what it recognizes."""
 
 
-def leaving(layer: Layer, entering: int) -> int:
+def leaving(layer: ChainLayer, entering: int) -> int:
     """Channels that leave a layer which `entering` channels enter."""
     return entering * layer.multiplier if layer.grouping is Grouping.DEPTHWISE else layer.out_channels

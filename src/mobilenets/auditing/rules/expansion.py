@@ -5,149 +5,149 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from mobilenets.auditing.rules.case import Case, Item, leaving
-from mobilenets.auditing.rules.finding import Claim
-from mobilenets.auditing.rules.wording import OTHER_SHAPES, claim, grouped, source_of, stages_of
-from mobilenets.auditing.structure.differences import Slot
+from mobilenets.auditing.rules.case import Item, RuleContext, leaving
+from mobilenets.auditing.rules.finding import Diagnostic
+from mobilenets.auditing.rules.wording import OTHER_SHAPES, diagnostic, grouped, source_of, stages_of
+from mobilenets.auditing.structure.differences import AlignedSlot
 from mobilenets.auditing.structure.layers import Grouping
 from mobilenets.models.layers import make_divisible
 
 FIRST_VERSION_SOURCE = "arXiv 1905.02244v5, table 1; the rows found are those of its first version"
 
 
-def first_version(case: Case) -> list[Claim]:
+def first_version(context: RuleContext) -> list[Diagnostic]:
     """V3-Large by the first arXiv version: a 160-channel block at stride 1 before the one at stride 2.
 
     That network has 5,147,152 parameters and 245.57 M multiply-adds. The second of its blocks squeezes 672 channels,
     has stride 2 and no shortcut, all of which follow from the row.
     """
-    if not case.reference.name.startswith("mobilenet_v3_large"):
+    if not context.reference.name.startswith("mobilenet_v3_large"):
         return []
-    strides = [item for item in case.items("stride") if item.part == "spatial" and item.both]
+    strides = [item for item in context.items("stride") if item.part == "spatial" and item.both]
     for one, other in pairwise(strides):
         later = other.block == one.block + 1 and (one.expected.stride, one.found.stride) == (2, 1)
         if not later or (other.expected.stride, other.found.stride) != (1, 2):
             continue
-        expands = {item.block: item for item in case.items("out_channels") if item.part == "expand"}
+        expands = {item.block: item for item in context.items("out_channels") if item.part == "expand"}
         narrow = expands.get(other.block)
-        if narrow is None or narrow.found.out_channels != _expansion(case, one.block):
+        if narrow is None or narrow.found.out_channels != _expansion(context, one.block):
             continue
         follows = [
-            item for item in case.items("squeeze.channels", "shortcut", "shortcut.") if item.block == other.block
+            item for item in context.items("squeeze.channels", "shortcut", "shortcut.") if item.block == other.block
         ]
         items = [one, narrow, other]
         return [
-            claim(
-                case,
+            diagnostic(
+                context,
                 "v3-first-version",
                 items,
                 follows=follows,
                 expected=f"block {one.block} at stride 2, then exp size {narrow.expected.out_channels} at stride 1",
                 found=f"block {one.block} at stride 1, then exp size {narrow.found.out_channels} at stride 2",
                 source=FIRST_VERSION_SOURCE,
-                mend="take the rows of the paper's last version: its first 160-channel block has stride 2, "
+                fix="take the rows of the paper's last version: its first 160-channel block has stride 2, "
                 "both after it exp size 960 and stride 1",
             )
         ]
     return []
 
 
-def _expansion(case: Case, block: int) -> int | None:
+def _expansion(context: RuleContext, block: int) -> int | None:
     """Channels that leave the found expansion of a block."""
-    for slot in case.blocks.get(block, ()):
-        place = case.place(slot)
+    for slot in context.blocks.get(block, ()):
+        place = context.place(slot)
         if place is not None and place.part == "expand" and slot.found is not None:
             return slot.found.out_channels
     return None
 
 
-def expansion_kept(case: Case) -> list[Claim]:
+def expansion_kept(context: RuleContext) -> list[Diagnostic]:
     """A 1x1 convolution in front of the filter of a block whose table row has t = 1."""
     items = []
-    for item in case.items("layer"):
-        block = _block_without_expansion(case, item)
+    for item in context.items("layer"):
+        block = _block_without_expansion(context, item)
         if block is None:
             continue
         layer, slot = item.found, item.slot
         assert slot is not None
         assert slot.found_index is not None
-        entering = case.found_inputs[slot.found_index]
-        if layer.kernel == 1 and not layer.pooled and layer.out_channels in (entering, case.block_output(block)):
+        entering = context.found_inputs[slot.found_index]
+        if layer.kernel == 1 and not layer.pooled and layer.out_channels in (entering, context.block_output(block)):
             items.append((item, block, entering))
     if not items:
         return []
-    places = [case.place(case.blocks[block][0]) for _, block, _ in items]
+    places = [context.place(context.blocks[block][0]) for _, block, _ in items]
     item, _, entering = items[0]
     return [
-        claim(
-            case,
+        diagnostic(
+            context,
             "expansion-kept",
             [item for item, _, _ in items],
             expected="no expansion at t=1: the block starts with its depthwise filter",
             found=f"the 1x1 expansion kept at t=1, {entering} -> {item.found.out_channels} channels",
             source="; ".join(dict.fromkeys(place.source for place in places if place is not None)),
             effect="a layer more to learn and to run that the published weights do not have",
-            mend="build the expansion only when expand_ratio != 1",
+            fix="build the expansion only when expand_ratio != 1",
         )
     ]
 
 
-def expanded_at_one(case: Case) -> list[Claim]:
+def expanded_at_one(context: RuleContext) -> list[Diagnostic]:
     """A block whose row has t = 1, and so no expansion, widened by another t: the ratio is wrong, not the layer.
 
     The squeeze-and-excitation behind its filter is then as much wider.
     """
-    claims = []
-    for item in case.items("layer"):
-        block = _block_without_expansion(case, item)
+    diagnostics = []
+    for item in context.items("layer"):
+        block = _block_without_expansion(context, item)
         if block is None or item.slot is None or item.slot.found_index is None:
             continue
-        layer, entering = item.found, case.found_inputs[item.slot.found_index]
+        layer, entering = item.found, context.found_inputs[item.slot.found_index]
         if layer.kernel > 1 or layer.pooled or layer.grouping is Grouping.DEPTHWISE or layer.out_channels == entering:
             continue
-        squeezes = [one for one in case.items("squeeze.channels") if one.block == block]
-        claims.append(
-            claim(
-                case,
+        squeezes = [one for one in context.items("squeeze.channels") if one.block == block]
+        diagnostics.append(
+            diagnostic(
+                context,
                 "expand-ratio",
                 [item],
-                follows=[one for one in squeezes if _quarter_inside(case, one)],
+                follows=[one for one in squeezes if _quarter_inside(context, one)],
                 expected="expansion t=1: no expansion layer, the block starts with its depthwise filter",
                 found=f"t={layer.out_channels / entering:g}: {entering} -> {layer.out_channels} channels",
-                source=source_at(case, block),
+                source=source_at(context, block),
                 effect=OTHER_SHAPES,
-                mend=f"give this block t=1 (a hidden width of {entering}), and no expansion layer where t is 1",
+                fix=f"give this block t=1 (a hidden width of {entering}), and no expansion layer where t is 1",
             )
         )
-    return claims
+    return diagnostics
 
 
-def not_expanded(case: Case) -> list[Claim]:
+def not_expanded(context: RuleContext) -> list[Diagnostic]:
     """A block without the expansion its row asks for: t = 1 where the table has more."""
     items = []
-    for item in case.items("layer"):
+    for item in context.items("layer"):
         absent = item.slot is not None and item.slot.found is None and item.part == "expand"
-        others = [slot for slot in case.blocks.get(item.block, ()) if slot is not item.slot]
+        others = [slot for slot in context.blocks.get(item.block, ()) if slot is not item.slot]
         if absent and all(slot.found is not None for slot in others):
             items.append(item)
-    claims = []
+    diagnostics = []
     for (source, ratio), members in grouped(items, _row_and_ratio).items():
         blocks = {item.block for item in members}
-        squeezes = [one for one in case.items("squeeze.channels") if one.block in blocks]
-        claims.append(
-            claim(
-                case,
+        squeezes = [one for one in context.items("squeeze.channels") if one.block in blocks]
+        diagnostics.append(
+            diagnostic(
+                context,
                 "expand-ratio",
                 members,
-                follows=[one for one in squeezes if _quarter_inside(case, one)],
+                follows=[one for one in squeezes if _quarter_inside(context, one)],
                 expected=f"expansion t={ratio:g} in {stages_of(members)}",
                 found="t=1: no expansion layer",
                 source=source,
                 effect=OTHER_SHAPES,
-                mend=f"expand by the table's t={ratio:g} in front of the depthwise filter",
+                fix=f"expand by the table's t={ratio:g} in front of the depthwise filter",
             )
         )
-    return claims
+    return diagnostics
 
 
 def _row_and_ratio(item: Item) -> tuple[str, float]:
@@ -155,62 +155,64 @@ def _row_and_ratio(item: Item) -> tuple[str, float]:
     return item.place.source, item.place.expand_ratio
 
 
-def source_at(case: Case, block: int) -> str:
+def source_at(context: RuleContext, block: int) -> str:
     """Paper, table and row of a block."""
-    return next(place.source for place in case.reference.places if place.block == block)
+    return next(place.source for place in context.reference.places if place.block == block)
 
 
-def _quarter_inside(case: Case, item: Item) -> bool:
+def _quarter_inside(context: RuleContext, item: Item) -> bool:
     """Squeezed to a quarter of the channels that are really there, however rounded."""
     assert item.slot is not None
     assert item.found.squeeze is not None
-    hidden = case.hidden(item.slot)
+    hidden = context.hidden(item.slot)
     return item.found.squeeze.channels in (make_divisible(hidden / 4), hidden // 4)
 
 
-def _block_without_expansion(case: Case, item: Item) -> int | None:
+def _block_without_expansion(context: RuleContext, item: Item) -> int | None:
     """The block in front of which an extra layer stands, when the paper's block begins with its filter."""
-    slots = case.comparison.slots
+    slots = context.comparison.slots
     if item.slot is None or item.slot.found is None or item.slot.expected is not None:
         return None
     after = next((slot for slot in slots[slots.index(item.slot) + 1 :] if slot.expected is not None), None)
-    place = case.place(after)
-    if after is None or place is None or place.part != "spatial" or after is not case.blocks[place.block][0]:
+    place = context.place(after)
+    if after is None or place is None or place.part != "spatial" or after is not context.blocks[place.block][0]:
         return None
-    has_projection = any((one := case.place(slot)) and one.expand_ratio == 1 for slot in case.blocks[place.block])
+    has_projection = any((one := context.place(slot)) and one.expand_ratio == 1 for slot in context.blocks[place.block])
     return place.block if has_projection else None
 
 
-def dense_for_depthwise(case: Case) -> list[Claim]:
+def dense_for_depthwise(context: RuleContext) -> list[Diagnostic]:
     """A filter over all channels where the paper has one a channel, or the reverse."""
-    items = [item for item in case.items("grouping") if item.both and item.expected.kernel > 1]
+    items = [item for item in context.items("grouping") if item.both and item.expected.kernel > 1]
     dense = [item for item in items if item.expected.grouping is Grouping.DEPTHWISE]
     reverse = [item for item in items if item.expected.grouping is not Grouping.DEPTHWISE]
-    claims = []
+    diagnostics = []
     for members, expected in ((dense, "a depthwise convolution, a filter per channel"), (reverse, "a dense one")):
         if not members:
             continue
         slots = {item.difference.slot for item in members}
-        follows = [item for item in case.items("groups", "multiplier", "out_channels") if item.difference.slot in slots]
-        found = dict.fromkeys(_grouping(case, item) for item in members)
-        claims.append(
-            claim(
-                case,
+        follows = [
+            item for item in context.items("groups", "multiplier", "out_channels") if item.difference.slot in slots
+        ]
+        found = dict.fromkeys(_grouping(context, item) for item in members)
+        diagnostics.append(
+            diagnostic(
+                context,
                 "dense-for-depthwise",
                 members,
                 follows=follows,
                 expected=expected,
                 found=", ".join(found),
                 effect="the filter's cost grows by the number of channels" if members is dense else "",
-                mend="set groups=in_channels on the spatial convolution"
+                fix="set groups=in_channels on the spatial convolution"
                 if members is dense
                 else "set groups=1 on the spatial convolution",
             )
         )
-    return claims + _standard_block(case)
+    return diagnostics + _standard_block(context)
 
 
-def _grouping(case: Case, item: Item) -> str:
+def _grouping(context: RuleContext, item: Item) -> str:
     layer = item.found
     if layer.grouping is Grouping.GROUPED:
         return f"a convolution of {layer.groups} groups"
@@ -221,64 +223,64 @@ def _grouping(case: Case, item: Item) -> str:
     )
 
 
-def _standard_block(case: Case) -> list[Claim]:
+def _standard_block(context: RuleContext) -> list[Diagnostic]:
     """One dense k x k convolution in place of the depthwise filter and the 1x1 behind it."""
-    kernels = {item.block: item for item in case.items("kernel") if item.both and item.part in ("project", "expand")}
+    kernels = {item.block: item for item in context.items("kernel") if item.both and item.part in ("project", "expand")}
     items, follows = [], []
-    for item in case.items("layer"):
+    for item in context.items("layer"):
         merged = kernels.get(item.block)
         missing = item.slot is not None and item.slot.found is None and item.part == "spatial"
         if missing and merged is not None and merged.found.kernel == item.expected.kernel:
             items.append(item)
-            follows += [one for one in case.items("kernel", "stride", "padding") if one.slot is merged.slot]
+            follows += [one for one in context.items("kernel", "stride", "padding") if one.slot is merged.slot]
     if not items:
         return []
     return [
-        claim(
-            case,
+        diagnostic(
+            context,
             "dense-for-depthwise",
             [item for item in follows if item.difference.attribute == "kernel"],
             follows=[*items, *follows],
             expected="a depthwise filter, then a 1x1 convolution",
             found="one dense convolution with the filter's kernel",
-            mend="split it: depthwise k x k with groups=in_channels, norm, activation; then 1x1",
+            fix="split it: depthwise k x k with groups=in_channels, norm, activation; then 1x1",
         )
     ]
 
 
-def repeats(case: Case) -> list[Claim]:
+def repeats(context: RuleContext) -> list[Diagnostic]:
     """Whole blocks missing or extra: runs of such layers with a spatial filter among them."""
-    replaced = _replaced(case)
-    case = case.without(replaced)
-    items = case.items("layer")
-    missing = [item for item in items if item.slot and item.slot.found is None and _whole_block_missing(case, item)]
-    claims = [_missing(case, row, members) for row, members in _by_row(missing).items()]
+    replaced = _replaced(context)
+    context = context.without(replaced)
+    items = context.items("layer")
+    missing = [item for item in items if item.slot and item.slot.found is None and _whole_block_missing(context, item)]
+    diagnostics = [_missing(context, row, members) for row, members in _by_row(missing).items()]
     extra = _runs([item for item in items if item.slot and item.place is None])
-    return [*replaced, *claims, *[_extra(case, run) for run in extra]]
+    return [*replaced, *diagnostics, *[_extra(context, run) for run in extra]]
 
 
-def _replaced(case: Case) -> list[Claim]:
+def _replaced(context: RuleContext) -> list[Diagnostic]:
     """Published blocks missing right where other layers stand: those are in their place, and neither costs alone."""
-    claims = []
-    for run in _next_to_each_other(case.items("layer")):
+    diagnostics = []
+    for run in _next_to_each_other(context.items("layer")):
         lost = [item for item in run if item.slot and item.slot.found is None]
         come = [item for item in run if item.slot and item.slot.expected is None]
-        if not (any(_whole_block_missing(case, item) for item in lost) and len(come) > 1):
+        if not (any(_whole_block_missing(context, item) for item in lost) and len(come) > 1):
             continue
-        claims.append(
-            claim(
-                case,
+        diagnostics.append(
+            diagnostic(
+                context,
                 "repeats",
                 [*come, *lost],
                 expected=f"{stages_of(lost)} of the table",
                 found=f"{len(come)} layers of other blocks in their place",
-                source=source_of(case, lost),
+                source=source_of(context, lost),
                 effect=OTHER_SHAPES,
-                mend="build these blocks as the table's rows say",
+                fix="build these blocks as the table's rows say",
                 measured=False,
             )
         )
-    return claims
+    return diagnostics
 
 
 def _next_to_each_other(items: Sequence[Item]) -> list[list[Item]]:
@@ -294,8 +296,8 @@ def _next_to_each_other(items: Sequence[Item]) -> list[list[Item]]:
     return runs
 
 
-def _whole_block_missing(case: Case, item: Item) -> bool:
-    return bool(item.block) and all(slot.found is None for slot in case.blocks[item.block])
+def _whole_block_missing(context: RuleContext, item: Item) -> bool:
+    return bool(item.block) and all(slot.found is None for slot in context.blocks[item.block])
 
 
 def _by_row(items: Sequence[Item]) -> dict[str, list[Item]]:
@@ -305,27 +307,29 @@ def _by_row(items: Sequence[Item]) -> dict[str, list[Item]]:
     return rows
 
 
-def _missing(case: Case, row: str, members: list[Item]) -> Claim:
+def _missing(context: RuleContext, row: str, members: list[Item]) -> Diagnostic:
     blocks = {item.block for item in members}
-    follows = [item for item in case.items("shortcut", "shortcut.") if item.block - 1 in blocks]
+    follows = [item for item in context.items("shortcut", "shortcut.") if item.block - 1 in blocks]
     verb = "is" if len(blocks) == 1 else "are"
-    total = len({place.block for place in case.reference.places if place.source == row})
-    return claim(
-        case,
+    total = len({place.block for place in context.reference.places if place.source == row})
+    return diagnostic(
+        context,
         "repeats",
         members,
-        follows=[item for item in follows if not _follows_rule(case, item)],
+        follows=[item for item in follows if not _follows_rule(context, item)],
         expected=f"{total} block{'s' if total > 1 else ''} of this row",
         found=f"{stages_of(members)} {verb} missing, {total - len(blocks) or 'none'} left",
-        mend="repeat the row's block as often as the table's n says",
+        fix="repeat the row's block as often as the table's n says",
     )
 
 
-def _follows_rule(case: Case, item: Item) -> bool:
+def _follows_rule(context: RuleContext, item: Item) -> bool:
     """A difference in a shortcut that is wrong by itself: not what the found stride and channels ask for."""
     if not item.both:
         return True
-    asked = case.block_stride(item.block) == 1 and case.block_input(item.block) == case.block_output(item.block)
+    asked = context.block_stride(item.block) == 1 and context.block_input(item.block) == context.block_output(
+        item.block
+    )
     return asked != (item.found.shortcut is not None)
 
 
@@ -335,32 +339,32 @@ def _runs(items: Sequence[Item]) -> list[list[Item]]:
     return [run for run in runs if len(run) > 1 and len({item.found.kernel > 1 for item in run}) == 2]
 
 
-def _extra(case: Case, run: list[Item]) -> Claim:
+def _extra(context: RuleContext, run: list[Item]) -> Diagnostic:
     count = sum(1 for item in run if item.found.kernel > 1)
-    beside = _neighbour(case, run)
-    return claim(
-        case,
+    beside = _neighbour(context, run)
+    return diagnostic(
+        context,
         "repeats",
         run,
         expected="as many blocks as the table's n says",
-        found=f"{count} block{'s' if count > 1 else ''} more, of {_width(case, run)} channels",
-        source=source_of(case, beside),
-        mend="repeat the row's block as often as the table's n says",
+        found=f"{count} block{'s' if count > 1 else ''} more, of {_width(context, run)} channels",
+        source=source_of(context, beside),
+        fix="repeat the row's block as often as the table's n says",
     )
 
 
-def _width(case: Case, run: Sequence[Item]) -> int:
+def _width(context: RuleContext, run: Sequence[Item]) -> int:
     slot = run[-1].slot
     assert slot is not None
     assert slot.found is not None
     assert slot.found_index is not None
-    return leaving(slot.found, case.found_inputs[slot.found_index])
+    return leaving(slot.found, context.found_inputs[slot.found_index])
 
 
-def _neighbour(case: Case, run: Sequence[Item]) -> list[Item]:
+def _neighbour(context: RuleContext, run: Sequence[Item]) -> list[Item]:
     """The published layer before the run, as an item, for its source."""
-    slots = case.comparison.slots
+    slots = context.comparison.slots
     first = run[0].slot
     assert first is not None
-    before: Sequence[Slot] = [slot for slot in slots[: slots.index(first)] if slot.expected is not None]
-    return [Item(run[0].difference, before[-1], case.place(before[-1]))] if before else []
+    before: Sequence[AlignedSlot] = [slot for slot in slots[: slots.index(first)] if slot.expected is not None]
+    return [Item(run[0].difference, before[-1], context.place(before[-1]))] if before else []

@@ -1,14 +1,14 @@
-"""What an audit says: claims of the rules, findings with their cost, the whole answer."""
+"""What an audit says: diagnostics of the rules, findings with their cost, the whole answer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from mobilenets.auditing.structure.differences import Comparison, Difference
+from mobilenets.auditing.structure.differences import NetworkComparison, NetworkDifference
 
 STRANGER = "not-a-mobilenet"
-"""The rule of the one claim about a network that is near to nothing published."""
+"""The rule of the one diagnostic about a network that is near to nothing published."""
 
 
 class Severity(StrEnum):
@@ -19,7 +19,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True)
-class Claim:
+class Diagnostic:
     """What a rule recognizes: the differences it explains, and how to say it. The auditor adds the cost.
 
     Attributes:
@@ -29,7 +29,7 @@ class Claim:
         expected, found: for people, short.
         source: paper and table, or the code that set the convention.
         effect: what it changes beside parameters and multiply-adds, with a source when it has a figure; may be empty.
-        mend: what to do.
+        fix: what to do.
         differences: those it explains; a difference is claimed once, by the first rule that wants it.
     """
 
@@ -40,15 +40,15 @@ class Claim:
     found: str
     source: str
     effect: str
-    mend: str
-    differences: tuple[Difference, ...] = ()
+    fix: str
+    differences: tuple[NetworkDifference, ...] = ()
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim with its cost: how many parameters and multiply-adds the found network has more because of it."""
+    """A diagnostic with its cost: how many parameters and multiply-adds the found network has more because of it."""
 
-    claim: Claim
+    diagnostic: Diagnostic
     parameters: int
     macs: int
     detail: str = ""
@@ -65,7 +65,7 @@ class Audit:
 
     target: str
     front_end: str
-    comparison: Comparison
+    comparison: NetworkComparison
     findings: tuple[Finding, ...]
     unexplained_parameters: int
     unexplained_macs: int
@@ -74,4 +74,4 @@ class Audit:
     @property
     def errors(self) -> tuple[Finding, ...]:
         """The findings that are errors."""
-        return tuple(finding for finding in self.findings if finding.claim.severity is Severity.ERROR)
+        return tuple(finding for finding in self.findings if finding.diagnostic.severity is Severity.ERROR)

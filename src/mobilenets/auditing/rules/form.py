@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from mobilenets.auditing.rules.case import Case, Item
-from mobilenets.auditing.rules.finding import Claim, Severity
-from mobilenets.auditing.rules.wording import LOADS, OTHER_SHAPES, claim, grouped, note, plain
-from mobilenets.auditing.structure.differences import Slot
-from mobilenets.auditing.structure.layers import Layer, Padding
+from mobilenets.auditing.rules.case import Item, RuleContext
+from mobilenets.auditing.rules.finding import Diagnostic, Severity
+from mobilenets.auditing.rules.wording import LOADS, OTHER_SHAPES, diagnostic, grouped, note, plain
+from mobilenets.auditing.structure.differences import AlignedSlot
+from mobilenets.auditing.structure.layers import ChainLayer, Padding
 from mobilenets.models.layers import same_padding
 
 SAME_SOURCE = "TensorFlow's padding SAME, in which the published TF-slim weights were trained"
 
 
-def padding_place(case: Case) -> list[Claim]:
+def padding_place(context: RuleContext) -> list[Diagnostic]:
     """Zeros around the map that enters a block, where its first layer is a 1x1, and none for the filter behind it."""
-    open_items = [item for item in case.items("padding") if item.both and item.block]
+    open_items = [item for item in context.items("padding") if item.both and item.block]
     bare = {item.block: item for item in open_items if item.part == "spatial" and item.found.padding is Padding.VALID}
     early = [
         item
@@ -26,8 +26,8 @@ def padding_place(case: Case) -> list[Claim]:
     if not early:
         return []
     return [
-        claim(
-            case,
+        diagnostic(
+            context,
             "padding-place",
             early,
             follows=[bare[item.block] for item in early],
@@ -35,7 +35,7 @@ def padding_place(case: Case) -> list[Claim]:
             found=f"{_zeros(early[0].found)} in front of the block's first convolution, none at its filter",
             effect="the same weights, but the border the filter reads holds what norm and activation make of zeros; "
             "the layers between work on larger maps",
-            mend="pad the depthwise convolution itself: padding=(kernel_size - 1) // 2, none in front of the block",
+            fix="pad the depthwise convolution itself: padding=(kernel_size - 1) // 2, none in front of the block",
         )
     ]
 
@@ -44,62 +44,62 @@ def _slot(item: Item) -> int | None:
     return item.difference.slot
 
 
-def _zeros(layer: Layer) -> str:
+def _zeros(layer: ChainLayer) -> str:
     before, behind = layer.zeros
     if before == behind:
         return f"{before} pixel{'' if before == 1 else 's'} of zeros on each side"
     return f"zeros on {before} pixels before and {behind} behind the map"
 
 
-def padding(case: Case) -> list[Claim]:
+def padding(context: RuleContext) -> list[Diagnostic]:
     """TensorFlow's SAME throughout is a note; mixed, or zeros elsewhere or missing, an error."""
-    items = [item for item in case.items("padding") if item.both]
+    items = [item for item in context.items("padding") if item.both]
     uneven = [item for item in items if _even(item)]
-    claims = []
+    diagnostics = []
     if uneven:
         kept = [
             slot
-            for slot in case.comparison.slots
+            for slot in context.comparison.slots
             if slot.expected is not None
             and slot.found is not None
             and _strided(slot.found)
             and slot.found.padding is uneven[0].expected.padding
-            and _tells(case, slot)
+            and _tells(context, slot)
         ]
         found = uneven[0].found.padding
         if kept:
-            claims.append(_mixed(case, uneven, found))
+            diagnostics.append(_mixed(context, uneven, found))
         else:
-            claims.append(_uniform(case, uneven, found))
+            diagnostics.append(_uniform(context, uneven, found))
     rest = [item for item in items if not any(item is one for one in uneven)]
     for (expected, other), members in grouped(rest, _padding_values).items():
-        claims.append(
-            claim(
-                case,
+        diagnostics.append(
+            diagnostic(
+                context,
                 "padding",
                 members,
                 expected=f"{expected} padding of (kernel - 1) / 2 pixels",
                 found=other,
                 effect="maps of another size, or moved by a pixel",
-                mend="set padding=(kernel_size - 1) // 2",
+                fix="set padding=(kernel_size - 1) // 2",
             )
         )
-    return claims
+    return diagnostics
 
 
 def _even(item: Item) -> bool:
     return {item.expected.padding, item.found.padding} == {Padding.SYMMETRIC, Padding.SAME}
 
 
-def _strided(layer: Layer) -> bool:
+def _strided(layer: ChainLayer) -> bool:
     return layer.kernel > 1 and layer.stride > 1
 
 
-def _tells(case: Case, slot: Slot) -> bool:
+def _tells(context: RuleContext, slot: AlignedSlot) -> bool:
     """On the map of this layer SAME and even zeros differ: on others, of odd sides mostly, they come to the same."""
     if slot.found is None or slot.found_index is None:
         return False
-    layer, size = slot.found, case.found_sizes[slot.found_index]
+    layer, size = slot.found, context.found_sizes[slot.found_index]
     reach = (layer.kernel - 1) * layer.dilation + 1
     return same_padding(size, reach, layer.stride) != ((reach - 1) // 2, (reach - 1) // 2)
 
@@ -114,9 +114,9 @@ def _values(item: Item) -> tuple[str, str]:
     return plain(item.difference.expected), plain(item.difference.found)
 
 
-def _uniform(case: Case, items: list[Item], found: Padding) -> Claim:
+def _uniform(context: RuleContext, items: list[Item], found: Padding) -> Diagnostic:
     return note(
-        case,
+        context,
         "same-padding",
         items,
         expected="zeros evenly on both sides" if found is Padding.SAME else "TensorFlow's SAME padding",
@@ -125,40 +125,40 @@ def _uniform(case: Case, items: list[Item], found: Padding) -> Claim:
         else "zeros evenly on both sides",
         source=SAME_SOURCE,
         effect="same shapes; weights trained with the one answer worse with the other",
-        mend="nothing; keep the padding your weights were trained with",
+        fix="nothing; keep the padding your weights were trained with",
     )
 
 
-def _mixed(case: Case, items: list[Item], found: Padding) -> Claim:
-    return claim(
-        case,
+def _mixed(context: RuleContext, items: list[Item], found: Padding) -> Diagnostic:
+    return diagnostic(
+        context,
         "padding",
         items,
         expected="one padding in all stride-2 convolutions",
         found=f"{plain(found)} padding here, {plain(items[0].expected.padding)} in the others",
         source=SAME_SOURCE,
         effect="no published weights have the mixture",
-        mend=f"use {plain(items[0].expected.padding)} padding here too",
+        fix=f"use {plain(items[0].expected.padding)} padding here too",
     )
 
 
-def kernels(case: Case) -> list[Claim]:
+def kernels(context: RuleContext) -> list[Diagnostic]:
     """Filters of another size than the table's; padding that does not fit the filter is a fault of its own."""
-    items = [item for item in case.items("kernel") if item.both]
-    claims = []
+    items = [item for item in context.items("kernel") if item.both]
+    diagnostics = []
     for (expected, found), members in grouped(items, _values).items():
-        claims.append(
-            claim(
-                case,
+        diagnostics.append(
+            diagnostic(
+                context,
                 "kernel",
                 members,
                 expected=f"a {expected}x{expected} filter",
                 found=f"a {found}x{found} filter",
                 effect=OTHER_SHAPES,
-                mend=f"set kernel_size={expected}, padding={(int(expected) - 1) // 2}",
+                fix=f"set kernel_size={expected}, padding={(int(expected) - 1) // 2}",
             )
         )
-    return claims
+    return diagnostics
 
 
 WORDS = {
@@ -181,24 +181,24 @@ WORDS = {
 """Rule, cure and effect of attributes that need no more words."""
 
 
-def others(case: Case) -> list[Claim]:
+def others(context: RuleContext) -> list[Diagnostic]:
     """Dilation, groups, multiplier, layer scale, attention, and layers on the other side of the pool."""
-    claims = []
-    items = [item for item in case.items(*WORDS) if item.both]
+    diagnostics = []
+    items = [item for item in context.items(*WORDS) if item.both]
     for (attribute, expected, found), members in grouped(items, _attributes).items():
-        rule, mend, effect = WORDS[attribute]
-        claims.append(
-            claim(
-                case,
+        rule, fix, effect = WORDS[attribute]
+        diagnostics.append(
+            diagnostic(
+                context,
                 rule,
                 members,
                 expected=_words(attribute, expected),
                 found=_words(attribute, found),
                 effect=effect,
-                mend=mend,
+                fix=fix,
             )
         )
-    return claims
+    return diagnostics
 
 
 def _attributes(item: Item) -> tuple[str, str, str]:
@@ -215,15 +215,15 @@ def _words(attribute: str, value: str) -> str:
     return {"true": name, "false": f"no {name}"}.get(value.lower(), f"{name} {value}")
 
 
-def anti_alias(case: Case) -> list[Claim]:
+def anti_alias(context: RuleContext) -> list[Diagnostic]:
     """A blur or pool that does the stride: a known variant in every stride-2 place, otherwise a mistake."""
-    items = [item for item in case.items("anti_alias") if item.both]
+    items = [item for item in context.items("anti_alias") if item.both]
     if not items:
-        return _rounded_down(case)
+        return _rounded_down(context)
     return [
-        *_rounded_down(case),
-        claim(
-            case,
+        *_rounded_down(context),
+        diagnostic(
+            context,
             "anti-alias",
             items,
             severity=Severity.NOTE,
@@ -232,24 +232,24 @@ def anti_alias(case: Case) -> list[Claim]:
             if items[0].found.anti_alias
             else "the convolution does it",
             effect="the convolution works at the larger size: more multiply-adds",
-            mend="nothing, if it is meant",
+            fix="nothing, if it is meant",
         ),
     ]
 
 
-def _rounded_down(case: Case) -> list[Claim]:
+def _rounded_down(context: RuleContext) -> list[Diagnostic]:
     """Maps behind a pool that does the stride, smaller by one than a convolution's: the pool leaves out an odd row."""
-    pooled = {slot.index + 1 for slot in case.comparison.slots if slot.found is not None and slot.found.anti_alias}
-    items = [item for item in case.items("enters") if item.difference.slot in pooled]
+    pooled = {slot.index + 1 for slot in context.comparison.slots if slot.found is not None and slot.found.anti_alias}
+    items = [item for item in context.items("enters") if item.difference.slot in pooled]
     if not items:
         return []
     return [
         note(
-            case,
+            context,
             "odd-map",
             items,
             expected="maps of even sides in front of the pools that do the strides",
             found="a map of odd sides, whose last row and column the pool leaves out",
-            mend="nothing; images whose sides are multiples of 32 have none",
+            fix="nothing; images whose sides are multiples of 32 have none",
         )
     ]

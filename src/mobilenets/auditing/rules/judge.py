@@ -20,9 +20,9 @@ from mobilenets.auditing.rules import (
     stranger,
     strides,
 )
-from mobilenets.auditing.rules.case import Case, Rule
-from mobilenets.auditing.rules.finding import Claim
-from mobilenets.auditing.structure.differences import Comparison
+from mobilenets.auditing.rules.case import Rule, RuleContext
+from mobilenets.auditing.rules.finding import Diagnostic
+from mobilenets.auditing.structure.differences import NetworkComparison
 
 # The order matters: a rule sees only what those before it have left.
 STRUCTURE: tuple[Rule, ...] = (
@@ -78,13 +78,13 @@ BEHAVIOUR: tuple[Rule, ...] = (behaviour.training, behaviour.answers, behaviour.
 
 
 def judge(
-    comparison: Comparison,
+    comparison: NetworkComparison,
     *,
     seen: Behaviour | None = None,
     front_end: str = "torch.export",
     unused: tuple[tuple[str, int], ...] = (),
-) -> tuple[Claim, ...]:
-    """Every difference and every odd behaviour as a claim; each difference is in exactly one.
+) -> tuple[Diagnostic, ...]:
+    """Every difference and every odd behaviour as a diagnostic; each difference is in exactly one.
 
     Args:
         comparison: the network beside the published one.
@@ -92,14 +92,14 @@ def judge(
         front_end: what read it, as `Graph.front_end`.
         unused: paths and sizes of parameters no operator reads.
     """
-    case = Case(comparison, seen, front_end, unused, comparison.differences)
-    nothing_near = stranger.stranger(case)
+    context = RuleContext(comparison, seen, front_end, unused, comparison.differences)
+    nothing_near = stranger.stranger(context)
     if nothing_near:
         # What else there is to say of it would be said against a network it was never meant to be.
         return tuple(nothing_near)
-    claims: list[Claim] = []
+    diagnostics: list[Diagnostic] = []
     for rule in (*STRUCTURE, *BEHAVIOUR):
-        recognized = rule(case)
-        case = case.without(recognized)
-        claims += recognized
-    return tuple(claims)
+        recognized = rule(context)
+        context = context.without(recognized)
+        diagnostics += recognized
+    return tuple(diagnostics)

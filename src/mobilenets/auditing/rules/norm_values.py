@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mobilenets.auditing.rules.case import Case, Item
-from mobilenets.auditing.rules.finding import Claim
-from mobilenets.auditing.rules.wording import claim, note
+from mobilenets.auditing.rules.case import Item, RuleContext
+from mobilenets.auditing.rules.finding import Diagnostic
+from mobilenets.auditing.rules.wording import diagnostic, note
 from mobilenets.auditing.structure.layers import BatchNorm
 
 EPS_RANGE = (1e-6, 1e-2)
@@ -31,40 +31,40 @@ EPS = _Value("eps", lambda norm: norm.eps, lambda eps: EPS_RANGE[0] <= eps <= EP
 MOMENTUM = _Value("momentum", lambda norm: norm.momentum, lambda momentum: 0 < momentum < HIGHEST_MOMENTUM, "momentum")
 
 
-def eps(case: Case) -> list[Claim]:
+def eps(context: RuleContext) -> list[Diagnostic]:
     """Eps: a note when one usual value is everywhere, an error when unusual or mixed."""
-    return _judged(case, EPS)
+    return _judged(context, EPS)
 
 
-def momentum(case: Case) -> list[Claim]:
+def momentum(context: RuleContext) -> list[Diagnostic]:
     """Momentum: a note when one usual value is everywhere, an error at 0, from 0.5 up, or mixed."""
-    return _judged(case, MOMENTUM)
+    return _judged(context, MOMENTUM)
 
 
-def _judged(case: Case, value: _Value) -> list[Claim]:
-    items = [item for item in case.items(value.attribute) if item.both]
+def _judged(context: RuleContext, value: _Value) -> list[Diagnostic]:
+    items = [item for item in context.items(value.attribute) if item.both]
     if not items:
         return []
     everywhere = Counter(
         f"{number:.4g}"
-        for layer in case.found.layers
+        for layer in context.found.layers
         for norm in layer.norms
         if norm.kind in ("batch", "affine") and (number := value.read(norm)) is not None
     )
     usual = [item for item in items if all(_fine(value, norm) for norm in item.found.norms)]
     odd = [item for item in items if not any(item is one for one in usual)]
-    claims = [_error(case, value, odd, _advice(value, odd), _odd_effect(value, odd))] if odd else []
+    diagnostics = [_error(context, value, odd, _advice(value, odd), _odd_effect(value, odd))] if odd else []
     if not usual:
-        return claims
+        return diagnostics
     common = everywhere.most_common(1)[0][0]
     strays = [item for item in usual if _numbers(value, item) != common]
     if (strays and len(strays) < len(usual)) or _minority(everywhere, usual):
         minority = strays or usual
         rest = [item for item in usual if not any(item is one for one in minority)]
         advice = f"use one {value.words} everywhere: the others have {common}"
-        claims.append(_error(case, value, minority, advice, EFFECTS[value.attribute]))
-        return claims + ([_note(case, value, rest)] if rest else [])
-    return [*claims, _note(case, value, usual)]
+        diagnostics.append(_error(context, value, minority, advice, EFFECTS[value.attribute]))
+        return diagnostics + ([_note(context, value, rest)] if rest else [])
+    return [*diagnostics, _note(context, value, usual)]
 
 
 def _fine(value: _Value, norm: BatchNorm) -> bool:
@@ -82,16 +82,16 @@ def _minority(everywhere: Counter[str], usual: list[Item]) -> bool:
     return 2 * len(usual) < sum(everywhere.values())
 
 
-def _note(case: Case, value: _Value, items: list[Item]) -> Claim:
+def _note(context: RuleContext, value: _Value, items: list[Item]) -> Diagnostic:
     return note(
-        case,
+        context,
         f"norm-{value.words}",
         items,
         expected=_published(value, items),
         found=f"{_numbers(value, items[0])} everywhere",
         source=FRAMEWORKS[value.attribute],
         effect=EFFECTS[value.attribute],
-        mend="nothing; keep the value your weights were trained with",
+        fix="nothing; keep the value your weights were trained with",
     )
 
 
@@ -106,17 +106,17 @@ def _odd_effect(value: _Value, odd: list[Item]) -> str:
     )
 
 
-def _error(case: Case, value: _Value, items: list[Item], advice: str, effect: str) -> Claim:
+def _error(context: RuleContext, value: _Value, items: list[Item], advice: str, effect: str) -> Diagnostic:
     found = ", ".join(dict.fromkeys(_numbers(value, item) for item in items))
-    return claim(
-        case,
+    return diagnostic(
+        context,
         f"norm-{value.words}",
         items,
         expected=_published(value, items),
         found=found,
         source=FRAMEWORKS[value.attribute],
         effect=effect,
-        mend=advice,
+        fix=advice,
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mobilenets.auditing.rules.case import Case, Item
-from mobilenets.auditing.rules.finding import Claim
-from mobilenets.auditing.rules.wording import LOADS, claim, grouped, name_of
+from mobilenets.auditing.rules.case import Item, RuleContext
+from mobilenets.auditing.rules.finding import Diagnostic
+from mobilenets.auditing.rules.wording import LOADS, diagnostic, grouped, name_of
 from mobilenets.auditing.structure.layers import Shortcut, ShortcutKind
 
 RULE = "only where the block's stride is 1 and as many channels leave it as enter"
@@ -23,7 +23,7 @@ FOUND = {
     "shortcut-scaled": "a shortcut that is not the plain input: scaled, or gone when its branch is zeroed",
     "shortcut-place": "a shortcut from another layer",
 }
-MEND = {
+FIXES = {
     "shortcut-missing": "add the block's input to its output where stride == 1 and in_channels == out_channels",
     "shortcut-place": "add the block's own input: what enters its first layer",
     "shortcut-scaled": "add the block's input as it is",
@@ -43,26 +43,26 @@ EFFECTS = {
 OTHER_SUM = "the sum is another"
 
 
-def shortcuts(case: Case) -> list[Claim]:
+def shortcuts(context: RuleContext) -> list[Diagnostic]:
     """Shortcuts by what is wrong with them, each kind once with all its places."""
-    items = [item for item in case.items("shortcut") if item.both]
-    claims = []
-    for (name, why), members in grouped(items, lambda item: (_name(case, item), _why(case, item))).items():
+    items = [item for item in context.items("shortcut") if item.both]
+    diagnostics = []
+    for (name, why), members in grouped(items, lambda item: (_name(context, item), _why(context, item))).items():
         asked = members[0].expected.shortcut is not None
-        claims.append(
-            claim(
-                case,
+        diagnostics.append(
+            diagnostic(
+                context,
                 name,
                 members,
-                expected="the block's input added to its output" if asked else _no_shortcut(case),
+                expected="the block's input added to its output" if asked else _no_shortcut(context),
                 found=FOUND[name] + why,
                 effect=_effect(name, members),
-                mend=_mend(case, name, asked=asked),
+                fix=_fix(context, name, asked=asked),
                 # What was measured are shortcuts where none belongs.
                 measured=not asked or name == "shortcut-missing",
             )
         )
-    return claims
+    return diagnostics
 
 
 def _effect(name: str, members: list[Item]) -> str:
@@ -71,49 +71,49 @@ def _effect(name: str, members: list[Item]) -> str:
     return LOADS + EFFECTS.get(name, OTHER_SUM)
 
 
-def _mend(case: Case, name: str, *, asked: bool) -> str:
+def _fix(context: RuleContext, name: str, *, asked: bool) -> str:
     if asked and name in INSTEAD:
         return INSTEAD[name]
-    return MEND.get(name, _leave_out(case))
+    return FIXES.get(name, _leave_out(context))
 
 
-def _has_shortcuts(case: Case) -> bool:
-    return any(layer.shortcut is not None for layer in case.reference.chain.layers)
+def _has_shortcuts(context: RuleContext) -> bool:
+    return any(layer.shortcut is not None for layer in context.reference.chain.layers)
 
 
-def _no_shortcut(case: Case) -> str:
-    return f"no shortcut: {RULE}" if _has_shortcuts(case) else "no shortcut: this network has none"
+def _no_shortcut(context: RuleContext) -> str:
+    return f"no shortcut: {RULE}" if _has_shortcuts(context) else "no shortcut: this network has none"
 
 
-def _leave_out(case: Case) -> str:
-    if not _has_shortcuts(case):
+def _leave_out(context: RuleContext) -> str:
+    if not _has_shortcuts(context):
         return "leave the shortcut out"
     return "leave the shortcut out unless stride == 1 and in_channels == out_channels"
 
 
-def _name(case: Case, item: Item) -> str:
+def _name(context: RuleContext, item: Item) -> str:
     expected, found = item.expected.shortcut, item.found.shortcut
     if found is None:
         return "shortcut-missing"
     if found.kind is ShortcutKind.IDENTITY:
         return "shortcut-extra" if expected is None else "shortcut-place"
-    if _smaller(case, item, found):
+    if _smaller(context, item, found):
         return "shortcut-downsampled"
     return NAMES[found.kind]
 
 
-def _smaller(case: Case, item: Item, found: Shortcut) -> bool:
+def _smaller(context: RuleContext, item: Item, found: Shortcut) -> bool:
     """It goes around a step that makes the map smaller."""
-    around = any(layer.stride > 1 for layer in found.layers) or case.block_stride(item.block) > 1
+    around = any(layer.stride > 1 for layer in found.layers) or context.block_stride(item.block) > 1
     return found.kind is ShortcutKind.POOLED or (item.block > 0 and around)
 
 
-def _why(case: Case, item: Item) -> str:
+def _why(context: RuleContext, item: Item) -> str:
     """The half of the condition that was looked at, where the other does not hold."""
     if item.found.shortcut is None or not item.block or item.expected.shortcut is not None:
         return ""
-    same_size = case.block_stride(item.block) == 1
-    same_channels = case.block_input(item.block) == case.block_output(item.block)
+    same_size = context.block_stride(item.block) == 1
+    same_channels = context.block_input(item.block) == context.block_output(item.block)
     if same_size and not same_channels:
         return " (taken on the stride alone: the channels differ)"
     if same_channels and not same_size:
@@ -121,18 +121,18 @@ def _why(case: Case, item: Item) -> str:
     return "" if same_size else " (neither stride nor channels allow one)"
 
 
-def after_the_sum(case: Case) -> list[Claim]:
+def after_the_sum(context: RuleContext) -> list[Diagnostic]:
     """An activation on the sum of block and shortcut: the bottleneck is not linear any more."""
-    items = case.items("shortcut.activation_after")
+    items = context.items("shortcut.activation_after")
     return [
-        claim(
-            case,
+        diagnostic(
+            context,
             "shortcut-activation",
             members,
             expected="no activation after the sum" if expected == "none" else f"{name_of(expected)} after the sum",
             found=name_of(found),
             effect="what is negative in the narrow tensor is thrown away",
-            mend="return the sum as it is: nothing follows the addition",
+            fix="return the sum as it is: nothing follows the addition",
         )
         for (expected, found), members in grouped(
             items, lambda item: (str(item.difference.expected), str(item.difference.found))

@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mobilenets.auditing.rules.case import Case, Item
-from mobilenets.auditing.rules.finding import Claim
-from mobilenets.auditing.rules.wording import claim
+from mobilenets.auditing.rules.case import Item, RuleContext
+from mobilenets.auditing.rules.finding import Diagnostic
+from mobilenets.auditing.rules.wording import diagnostic
 
 
-def moved_borders(case: Case) -> list[Claim]:
+def moved_borders(context: RuleContext) -> list[Diagnostic]:
     """Blocks at the border of two rows that have the other row's channels, though as many blocks as published.
 
     The channels that leave such a block are those of the row beside its own, and so are those of all blocks between it
     and that row. Widths inside the blocks and shortcuts follow from them.
     """
-    projections = {item.block: item for item in case.items("out_channels") if item.both and item.part == "project"}
-    rows = _rows(case)
-    claims = []
+    projections = {item.block: item for item in context.items("out_channels") if item.both and item.part == "project"}
+    rows = _rows(context)
+    diagnostics = []
     for number, (first, last, channels) in enumerate(rows):
         later = _taken(projections, range(last, first - 1, -1), rows[number + 1][2]) if number + 1 < len(rows) else []
         earlier = _taken(projections, range(first, last + 1), rows[number - 1][2]) if number else []
         # With no block of its own left the row is not shortened but has other channels.
         for items, other in ((later, number + 1), (earlier, number - 1)):
             if items and len(items) < last - first + 1:
-                claims.append(_claim(case, items, (last - first + 1, channels), _size(rows[other])))
-    return claims
+                diagnostics.append(_claim(context, items, (last - first + 1, channels), _size(rows[other])))
+    return diagnostics
 
 
 _Row = tuple[int, int, int]
 """First and last block of a stage, and the channels that leave its blocks."""
 
 
-def _rows(case: Case) -> list[_Row]:
+def _rows(context: RuleContext) -> list[_Row]:
     rows: list[_Row] = []
-    for slot in case.comparison.slots:
-        place = case.place(slot)
+    for slot in context.comparison.slots:
+        place = context.place(slot)
         if place is None or slot.expected is None or place.part != "project":
             continue
         channels = slot.expected.out_channels
@@ -61,30 +61,30 @@ def _taken(projections: dict[int, Item], blocks: Sequence[int], channels: int) -
     return taken
 
 
-def _claim(case: Case, items: list[Item], own: tuple[int, int], other: tuple[int, int]) -> Claim:
+def _claim(context: RuleContext, items: list[Item], own: tuple[int, int], other: tuple[int, int]) -> Diagnostic:
     blocks = {item.block for item in items} | {item.block + 1 for item in items}
     follows = [
         item
-        for item in case.items("out_channels", "shortcut", "shortcut.")
-        if item.block in blocks and item.part in ("expand", "project") and _as_found(case, item)
+        for item in context.items("out_channels", "shortcut", "shortcut.")
+        if item.block in blocks and item.part in ("expand", "project") and _as_found(context, item)
     ]
     (own_count, own_channels), (other_count, other_channels) = own, other
-    return claim(
-        case,
+    return diagnostic(
+        context,
         "repeats",
         items,
         follows=[item for item in follows if not any(item is one for one in items)],
         expected=f"{own_count} blocks of {own_channels} channels and {other_count} of {other_channels}",
         found=f"{own_count - len(items)} and {other_count + len(items)}",
-        mend="repeat each row's block as often as the table's n says",
+        fix="repeat each row's block as often as the table's n says",
     )
 
 
-def _as_found(case: Case, item: Item) -> bool:
+def _as_found(context: RuleContext, item: Item) -> bool:
     """The difference follows from the channels that really enter and leave its block."""
-    entering, leaving = case.block_input(item.block), case.block_output(item.block)
+    entering, leaving = context.block_input(item.block), context.block_output(item.block)
     if item.difference.attribute == "out_channels":
         ratio = item.place.expand_ratio if item.place else 0.0
         return item.part == "expand" and entering is not None and item.found.out_channels == round(entering * ratio)
-    asked = case.block_stride(item.block) == 1 and entering == leaving
+    asked = context.block_stride(item.block) == 1 and entering == leaving
     return item.both and asked == (item.found.shortcut is not None)

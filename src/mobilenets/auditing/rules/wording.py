@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
-from mobilenets.auditing.rules.case import Case, Item
-from mobilenets.auditing.rules.finding import Claim, Severity
+from mobilenets.auditing.rules.case import Item, RuleContext
+from mobilenets.auditing.rules.finding import Diagnostic, Severity
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -59,7 +59,7 @@ def name_of(function: object) -> str:
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
-    """The items by a key, keys in order of their first item: one claim a group, so a uniform fault is said once."""
+    """The items by a key, keys in order of their first item: one diagnostic a group, so a uniform fault is said once."""
     groups: dict[Key, list[Item]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)
@@ -71,18 +71,18 @@ def paths(items: Iterable[Item]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.path for item in items))
 
 
-def source_of(case: Case, items: Iterable[Item]) -> str:
+def source_of(context: RuleContext, items: Iterable[Item]) -> str:
     """Paper, table and row of the items; only what they have in common when they stand in several rows."""
     sources = list(dict.fromkeys(item.place.source for item in items if item.place is not None))
     if len(sources) == 1:
         return sources[0]
-    tables = list(dict.fromkeys(source.partition(":")[0] for source in sources or (paper_of(case),)))
+    tables = list(dict.fromkeys(source.partition(":")[0] for source in sources or (paper_of(context),)))
     return "; ".join(tables)
 
 
-def paper_of(case: Case) -> str:
+def paper_of(context: RuleContext) -> str:
     """Paper and table of the published network, from its first block."""
-    sources = [place.source for place in case.reference.places if place.block] or ["the published network"]
+    sources = [place.source for place in context.reference.places if place.block] or ["the published network"]
     return sources[0].partition(":")[0]
 
 
@@ -106,65 +106,65 @@ def pairs(items: Sequence[Item], shown: int = 4) -> tuple[str, str]:
     )
 
 
-def claim(
-    case: Case,
+def diagnostic(
+    context: RuleContext,
     rule: str,
     items: Sequence[Item],
     *,
     expected: str,
     found: str,
-    mend: str,
+    fix: str,
     effect: str = "",
     severity: Severity = Severity.ERROR,
     source: str = "",
     follows: Sequence[Item] = (),
     measured: bool = True,
-) -> Claim:
-    """A claim about the items; `follows` are differences that come of the same cause but are no places of their own.
+) -> Diagnostic:
+    """A diagnostic about the items; `follows` are differences that come of the same cause but are no places of their own.
 
     `measured` False: a form of the rule's mistake that the source of `MEASURED` says nothing of.
     """
     differences = {id(item.difference): item.difference for item in (*items, *follows)}
-    return Claim(
+    return Diagnostic(
         rule=rule,
         severity=severity,
         where=paths(items),
         expected=expected,
         found=found,
-        source=source or source_of(case, items),
-        effect="; ".join(filter(None, [effect, _loss(case, rule) if measured else ""])),
-        mend=mend,
+        source=source or source_of(context, items),
+        effect="; ".join(filter(None, [effect, _loss(context, rule) if measured else ""])),
+        fix=fix,
         differences=tuple(differences.values()),
     )
 
 
-def _loss(case: Case, rule: str) -> str:
+def _loss(context: RuleContext, rule: str) -> str:
     """The one accuracy figure there is, where its source has it: of MobileNetV2 and of these mistakes."""
-    same = case.reference.name == "mobilenet_v2" and case.reference.width_mult == 1
+    same = context.reference.name == "mobilenet_v2" and context.reference.width_mult == 1
     return ORDINARY_LOSS if same and rule in MEASURED else ""
 
 
 def note(
-    case: Case,
+    context: RuleContext,
     rule: str,
     items: Sequence[Item],
     *,
     expected: str,
     found: str,
-    mend: str,
+    fix: str,
     effect: str = "",
     source: str = "",
     follows: Sequence[Item] = (),
-) -> Claim:
-    """A claim about a legitimate variant, or a thing to know; words as for `claim`."""
-    return claim(
-        case,
+) -> Diagnostic:
+    """A diagnostic about a legitimate variant, or a thing to know; words as for `diagnostic`."""
+    return diagnostic(
+        context,
         rule,
         items,
         severity=Severity.NOTE,
         expected=expected,
         found=found,
-        mend=mend,
+        fix=fix,
         effect=effect,
         source=source,
         follows=follows,

@@ -13,8 +13,8 @@ from itertools import pairwise
 from math import inf, log2
 from typing import NamedTuple
 
-from mobilenets.auditing.structure.differences import Slot
-from mobilenets.auditing.structure.layers import Grouping, Layer, Place
+from mobilenets.auditing.structure.differences import AlignedSlot
+from mobilenets.auditing.structure.layers import ChainLayer, Grouping, TablePlace
 
 GAP_OPEN = 2.0
 GAP_EXTEND = 0.35
@@ -30,11 +30,13 @@ _BOTH, _MISSING, _EXTRA = 0, 1, 2
 class Alignment:
     """The slots, and what laying the chains together cost: 0 for equal chains."""
 
-    slots: tuple[Slot, ...]
+    slots: tuple[AlignedSlot, ...]
     cost: float
 
 
-def align(expected: Sequence[Layer], places: Sequence[Place], found: Sequence[Layer]) -> tuple[Slot, ...]:
+def align(
+    expected: Sequence[ChainLayer], places: Sequence[TablePlace], found: Sequence[ChainLayer]
+) -> tuple[AlignedSlot, ...]:
     """Lay the layers of two chains together so that what differs is least.
 
     Args:
@@ -46,20 +48,20 @@ def align(expected: Sequence[Layer], places: Sequence[Place], found: Sequence[La
 
 
 def alignment(
-    expected: Sequence[Layer], places: Sequence[Place], found: Sequence[Layer], *, by_width: bool = True
+    expected: Sequence[ChainLayer], places: Sequence[TablePlace], found: Sequence[ChainLayer], *, by_width: bool = True
 ) -> Alignment:
     """`align` with its cost; without `by_width` whatever the channels, for a network whose width is not known yet."""
     borders = _published_borders(places)
     inner = [place.part == "expand" for place in places]
     distances = _distances(_features(expected, by_width), inner, _features(found, by_width))
     steps, total = _cheapest(distances, borders, _found_borders(found))
-    slots: list[Slot] = []
+    slots: list[AlignedSlot] = []
     i = j = 0
     for step in steps:
         one = i if step != _EXTRA else None
         other = j if step != _MISSING else None
         slots.append(
-            Slot(
+            AlignedSlot(
                 index=len(slots),
                 expected=None if one is None else expected[one],
                 found=None if other is None else found[other],
@@ -87,7 +89,7 @@ class _Features(NamedTuple):
     extras: tuple[bool, bool, int]
 
 
-def _features(layers: Sequence[Layer], by_width: bool) -> list[_Features]:
+def _features(layers: Sequence[ChainLayer], by_width: bool) -> list[_Features]:
     return [
         _Features(
             grouping=layer.grouping,
@@ -132,13 +134,13 @@ def _distance(one: _Features, other: _Features, inner: bool) -> float:
     return total + 0.05 * (one.norms != other.norms) + 0.1 * (one.extras != other.extras)
 
 
-def _published_borders(places: Sequence[Place]) -> list[bool]:
+def _published_borders(places: Sequence[TablePlace]) -> list[bool]:
     """Whether a block begins before layer i, for every i and the end."""
     inner = [before.block != after.block or after.block == 0 for before, after in pairwise(places)]
     return [True, *inner, True] if places else [True]
 
 
-def _found_borders(layers: Sequence[Layer]) -> list[bool]:
+def _found_borders(layers: Sequence[ChainLayer]) -> list[bool]:
     """The same of a chain without places: a block ends with a shortcut, or with the 1x1 behind a filter."""
     borders = [True]
     for before, layer in zip([None, *layers], layers, strict=False):

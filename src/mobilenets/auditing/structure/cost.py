@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mobilenets.auditing.structure.layers import BatchNorm, Chain, Grouping, Layer, Padding, SqueezeExcite
+from mobilenets.auditing.structure.layers import BatchNorm, Chain, ChainLayer, Grouping, Padding, SqueezeExcite
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class LayerCost:
         weights: of the convolution or linear layer itself.
         biases, norms: parameters of its bias and of its normalizations.
         squeeze, shortcut, layer_scale, attention: parameters of these, where there are any.
-        other: parameters its form does not say, see `Layer.other`.
+        other: parameters its form does not say, see `ChainLayer.other`.
         macs: multiply-adds for one image.
     """
 
@@ -48,7 +48,7 @@ class LayerCost:
 
 
 @dataclass(frozen=True)
-class Cost:
+class ChainCost:
     """What a chain costs, layer by layer; the totals are their sums."""
 
     layers: tuple[LayerCost, ...]
@@ -64,12 +64,12 @@ class Cost:
         return sum(layer.macs for layer in self.layers)
 
 
-def chain_cost(chain: Chain) -> Cost:
+def chain_cost(chain: Chain) -> ChainCost:
     """`cost` of a chain's layers at its own input."""
     return cost(chain.layers, in_channels=chain.in_channels, image_size=chain.image_size, pooling=chain.pooling.kind)
 
 
-def cost(layers: Sequence[Layer], *, in_channels: int, image_size: int, pooling: str = "global") -> Cost:
+def cost(layers: Sequence[ChainLayer], *, in_channels: int, image_size: int, pooling: str = "global") -> ChainCost:
     """What the layers cost, one after the other, for a square image.
 
     Args:
@@ -85,10 +85,10 @@ def cost(layers: Sequence[Layer], *, in_channels: int, image_size: int, pooling:
         found = _with_shortcut(layer_cost(layer, channels, size), layer, costs, index)
         costs.append(found)
         channels, size = found.out_channels, found.out_size
-    return Cost(tuple(costs))
+    return ChainCost(tuple(costs))
 
 
-def entering(layer: Layer, channels: int, size: int, pooling: str) -> tuple[int, int]:
+def entering(layer: ChainLayer, channels: int, size: int, pooling: str) -> tuple[int, int]:
     """Channels and side of the map that enters a layer behind one that leaves `channels` on maps of side `size`."""
     if layer.enters is not None:
         return layer.enters
@@ -98,12 +98,12 @@ def entering(layer: Layer, channels: int, size: int, pooling: str) -> tuple[int,
     return channels, size
 
 
-def out_channels(layer: Layer, in_channels: int) -> int:
+def out_channels(layer: ChainLayer, in_channels: int) -> int:
     """Channels that leave a layer which `in_channels` enter: those of a depthwise layer follow from its input."""
     return in_channels * layer.multiplier if layer.grouping is Grouping.DEPTHWISE else layer.out_channels
 
 
-def out_size(layer: Layer, size: int) -> int:
+def out_size(layer: ChainLayer, size: int) -> int:
     """Side of the map that leaves a layer, in pixels, at least 1."""
     reach = (layer.kernel - 1) * layer.dilation
     if layer.padding is Padding.VALID:
@@ -115,7 +115,7 @@ def out_size(layer: Layer, size: int) -> int:
     return -(-size // layer.stride)
 
 
-def layer_cost(layer: Layer, in_channels: int, size: int) -> LayerCost:
+def layer_cost(layer: ChainLayer, in_channels: int, size: int) -> LayerCost:
     """What a layer costs on maps of `in_channels` and side `size`, the layers on its shortcut apart."""
     out, after = out_channels(layer, in_channels), out_size(layer, size)
     scale = out if layer.layer_scale else 0
@@ -153,7 +153,7 @@ def layer_cost(layer: Layer, in_channels: int, size: int) -> LayerCost:
     )
 
 
-def _in_channels_per_filter(layer: Layer, in_channels: int) -> int:
+def _in_channels_per_filter(layer: ChainLayer, in_channels: int) -> int:
     if layer.grouping is Grouping.DEPTHWISE:
         return 1
     return in_channels // layer.groups if layer.grouping is Grouping.GROUPED else in_channels
@@ -168,7 +168,7 @@ def squeeze_cost(squeeze: SqueezeExcite, channels: int) -> tuple[int, int]:
     return weights + biases + norms + squeeze.other, weights
 
 
-def _with_shortcut(found: LayerCost, layer: Layer, before: Sequence[LayerCost], index: int) -> LayerCost:
+def _with_shortcut(found: LayerCost, layer: ChainLayer, before: Sequence[LayerCost], index: int) -> LayerCost:
     """Add what a projected shortcut costs; its first layer sees what enters the span."""
     if layer.shortcut is None:
         return found

@@ -16,8 +16,8 @@ from mobilenets.auditing.structure.layers import (
     AttentionUnit,
     BatchNorm,
     Chain,
+    ChainLayer,
     Grouping,
-    Layer,
     Reference,
     Shortcut,
     SqueezeExcite,
@@ -27,24 +27,24 @@ from mobilenets.auditing.structure.layers import (
 
 
 @dataclass(frozen=True)
-class Slot:
+class AlignedSlot:
     """A place in the aligned chains: the published layer, the found one, or both. `index` is its number."""
 
     index: int
-    expected: Layer | None
-    found: Layer | None
+    expected: ChainLayer | None
+    found: ChainLayer | None
     reference_index: int | None
     """Index in the reference's layers and places; None for an extra layer."""
     found_index: int | None
 
 
 @dataclass(frozen=True)
-class Difference:
+class NetworkDifference:
     """One attribute in which the found network differs.
 
     Attributes:
         slot: of which slot; None for the network's own (`pooling`, `dropout`, `final`, `in_channels`).
-        attribute: a field of `Layer` (of `Chain`, when slot is None), or `layer` for a missing or an extra layer.
+        attribute: a field of `ChainLayer` (of `Chain`, when slot is None), or `layer` for a missing or an extra layer.
         expected, found: the two values.
     """
 
@@ -55,7 +55,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class NetworkComparison:
     """The found chain beside the published one nearest to it.
 
     Attributes:
@@ -70,8 +70,8 @@ class Comparison:
 
     found: Chain
     reference: Reference
-    slots: tuple[Slot, ...]
-    differences: tuple[Difference, ...]
+    slots: tuple[AlignedSlot, ...]
+    differences: tuple[NetworkDifference, ...]
     certainty: float
     runner_up: str
     expected_by_user: bool
@@ -101,7 +101,7 @@ TOLERANCE = 1e-3
 """Relative, of eps, momentum and rates: files keep them in 32 bits."""
 
 
-def differences(slots: Sequence[Slot], reference: Reference, found: Chain) -> tuple[Difference, ...]:
+def differences(slots: Sequence[AlignedSlot], reference: Reference, found: Chain) -> tuple[NetworkDifference, ...]:
     """All differences: the network's own first, then those of the layers in order.
 
     Paths are no difference, nor are the channels of a depthwise layer (they follow from what enters it), a dropout or
@@ -112,19 +112,19 @@ def differences(slots: Sequence[Slot], reference: Reference, found: Chain) -> tu
 
 
 @dataclass(frozen=True)
-class Patchwork:
+class PartialChain:
     """The published layers on their way to the found ones: a layer a slot, None where there is none now.
 
     `starts`: of the shortcut on each slot, the slot where it starts.
     """
 
-    slots: tuple[Slot, ...]
-    layers: tuple[Layer | None, ...]
+    slots: tuple[AlignedSlot, ...]
+    layers: tuple[ChainLayer | None, ...]
     starts: tuple[int | None, ...]
     in_channels: int
     pooling: str
 
-    def chain_layers(self) -> tuple[Layer, ...]:
+    def chain_layers(self) -> tuple[ChainLayer, ...]:
         """The layers there are, with the spans and depthwise channels that follow from the others."""
         channels, layers = self.in_channels, []
         for index, layer in enumerate(self.layers):
@@ -139,9 +139,9 @@ class Patchwork:
         return tuple(layers)
 
 
-def published(slots: Sequence[Slot], reference: Reference) -> Patchwork:
+def published(slots: Sequence[AlignedSlot], reference: Reference) -> PartialChain:
     """The published layers, nothing applied yet."""
-    return Patchwork(
+    return PartialChain(
         slots=tuple(slots),
         layers=tuple(slot.expected for slot in slots),
         starts=tuple(_common_start(slot, slots) for slot in slots),
@@ -150,7 +150,7 @@ def published(slots: Sequence[Slot], reference: Reference) -> Patchwork:
     )
 
 
-def apply(patchwork: Patchwork, changes: Iterable[Difference]) -> Patchwork:
+def apply(patchwork: PartialChain, changes: Iterable[NetworkDifference]) -> PartialChain:
     """The patchwork with these differences taken over from the found network."""
     layers, starts = list(patchwork.layers), list(patchwork.starts)
     own: dict[str, Any] = {}
@@ -172,7 +172,7 @@ def apply(patchwork: Patchwork, changes: Iterable[Difference]) -> Patchwork:
     return replace(patchwork, layers=tuple(layers), starts=tuple(starts), **own)
 
 
-def _changed(layer: Layer, found: Layer, attribute: str) -> Layer:
+def _changed(layer: ChainLayer, found: ChainLayer, attribute: str) -> ChainLayer:
     """The layer with one attribute as found."""
     name, _, part = attribute.partition(".")
     if name == "squeeze" and part:
@@ -200,7 +200,7 @@ def _like(norm: BatchNorm, published: Sequence[BatchNorm]) -> BatchNorm:
     return replace(norm, eps=published[0].eps, momentum=published[0].momentum) if published else norm
 
 
-def _of_network(expected: Chain, found: Chain) -> list[Difference]:
+def _of_network(expected: Chain, found: Chain) -> list[NetworkDifference]:
     pairs: list[tuple[str, object, object]] = [
         ("in_channels", expected.in_channels, found.in_channels),
         ("pooling", expected.pooling.kind, found.pooling.kind),
@@ -209,23 +209,23 @@ def _of_network(expected: Chain, found: Chain) -> list[Difference]:
         ("final", expected.final, found.final),
         ("unfolded", (), found.unfolded),
     ]
-    return [Difference(None, name, one, other) for name, one, other in pairs if not _same(one, other)]
+    return [NetworkDifference(None, name, one, other) for name, one, other in pairs if not _same(one, other)]
 
 
-def _of_slot(slot: Slot, slots: Sequence[Slot]) -> list[Difference]:
+def _of_slot(slot: AlignedSlot, slots: Sequence[AlignedSlot]) -> list[NetworkDifference]:
     expected, found = slot.expected, slot.found
     if expected is None or found is None:
-        return [Difference(slot.index, "layer", expected, found)]
+        return [NetworkDifference(slot.index, "layer", expected, found)]
     pairs = [(name, getattr(expected, name), getattr(found, name)) for name in PLAIN]
     if found.grouping is not Grouping.DEPTHWISE:
         pairs.insert(0, ("out_channels", expected.out_channels, found.out_channels))
     pairs += [*_norm_pairs(expected, found), *_squeeze_pairs(expected.squeeze, found.squeeze)]
     pairs.append(("attention", _pathless(expected.attention), _pathless(found.attention)))
-    unlike = [Difference(slot.index, name, one, other) for name, one, other in pairs if not _same(one, other)]
+    unlike = [NetworkDifference(slot.index, name, one, other) for name, one, other in pairs if not _same(one, other)]
     return unlike + _of_shortcut(slot, slots)
 
 
-def _norm_pairs(expected: Layer, found: Layer) -> list[tuple[str, object, object]]:
+def _norm_pairs(expected: ChainLayer, found: ChainLayer) -> list[tuple[str, object, object]]:
     pairs: list[tuple[str, object, object]] = [("norms", _kinds(expected), _kinds(found))]
     if not expected.norms or not found.norms:
         return pairs
@@ -240,7 +240,7 @@ def _norm_pairs(expected: Layer, found: Layer) -> list[tuple[str, object, object
     return pairs
 
 
-def _kinds(layer: Layer) -> tuple[str, ...]:
+def _kinds(layer: ChainLayer) -> tuple[str, ...]:
     return tuple(_kind(norm) for norm in layer.norms)
 
 
@@ -269,23 +269,23 @@ def _pathless(unit: AttentionUnit | None) -> AttentionUnit | None:
     return None if unit is None else replace(unit, path="")
 
 
-def _of_shortcut(slot: Slot, slots: Sequence[Slot]) -> list[Difference]:
+def _of_shortcut(slot: AlignedSlot, slots: Sequence[AlignedSlot]) -> list[NetworkDifference]:
     """Presence, kind and start of the shortcut make one difference, what is done to the sum another."""
     expected, found = _shortcut(slot.expected), _shortcut(slot.found)
     unlike = []
     if not _same_shortcut(slot, slots):
-        unlike.append(Difference(slot.index, "shortcut", expected, found))
+        unlike.append(NetworkDifference(slot.index, "shortcut", expected, found))
     elif expected is not None and found is not None and expected.activation_after != found.activation_after:
         one, other = expected.activation_after, found.activation_after
-        unlike.append(Difference(slot.index, "shortcut.activation_after", one, other))
+        unlike.append(NetworkDifference(slot.index, "shortcut.activation_after", one, other))
     return unlike
 
 
-def _shortcut(layer: Layer | None) -> Shortcut | None:
+def _shortcut(layer: ChainLayer | None) -> Shortcut | None:
     return None if layer is None else layer.shortcut
 
 
-def _same_shortcut(slot: Slot, slots: Sequence[Slot]) -> bool:
+def _same_shortcut(slot: AlignedSlot, slots: Sequence[AlignedSlot]) -> bool:
     expected, found = _shortcut(slot.expected), _shortcut(slot.found)
     if expected is None or found is None:
         return expected is found
@@ -296,7 +296,7 @@ def _same_shortcut(slot: Slot, slots: Sequence[Slot]) -> bool:
     return expected.kind is found.kind and _settled(starts[0], slots) == _settled(starts[1], slots)
 
 
-def _start(layer: Layer | None, index: int, slots: Sequence[Slot], *, found: bool) -> int | None:
+def _start(layer: ChainLayer | None, index: int, slots: Sequence[AlignedSlot], *, found: bool) -> int | None:
     """The slot at which the layer's shortcut starts; spans count only the layers of its own chain."""
     if layer is None or layer.shortcut is None:
         return None
@@ -304,7 +304,7 @@ def _start(layer: Layer | None, index: int, slots: Sequence[Slot], *, found: boo
     return own[max(0, len(own) - layer.shortcut.span)]
 
 
-def _settled(start: int | None, slots: Sequence[Slot]) -> int | None:
+def _settled(start: int | None, slots: Sequence[AlignedSlot]) -> int | None:
     """The next slot both chains have: a layer missing or extra at a block's start does not move its shortcut."""
     while (
         start is not None and start + 1 < len(slots) and (slots[start].expected is None or slots[start].found is None)
@@ -313,7 +313,7 @@ def _settled(start: int | None, slots: Sequence[Slot]) -> int | None:
     return start
 
 
-def _common_start(slot: Slot, slots: Sequence[Slot]) -> int | None:
+def _common_start(slot: AlignedSlot, slots: Sequence[AlignedSlot]) -> int | None:
     expected = _start(slot.expected, slot.index, slots, found=False)
     if expected is None or slot.found is None or not _same_shortcut(slot, slots):
         return expected

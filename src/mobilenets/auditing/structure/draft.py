@@ -9,16 +9,16 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TypedDict, Unpack
 
-from mobilenets.auditing.graph.nodes import ChannelScale, Conv, Linear, Node, Norm, Pointwise, Pool, Softmax
+from mobilenets.auditing.graph.nodes import ChannelScale, Conv, Linear, Node, Norm, Pointwise, PoolOperation, Softmax
 from mobilenets.auditing.graph.probe import name_activation
 from mobilenets.auditing.structure.layers import (
     AttentionUnit,
     BatchNorm,
-    Layer,
+    ChainLayer,
     Pooling,
     Shortcut,
     SqueezeExcite,
-    Stray,
+    UnplacedOperator,
 )
 from mobilenets.auditing.structure.wiring import Wiring, conv_layer, conv_weights, is_blur, node_macs
 
@@ -72,9 +72,9 @@ class Draft:
 
     wiring: Wiring
     is_file: bool
-    layers: list[Layer] = field(default_factory=list)
+    layers: list[ChainLayer] = field(default_factory=list)
     own: list[Own] = field(default_factory=list)
-    strays: list[Stray] = field(default_factory=list)
+    strays: list[UnplacedOperator] = field(default_factory=list)
     placed: set[str] = field(default_factory=set)
     pooling: Pooling | None = None
     final: str = "none"
@@ -95,7 +95,7 @@ class Draft:
                 self._norm(node, node.operator)
             case Pointwise():
                 self._function(node, node.operator)
-            case Pool():
+            case PoolOperation():
                 self._pool(node, node.operator)
             case ChannelScale():
                 self._channel_scale(node, node.operator)
@@ -108,7 +108,7 @@ class Draft:
         """Keep a node that has no place in a chain, once."""
         if node.name not in self.placed:
             macs = node_macs(node, self.wiring.input_shape[0])
-            self.strays.append(Stray(node.path, what, node.parameters, macs))
+            self.strays.append(UnplacedOperator(node.path, what, node.parameters, macs))
             self.placed.add(node.name)
 
     def amend(self, **changes: Unpack[LayerChanges]) -> None:
@@ -130,7 +130,7 @@ class Draft:
         norm = self._input_norm
         self._input_norm = None
         norms = () if norm is None else (_batch_norm(norm),)
-        self.layers.append(Layer(map_shape[1], norms=norms, attention=unit, path=unit.path))
+        self.layers.append(ChainLayer(map_shape[1], norms=norms, attention=unit, path=unit.path))
         self.own.append(Own(map_shape[1], map_shape[2] if len(map_shape) > 2 else 1))
         self.at_branch, self._behind_pool, self._wants_projection = False, False, True
 
@@ -161,12 +161,14 @@ class Draft:
         if self.pooling is None and (places == 1 or operator.in_features == shape[1] * places):
             self.pooling = Pooling("flatten", shape[2] if len(shape) > 2 else 1, node.path)
         pooled = self.pooling is not None
-        self._append(node, operator, Layer(operator.out_features, bias=operator.bias, pooled=pooled, path=node.path))
+        self._append(
+            node, operator, ChainLayer(operator.out_features, bias=operator.bias, pooled=pooled, path=node.path)
+        )
 
-    def _append(self, node: Node, operator: Conv | Linear, layer: Layer) -> None:
+    def _append(self, node: Node, operator: Conv | Linear, layer: ChainLayer) -> None:
         if node.parameters == 0:
             # Counted where they are first read; taken off again, so that the sums stay exact.
-            self.strays.append(Stray(node.path, SHARED, -conv_weights(operator)))
+            self.strays.append(UnplacedOperator(node.path, SHARED, -conv_weights(operator)))
         self.layers.append(layer)
         self.own.append(self._own(node, operator, pooled=layer.pooled))
         self.placed.add(node.name)
@@ -224,7 +226,7 @@ class Draft:
             if operator.frozen:
                 pass  # buffers are no parameters, whoever reads them
             elif node.parameters == 0 and operator.affine:
-                self.strays.append(Stray(node.path, SHARED, -2 * operator.channels))
+                self.strays.append(UnplacedOperator(node.path, SHARED, -2 * operator.channels))
             elif operator.affine:
                 # A norm over places too, or with a scale alone, has other parameters than two a channel.
                 beyond = node.parameters - 2 * self.layers[-1].out_channels
@@ -261,19 +263,19 @@ class Draft:
         if node.name == self.wiring.output:
             self.final = name
         else:
-            self.strays.append(Stray(node.path, f"{name} behind the pool"))
+            self.strays.append(UnplacedOperator(node.path, f"{name} behind the pool"))
 
     def _after_sum(self, node: Node, shortcut: Shortcut, name: str) -> None:
         if shortcut.activation_after == "none":
             self.amend(shortcut=replace(shortcut, activation_after=name))
         else:
-            self.strays.append(Stray(node.path, f"a second function, {name}, after the sum"))
+            self.strays.append(UnplacedOperator(node.path, f"a second function, {name}, after the sum"))
 
-    def _second_function(self, node: Node, layer: Layer, name: str) -> None:
+    def _second_function(self, node: Node, layer: ChainLayer, name: str) -> None:
         if node.name == self.wiring.output:
             self.final = name
         else:
-            self.strays.append(Stray(node.path, f"{name} after {layer.activation}"))
+            self.strays.append(UnplacedOperator(node.path, f"{name} after {layer.activation}"))
 
     def _preamble(self, node: Node) -> None:
         """Scaling of the input in front of the first convolution: preprocessing, no part of the network."""
@@ -281,7 +283,7 @@ class Draft:
             self.stray(node, "learnt scale of the input")
         self.placed.add(node.name)
 
-    def _pool(self, node: Node, operator: Pool) -> None:
+    def _pool(self, node: Node, operator: PoolOperation) -> None:
         shape = self.wiring.shape(node.inputs[0])
         if self.pooling is not None and math.prod(shape[2:]) == 1:
             self.placed.add(node.name)  # of one place only: changes nothing
@@ -294,7 +296,7 @@ class Draft:
         else:
             self.stray(node, f"{operator.kind} pool of {operator.window[0]}x{operator.window[1]}")
 
-    def _pooling_kind(self, operator: Pool, shape: tuple[int, ...]) -> str:
+    def _pooling_kind(self, operator: PoolOperation, shape: tuple[int, ...]) -> str:
         if operator.kind != "average":
             return "max"
         if operator.adaptive:
@@ -319,7 +321,7 @@ class Draft:
             self.amend(layer_scale=True)
             self.placed.add(node.name)
 
-    def _takes_bias(self, layer: Layer) -> bool:
+    def _takes_bias(self, layer: ChainLayer) -> bool:
         """Whether a learnt shift is the bias of the last layer, written as a sum of its own: `x @ w.T + b`."""
         closed = layer.bias or layer.norms or layer.attention or self._behind_pool or self.at_branch
         return not closed and _open(layer)
@@ -338,7 +340,7 @@ def describe(node: Node) -> str:
     return label or type(node.operator).__name__.lower()
 
 
-def _open(layer: Layer) -> bool:
+def _open(layer: ChainLayer) -> bool:
     """Whether a normalization may still follow directly."""
     return layer.activation == "none" and not (layer.squeeze or layer.shortcut or layer.layer_scale)
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 from mobilenets.auditing.graph.nodes import Add, Conv, Graph, Linear, Multiply, Node, Pointwise
 from mobilenets.auditing.structure.cost import entering, layer_cost
 from mobilenets.auditing.structure.draft import SHARED, Draft, Own, describe
-from mobilenets.auditing.structure.layers import Chain, Layer, Pooling, Shortcut, Stray
+from mobilenets.auditing.structure.layers import Chain, ChainLayer, Pooling, Shortcut, UnplacedOperator
 from mobilenets.auditing.structure.motifs import attention_unit, is_attention, shortcut_kind, squeeze_excite
 from mobilenets.auditing.structure.simplify import simplify
 from mobilenets.auditing.structure.wiring import Wiring, is_blur, node_macs
@@ -27,7 +27,9 @@ from mobilenets.errors import AuditError
 # another count of weights or of multiply-adds, the layer is told: a folded network then costs what its graph costs.
 
 
-def settled(layers: Sequence[Layer], own: Sequence[Own], channels: int, size: int, pooling: str) -> tuple[Layer, ...]:
+def settled(
+    layers: Sequence[ChainLayer], own: Sequence[Own], channels: int, size: int, pooling: str
+) -> tuple[ChainLayer, ...]:
     """The layers with `enters` and `other` set where the graph is not what the other fields come to.
 
     Args:
@@ -47,7 +49,7 @@ def settled(layers: Sequence[Layer], own: Sequence[Own], channels: int, size: in
     return tuple(found)
 
 
-def _with_other(layer: Layer, seen: Own) -> Layer:
+def _with_other(layer: ChainLayer, seen: Own) -> ChainLayer:
     """The layer with what its convolution has beyond its fields: of a filter or map that is not square."""
     if seen.weights is None or seen.macs is None:
         return layer
@@ -146,12 +148,12 @@ def _fold_squeeze(draft: Draft, start: str, end: Node, ways: Sequence[tuple[str,
         return False
     for node in functions:
         draft.add(node)
-        draft.strays.append(Stray(node.path, "the gate is computed from the values before it"))
+        draft.strays.append(UnplacedOperator(node.path, "the gate is computed from the values before it"))
     if draft.is_file:
         # A file has one size of images: its window over the whole map is the mean it was exported from.
         found = replace(found, fixed_pool=0)
     if not any(wiring.nodes[name].parameters for name in gate[1:]):
-        draft.strays.append(Stray(found.path, SHARED, found.other))
+        draft.strays.append(UnplacedOperator(found.path, SHARED, found.other))
         found = replace(found, other=0)
     draft.amend(squeeze=found)
     draft.placed.update((*gate[1:], end.name))
@@ -181,7 +183,7 @@ def _fold_branch(draft: Draft, start: str, sink: str) -> None:
     draft.at_branch = False
 
 
-def _on_shortcut(draft: Draft, start: str, way: Sequence[Node], entry: Own) -> tuple[tuple[Layer, ...], int]:
+def _on_shortcut(draft: Draft, start: str, way: Sequence[Node], entry: Own) -> tuple[tuple[ChainLayer, ...], int]:
     """The convolutions of a shortcut with their norms, and the parameters of whatever else stands on it.
 
     `entry`: what enters the block the shortcut goes around.
@@ -226,7 +228,7 @@ def _gather_leftovers(draft: Draft) -> None:
             draft.stray(node, f"{describe(node)} that does not reach the answer" if dead else describe(node))
 
 
-def _classifier_apart(draft: Draft) -> tuple[tuple[Layer, ...], str]:
+def _classifier_apart(draft: Draft) -> tuple[tuple[ChainLayer, ...], str]:
     """The layers, and the function after the last: an activation behind the classifier belongs to the answer.
 
     Behind a norm, or where nothing was pooled, it is that of a layer of features and no classifier's.
@@ -256,7 +258,7 @@ def _dropout(draft: Draft, *, is_file: bool) -> float | None:
         if position.get(place.source, -1) >= before_last[0]:
             rates.append(place.rate)
         elif place.rate:
-            draft.strays.append(Stray(place.path, f"dropout of {place.rate:g} inside the network"))
+            draft.strays.append(UnplacedOperator(place.path, f"dropout of {place.rate:g} inside the network"))
     return max(rates, default=None if is_file else 0.0)
 
 
@@ -270,7 +272,7 @@ def _macs(wiring: Wiring, batch: int, *, is_file: bool) -> int:
     return sum(node_macs(node, batch) for node in (*nodes, *(node for node in wiring.dead if node.parameters)))
 
 
-def _norms_are_folded(layers: Sequence[Layer], *, is_file: bool) -> bool:
+def _norms_are_folded(layers: Sequence[ChainLayer], *, is_file: bool) -> bool:
     """Whether the convolutions have taken their norms in: no norm is left, and the bias it leaves is there.
 
     Exporters drop biases that are zero, as those of a fresh network are: in a file a missing bias says nothing.

@@ -95,7 +95,7 @@ class Shortcut:
 
     kind: ShortcutKind
     span: int
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[ChainLayer, ...] = ()
     other: int = 0
     activation_after: str = "none"
     """Function applied to the sum."""
@@ -116,7 +116,7 @@ class AttentionUnit:
 
 
 @dataclass(frozen=True)
-class Layer:
+class ChainLayer:
     """A convolution or linear layer with its norms, activation and what hangs on it.
 
     A linear layer is a 1x1 convolution with `pooled` set.
@@ -171,7 +171,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Stray:
+class UnplacedOperator:
     """An operator without a place in the chain: where, what it is, its own parameters and multiply-adds.
 
     Weights that are called again have fewer than no parameters: those that the layer calling them does not have.
@@ -218,7 +218,7 @@ class Chain:
         oblong: the images it was read with are not square.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[ChainLayer, ...]
     in_channels: int
     image_size: int
     pooling: Pooling
@@ -227,7 +227,7 @@ class Chain:
     final: str
     parameters: int
     macs: int
-    unfolded: tuple[Stray, ...] = ()
+    unfolded: tuple[UnplacedOperator, ...] = ()
     folded_norms: bool = False
     features_only: bool = False
     answers_in_maps: bool = False
@@ -247,7 +247,7 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Place:
+class TablePlace:
     """Where a published layer stands.
 
     Attributes:
@@ -285,5 +285,5 @@ class Reference:
     options: tuple[tuple[str, str | int | float | bool], ...]
     small_input: bool
     chain: Chain
-    places: tuple[Place, ...]
+    places: tuple[TablePlace, ...]
     variant_note: str = ""

@@ -18,7 +18,7 @@ from mobilenets.auditing.graph.nodes import (
     Other,
     Pad,
     Pointwise,
-    Pool,
+    PoolOperation,
     Slice,
     Softmax,
 )
@@ -47,7 +47,7 @@ def squeeze_excite(gate: Sequence[Node]) -> SqueezeExcite | None:
                 norms += 1
             case Pointwise() if dense and len(dense) <= 2:
                 functions[len(dense) - 1].append(name_activation(node.operator.function))
-            case Pool() if math.prod(node.shape[2:]) == 1:
+            case PoolOperation() if math.prod(node.shape[2:]) == 1:
                 continue
             case _:
                 return None
@@ -69,12 +69,12 @@ def squeeze_excite(gate: Sequence[Node]) -> SqueezeExcite | None:
 
 def _is_mean(node: Node) -> bool:
     operator = node.operator
-    return isinstance(operator, Pool) and operator.kind == "average" and math.prod(node.shape[2:]) == 1
+    return isinstance(operator, PoolOperation) and operator.kind == "average" and math.prod(node.shape[2:]) == 1
 
 
 def _fixed_window(pool: Node) -> int:
     operator = pool.operator
-    assert isinstance(operator, Pool)
+    assert isinstance(operator, PoolOperation)
     return 0 if operator.adaptive else max(operator.window)
 
 
@@ -98,7 +98,7 @@ def shortcut_kind(way: Sequence[Node], source_shape: tuple[int, ...]) -> Shortcu
     operators = [node.operator for node in way]
     if any(isinstance(operator, Conv | Linear) for operator in operators):
         return ShortcutKind.PROJECTED
-    if any(isinstance(operator, Pool) for operator in operators) or _is_smaller(way, source_shape):
+    if any(isinstance(operator, PoolOperation) for operator in operators) or _is_smaller(way, source_shape):
         return ShortcutKind.POOLED
     if any(isinstance(operator, Pad | Slice | Concat) for operator in operators):
         return ShortcutKind.PADDED

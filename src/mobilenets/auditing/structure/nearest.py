@@ -13,8 +13,8 @@ from itertools import takewhile
 from statistics import median
 
 from mobilenets.auditing.structure.align import GAP_EXTEND, GAP_OPEN, Alignment, alignment
-from mobilenets.auditing.structure.differences import Comparison, Difference, differences
-from mobilenets.auditing.structure.layers import Chain, Layer, Reference
+from mobilenets.auditing.structure.differences import NetworkComparison, NetworkDifference, differences
+from mobilenets.auditing.structure.layers import Chain, ChainLayer, Reference
 from mobilenets.auditing.structure.published import reference
 from mobilenets.auditing.structure.variants import VARIANTS, catalogue, published_widths
 from mobilenets.errors import AuditError
@@ -41,7 +41,7 @@ _CONVENTIONS = ("eps", "momentum", "padding", "dropout")
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ReferenceCandidate:
     """A published network laid beside the found one.
 
     `cost` is the alignment's, with what an odd width adds, and a little for every difference: it decides between
@@ -50,7 +50,7 @@ class Candidate:
 
     reference: Reference
     alignment: Alignment
-    differences: tuple[Difference, ...]
+    differences: tuple[NetworkDifference, ...]
     cost: float
 
     @property
@@ -61,7 +61,7 @@ class Candidate:
 
 def compare(
     found: Chain, *, expect: str | None = None, width_mult: float | None = None, image_size: int | None = None
-) -> Comparison:
+) -> NetworkComparison:
     """Lay a network beside the published one nearest to it, or the one expected.
 
     Args:
@@ -86,7 +86,7 @@ def compare(
     best = ranked[0]
     rival = _rival(ranked, by_name=expect is None)
     sure = expect is not None and width_mult is not None
-    return Comparison(
+    return NetworkComparison(
         found=found,
         reference=best.reference,
         slots=best.alignment.slots,
@@ -97,7 +97,9 @@ def compare(
     )
 
 
-def _ranked(found: Chain, names: Sequence[str], width_mult: float | None, image_size: int | None) -> list[Candidate]:
+def _ranked(
+    found: Chain, names: Sequence[str], width_mult: float | None, image_size: int | None
+) -> list[ReferenceCandidate]:
     """The networks that may be meant, the nearest first."""
     form = _Form.of(found, image_size)
     outlines = _outlines(found, names, form)
@@ -124,7 +126,7 @@ def _as_features(found: Chain) -> Chain | None:
     )
 
 
-def _is_nearer_as_features(features: Candidate, classifier: Candidate) -> bool:
+def _is_nearer_as_features(features: ReferenceCandidate, classifier: ReferenceCandidate) -> bool:
     """Whether the published network tells that the last layer is one of features: its classifier is still to come."""
     last = features.alignment.slots[-1]
     return features.cost <= classifier.cost + _FOLDED_NORM and last.found is None
@@ -182,7 +184,7 @@ def _outlines(found: Chain, names: Iterable[str], form: _Form) -> list[_Outline]
     return sorted(outlines, key=lambda outline: outline.alignment.cost)[:_NAMES_ALIGNED]
 
 
-def _kinds(layers: Iterable[Layer]) -> Counter[tuple[object, ...]]:
+def _kinds(layers: Iterable[ChainLayer]) -> Counter[tuple[object, ...]]:
     """How many layers of each kind, and of each activation, squeeze and shortcut, there are."""
     kinds: Counter[tuple[object, ...]] = Counter()
     for layer in layers:
@@ -202,7 +204,7 @@ def _unlike(one: Counter[tuple[object, ...]], other: Counter[tuple[object, ...]]
     return unlike
 
 
-def _at_widths(outline: _Outline, found: Chain, width_mult: float | None, form: _Form) -> list[Candidate]:
+def _at_widths(outline: _Outline, found: Chain, width_mult: float | None, form: _Form) -> list[ReferenceCandidate]:
     """The network at the widths that fit, each with the strides that fit."""
     name = outline.usual.name
     widths: Sequence[float] = (width_mult,) if width_mult is not None else published_widths(name)
@@ -223,7 +225,7 @@ def _is_truncated(outline: _Outline, width: float) -> bool:
     )
 
 
-def _with_strides(name: str, width: float, found: Chain, form: _Form, *, odd: bool) -> Candidate:
+def _with_strides(name: str, width: float, found: Chain, form: _Form, *, odd: bool) -> ReferenceCandidate:
     """The nearest of the table's strides, those planned for this size and those for small images; or the first."""
     extra = (_ODD_WIDTH if odd and width not in WIDTHS else 0.0) + (_VARIANT if name in VARIANTS else 0.0)
     plans = {
@@ -237,9 +239,9 @@ def _with_strides(name: str, width: float, found: Chain, form: _Form, *, odd: bo
         faults = sum(one.attribute not in _CONVENTIONS for one in unlike)
         if not faults:
             # Nothing is likelier than the network itself, variant or odd width.
-            return Candidate(plan, laid, unlike, 0.0)
+            return ReferenceCandidate(plan, laid, unlike, 0.0)
         cost = laid.cost + extra + _DIFFERENCE * faults
-        candidates.append(Candidate(plan, laid, unlike, cost))
+        candidates.append(ReferenceCandidate(plan, laid, unlike, cost))
     return min(candidates, key=lambda candidate: candidate.cost)
 
 
@@ -271,7 +273,7 @@ def _estimated_width(outline: _Outline) -> float:
     return 1.0
 
 
-def _rival(ranked: Sequence[Candidate], *, by_name: bool) -> Candidate | None:
+def _rival(ranked: Sequence[ReferenceCandidate], *, by_name: bool) -> ReferenceCandidate | None:
     """The next nearest that is another network: of another width where the name is given, else of another paper's name.
 
     Variants of one published network are no rivals of it: which of them it is nearest to is a detail.
@@ -289,7 +291,7 @@ def _paper(name: str) -> str:
     return VARIANTS[name].base if name in VARIANTS else name
 
 
-def _certainty(best: Candidate, rival: Candidate | None, found: Chain) -> float:
+def _certainty(best: ReferenceCandidate, rival: ReferenceCandidate | None, found: Chain) -> float:
     """1 for a published network, 0 when nothing fits: how near it is, and how much nearer than the next.
 
     A chain half as far away as one that shares no layer is no MobileNet at all.
@@ -355,16 +357,16 @@ def _begun(found: Chain, name: str, width_mult: float) -> Backbone:
     return Backbone(name, width_mult, shared, len(body), len(found.layers) - shared)
 
 
-def _body(name: str, width_mult: float, image_size: int) -> list[Layer]:
+def _body(name: str, width_mult: float, image_size: int) -> list[ChainLayer]:
     """The published layers from the stem to the end of the last block."""
     published = reference(name, width_mult=width_mult, image_size=image_size)
     placed = zip(published.chain.layers, published.places, strict=True)
     return [layer for layer, place in placed if place.block or place.part == "stem"]
 
 
-def _form(layer: Layer) -> tuple[object, ...]:
+def _form(layer: ChainLayer) -> tuple[object, ...]:
     return layer.grouping, layer.kernel, layer.squeeze is None, layer.attention is None
 
 
-def _wide_form(layer: Layer) -> tuple[object, ...]:
+def _wide_form(layer: ChainLayer) -> tuple[object, ...]:
     return *_form(layer), layer.out_channels

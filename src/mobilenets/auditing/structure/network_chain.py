@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from mobilenets.auditing.graph import nodes
-from mobilenets.auditing.structure.layers import AttentionUnit, BatchNorm, Layer, Shortcut, ShortcutKind, SqueezeExcite
+from mobilenets.auditing.structure.layers import (
+    AttentionUnit,
+    BatchNorm,
+    ChainLayer,
+    Shortcut,
+    ShortcutKind,
+    SqueezeExcite,
+)
 from mobilenets.auditing.structure.wiring import conv_layer
 from mobilenets.errors import AuditError
 from mobilenets.models.blocks import DepthwiseSeparable, InvertedResidual
@@ -37,9 +44,9 @@ ACTIVATIONS: dict[type[nn.Module], str] = {
 
 @dataclass(frozen=True)
 class PlacedLayer:
-    """A layer, the block it is in (0: none), its part (see `layers.Place`), and the channels entering the block."""
+    """A layer, the block it is in (0: none), its part (see `layers.TablePlace`), and the channels entering the block."""
 
-    layer: Layer
+    layer: ChainLayer
     block: int
     part: str
     in_channels: int
@@ -80,17 +87,17 @@ def _walk(model: MobileNet, at: _Map) -> Iterator[PlacedLayer]:
     yield PlacedLayer(_linear(model.classifier), 0, "classifier", at.channels)
 
 
-def _block(block: nn.Module, at: _Map) -> list[tuple[str, Layer]]:
+def _block(block: nn.Module, at: _Map) -> list[tuple[str, ChainLayer]]:
     for kind, describe in _BLOCKS.items():
         if isinstance(block, kind):
             return describe(block, at)
     raise AuditError(f"the published network has a block that can't be described: {type(block).__name__}")
 
 
-def _parts(block: nn.Module, names: dict[str, str], at: _Map) -> list[tuple[str, Layer]]:
+def _parts(block: nn.Module, names: dict[str, str], at: _Map) -> list[tuple[str, ChainLayer]]:
     """The block's convolutions by the names of its children, those that are there; squeeze-and-excitation and layer
     scale hang on the layer before them."""
-    found: list[tuple[str, Layer]] = []
+    found: list[tuple[str, ChainLayer]] = []
     for name, child in block.named_children():
         if name in names:
             found.append((names[name], _conv_norm_activation(child, at)))
@@ -104,33 +111,33 @@ def _parts(block: nn.Module, names: dict[str, str], at: _Map) -> list[tuple[str,
     return found
 
 
-def _separable(block: nn.Module, at: _Map) -> list[tuple[str, Layer]]:
+def _separable(block: nn.Module, at: _Map) -> list[tuple[str, ChainLayer]]:
     return _parts(block, {"depthwise": "spatial", "pointwise": "project"}, at)
 
 
-def _inverted(block: nn.Module, at: _Map) -> list[tuple[str, Layer]]:
+def _inverted(block: nn.Module, at: _Map) -> list[tuple[str, ChainLayer]]:
     return _parts(block, {"expand": "expand", "depthwise": "spatial", "project": "project"}, at)
 
 
-def _universal(block: nn.Module, at: _Map) -> list[tuple[str, Layer]]:
+def _universal(block: nn.Module, at: _Map) -> list[tuple[str, ChainLayer]]:
     names = {"start_depthwise": "start", "expand": "expand", "middle_depthwise": "spatial", "project": "project"}
     return _parts(block, names, at)
 
 
-def _fused(block: nn.Module, at: _Map) -> list[tuple[str, Layer]]:
+def _fused(block: nn.Module, at: _Map) -> list[tuple[str, ChainLayer]]:
     return _parts(block, {"expand": "spatial", "project": "project"}, at)
 
 
-def _plain(block: nn.Module, at: _Map) -> list[tuple[str, Layer]]:
+def _plain(block: nn.Module, at: _Map) -> list[tuple[str, ChainLayer]]:
     layer = _conv_norm_activation(block, at)
     return [("spatial" if layer.kernel > 1 else "project", layer)]
 
 
-def _attention(block: nn.Module, at: _Map) -> list[tuple[str, Layer]]:
+def _attention(block: nn.Module, at: _Map) -> list[tuple[str, ChainLayer]]:
     children = dict(block.named_children())
     attention = children["attention"]
     assert isinstance(attention, MultiQueryAttention)
-    layer = Layer(
+    layer = ChainLayer(
         at.channels,
         norms=_norms(children.get("norm")),
         layer_scale="layer_scale" in children,
@@ -140,7 +147,7 @@ def _attention(block: nn.Module, at: _Map) -> list[tuple[str, Layer]]:
     return [("attention", layer)]
 
 
-_BLOCKS: dict[type[nn.Module], Callable[[nn.Module, _Map], list[tuple[str, Layer]]]] = {
+_BLOCKS: dict[type[nn.Module], Callable[[nn.Module, _Map], list[tuple[str, ChainLayer]]]] = {
     DepthwiseSeparable: _separable,
     InvertedResidual: _inverted,
     UniversalBottleneck: _universal,
@@ -165,7 +172,7 @@ def _attention_unit(attention: MultiQueryAttention, size: int) -> AttentionUnit:
     return AttentionUnit(attention.heads, sum(weight.numel() for weight in attention.parameters()), macs)
 
 
-def _conv_norm_activation(module: nn.Module, at: _Map) -> Layer:
+def _conv_norm_activation(module: nn.Module, at: _Map) -> ChainLayer:
     children = dict(module.named_children())
     layer = _convolution(children["conv"], at)
     activation = children.get("activation")
@@ -174,7 +181,7 @@ def _conv_norm_activation(module: nn.Module, at: _Map) -> Layer:
     )
 
 
-def _convolution(module: nn.Module, at: _Map) -> Layer:
+def _convolution(module: nn.Module, at: _Map) -> ChainLayer:
     """The convolution on the map, which it moves on."""
     assert isinstance(module, nn.Conv2d)
     assert not isinstance(module.padding, str)
@@ -198,7 +205,7 @@ def _convolution(module: nn.Module, at: _Map) -> Layer:
     return layer
 
 
-def _penultimate(module: nn.Module, at: _Map) -> Layer:
+def _penultimate(module: nn.Module, at: _Map) -> ChainLayer:
     """What stands between pool and classifier: V3's linear layer, or V4's convolution."""
     if isinstance(module, ConvNormActivation):
         return _conv_norm_activation(module, at)
@@ -208,9 +215,9 @@ def _penultimate(module: nn.Module, at: _Map) -> Layer:
     return replace(layer, activation=_function(children["activation"]))
 
 
-def _linear(module: nn.Module) -> Layer:
+def _linear(module: nn.Module) -> ChainLayer:
     assert isinstance(module, nn.Linear)
-    return Layer(module.out_features, bias=module.bias is not None, pooled=True)
+    return ChainLayer(module.out_features, bias=module.bias is not None, pooled=True)
 
 
 def _squeeze(module: SqueezeExcitation) -> SqueezeExcite:

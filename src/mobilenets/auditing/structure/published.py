@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from mobilenets.auditing.structure.layers import Chain, Layer, Place, Pooling, Reference
+from mobilenets.auditing.structure.layers import Chain, ChainLayer, Pooling, Reference, TablePlace
 from mobilenets.auditing.structure.network_chain import PlacedLayer, placed_layers
 from mobilenets.auditing.structure.variants import VARIANTS, apply_variant, catalogue, counted
 from mobilenets.errors import AuditError
@@ -255,11 +255,11 @@ def _reference(
     )
 
 
-def _with_classes(classifier: Layer, num_classes: int) -> Layer:
-    return Layer(num_classes, bias=classifier.bias, pooled=True)
+def _with_classes(classifier: ChainLayer, num_classes: int) -> ChainLayer:
+    return ChainLayer(num_classes, bias=classifier.bias, pooled=True)
 
 
-def _chain(layers: Sequence[Layer], model: MobileNet, in_channels: int, image_size: int) -> Chain:
+def _chain(layers: Sequence[ChainLayer], model: MobileNet, in_channels: int, image_size: int) -> Chain:
     """The chain, with the multiply-adds at this size and the network's own parameters at this number of classes."""
     map_size = image_size
     for layer in layers:
@@ -278,12 +278,14 @@ def _chain(layers: Sequence[Layer], model: MobileNet, in_channels: int, image_si
     return counted(chain)
 
 
-def _places(name: str, placed: Sequence[PlacedLayer]) -> tuple[Place, ...]:
+def _places(name: str, placed: Sequence[PlacedLayer]) -> tuple[TablePlace, ...]:
     table = paper(name)
     if table is None:
-        return tuple(Place(one.block, one.part, f"the network {name}", one.in_channels) for one in placed)
+        return tuple(TablePlace(one.block, one.part, f"the network {name}", one.in_channels) for one in placed)
     return tuple(
-        Place(one.block, one.part, table.source(one.block, one.part), one.in_channels, table.expand_ratio(one.block))
+        TablePlace(
+            one.block, one.part, table.source(one.block, one.part), one.in_channels, table.expand_ratio(one.block)
+        )
         for one in placed
     )
 

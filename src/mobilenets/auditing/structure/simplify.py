@@ -20,7 +20,7 @@ from mobilenets.auditing.graph.nodes import (
     Other,
     Pad,
     Pointwise,
-    Pool,
+    PoolOperation,
     Reshape,
     Slice,
     Values,
@@ -99,17 +99,22 @@ def _with_means_joined(draft: _Draft, input_shape: tuple[int, ...]) -> _Draft:
     return _Draft(tuple(nodes.values()), draft.output)
 
 
-def _joined_pool(first: Node, second: Node, shape: tuple[int, ...]) -> Pool | None:
+def _joined_pool(first: Node, second: Node, shape: tuple[int, ...]) -> PoolOperation | None:
     """The pool of a whole map of this shape that two pools come to, each along one side; None if they don't."""
     one, other = first.operator, second.operator
-    if not isinstance(one, Pool) or not isinstance(other, Pool) or one.kind != other.kind or len(shape) != 4:
+    if (
+        not isinstance(one, PoolOperation)
+        or not isinstance(other, PoolOperation)
+        or one.kind != other.kind
+        or len(shape) != 4
+    ):
         return None
     height, width = shape[2:]
     lines = max(one.window) > 1 and sorted(one.window) == [1, max(one.window)] and max(one.window) in (height, width)
     covered = math.prod(one.window) * math.prod(other.window) == height * width
     if not lines or not covered or math.prod(second.shape[2:]) != 1 or any((*one.padding, *other.padding)):
         return None
-    return Pool(one.kind, (height, width), (height, width), (0, 0, 0, 0), one.adaptive and other.adaptive)
+    return PoolOperation(one.kind, (height, width), (height, width), (0, 0, 0, 0), one.adaptive and other.adaptive)
 
 
 def _with_padding_merged(draft: _Draft) -> _Draft:
@@ -120,7 +125,7 @@ def _with_padding_merged(draft: _Draft) -> _Draft:
     for pad in draft.nodes:
         amount = _map_padding(pad, shapes)
         behind = [nodes[name] for name in readers.get(pad.name, ())]
-        if amount is None or not behind or not all(isinstance(node.operator, Conv | Pool) for node in behind):
+        if amount is None or not behind or not all(isinstance(node.operator, Conv | PoolOperation) for node in behind):
             continue
         source = nodes[pad.name].inputs[0]
         for node in behind:
@@ -144,7 +149,7 @@ def _map_padding(node: Node, shapes: dict[str, tuple[int, ...]]) -> tuple[int, i
 
 def _padded(node: Node, amount: Sequence[int], pad: str, source: str) -> Node:
     operator = node.operator
-    assert isinstance(operator, Conv | Pool)
+    assert isinstance(operator, Conv | PoolOperation)
     top, bottom, left, right = (own + more for own, more in zip(operator.padding, amount, strict=True))
     inputs = tuple(source if name == pad else name for name in node.inputs)
     return replace(node, operator=replace(operator, padding=(top, bottom, left, right)), inputs=inputs)

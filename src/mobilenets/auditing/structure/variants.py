@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mobilenets.auditing.structure.cost import chain_cost
-from mobilenets.auditing.structure.layers import Chain, Grouping, Layer, Place, Reference
+from mobilenets.auditing.structure.layers import Chain, ChainLayer, Grouping, Reference, TablePlace
 from mobilenets.models.registry import list_models
 
-PlacedEdit = Callable[[Layer, Place, int], Layer]
+PlacedEdit = Callable[[ChainLayer, TablePlace, int], ChainLayer]
 """Changes a layer, given its place and the channels entering it."""
 
 
 @dataclass(frozen=True)
-class Variant:
+class NetworkVariant:
     """A network that differs on purpose from a published one.
 
     Attributes:
@@ -51,7 +51,7 @@ def published_widths(name: str) -> tuple[float, ...]:
     return (VARIANTS[name].width_mult,) if name in VARIANTS else ()
 
 
-def apply_variant(name: str, variant: Variant, base: Reference) -> Reference:
+def apply_variant(name: str, variant: NetworkVariant, base: Reference) -> Reference:
     """The variant, made of its base at the same width and size."""
     placed = list(zip(base.chain.layers, base.places, strict=True))
     placed = _with_heads(placed, variant.heads)
@@ -67,7 +67,7 @@ def counted(chain: Chain) -> Chain:
     return replace(chain, parameters=found.parameters, macs=found.macs)
 
 
-_Placed = tuple[Layer, Place]
+_Placed = tuple[ChainLayer, TablePlace]
 
 
 def _with_heads(placed: list[_Placed], heads: int | None) -> list[_Placed]:
@@ -115,12 +115,12 @@ def _flowing(
     return found
 
 
-def _anti_aliased(layer: Layer, place: Place, in_channels: int) -> Layer:
+def _anti_aliased(layer: ChainLayer, place: TablePlace, in_channels: int) -> ChainLayer:
     """Every stride behind the stem is done by a pool or blur of its own."""
     return replace(layer, anti_alias=True) if layer.stride > 1 and place.part != "stem" else layer
 
 
-def _as_rw(layer: Layer, place: Place, in_channels: int) -> Layer:
+def _as_rw(layer: ChainLayer, place: TablePlace, in_channels: int) -> ChainLayer:
     """No shortcut in the first block, none but the network's own activation in SE, whose width is not rounded."""
     if place.part == "penultimate":
         return replace(layer, bias=False)
@@ -133,28 +133,28 @@ def _as_rw(layer: Layer, place: Place, in_channels: int) -> Layer:
 
 
 RW_SQUEEZE_RATIO = 0.25
-VARIANTS: dict[str, Variant] = {
-    "timm mobilenetv1_100h": Variant(
+VARIANTS: dict[str, NetworkVariant] = {
+    "timm mobilenetv1_100h": NetworkVariant(
         "mobilenet_v1",
         "timm adds a 1x1 head of 1,024 channels in front of the pool",
         fixed=(("head", 1024),),
         heads=1,
     ),
-    "timm mobilenetv2_110d": Variant(
+    "timm mobilenetv2_110d": NetworkVariant(
         "mobilenet_v2",
         "timm's depth multiplier of 1.2 at width 1.1; stem 32 and head 1,280 keep their width",
         width_mult=1.1,
         fixed=(("stem", 32), ("head", 1280)),
         repeats=((3, 2), (6, 2), (10, 2), (13, 2), (16, 2)),
     ),
-    "timm mobilenetv2_120d": Variant(
+    "timm mobilenetv2_120d": NetworkVariant(
         "mobilenet_v2",
         "timm's depth multiplier of 1.4 at width 1.2; stem 32 and head 1,280 keep their width",
         width_mult=1.2,
         fixed=(("stem", 32), ("head", 1280)),
         repeats=((3, 2), (6, 3), (10, 3), (13, 3), (16, 3)),
     ),
-    "timm mobilenetv3_large_150d": Variant(
+    "timm mobilenetv3_large_150d": NetworkVariant(
         "mobilenet_v3_large",
         "timm's depth multiplier of 1.2 at width 1.5; two heads; the penultimate 1,280 do not grow",
         width_mult=1.5,
@@ -162,23 +162,23 @@ VARIANTS: dict[str, Variant] = {
         repeats=((1, 2), (3, 2), (6, 2), (8, 2), (12, 2), (15, 2)),
         heads=2,
     ),
-    "timm mobilenetv3_small_050": Variant(
+    "timm mobilenetv3_small_050": NetworkVariant(
         "mobilenet_v3_small",
         "timm keeps the stem's 16 channels at width 0.5",
         width_mult=0.5,
         fixed=(("stem", 16),),
     ),
-    "timm mobilenetv3_rw": Variant(
+    "timm mobilenetv3_rw": NetworkVariant(
         "mobilenet_v3_large",
         "timm's early form: SE widths not rounded to 8 and h-swish inside, no shortcut in block 1, no penultimate bias",
         edit=_as_rw,
     ),
-    "timm mobilenetv4_conv_aa_medium": Variant(
+    "timm mobilenetv4_conv_aa_medium": NetworkVariant(
         "mobilenet_v4_conv_medium",
         "timm filters before each stride behind the stem: an average pool (aa) or a fixed blur (blur)",
         edit=_anti_aliased,
     ),
-    "timm mobilenetv4_conv_aa_large": Variant(
+    "timm mobilenetv4_conv_aa_large": NetworkVariant(
         "mobilenet_v4_conv_large",
         "timm filters before each stride behind the stem: an average pool (aa) or a fixed blur (blur)",
         edit=_anti_aliased,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mobilenets.auditing.graph.nodes import Attention, Conv, Linear, MatMul, Node, Norm, Pointwise
-from mobilenets.auditing.structure.layers import Grouping, Layer, Padding
+from mobilenets.auditing.structure.layers import ChainLayer, Grouping, Padding
 from mobilenets.models.layers import same_padding
 
 
@@ -101,12 +101,12 @@ def readers_of(nodes: Iterable[Node]) -> dict[str, tuple[str, ...]]:
 # A convolution alone: as a layer, its padding by name, its weights and multiply-adds; the blur that only looks so.
 
 
-def conv_layer(node: Node, operator: Conv, map_shape: tuple[int, ...]) -> Layer:
+def conv_layer(node: Node, operator: Conv, map_shape: tuple[int, ...]) -> ChainLayer:
     """The layer a convolution makes of a map of this shape, `[B, C, H, W]`, before anything hangs on it."""
     depthwise = operator.groups == operator.in_channels > 1
     grouped = operator.groups > 1 and not depthwise
     padding = padding_name(operator, map_shape)
-    return Layer(
+    return ChainLayer(
         out_channels=operator.out_channels,
         kernel=max(operator.kernel),
         stride=max(operator.stride),
