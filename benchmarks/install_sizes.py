@@ -1,8 +1,8 @@
 """What each extra brings, on disk: `python benchmarks/install_sizes.py` in an environment that has all of them.
 
-Regime: the files each distribution lists as its own, with compiled bytecode where it is listed, added up over the
-requirements of `mobilenets` and of one extra, direct and indirect. PyTorch's CUDA libraries (the `nvidia-*` and `cuda-*`
-distributions and triton) are told apart, as PyTorch's CPU build does without them.
+Regime: the files that each distribution lists, with compiled bytecode where it is listed, added up over the direct and
+indirect requirements of `mobilenets` and of one extra. PyTorch's CUDA libraries (the distributions `nvidia-*`, `cuda-*`
+and `triton`) are counted apart, because PyTorch's CPU build has none.
 """
 
 from __future__ import annotations
