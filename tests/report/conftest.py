@@ -11,6 +11,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pytest
+from benchmark_reports import make_report
+from deployment_reports import report, way
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.metrics import confusion_matrix, log_loss
@@ -33,6 +35,8 @@ from mobilenets.evaluation.results import (
     Reading,
     SeedRun,
 )
+
+__all__ = ["comparison", "hostile", "make_comparison", "make_report", "report", "way"]
 
 MODELS = (
     "mobilenet_v1",
