@@ -113,8 +113,8 @@ def norm_statistics() -> str:
     """Test accuracy with batch norm's statistics as left and re-estimated."""
     top1 = load("norm_statistics")["top1"]
     return (
-        f"After 2 epochs of digits, MobileNetV3-Small at width 0.5 got {top1['trained on']['median']:.1f} % of its "
-        f"training batches right, but {top1['as left']['median']:.1f} % of the test images with the statistics "
+        f"After 2 epochs of digits, MobileNetV3-Small at width 0.5 reached {top1['trained on']['median']:.1f} % on its "
+        f"training batches. On the test images it reached {top1['as left']['median']:.1f} % with the statistics "
         f"training left, and {top1['re-estimated']['median']:.1f} % with the same weights and re-estimated statistics "
         "(medians of 3 seeds).\n"
     )
@@ -162,12 +162,12 @@ def audit_mutants() -> str:
 
 
 def core_install() -> str:
-    """Size of the core install, and how fast one picture is answered."""
+    """Size of the core install, and how fast one image is classified."""
     result = load("core_install")
     seconds = result["seconds"]
     return (
         f"`pip install .` in a new environment brings {result['size_mb']:.0f} MB ({result['with_pip_mb']:.0f} MB with "
-        f"the environment's own pip and setuptools), and `mobilenets predict` answers one 224-pixel picture by "
+        f"the environment's own pip and setuptools), and `mobilenets predict` classifies one 224-pixel image by "
         f"MobileNetV2 in {seconds['mobilenets predict']['median']:.2f} s from the shell (Python doing nothing takes "
         f"{seconds['python -c pass']['median']:.2f} s).\n"
     )
@@ -208,16 +208,16 @@ def doctor() -> str:
     return (
         f"CIFAR-10 (JPEG), {result['images']:,} images in a zip, takes {seconds['median']:.0f} s on 2 cores "
         f"({seconds['min']:.0f} to {seconds['max']:.0f}), {speed:,.0f} images a second. Of its 10,000 test images "
-        f"{found['alike-across-splits']:,} look like one of the training images; pairs within a split: "
+        f"{found['alike-across-splits']:,} are near duplicates of training images; pairs within a split: "
         f"{found['alike']:,}; pairs in two classes: {found.get('alike-two-classes', 0):,}; left out by `--fix`: "
         f"{result['left_out']:,}.\n"
     )
 
 
 def doctor_prints() -> str:
-    """How surely a picture that was made over is found again, on small images and on photographs."""
+    """How often the copy of a transformed image is found, on small images and on photographs."""
     again = load("doctor")["found_again"]
-    lines = ["| made over | " + " | ".join(again) + " |", "| :-- |" + " --: |" * len(again)]
+    lines = ["| transformed | " + " | ".join(again) + " |", "| :-- |" + " --: |" * len(again)]
     for name in next(iter(again.values())):
         cells = [f"{100 * rows[name]['found']:.1f} % ({rows[name]['wrong']} wrong)" for rows in again.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")

@@ -83,7 +83,7 @@ def test_the_readme_is_short_and_its_sentences_are() -> None:
     text = text_of(README)
     assert len(text.splitlines()) <= MOST_LINES
     prose = re.sub(r"^(?:\||!\[|<).*$", "", FENCED.sub("\n\n", text), flags=re.MULTILINE)
-    sentences = re.split(r"(?<=[.!?:])\s+|\n\n+|^- ", prose, flags=re.MULTILINE)
+    sentences = re.split(r"(?<=[.!?])\s+|\n\n+|^- ", prose, flags=re.MULTILINE)
     long = [sentence for sentence in sentences if len(sentence.split()) > MOST_WORDS]
     assert not long, "\n".join(long)
 
@@ -101,7 +101,9 @@ def test_the_functions_beside_the_commands_take_those_arguments() -> None:
 
     import mobilenets
 
-    rows = re.findall(r"^\| `mobilenets (\w+)[^`]*` \| `(\w+)\((.*)\)` \|$", text_of(ROOT / "docs/python.md"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `mobilenets (\w+)[^`]*` \| `(\w+)\((.*)\)` \|$", text_of(ROOT / "docs/python.md"), re.MULTILINE
+    )
     assert len(rows) > 10
     for verb, function, arguments in rows:
         assert verb == function
