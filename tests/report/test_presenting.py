@@ -56,7 +56,7 @@ def test_advantages_in_words(report: DeploymentReport) -> None:
     eager, _, openvino = report.advantages
     assert advantage_sentence(eager) == "18.0× (17.0 to 19.0) as fast as PyTorch eager"
     assert advantage_sentence(openvino).endswith("no difference this machine could tell")
-    slower = Advantage("OpenVINO by hand", Ratio("a", "b", 1, 0.8, 0.7, 0.9, True))
+    slower = Advantage("OpenVINO with defaults", Ratio("a", "b", 1, 0.8, 0.7, 0.9, True))
     assert advantage_sentence(slower).endswith("slower")
 
 

@@ -225,7 +225,7 @@ def read_payload(artifact: Artifact) -> dict[str, bytes]:
 
 
 def check_suffix(path: Path, kind: str) -> None:
-    """Refuse a name whose suffix promises another format.
+    """Refuse a name whose suffix guarantees another format.
 
     Raises:
         ArtifactError: it does, or there is no name; the message says which suffix the format has.

@@ -1,4 +1,4 @@
-"""What an artifact says of itself: everything needed to run it and to tell that it still answers rightly.
+"""What an artifact says of itself: everything needed to run it and to tell that it still answers correctly.
 
 The description is one JSON document inside the file or its folder (`artifact.container` says where); its records
 hold no reference to any runtime.
@@ -112,7 +112,7 @@ class Confidence:
     Attributes:
         temperature: above 0; found on images that were not trained on (Guo et al. 2017, arXiv 1706.04599).
         threshold: smallest probability, 0 to 1, of an answer that is given; below it the answer is "unknown".
-        basis: which images both were found on, and what they promise there.
+        basis: which images both were found on, and what they guarantee there.
     """
 
     temperature: float

@@ -17,7 +17,7 @@ from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.benchmarking.candidates import Candidate, Wanted, distinctly_labelled, find_candidates, find_peers
 from mobilenets.benchmarking.environment import environment
 from mobilenets.benchmarking.latency import Timed, ratios, relative_difference, time_turns
-from mobilenets.benchmarking.process import TWIN, Started, Worker, start_all
+from mobilenets.benchmarking.process import DUPLICATE, Started, Worker, start_all
 from mobilenets.benchmarking.results import Accuracy, BenchmarkReport, BenchmarkRow, Failure, Measurement, Ratio
 from mobilenets.errors import MobilenetsError
 from mobilenets.formatting import three_digits
@@ -28,14 +28,14 @@ from mobilenets.progress import Update
 
 
 _DRIFT = 0.10
-_TWINS = 0.05
+_DUPLICATE = 0.05
 _TIES_TOLD = 3  # of each batch size in full; the others by name
 _SLOW_GOVERNORS = ("powersave", "ondemand", "conservative")
 
 
 def find_warnings(report: BenchmarkReport) -> tuple[str, ...]:
     """Say what makes this report's figures doubtful; empty when nothing does."""
-    return (*_machine(report), *_twins(report), *_drifts(report), *_ties(report))
+    return (*_machine(report), *_duplicates(report), *_drifts(report), *_ties(report))
 
 
 def _machine(report: BenchmarkReport) -> Iterator[str]:
@@ -53,12 +53,12 @@ def _machine(report: BenchmarkReport) -> Iterator[str]:
         yield f"{most} threads were asked for on {cores} cores: they take turns, which no device would do"
 
 
-def _twins(report: BenchmarkReport) -> Iterator[str]:
-    for twins in report.noise:
-        if relative_difference(twins.ratio) > _TWINS:
+def _duplicates(report: BenchmarkReport) -> Iterator[str]:
+    for duplicates in report.noise:
+        if relative_difference(duplicates.ratio) > _DUPLICATE:
             yield (
-                f"batch {twins.batch_size}: two processes of one and the same file differed by "
-                f"{100 * relative_difference(twins.ratio):.0f} %: smaller differences mean nothing here"
+                f"batch {duplicates.batch_size}: two processes of one and the same file differed by "
+                f"{100 * relative_difference(duplicates.ratio):.0f} %: smaller differences mean nothing here"
             )
 
 
@@ -146,7 +146,7 @@ def benchmark(
 
     Args:
         artifacts: a file or folder, or several, as `mobilenets export` or `quantize` wrote.
-        against: peers: `pytorch`, `onnxruntime`, `openvino` (those two run by hand), an artifact, or anybody's model
+        against: peers: `pytorch`, `onnxruntime`, `openvino` (those two with their defaults), an artifact, or any model
             file.
         backends: restrict to these; by default every one installed.
         precisions: restrict to these; by default every one the backends have on this processor.
@@ -234,12 +234,12 @@ def _measure(workers: Mapping[str, Worker], settings: Settings, tell: Update) ->
 
 
 def _compare(timed: Timed, batch: int) -> tuple[tuple[Ratio, ...], tuple[Ratio, ...]]:
-    """Ratios of every pair of candidates, and that of the twins, which tells how large one must be to be believed."""
-    twin = next((label for label in timed.turns if label.endswith(TWIN)), None)
-    own = {label: turns for label, turns in timed.turns.items() if label != twin}
+    """Ratios of every pair of candidates, and that of the duplicates, which tells how large one must be to be believed."""
+    duplicate = next((label for label in timed.turns if label.endswith(DUPLICATE)), None)
+    own = {label: turns for label, turns in timed.turns.items() if label != duplicate}
     noise: tuple[Ratio, ...] = ()
-    if twin is not None and (first := twin.removesuffix(TWIN)) in own:
-        noise = ratios({twin: timed.turns[twin], first: own[first]}, batch)
+    if duplicate is not None and (first := duplicate.removesuffix(DUPLICATE)) in own:
+        noise = ratios({duplicate: timed.turns[duplicate], first: own[first]}, batch)
     floor = max((relative_difference(one.ratio) for one in noise), default=0.0)
     return (ratios(own, batch, floor) if own else ()), noise
 

@@ -39,12 +39,12 @@ class Candidate:
     Attributes:
         label: names it in every table and message.
         source: `artifact` runs through `mobilenets.runtime`; `file` opens a model file with the runtime's own defaults,
-            as someone would by hand; `pytorch` builds the network with random weights.
+            with the runtime's defaults; `pytorch` builds the network with random weights.
         path: the artifact or model file; empty for `pytorch`.
         backend: a key of `RUNTIME_WORDS`.
         precision: arithmetic; empty for the runtime's own choice.
         threads: threads, and cores, it may use.
-        default_threads: leave the runtime's own number of threads alone (only by hand, when it may use every core).
+        default_threads: leave the runtime's own number of threads alone (only of files with the runtime's defaults, when it may use every core).
         peer: whether it is what the others are compared against.
         network: name and width for people.
         arguments: `create_model`'s arguments as JSON, of a `pytorch` network.
@@ -174,7 +174,7 @@ def find_peers(
 
     Args:
         against: `pytorch` (the same networks in PyTorch eager), `onnxruntime` or `openvino` (the artifacts' model
-            files opened with that runtime's defaults), an artifact, or anybody's `.onnx`, `.xml` or `.tflite`.
+            files opened with that runtime's defaults), an artifact, or any `.onnx`, `.xml` or `.tflite`.
         artifacts: what is measured.
         thread_counts: each peer is measured with each.
 
@@ -283,7 +283,7 @@ def _peer_file(path: Path, name: str) -> Callable[[int], Candidate]:
 
 def _by_hand(path: Path, name: str, backend: str, network: str) -> Callable[[int], Candidate]:
     return lambda threads: Candidate(
-        label=label(name, backend, "by hand", threads),
+        label=label(name, backend, "with defaults", threads),
         source="file",
         path=str(path),
         backend=backend,

@@ -4,8 +4,8 @@ The regime:
 
 1. *Warm-up*: every call runs a few times unmeasured (first calls allocate, compile and fill caches).
 2. *Alternation*: a round calls everything once. Whatever slows the machine for a while (heat, another program) then
-   slows everything alike, instead of the one network that happened to be measured at that moment. The order rotates,
-   and turns round after every full rotation, so that nobody always runs first or always follows the same neighbour.
+   slows everything equally, instead of the one network that happened to be measured at that moment. The order rotates,
+   and turns round after every full rotation, so that none always runs first or always follows the same neighbour.
 3. *Rounds*: at least `rounds`, and on until `seconds` have passed. Slow networks so get enough calls, and fast ones,
    whose single calls scatter more, get many.
 4. *Figures*: median, 95th percentile, interquartile range. Never the mean, which one interruption can double, nor the
@@ -130,7 +130,7 @@ def ratios(turns: Mapping[str, Sequence[float]], batch_size: int, floor: float =
     Args:
         turns: for each candidate, the median time of its turn in each round, in milliseconds; all equally long.
         batch_size: what they were measured at; goes into the records.
-        floor: relative difference, e.g. 0.03, below which two candidates count as alike whatever their interval.
+        floor: relative difference, e.g. 0.03, below which two candidates count as equal whatever their interval.
 
     Returns:
         Time of the first over time of the second of every pair, in the order of `turns`.
@@ -178,7 +178,7 @@ def _matrix(turns: Mapping[str, Sequence[float]]) -> NDArray[np.float64]:
 # Alternating turns over all candidates: what makes two of them comparable on a machine that is never quite still.
 #
 # A round gives every candidate one turn of at most a twentieth of a second, in an order that rotates and turns round
-# (`latency.round_order`). Whatever slows the machine for a while (heat, another program) so slows all of them alike.
+# (`latency.round_order`). Whatever slows the machine for a while (heat, another program) so slows all of them equally.
 # The
 # first round is warm-up and dropped. Rounds follow until the time budget is measured, and at least `LEAST_ROUNDS`:
 # with
@@ -202,7 +202,7 @@ class Timed:
 
     Attributes:
         calls: nanoseconds of each call of the turn in each round, the rounds all share.
-        failures: who died, and why.
+        failures: candidates that crashed, and the error.
     """
 
     calls: Mapping[str, Sequence[Sequence[int]]]
@@ -214,7 +214,7 @@ class Timed:
         return {label: [float(np.median(times)) / 1e6 for times in turns] for label, turns in self.calls.items()}
 
     def measurement(self, label: str, batch_size: int) -> Measurement:
-        """Sum up one candidate's times, every turn weighing alike.
+        """Sum up one candidate's times, every turn weighing equally.
 
         In a bad moment a turn has fewer calls than in a good one, so calls thrown together would favour the good ones.
         The median is that of the turns' medians, which is also what two candidates are compared by.

@@ -1,6 +1,6 @@
-"""Model files opened as someone would by hand, with the runtime's own defaults: what the tool has to beat.
+"""Model files run with the runtime's defaults: the baseline to beat.
 
-The input's shape and type are read from the file and filled with random numbers, so anybody's classifier will do. Each
+The input's shape and type are read from the file and filled with random numbers, so any classifier will do. Each
 opener returns how the file is asked: `prepare(batch)` gives a call that answers `batch` images. A file that fixes its
 batch is asked as often as it takes. Where OpenVINO's file leaves the batch open, it is fixed before compiling, because
 that is its faster way. Without a number of threads the runtime's own choice stands.
@@ -59,7 +59,7 @@ def open_by_hand(path: Path, backend: str, threads: int | None) -> Opened:
         raise BackendError(f"{path}: no such file")
     openers = {"onnxruntime": _open_onnxruntime, "openvino": _open_openvino, "litert": _open_litert}
     if backend not in openers:
-        raise BackendError(f"{path}: by hand files run in {', '.join(openers)}, not in {backend}")
+        raise BackendError(f"{path}: files with a runtime's defaults run in {', '.join(openers)}, not in {backend}")
     try:
         return openers[backend](path, threads)
     except ModuleNotFoundError as error:

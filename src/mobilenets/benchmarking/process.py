@@ -32,7 +32,7 @@ _MIB = 1024**2
 
 
 class Worker:
-    """A fresh process that runs one candidate. A context manager; without it, `close` must be called.
+    """A fresh process that runs one candidate. A context manager; otherwise `close` must be called.
 
     Attributes:
         candidate: what it runs.
@@ -41,7 +41,7 @@ class Worker:
         precision: the arithmetic it computes in.
 
     Raises:
-        BackendError: it did not start or answers wrongly, with its own last line; the label of the candidate is not
+        BackendError: it did not start or answers incorrectly, with its own last line; the label of the candidate is not
             repeated in it.
     """
 
@@ -143,7 +143,7 @@ class Worker:
 # Starting a process for every candidate, several times over: what cold start and peak memory are read from.
 
 
-TWIN = " (twin)"
+DUPLICATE = " (duplicate)"
 _MEMORY_SHARE = 0.7
 
 
@@ -159,7 +159,7 @@ class Started:
 def start_all(
     candidates: Sequence[Candidate], starts: int, stack: ExitStack, tell: Update
 ) -> tuple[dict[str, Worker], dict[str, Started], list[Failure]]:
-    """Start every candidate several times in turn; the last process of each stays, and a twin of the first.
+    """Start every candidate several times in turn; the last process of each stays, and a duplicate of the first.
 
     Args:
         candidates: what to start.
@@ -200,7 +200,7 @@ def start_all(
     _require_memory({label: started[-1].peak_memory_mb for label, started in begun.items()})
     workers = {label: started[-1] for label, started in begun.items()}
     first = next(iter(workers.values()))
-    workers[first.candidate.label + TWIN] = stack.enter_context(Worker(first.candidate))
+    workers[first.candidate.label + DUPLICATE] = stack.enter_context(Worker(first.candidate))
     return workers, {label: _summed(started) for label, started in begun.items()}, list(failures.values())
 
 

@@ -37,7 +37,7 @@ class BenchmarkRow:
     Attributes:
         label: names the row; no two rows share one.
         path: the file or folder as given; empty for a network that has none (PyTorch eager).
-        source: `artifact`, run as `predict` runs it; `file`, opened by hand; `pytorch`.
+        source: `artifact`, run as `predict` runs it; `file`, run with the runtime's defaults; `pytorch`.
         backend: `onnxruntime`, `openvino`, `litert`, `executorch` or `pytorch`.
         precision: arithmetic it computed in.
         threads: threads, and cores, it was given.

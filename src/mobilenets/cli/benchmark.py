@@ -43,7 +43,7 @@ class BenchmarkOptions:
     artifacts: tyro.conf.Positional[tuple[Path, ...]]
     """Files or folders that 'mobilenets export' or 'quantize' wrote."""
     against: Names = ()
-    """Peers to compare with: pytorch (the same network in PyTorch eager), onnxruntime or openvino (run by hand, with
+    """Peers to compare with: pytorch (the same network in PyTorch eager), onnxruntime or openvino (run with
     their defaults), an artifact, or anybody's .onnx, .xml or .tflite file."""
     backends: Names = ()
     """onnxruntime, openvino, litert, executorch; without it, those installed that run the files."""

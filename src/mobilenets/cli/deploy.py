@@ -41,7 +41,7 @@ class DeployOptions:
     targets: Names = ("onnx", "openvino", "litert", "executorch")
     """Formats to make; those not installed are listed with what to install."""
     against: Names = ("pytorch", "onnxruntime", "openvino")
-    """What the kept file is compared with: PyTorch eager, and the two runtimes used by hand."""
+    """What the kept file is compared with: PyTorch eager, and the two runtimes with their defaults."""
     threads: Integers = ()
     """Numbers of threads to try; without it, 1 and one for every core."""
     seconds: float = 1.0

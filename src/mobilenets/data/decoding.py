@@ -31,7 +31,7 @@ from mobilenets.progress import Count
 # less
 # work. simplejpeg hands out libjpeg-turbo's pixels as they are, lets other threads run meanwhile, and reports the
 # least
-# damage; what it refuses is judged by `mobilenets.images`, whose pixels are the same where both use libjpeg-turbo.
+# damage; what it refuses is decided by `mobilenets.images`, whose pixels are the same where both use libjpeg-turbo.
 
 
 _COLOURS: Final = ("YCbCr", "Gray")  # others, as CMYK, are turned into RGB by Pillow's formulas

@@ -1,6 +1,6 @@
 """Validation images: the part of the training images that choices are made on, so that none is made on the test images.
 
-The cut depends on the data and the share alone, not on the recipe's seed: all networks of a comparison are judged on
+The cut depends on the data and the share alone, not on the recipe's seed: all networks of a comparison are scored on
 the same images, and a later command finds the same cut again from what the run folder remembers.
 """
 

@@ -2,7 +2,7 @@
 
 Accuracy is asked of each backend in each precision, not assumed: one and the same file answers differently in bfloat16.
 Times come from two alternations. The *survey* has all ways at once and decides. Its winner may have been lucky, so the
-*final* measures it again beside PyTorch eager and the float file opened by hand in ONNX Runtime and OpenVINO, and only
+*final* measures it again beside PyTorch eager and the float file in ONNX Runtime and OpenVINO with their defaults, and only
 those ratios are told.
 """
 
@@ -137,7 +137,7 @@ def final(
 
     Args:
         kept: the way chosen.
-        floats: the float files, of which one is opened by hand.
+        floats: the float files, of which one is run with the defaults.
         surveyed: tells with how many threads PyTorch is fastest.
         against: `pytorch`, `onnxruntime`, `openvino`.
         seconds: of the survey.
@@ -167,7 +167,7 @@ def final(
 
 
 def advantages(report: BenchmarkReport, kept: Way, floats: Sequence[Artifact]) -> tuple[Advantage, ...]:
-    """The kept way against the fastest row of each peer; of those by hand only that of the float file counts."""
+    """The kept way against the fastest row of each peer; of those with defaults only that of the float file counts."""
     by_hand = _by_hand_file(floats)
     peers = {"", *([str(by_hand.model_path)] if by_hand is not None else [])}  # PyTorch has no file
     own = next(
@@ -186,7 +186,7 @@ def advantages(report: BenchmarkReport, kept: Way, floats: Sequence[Artifact]) -
         for peer in _fastest(rows):
             ratio: Ratio | None = report.ratio(peer.label, own.label, BATCH)
             if ratio is not None:
-                words = RUNTIME_WORDS[backend] + (" by hand" if peer.source == "file" else "")
+                words = RUNTIME_WORDS[backend] + (" with defaults" if peer.source == "file" else "")
                 found.append(Advantage(words, ratio))
     return tuple(found)
 
@@ -197,7 +197,7 @@ def _fastest(rows: Sequence[BenchmarkRow]) -> list[BenchmarkRow]:
 
 
 def _by_hand_file(floats: Sequence[Artifact]) -> Artifact | None:
-    """The float file someone would open by hand: ONNX, which both runtimes read, else OpenVINO's."""
+    """The float file for the runtimes with their defaults: ONNX, which both runtimes read, else OpenVINO's."""
     for kind in ("onnx", "openvino"):
         for artifact in floats:
             if artifact.description.kind == kind:

@@ -125,7 +125,7 @@ class DeploymentReport:
         float_top1: the network's own accuracy on them in PyTorch.
         path: the file kept, or OpenVINO's folder.
         decision: which way that is, and why.
-        advantages: how it compares with PyTorch eager, and with ONNX Runtime and OpenVINO run by hand.
+        advantages: how it compares with PyTorch eager, and with ONNX Runtime and OpenVINO with their defaults.
         files: what became of every file that was to be made.
         ways: every way to run them here, the fastest first.
         quantizations: the ladders climbed.

@@ -129,10 +129,14 @@ def cost_table(report: BenchmarkReport) -> Table:
 
 
 def _kind(peer: BenchmarkRow) -> str:
-    """What a peer's column is called: PyTorch and runtimes by hand stand for one peer a network, a file for itself."""
+    """What a peer's column is called: PyTorch and runtimes with their defaults stand for one peer of a network, a file for itself."""
     if peer.source == "pytorch":
         return "PyTorch\neager"
-    return f"{RUNTIME_WORDS[peer.backend]}\nby hand" if peer.network and peer.source == "file" else Path(peer.path).name
+    return (
+        f"{RUNTIME_WORDS[peer.backend]}\nwith defaults"
+        if peer.network and peer.source == "file"
+        else Path(peer.path).name
+    )
 
 
 def _table(title: str) -> Table:

@@ -236,7 +236,7 @@ class Classifier:
             BadImagesError: pictures that can't be read; `bad` lists all of them, `picture 1` being the first. To go on
                 past them, or for folders and zips of images, use `predict_files`.
             DataError: what is no picture, or a `top` below 1.
-            ArtifactError: the file answers with numbers that are none.
+            ArtifactError: the file outputs NaN or infinity.
         """
         pictures = iter(_pictures(images))
         numbers = count(1)
@@ -254,7 +254,7 @@ class Classifier:
             if arrays and not bad:
                 answers += self.answer(np.stack(arrays), names, top=top)
         if bad:
-            raise BadImagesError(bad, "mend or remove them; predict_files goes on past them")
+            raise BadImagesError(bad, "fix or remove them; predict_files goes on past them")
         return answers
 
     def prepare(self, picture: Picture, name: str) -> NDArray[np.uint8]:
@@ -272,13 +272,13 @@ class Classifier:
 
         Raises:
             DataError: images of another size than the file takes, or a `top` below 1.
-            ArtifactError: the file answers with numbers that are none; or, in a forked process, is no longer there.
+            ArtifactError: the file outputs NaN or infinity; or, in a forked process, is no longer there.
         """
         if top < 1:
             raise DataError(f"top is {top}; it must be at least 1")
         logits = self._own_backend().predict(images).astype(np.float64) / self.temperature
         if not np.isfinite(logits).all():  # also -inf, which softmax would take for a probability of 0
-            raise ArtifactError(f"{self.artifact.path}: it answers with numbers that are none; export it again")
+            raise ArtifactError(f"{self.artifact.path}: its outputs are NaN or infinity; export it again")
         probabilities = softmax(logits)
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         return [
@@ -330,7 +330,7 @@ def check_golden(artifact: Artifact, backend: Backend) -> float:
             )
     raise ArtifactError(
         f"{where}: its golden pairs no longer hold: {answer.words}; the file is changed or this runtime computes it "
-        "wrongly: export it again"
+        "incorrectly: export it again"
     )
 
 

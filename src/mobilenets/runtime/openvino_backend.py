@@ -17,7 +17,7 @@ from mobilenets.errors import BackendError, first_line
 from mobilenets.output_capture import capture_stderr
 from mobilenets.runtime.loaded_file import LoadedFile, ResourcePool, pool_size, require_signature, unanswered
 
-# Loading OpenVINO without its telling anybody; no PyTorch here.
+# Loading OpenVINO without its telemetry; no PyTorch here.
 
 
 def load_openvino() -> Any:

@@ -1,7 +1,7 @@
 """The layers of a TensorFlow Lite classifier in execution order, whatever way its converter wrote them.
 
 Convolutions and linear layers with their real-number weights channels first, their whole padding, and the activation
-behind them; standalone batch norm is folded in. This is what a network of the same layers needs to take its weights.
+behind them; standalone batch norm is folded in. This is what a network of the same layers needs to load its weights.
 """
 
 from __future__ import annotations
@@ -94,11 +94,11 @@ class _Walk:
         self._names = {tensor.index: tensor.name for tensor in model.tensors}
         self._signals = {model.inputs[0]: start(INPUT, model.inputs[0])}
         self._fresh = INPUT
-        self._settled: set[int] = set()
+        self._resolved: set[int] = set()
 
     def finish(self, outputs: tuple[int, ...]) -> None:
         """The graph ends: nothing follows its outputs."""
-        self._settle(outputs)
+        self._resolve(outputs)
 
     def step(self, operator: TfliteOperator) -> None:
         """Put one operator's output into the books."""
@@ -118,7 +118,7 @@ class _Walk:
         elif operator.kind in _ARITHMETIC:
             self._signals[output] = self._fused(self._arithmetic(operator), operator)
         else:
-            self._settle(operator.inputs)
+            self._resolve(operator.inputs)
             self._signals[output] = self._mixed(output)
 
     def _keep(self, first: int, output: int) -> None:
@@ -130,7 +130,7 @@ class _Walk:
 
     def _layer(self, operator: TfliteOperator) -> Signal:
         source, weights, bias = (*operator.inputs, -1)[:3]
-        self._settle((source,))
+        self._resolve((source,))
         name = self._names.get(weights, "").partition(";")[0]
         if weights not in self._constants:
             raise WeightsError(f"the weights of {operator.kind} {name!r} are computed, not stored: no trained network")
@@ -190,7 +190,7 @@ class _Walk:
             return self._scaled(other, output, scale, shift)
         if one is not None and other is not None and one.source == other.source and kind == "MUL":
             return product(one, other)
-        self._settle(operator.inputs)
+        self._resolve(operator.inputs)
         if kind == _SHORTCUT_SUM:
             self._mark_shortcut((one, other))
         return self._mixed(output)
@@ -222,19 +222,19 @@ class _Walk:
         self._fresh -= 1
         return start(self._fresh, output)
 
-    def _settle(self, inputs: tuple[int, ...]) -> None:
+    def _resolve(self, inputs: tuple[int, ...]) -> None:
         """The signals' sources are complete: note the activation, fold a batch norm between layer and activation."""
         for signal in (self._signals[index] for index in inputs if index in self._signals):
-            if signal.source in self._settled or signal.source < INPUT:
+            if signal.source in self._resolved or signal.source < INPUT:
                 continue
-            self._settled.add(signal.source)
+            self._resolved.add(signal.source)
             activation, scale, shift = recognised(signal)
             if signal.source == INPUT:
-                self._settle_input(activation, scale, shift)
+                self._resolve_input(activation, scale, shift)
             else:
                 self.layers[signal.source] = folded(self.layers[signal.source], activation, scale, shift)
 
-    def _settle_input(self, activation: str, scale: Values, shift: Values) -> None:
+    def _resolve_input(self, activation: str, scale: Values, shift: Values) -> None:
         if activation != "identity":
             raise WeightsError("the image passes more than a scale and a shift before the file's first layer")
         self.input_scale, self.input_shift = tuple(map(float, scale)), tuple(map(float, shift))

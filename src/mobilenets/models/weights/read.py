@@ -51,7 +51,7 @@ def read_run_folder(folder: Path) -> ImportedWeights:
 
 
 def read_own(path: Path, tensors: Mapping[str, Tensor]) -> ImportedWeights:
-    """Describe tensors saved by hand, or the state of a run, with the description beside them where there is one.
+    """Describe tensors that a user saved, or the state of a run, with the description beside them where there is one.
 
     Raises:
         WeightsError: there is a description, but it can't be read.

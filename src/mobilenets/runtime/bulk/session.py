@@ -162,7 +162,7 @@ def _join(ray: Any, address: str) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Ray would try for minutes where nobody listens."""
+    """Ray would try for minutes where no one listens."""
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
