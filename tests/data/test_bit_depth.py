@@ -41,7 +41,7 @@ def write_set(folder: Path, bits: int = 12, kind: str = "png") -> Path:
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
-def test_images_of_any_depth_reach_the_network_alike(tmp_path: Path, bits: int) -> None:
+def test_images_of_any_depth_reach_the_network_as_the_same_pixels(tmp_path: Path, bits: int) -> None:
     split = load_dataset(write_set(tmp_path / "photos", bits)).train
     rule, notes = find_bit_depth(split.sources)
     assert rule == DeepPixels(bits)

@@ -116,7 +116,7 @@ def will_run_code(target: str) -> bool:
     """Whether counting what a text names runs someone's code."""
     if _is_name(target):
         return False
-    from mobilenets.auditing.user_code import will_run
+    from mobilenets.auditing.target import will_run
 
     return will_run(target)
 

@@ -25,7 +25,7 @@ from mobilenets.machine import user_cache
 from mobilenets.progress import Update
 from mobilenets.quoting import decodable
 
-# An index for shards that somebody else wrote: read once from end to end, and the count kept for the next time.
+# An index for shards that someone else wrote: read once from end to end, and the count kept for the next time.
 
 
 _SCORED: Final = (("test",), ("val", "valid"))
@@ -189,7 +189,7 @@ def open_shards(
 
     Args:
         data: a folder, a pattern such as `shards/train-{000..099}.tar`, or the URL of either.
-        seed: chooses the shards held out, where somebody else's come without test shards.
+        seed: chooses the shards held out, where someone else's come without test shards.
         test_fraction: which part of them.
         max_pixels: of how many pixels an image may be.
         progress: told of what takes long.
