@@ -191,7 +191,7 @@ def _curves(folder: Path) -> Sequence[Path]:
 
 
 def _read_curve(path: Path) -> None:
-    from mobilenets.training.metric_log import read_curve
+    from mobilenets.training.progress import read_curve
 
     read_curve(path.parent)
 

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from mobilenets.benchmarking.worker import peak_resident_bytes
+from mobilenets.progress import Silent
 from mobilenets.runtime.bulk.predict_many import predict_many
 from mobilenets.runtime.classifier import Classifier
 from mobilenets.runtime.image_files import find_images
@@ -30,6 +31,16 @@ WAYS = {"plain engine": 0, "ray, 1 worker": 1, "ray, 2 workers": 2}
 _MIB = 2**20
 
 
+class _Marks(Silent):
+    """Notes when how many images are done."""
+
+    def __init__(self, marks: list[tuple[int, float]]) -> None:
+        self._marks = marks
+
+    def update(self, what: str, done: int, total: int | None) -> None:
+        self._marks.append((done, time.perf_counter()))
+
+
 def answer(artifact: Path, folder: Path, count: int, workers: int) -> dict[str, float]:
     """Answer the first `count` images, by so many of Ray's workers (0: without Ray)."""
     paths = [path for path in islice(find_images([folder]), count) if isinstance(path, Path)]
@@ -37,13 +48,7 @@ def answer(artifact: Path, folder: Path, count: int, workers: int) -> dict[str, 
     started = time.perf_counter()
     if workers:
         with tempfile.TemporaryDirectory() as out:
-            predict_many(
-                artifact,
-                paths,
-                out,
-                workers=workers,
-                report=lambda done, before: marks.append((done, time.perf_counter())),
-            )
+            predict_many(artifact, paths, out, workers=workers, progress=_Marks(marks))
     else:
         for number, _ in enumerate(predict_files(Classifier(artifact), paths), 1):
             marks.append((number, time.perf_counter()))

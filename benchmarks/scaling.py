@@ -1,6 +1,6 @@
 """How much faster two processes train than one: `python benchmarks/scaling.py`.
 
-Regime: CIFAR's size (32x32), a batch of 128 over all processes, float32, channels-last, width 0.5, made images in
+Regime: CIFAR's size (32x32), a batch of 128 over all processes, float32, channels-last, width 0.5, synthetic images in
 memory, the ordinary loop with everything it does. Each way runs in processes of its own under torchrun, in turn, 3
 rounds; the first 4 steps are not counted, the median of the next 12 is. One thread a process, and one process with two
 threads beside them, as that is what two processes have to beat on one machine.
@@ -23,7 +23,7 @@ BATCH, SIZE, WIDTH, SKIPPED, STEPS, ROUNDS = 128, 32, 0.5, 4, 12, 3
 
 
 def images_per_second(network: str, threads: int) -> float | None:
-    """The leader's median speed over a few steps; nothing from the others."""
+    """The main process's median speed over a few steps; nothing from the others."""
     import numpy as np
     import torch
 
@@ -32,10 +32,10 @@ def images_per_second(network: str, threads: int) -> float | None:
     from mobilenets.models.registry import create_model
     from mobilenets.preprocessing import Preprocessing
     from mobilenets.progress import Silent, StepReport
+    from mobilenets.training.checkpoints import Experiment
     from mobilenets.training.distributed import join_team
     from mobilenets.training.loop import Training
     from mobilenets.training.recipe import Recipe
-    from mobilenets.training.state import Experiment
 
     class Clock(Silent):
         def __init__(self) -> None:
@@ -66,7 +66,7 @@ def images_per_second(network: str, threads: int) -> float | None:
             team=team,
         ).fit()
         taken = np.diff(clock.times)[SKIPPED - 1 :]
-        return BATCH / float(np.median(taken)) if team.leads else None
+        return BATCH / float(np.median(taken)) if team.is_main else None
 
 
 def main() -> None:

@@ -41,8 +41,8 @@ source, report = sys.argv[1], sys.argv[2]
 files = set()
 def note(frame, event, argument):
     code = frame.f_code
-    if event == "call" and code.co_filename.startswith(source) and not code.co_name.startswith("<"):
-        if code.co_flags & 2:  # a function's, not the body of a module or class
+    if event == "call" and code.co_flags & 2 and not code.co_name.startswith("<"):  # not a module's or class's body
+        if code.co_filename.startswith(source) and code.co_filename.endswith(".py"):  # nor a template
             files.add(code.co_filename)
 threading.setprofile(note)
 sys.setprofile(note)

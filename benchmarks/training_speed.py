@@ -32,8 +32,7 @@ def images_per_second(network: str, variant: str) -> float:
     import torch
 
     from mobilenets.models.registry import create_model
-    from mobilenets.training.objectives import CrossEntropy
-    from mobilenets.training.optimizer import build_optimizer
+    from mobilenets.training.optimizer import CrossEntropy, build_optimizer
     from mobilenets.training.plan import ComputePlan, keep_freed_memory
     from mobilenets.training.recipe import Recipe
 

@@ -34,7 +34,7 @@ def _state(folder: Path) -> Path:
 
 
 def _read_state(path: Path) -> None:
-    from mobilenets.training.state import load_state
+    from mobilenets.training.checkpoints import load_state
 
     load_state(path.parent, torch.device("cpu"))
 

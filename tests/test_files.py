@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mobilenets.errors import RunError
-from mobilenets.files import check_writable, write_atomically, write_text_atomically
+from mobilenets.files import check_writable, temporary_folder, write_atomically, write_text_atomically
 
 
 def test_text_is_written_and_replaced(tmp_path: Path) -> None:
@@ -29,6 +29,37 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_temporary_folder_goes_however_the_context_ends(tmp_path: Path) -> None:
+    with temporary_folder(tmp_path, prefix=".x-") as folder:
+        (folder / "file").write_text("")
+        assert (folder.parent, folder.name[:3]) == (tmp_path, ".x-")
+    with pytest.raises(KeyboardInterrupt), temporary_folder(tmp_path) as folder:
+        raise KeyboardInterrupt
+    with pytest.raises(OSError, match="No such file"), temporary_folder(tmp_path / "missing"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_as_soon_as_something_temporary_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(real):
+        def make(*arguments, **options):
+            real(*arguments, **options)
+            raise KeyboardInterrupt
+
+        return make
+
+    monkeypatch.setattr(Path, "mkdir", stopped(Path.mkdir))
+    with pytest.raises(KeyboardInterrupt), temporary_folder(tmp_path):
+        pass
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "touch", stopped(Path.touch))
+    with pytest.raises(KeyboardInterrupt):
+        write_text_atomically(tmp_path / "file", "text")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_file_has_the_mode_of_any_new_file(tmp_path: Path) -> None:

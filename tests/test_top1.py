@@ -17,16 +17,14 @@ from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.deployment import measure
-from mobilenets.deployment.testing import top1 as deployed_top1
 from mobilenets.errors import ArtifactError, ModelError
-from mobilenets.evaluation.predictions import Predictions, evaluate
+from mobilenets.evaluation.evaluation_set import ArrayImages, EvaluationSet
+from mobilenets.evaluation.predictions import Predictions, evaluate_predictions
 from mobilenets.evaluation.significance import paired_test
 from mobilenets.exporters.confidence import choose_threshold, find_confidence, fit_temperature, tell_worth
 from mobilenets.exporters.parity import compare_answers
-from mobilenets.exporters.verify import Questions
 from mobilenets.progress import Silent
-from mobilenets.quantization import context
-from mobilenets.quantization.images import Judge
+from mobilenets.quantization.images import score
 from mobilenets.quantization.results import Top1
 from mobilenets.runtime.classifier import Classifier
 from mobilenets.training.accumulation import count_correct
@@ -51,41 +49,27 @@ def half(request: pytest.FixtureRequest) -> NDArray[np.float32]:
     return answers(value, whole_row=whole_row)
 
 
-def questions() -> Questions:
-    return Questions(
-        "60 made-up images",
-        IMAGES,
-        lambda positions: np.zeros((len(positions), 1, 1, 3), np.uint8),
-        LABELS,
-        LABELS[:1],
-    )
+def images(split: str = "test") -> EvaluationSet:
+    pixels = np.zeros((IMAGES, 1, 1, 3), np.uint8)
+    return EvaluationSet("60 synthetic images", ArrayImages(pixels, LABELS), LABELS, split)
 
 
 def test_export_and_deploy(half: NDArray[np.float32]) -> None:
-    assert questions().top1(half) == 50
-    assert deployed_top1(questions(), half) == 50
+    assert images().top1(half) == 50
+    assert images().top1(half, np.arange(IMAGES // 2, IMAGES)) == 100
 
 
 def test_what_deploy_ranks_by(half: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: Any = SimpleNamespace(predict=lambda images: half[: len(images)])
+    asked: Any = SimpleNamespace(predict=lambda batch: half)
     monkeypatch.setattr(measure, "open_backend", lambda *args, **settings: asked)
     monkeypatch.setattr(measure, "choices", lambda artifact: [SimpleNamespace(backend="a", precision="fp32")])
     artifact = Artifact(Path("broken.onnx"), describe())
-    found, lost = measure.score([artifact], questions(), 1, Silent())
+    found, lost = measure.score([artifact], images(), 1, Silent())
     assert (list(found.values()), lost) == ([50.0], ())
 
 
 def test_quantize(half: NDArray[np.float32]) -> None:
-    assert context.Tested(questions(), {"int8": half}).top1("int8") == 50
-
-    class Images:
-        labels, skipped = LABELS, ()
-
-        def __len__(self) -> int:
-            return IMAGES
-
-    judged = Judge(Images(), CLASSES, seed=0, validated=True).top1(half)  # type: ignore[arg-type]
-    assert judged == Top1(50, None, 50)
+    assert score(images("validation"), half) == Top1(50, None, 50)
 
 
 def test_stored_predictions_and_the_tests_between_networks(half: NDArray[np.float32]) -> None:
@@ -136,7 +120,7 @@ def test_training(half: NDArray[np.float32]) -> None:
 def test_evaluate_names_the_first_such_image(half: NDArray[np.float32]) -> None:
     images = np.zeros((IMAGES, 1, 1, 3), np.uint8)
     with pytest.raises(ModelError, match="answer to image 0 is infinite or not a number"):
-        evaluate(lambda _: half, [(images, LABELS)], CLASSES)
+        evaluate_predictions(lambda _: half, [(images, LABELS)], CLASSES)
 
 
 def test_predict_refuses_them(half: NDArray[np.float32], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from typing import Final
 from mobilenets.errors import RunError
 
 _LEFTOVER: Final = re.compile(r"\..+~[a-z0-9_]{8}(\.\w+)?")
-"""How `mkstemp` names the neighbours below; the tilde keeps them apart from hidden files of anybody else."""
+"""The names of the neighbours below; the tilde keeps them apart from hidden files of anybody else."""
 
 
 def make_folder(path: Path) -> None:
@@ -61,6 +63,28 @@ def check_writable(path: Path, *, folder: bool = True) -> None:
         raise RunError(f"{path} can't be written: {above}: {error.strerror or error}; choose another place") from error
 
 
+@contextmanager
+def temporary_folder(parent: Path | None = None, *, prefix: str = "mobilenets-") -> Iterator[Path]:
+    """Make a folder that is removed when the context ends, also by a signal at any moment.
+
+    The name is chosen before the folder is made. `tempfile` learns it afterwards: a signal in between, whose handler
+    raises, leaves its folder behind. What can't be removed, such as a file that Windows keeps mapped, stays.
+
+    Args:
+        parent: where to make it; None for the system's place for temporary files.
+        prefix: the beginning of its name.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    folder = (parent or Path(tempfile.gettempdir())) / f"{prefix}{secrets.token_hex(8)}"
+    try:
+        folder.mkdir(mode=0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def unharmed(path: Path) -> str:
     """The end of a message that `path` could not be written: that what was there is unharmed, where anything was."""
     return "; what was there is unharmed" if os.path.lexists(path) else ""
@@ -84,17 +108,13 @@ def write_atomically(
         RunError: the folder or file can't be written, e.g. a full disk.
     """
     make_folder(path.parent)
+    # Named before it is made, as in `temporary_folder`.
+    temporary = path.with_name(f".{path.stem}~{secrets.token_hex(4)}{path.suffix}")
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}~", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
         try:
+            temporary.touch(exist_ok=False)
             write(temporary)
             _to_disk(temporary)
-            # mkstemp makes the file private to its owner; give it the mode any other new file here would have.
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
             if before is not None:
                 before()
             temporary.replace(path)

@@ -1,15 +1,17 @@
-"""How the report writes numbers and says what they mean: units, digits and sentences."""
+"""How numbers are written wherever a result is put into words: digits, units, counts, durations and sentences.
+
+Plain spaces only, but for `NBSP` where a line must not part a number from its unit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from mobilenets.evaluation.results import Bounds, Comparison, Interval, Latency, Metrics, PairedTest, SeedRun
 from mobilenets.quoting import printable
 
-# How numbers are written wherever a result is put into words: the reason of a choice, the tables and the page.
-#
-# Plain spaces only; the report, whose lines break, replaces them by ones that don't.
+if TYPE_CHECKING:  # `predict`, which formats counts alone, starts without them
+    from mobilenets.evaluation.results import Bounds, Comparison, Interval, Latency, Metrics, PairedTest, SeedRun
 
 
 def three_digits(value: float) -> str:
@@ -63,6 +65,17 @@ def unbroken_p_value(probability: float) -> str:
 def plural(count: int, noun: str) -> str:
     """Write a count with its regular noun: `1 seed`, `1,437 seeds`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `8 s`, `3:20 min`, `2:05 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h"
 
 
 def runtime_name(key: str) -> str:

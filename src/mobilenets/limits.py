@@ -1,6 +1,6 @@
 """How large, how deep and of what kind a file from outside may be: checked before anything is parsed or allocated.
 
-Files come from strangers: a link to a pipe is waited for without end, a few kilobytes of brackets or of a zip's
+Files come from anywhere: a link to a pipe is waited for without end, a few kilobytes of brackets or of a zip's
 directory take gigabytes once they are parsed. What is out of bounds is refused here, as the `OSError` or `ValueError`
 that readers turn into a line of their own anyway: no reader needs another case.
 
@@ -25,12 +25,12 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final
-
-from numpy.lib import format as npy
-from numpy.typing import NDArray
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
 
 from mobilenets.errors import first_line
+
+if TYPE_CHECKING:  # reading JSON, as every command does when it starts, needs no NumPy
+    from numpy.typing import NDArray
 
 MAX_JSON_BYTES: Final = 64 * 2**20
 """Of one JSON document or file of such lines: the largest we write, an index of 100,000 shards, has 20 MB."""
@@ -279,7 +279,6 @@ MAX_GROWTH: Final = 100
 """How many times its own size an archive may unpack to, beside `MAX_UNPACKED_BYTES`."""
 MAX_UNPACKED_BYTES: Final = 2**30
 
-_HEADERS: Final = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 # What NumPy and `zipfile` raise on damaged archives: there is no common base.
 _FAULTS: Final = (
     *(KeyError, TypeError, EOFError, RuntimeError, SyntaxError, OverflowError, MemoryError, AttributeError),
@@ -313,6 +312,8 @@ def _check_sizes(archive: zipfile.ZipFile, names: tuple[str, ...], most: int) ->
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    from numpy.lib import format as npy
+
     member = archive.getinfo(f"{name}.npy")
     with archive.open(member) as file:
         claimed = _claimed_bytes(file)
@@ -326,8 +327,11 @@ def _read(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
 
 def _claimed_bytes(file: IO[bytes]) -> int:
     """Bytes of an array with its header, as the header says."""
+    from numpy.lib import format as npy
+
+    headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     version = npy.read_magic(file)
-    if version not in _HEADERS:
+    if version not in headers:
         raise ValueError(f"an array of format {version[0]}.{version[1]}, which is not known")
-    shape, _, dtype = _HEADERS[version](file)
+    shape, _, dtype = headers[version](file)
     return file.tell() + math.prod(shape) * dtype.itemsize

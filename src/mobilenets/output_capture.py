@@ -1,130 +1,131 @@
-"""Keeping native libraries' remarks off the screen while a file is loaded."""
+"""Keeping what libraries print, log and warn of off the user's screen while they are called.
+
+Each of these is one for the whole process: the file descriptors 1 and 2, `sys.stdout` and `sys.stderr`, the level below
+which logs are dropped, and the filters of warnings. Two threads that each put back what they had found would leave it
+captured for good, so a `_Capture` counts the blocks that want it: the first begins it, the last ends it. For that time
+the output of other threads is captured too: put blocks around what needs them and no more. What matters of a library's
+messages comes as an exception.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
 import os
 import sys
-import tempfile
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from typing import TextIO
 
 from mobilenets.machine import lock_across_forks
 
-_STDERR = 2
 
-
-class _Silence:
-    """Which blocks want silence. The descriptor is the whole process's: two threads that each put back what they found
-    would leave it silent for good."""
-
-    def __init__(self) -> None:
-        self.lock = lock_across_forks()
-        self.blocks: set[object] = set()
-        self.stack = ExitStack()
-
-    def begin(self, block: object) -> None:
-        with self.lock:
-            self.blocks.add(block)
-            if len(self.blocks) == 1:
-                self.stack = _silenced()
-
-    def end(self, block: object) -> None:
-        with self.lock:
-            self.blocks.discard(block)
-            if not self.blocks:
-                self.stack.close()
-
-
-_SILENCE = _Silence()
+@contextmanager
+def capture_stderr() -> Iterator[None]:
+    """Drop what is written to file descriptor 2, by C++ code too, and to `sys.stderr`."""
+    with _all_of(_DESCRIPTOR_2, _STDERR):
+        yield
 
 
 @contextmanager
-def silent_stderr() -> Iterator[None]:
-    """Send what is written to file descriptor 2 and to `sys.stderr` nowhere. Safe to use in several threads at once.
-
-    Runtimes greet and complain there from C++, where no option of theirs reaches it, and some through `sys.stderr`.
-    What matters comes as an exception, too. The descriptor is the whole process's, so keep the time short.
-    """
-    block = object()
-    try:
-        _SILENCE.begin(block)
+def capture_python_output() -> Iterator[None]:
+    """Drop warnings, logs and what Python code prints, on both streams."""
+    with _all_of(_LOGS, _WARNINGS, _STDOUT, _STDERR):
         yield
-    finally:
-        _SILENCE.end(block)
 
 
-def _silenced() -> ExitStack:
-    """Silence both; closing the stack brings them back."""
+@contextmanager
+def capture_all_output() -> Iterator[None]:
+    """As `capture_python_output`, and what C++ code writes to the process's own output and error streams."""
+    with _all_of(_DESCRIPTOR_1, _DESCRIPTOR_2, _LOGS, _WARNINGS, _STDOUT, _STDERR):
+        yield
+
+
+@contextmanager
+def print_to_stderr() -> Iterator[None]:
+    """Let code print, but to stderr, since stdout belongs to the result; drop its warnings and logs."""
+    with _all_of(_LOGS, _WARNINGS, _STDOUT_TO_STDERR):
+        yield
+
+
+class _Capture:
+    """One thing of the process that is captured while any block wants it.
+
+    Args:
+        begin: captures it, and returns what ends that.
+    """
+
+    def __init__(self, begin: Callable[[], ExitStack]) -> None:
+        self._begin = begin
+        self._lock = lock_across_forks()
+        self._blocks: set[object] = set()
+        self._stack = ExitStack()
+
+    def begin(self, block: object) -> None:
+        with self._lock:
+            self._blocks.add(block)
+            if len(self._blocks) == 1:
+                self._stack = self._begin()
+
+    def end(self, block: object) -> None:
+        with self._lock:
+            self._blocks.discard(block)
+            if not self._blocks:
+                self._stack.close()
+
+
+@contextmanager
+def _all_of(*captures: _Capture) -> Iterator[None]:
+    block = object()
+    with ExitStack() as stack:
+        for capture in captures:
+            stack.callback(capture.end, block)  # first, lest an interrupt between the two leave it captured
+            capture.begin(block)
+        yield
+
+
+def _descriptor(number: int) -> ExitStack:
     stack = ExitStack()
     try:
-        kept = os.dup(_STDERR)
-    except OSError:  # a process started without one has nothing to keep clean
+        kept = os.dup(number)
+    except OSError:  # a process started without it has nothing to keep clean
         return stack
     stack.callback(os.close, kept)
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     stack.callback(os.close, nowhere)
-    os.dup2(nowhere, _STDERR)
-    stack.callback(os.dup2, kept, _STDERR)
-    stack.enter_context(redirect_stderr(io.StringIO()))
+    os.dup2(nowhere, number)
+    stack.callback(os.dup2, kept, number)
     return stack
 
 
-# Keeping translators' remarks, which concern their authors, off the user's screen.
+def _stream(redirect: Callable[[TextIO], AbstractContextManager[object]], target: Callable[[], TextIO]) -> ExitStack:
+    stack = ExitStack()
+    stack.enter_context(redirect(target()))
+    return stack
 
 
-# What is held back is the whole process's: two threads that each put back what they found would keep it for good.
-_ONE_AT_A_TIME = threading.RLock()
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back warnings, logs and whatever Python code prints. A second thread waits until the first is done."""
-    with _ONE_AT_A_TIME:
-        yield from _quiet()
-
-
-def _quiet() -> Iterator[None]:
-    before = logging.root.manager.disable
+def _logs() -> ExitStack:
+    stack = ExitStack()
+    stack.callback(logging.disable, logging.root.manager.disable)
     logging.disable(logging.CRITICAL)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+    return stack
 
 
-@contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """As `quiet`, and also what C++ libraries write to the process's own output and error streams.
-
-    For a moment the whole process is mute, other threads too: use it around what needs it and no more.
-    """
-    with _ONE_AT_A_TIME:
-        yield from _silent()
+def _warnings() -> ExitStack:
+    stack = ExitStack()
+    # Recorded and dropped: so are even those that a filter of the code's own lets through.
+    stack.enter_context(warnings.catch_warnings(record=True))
+    warnings.simplefilter("ignore")
+    return stack
 
 
-def _silent() -> Iterator[None]:
-    streams = (1, 2)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [os.dup(stream) for stream in streams]
-    try:
-        with tempfile.TemporaryFile() as sink, quiet():
-            for stream in streams:
-                os.dup2(sink.fileno(), stream)
-            yield
-    finally:
-        for stream, original in zip(streams, kept, strict=True):
-            os.dup2(original, stream)
-            os.close(original)
+_DESCRIPTOR_1 = _Capture(lambda: _descriptor(1))
+_DESCRIPTOR_2 = _Capture(lambda: _descriptor(2))
+_STDOUT = _Capture(lambda: _stream(redirect_stdout, io.StringIO))
+_STDERR = _Capture(lambda: _stream(redirect_stderr, io.StringIO))
+_STDOUT_TO_STDERR = _Capture(lambda: _stream(redirect_stdout, lambda: sys.stderr))
+_LOGS = _Capture(_logs)
+_WARNINGS = _Capture(_warnings)

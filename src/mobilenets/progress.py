@@ -42,8 +42,8 @@ class Progress(Protocol):
     def message(self, text: str) -> None:
         """Something worth one line."""
 
-    def update(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` items of a longer piece of work, e.g. decoding images."""
+    def update(self, what: str, done: int, total: int | None) -> None:
+        """`done` of `total` items of a longer piece of work, e.g. decoding images; None where nobody knows it yet."""
 
     def step(self, report: StepReport) -> None:
         """A training step is done."""
@@ -58,7 +58,7 @@ class Silent:
     def message(self, text: str) -> None:
         """Ignore it."""
 
-    def update(self, what: str, done: int, total: int) -> None:
+    def update(self, what: str, done: int, total: int | None) -> None:
         """Ignore it."""
 
     def step(self, report: StepReport) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,13 +39,15 @@ class Result:
 
     def _repr_html_(self) -> str:
         """The headline and the table, for notebooks."""
+        import html
+
         rows = self._rows()
         caption = html.escape(self._headline())
         if not rows:
             return f"<p>{caption}</p>"
         shown = rows[:ROWS_SHOWN]
         head = "".join(f"<th>{html.escape(str(name))}</th>" for name in shown[0])
-        body = "".join(f"<tr>{''.join(_cell(value) for value in row.values())}</tr>" for row in shown)
+        body = "".join(f"<tr>{''.join(map(_cell, row.values()))}</tr>" for row in shown)
         left = f"<p>and {len(rows) - len(shown)} more</p>" if len(rows) > len(shown) else ""
         return f"<table><caption>{caption}</caption><tr>{head}</tr>{body}</table>{left}"
 
@@ -64,5 +65,7 @@ class Result:
 
 
 def _cell(value: object) -> str:
+    import html
+
     text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
     return f"<td>{html.escape(text)}</td>"

@@ -14,6 +14,9 @@ from mobilenets.errors import RunError
 from mobilenets.limits import check_seed, parse_json, read_bytes
 from mobilenets.quoting import one_line
 
+DESCRIPTION: Final = "model.json"
+"""What makes a folder a run: the network, its classes and preprocessing."""
+WEIGHTS: Final = "model.safetensors"
 COMPARISON: Final = "comparison.json"
 ONNX_FILE: Final = "model.onnx"
 _RUNS: Final = "runs"

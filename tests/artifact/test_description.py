@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from described import describe
 
-from mobilenets.artifact.description import Confidence, Description, Settings
+from mobilenets.artifact.description import Confidence, Description, RuntimeSettings
 from mobilenets.errors import ArtifactError
 from mobilenets.preprocessing import Preprocessing
 
@@ -13,7 +13,7 @@ def test_everything_comes_back():
     described = describe(
         classes=("Pâté", '"digest": ""', "青"),
         confidence=Confidence(1.7, 0.4, "validation images"),
-        settings=Settings("openvino", "bf16", 2),
+        settings=RuntimeSettings("openvino", "bf16", 2),
         digest="sha256:0",
     )
     back = Description.from_json(described.to_json(), "here")
@@ -83,7 +83,7 @@ def test_no_document_at_all(text):
 def damaged(path, value):
     """A document with one field of another type; `path` names it, parts by dots."""
     document = json.loads(
-        describe(confidence=Confidence(1.5, 0.4, "images"), settings=Settings("openvino", "fp32", 2)).to_json()
+        describe(confidence=Confidence(1.5, 0.4, "images"), settings=RuntimeSettings("openvino", "fp32", 2)).to_json()
     )
     *above, last = path.split(".")
     holder = document

@@ -3,12 +3,10 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
-from mobilenets.cli import progress as room
-from mobilenets.cli.progress import Live, duration
+from mobilenets.cli import progress as module
+from mobilenets.cli.progress import Live
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.progress import StepReport
 
@@ -21,7 +19,7 @@ def report(step: int) -> StepReport:
 
 def test_a_log_file_gets_plain_lines_and_few_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(room.time, "monotonic", lambda: now)
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
     text = io.StringIO()
     with Live(Console(file=text, width=200)) as live:
         live.message("[bold] is a name")
@@ -44,16 +42,3 @@ def test_a_terminal_sees_position_speed_time_left_loss_and_accuracy() -> None:
     shown = text.getvalue()
     for part in ("epoch 1/2", "loss 0.500", "accuracy 80.0 %", "123 images/s", "3:20 min left"):
         assert part in shown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.04, "0.0 s"), (8.0, "8.0 s"), (9.99, "10.0 s"), (59.4, "59 s"), (60, "1:00 min"), (7500, "2:05 h")],
-)
-def test_durations_as_people_say_them(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
-
-
-@given(st.floats(0, 1e7))
-def test_a_duration_always_has_a_unit(seconds: float) -> None:
-    assert duration(seconds).split()[-1] in ("s", "min", "h")

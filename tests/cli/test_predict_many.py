@@ -98,9 +98,10 @@ def test_killed_and_taken_up_again_it_ends_as_if_nothing_had_been(run: Run, net:
         ((*ASKED, "--part-size", "0"), "part_size is 0"),
         (
             ("predict", "net.onnx", "photos", "--out", "answers"),
-            "without it answers go to standard output: --format csv > FILE",
+            "default: answers go to standard output, --format csv > FILE",
         ),
         (("predict", "net.onnx", "photos", "--workers", "2"), "--workers goes with --engine ray"),
+        (("predict", "net.onnx", "photos", "--part-size", "4"), "--part-size goes with --engine ray"),
         (("predict", "net.onnx", "photos", "--address", "auto"), "--address goes with --engine ray"),
         (("predict", "net.onnx", "photos", "--engine", "spark"), "spark"),
         (("predict", "absent.onnx", "photos", "--engine", "ray", "--out", "answers"), "absent.onnx: no such file"),

@@ -18,7 +18,7 @@ from rich.text import Text
 
 import mobilenets.cli
 from mobilenets.cli.main import VERBS
-from mobilenets.cli.plain_console import PlainConsole
+from mobilenets.cli.progress import PlainConsole
 
 from .conftest import COMMAND, Run
 

@@ -19,10 +19,11 @@ from mobilenets.preprocessing import Preprocessing
 from .conftest import COMMAND
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+# Options, the signal, and when it comes: as soon as a temporary folder is made, or while it is in use.
 VERBS = {
-    "export": (["--to", "onnx", "--out", "out/net.onnx"], signal.SIGTERM),
-    "quantize": (["--out", "out/net.onnx"], signal.SIGHUP),
-    "deploy": (["--out", "out/deployed"], signal.SIGTERM),
+    "export": (["--to", "onnx", "--out", "out/net.onnx"], signal.SIGTERM, "made"),
+    "quantize": (["--out", "out/net.onnx"], signal.SIGHUP, "made"),
+    "deploy": (["--out", "out/deployed"], signal.SIGTERM, "used"),
 }
 
 
@@ -36,30 +37,72 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# Read by every Python that finds it at its start. The first process that makes a temporary folder of ours, or opens a
+# file in one, waits there for its signal.
+WAITING = """
+import os, pathlib, signal, sys, tempfile
+first = pathlib.Path(tempfile.gettempdir(), "first")
+ours = os.path.join(tempfile.gettempdir(), "mobilenets-")
+
+def wait():
+    try:
+        first.touch(exist_ok=False)
+    except FileExistsError:
+        return
+    while True:
+        signal.pause()
+
+def waiting_mkdir(path, *arguments, real=os.mkdir, **options):
+    real(path, *arguments, **options)
+    if os.fspath(path).startswith(ours):
+        wait()
+
+def hook(event, arguments):
+    if event == "open" and str(arguments[0]).startswith(ours):
+        wait()
+
+if os.environ["WAIT_WHEN"] == "made":
+    os.mkdir = waiting_mkdir
+else:
+    sys.addaudithook(hook)
+"""
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_nothing_is_left(verb: str, trained: Path, tmp_path: Path) -> None:
     pytest.importorskip("nncf")
-    options, number = VERBS[verb]
+    options, number, moment = VERBS[verb]
     temporary = tmp_path / "tmp"
     temporary.mkdir()
+    (tmp_path / "sitecustomize.py").write_text(WAITING)
     process = subprocess.Popen(
         [*COMMAND, verb, str(trained), "--data", "digits", *options],
         cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(temporary), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "TMPDIR": str(temporary),
+            "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
+            "WAIT_WHEN": moment,
+        },
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 120
-    while not any(path.name.startswith("mobilenets-") for path in temporary.iterdir()):
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=120)
+    try:
+        deadline = time.monotonic() + 120
+        while not (temporary / "first").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert any(path.name.startswith("mobilenets-") for path in temporary.iterdir())
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 128 + number, said
     assert said.rstrip().endswith("mobilenets: stopped")
     assert "Traceback" not in said
-    assert list(temporary.iterdir()) == []
+    assert [path.name for path in temporary.iterdir()] == ["first"]
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mobilenets.artifact.container import read_artifact, write_artifact
-from mobilenets.artifact.description import Settings
+from mobilenets.artifact.description import RuntimeSettings
 from mobilenets.deployment.candidates import keep
 from mobilenets.deployment.results import Way
 from mobilenets.runtime.backend import open_backend
@@ -22,7 +22,7 @@ def test_the_kept_file_carries_its_settings_and_answers_alike(onnx_file: Path, w
     found = replace(way("a", 1.0, threads=1), path=str(onnx_file))
     artifact = keep(found, tmp_path / "out", {"deployed": "here"})
     assert artifact.path == tmp_path / "out" / "model.onnx"
-    assert artifact.description.settings == Settings("onnxruntime", "fp32", 1)
+    assert artifact.description.settings == RuntimeSettings("onnxruntime", "fp32", 1)
     assert artifact.description.provenance["deployed"] == "here"
     backend = open_backend(artifact)
     assert (backend.name, backend.precision, backend.threads) == ("onnxruntime", "fp32", 1)
@@ -33,7 +33,7 @@ def test_the_kept_file_carries_its_settings_and_answers_alike(onnx_file: Path, w
 
 def test_a_former_kept_file_goes_and_others_stay(onnx_file: Path, way: MakeWay, tmp_path: Path) -> None:
     candidate = read_artifact(onnx_file)
-    settings = Settings("litert", "fp32", 1)
+    settings = RuntimeSettings("litert", "fp32", 1)
     former = replace(candidate.description, kind="litert", settings=settings)
     write_artifact(tmp_path / "model.tflite", {"model.tflite": b"weights"}, former)
     (tmp_path / "model.pte").write_bytes(b"somebody's own")

@@ -13,8 +13,9 @@ from mobilenets.deployment import candidates
 from mobilenets.deployment.candidates import Workshop, file_name
 from mobilenets.deployment.results import DeploymentReport
 from mobilenets.errors import ExportError, MissingExtraError, QuantizationError
+from mobilenets.evaluation.evaluation_set import EvaluationSet
+from mobilenets.evaluation.images import evaluation_set
 from mobilenets.exporters.describe import Subject
-from mobilenets.exporters.verify import Questions, split_questions
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
@@ -30,17 +31,17 @@ def subject() -> Subject:
 
 
 @pytest.fixture(scope="module")
-def questions(subject: Subject, digits: Dataset) -> Questions:
-    return split_questions(subject, digits, "test", limit=40, skip_bad=False, progress=lambda what, done, total: None)
+def images(subject: Subject, digits: Dataset) -> EvaluationSet:
+    return evaluation_set(subject, digits, "test", max_images=40, progress=Silent().update)
 
 
-def workshop(subject: Subject, questions: Questions, folder: Path) -> Workshop:
+def workshop(subject: Subject, images: EvaluationSet, folder: Path) -> Workshop:
     digits = load_dataset("digits")
-    return Workshop(subject, digits, questions, folder, "runs/digits", 1, {}, Silent())
+    return Workshop(subject, digits, images, folder, "runs/digits", 1, {}, Silent())
 
 
 def test_what_is_missing_or_fails_is_told_and_the_rest_is_made(
-    subject: Subject, questions: Questions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    subject: Subject, images: EvaluationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = candidates.prove
 
@@ -52,7 +53,7 @@ def test_what_is_missing_or_fails_is_told_and_the_rest_is_made(
         return real(of, target, *rest)
 
     monkeypatch.setattr(candidates, "prove", prove)
-    outcomes, ladders = workshop(subject, questions, tmp_path).make(("litert", "openvino", "onnx"), int8=False)
+    outcomes, ladders = workshop(subject, images, tmp_path).make(("litert", "openvino", "onnx"), int8=False)
     assert [(one.name, one.status) for one in outcomes] == [
         ("float.tflite", "missing"),
         ("float-openvino", "failed"),
@@ -66,7 +67,7 @@ def test_what_is_missing_or_fails_is_told_and_the_rest_is_made(
 
 def test_a_refusal_is_an_outcome_with_its_ladder(
     subject: Subject,
-    questions: Questions,
+    images: EvaluationSet,
     report: DeploymentReport,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -84,7 +85,7 @@ def test_a_refusal_is_an_outcome_with_its_ladder(
     monkeypatch.setattr(candidates, "quantize_loaded", refuse)
     monkeypatch.setattr(Order, "check", lambda self: None)
     monkeypatch.setattr(Workshop, "_exported", lambda self, kind, name: report.files[0])
-    outcomes, ladders = workshop(subject, questions, tmp_path).make(("onnx", "litert"), int8=True)
+    outcomes, ladders = workshop(subject, images, tmp_path).make(("onnx", "litert"), int8=True)
     refused, failed = outcomes[2:]
     assert (refused.status, failed.status) == ("refused", "failed")
     assert "fast bias correction, lost 0.50" in refused.reason

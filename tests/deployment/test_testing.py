@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mobilenets.deployment import testing
 from mobilenets.deployment.testing import Reading, read_test
-from mobilenets.exporters.verify import Questions
+from mobilenets.evaluation.evaluation_set import ArrayImages, EvaluationSet
 from mobilenets.progress import Silent
 
 if TYPE_CHECKING:
@@ -24,15 +24,13 @@ def read(way: MakeWay, scored: float, monkeypatch: pytest.MonkeyPatch) -> Readin
     artifact: Any = SimpleNamespace(description=SimpleNamespace(confidence=None))
     monkeypatch.setattr(testing, "read_artifact", lambda path: artifact)
     monkeypatch.setattr(testing, "score", lambda *asked: (scores, ("scoring other failed: no memory",)))
-    labels = np.zeros(4, np.int64)
-    questions = Questions(
-        "4 test images of photos", 4, lambda positions: np.zeros((len(positions), 1, 1, 3), np.uint8), labels, labels
-    )
+    pixels, labels = np.zeros((4, 1, 1, 3), np.uint8), np.zeros(4, np.int64)
+    images = EvaluationSet("4 test images of photos", ArrayImages(pixels), labels)
 
-    def network(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.eye(2, dtype=np.float32)[np.zeros(len(images), np.int64)]
+    def network(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.eye(2, dtype=np.float32)[np.zeros(len(batch), np.int64)]
 
-    return read_test((kept, other), kept, questions, network, 1, 1.0, Silent())
+    return read_test((kept, other), kept, images, network, 1, 1.0, Silent())
 
 
 def test_a_kept_file_that_loses_too_much_there_is_kept_and_warned_of(

@@ -5,15 +5,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from mobilenets.data.sampling import halves
 from mobilenets.errors import DataError
-from mobilenets.exporters.confidence import (
-    calibrate,
-    choose_threshold,
-    find_confidence,
-    fit_temperature,
-    halves,
-    tell_worth,
-)
+from mobilenets.exporters.confidence import calibrate, choose_threshold, find_confidence, fit_temperature, tell_worth
 
 
 def drawn(count: int, temperature: float, classes: int = 5) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

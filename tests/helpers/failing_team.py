@@ -20,8 +20,8 @@ CPU = torch.device("cpu")
 def act(case: str, team: Team) -> None:
     """Fail, or wait for another that does."""
     team.sum([1.0], CPU)
-    if case == "leader":
-        team.led(_refuse)
+    if case == "main process":
+        team.run_on_main(_refuse)
     if case == "all":
         raise RunError(f"no such folder, says {team.rank}")
     if team.rank == 1:
@@ -39,13 +39,13 @@ def act(case: str, team: Team) -> None:
             raise RunError("gone")
     if case == "while others work":
         time.sleep(600)
-    if case == "first process" and team.leads:
-        raise RunError("the leader has no room")
+    if case == "first process" and team.is_main:
+        raise RunError("the main process has no room")
     team.sum([1.0], CPU)
 
 
 def _refuse() -> None:
-    raise RunError("no such folder, says the leader")
+    raise RunError("no such folder, says the main process")
 
 
 def verb(arguments: list[str]) -> int:

@@ -17,7 +17,7 @@ from torch import nn
 
 from mobilenets.models.layers import Normalizer
 from mobilenets.models.registry import create_model
-from mobilenets.output_capture import silent_stderr
+from mobilenets.output_capture import capture_stderr
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.tflite.model import TfliteModel
 from mobilenets.tflite.reader import read_model
@@ -50,7 +50,7 @@ def expected(model: nn.Module, preprocessing: Preprocessing, images: NDArray[np.
 
 def answers(file: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """LiteRT's logits, all images at once."""
-    with silent_stderr():
+    with capture_stderr():
         interpreter = Interpreter(model_content=file, num_threads=1)
         source = interpreter.get_input_details()[0]["index"]
         interpreter.resize_tensor_input(source, images.shape)

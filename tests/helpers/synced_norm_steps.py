@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from mobilenets.models.registry import create_model
-from mobilenets.training.averaging import SyncedBatchNorm2d, sync_norms
+from mobilenets.training.synced_norm import SyncedBatchNorm2d, sync_norms
 
 SHARES = (slice(0, 3), slice(3, 8))
 

@@ -1,4 +1,4 @@
-"""Train a few steps, alone or under torchrun, and keep what the leader has afterwards: `python team_steps.py OUT`."""
+"""Train a few steps, alone or under torchrun, and keep the main process's result: `python team_steps.py OUT`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mobilenets.data.loader import prepare
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
+from mobilenets.training.checkpoints import Experiment
 from mobilenets.training.distributed import join_team
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(

@@ -22,7 +22,7 @@ from mobilenets.exporters.describe import Subject
 from mobilenets.exporters.onnx import MODEL, export_onnx
 from mobilenets.exporters.verify import related, rounded_answers
 from mobilenets.models.saved import SavedNetwork
-from mobilenets.runtime.backend import Choice, choices, open_backend
+from mobilenets.runtime.backend import RuntimeOption, choices, open_backend
 from mobilenets.runtime.classifier import Classifier, check_golden
 from mobilenets.workflows.export import export
 from mobilenets.workflows.quantize import quantize
@@ -48,12 +48,12 @@ def int8_file(trained: SavedNetwork, digits: Dataset, folder: Path) -> Artifact:
     assert not any("not listed" in remark for remark in report.remarks)
     # What is called as fast as the fastest is taken by whoever loads the file.
     artifact = read_artifact(folder / "int8.onnx")
-    listed = {Choice(row.backend, row.precision) for row in report.runtimes if row.file == "int8"}
+    listed = {RuntimeOption(row.backend, row.precision) for row in report.runtimes if row.file == "int8"}
     assert listed == set(choices(artifact))
     return artifact
 
 
-def opened(artifact: Artifact, choice: Choice) -> float:
+def opened(artifact: Artifact, choice: RuntimeOption) -> float:
     backend = open_backend(artifact, backend=choice.backend, precision=choice.precision, threads=1)
     return check_golden(artifact, backend)
 
@@ -109,7 +109,7 @@ def with_bounds(artifact: Artifact, path: Path, bounds: dict[str, float], **chan
     return write_artifact(path, read_payload(artifact), replace(artifact.description, golden=golden))
 
 
-def coarse_way(artifact: Artifact) -> Choice:
+def coarse_way(artifact: Artifact) -> RuntimeOption:
     way = next((choice for choice in choices(artifact) if choice.precision in ("bf16", "fp16")), None)
     if way is None:
         pytest.skip("this processor computes in fp32 only")
@@ -163,7 +163,7 @@ def high_bits_flipped(weights: NDArray[np.generic], random: np.random.Generator)
 DAMAGES: tuple[Damage, ...] = (zeroed, sign_flipped, shuffled, filters_turned, high_bits_flipped)
 
 
-def detected(artifact: Artifact, choice: Choice, tmp_path: Path) -> dict[str, tuple[int, int]]:
+def detected(artifact: Artifact, choice: RuntimeOption, tmp_path: Path) -> dict[str, tuple[int, int]]:
     """For each kind of damage, how many of the damaged tensors were noticed, and of how many.
 
     The damaged file is described anew, so that its digest fits: only its answers can tell.
@@ -192,7 +192,7 @@ def detected(artifact: Artifact, choice: Choice, tmp_path: Path) -> dict[str, tu
 
 
 def test_damaged_weights_are_noticed_in_fp32(float_file: Artifact, tmp_path: Path) -> None:
-    found = detected(float_file, Choice("onnxruntime", "fp32"), tmp_path)
+    found = detected(float_file, RuntimeOption("onnxruntime", "fp32"), tmp_path)
     assert all(caught == asked >= 7 for caught, asked in found.values()), found
 
 
@@ -202,7 +202,7 @@ def test_damaged_weights_are_noticed_in_a_coarse_arithmetic(float_file: Artifact
 
 
 def test_damaged_weights_are_noticed_in_8_bits(int8_file: Artifact, tmp_path: Path) -> None:
-    found = detected(int8_file, Choice("onnxruntime", "int8"), tmp_path)
+    found = detected(int8_file, RuntimeOption("onnxruntime", "int8"), tmp_path)
     # A flipped bit moves an 8-bit weight by half its range at most, often no more than rounding moves the answers.
     caught, asked = found.pop("high_bits_flipped")
     assert 2 * caught >= asked >= 7

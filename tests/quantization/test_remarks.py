@@ -10,6 +10,7 @@ import pytest
 
 from mobilenets.errors import ArtifactError
 from mobilenets.evaluation.results import Latency
+from mobilenets.progress import Silent
 from mobilenets.quantization import runtimes
 from mobilenets.quantization.results import CalibrationSummary, QuantizationReport, Rung, RuntimeRow, Top1
 from mobilenets.quantization.runtimes import remarks
@@ -86,14 +87,17 @@ def test_files_are_scored_on_all_threads_and_timed_on_one(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(runtimes, "measure_latency", measure_latency)
     monkeypatch.setattr(runtimes, "check_golden", check_golden)
-    judge: Any = SimpleNamespace(logits=lambda predict, progress: predict(None), top1=lambda logits: FLOAT)
+    images: Any = SimpleNamespace(predict=lambda predict, what, progress: predict(None))
+    monkeypatch.setattr(runtimes, "score", lambda images, logits: FLOAT)
     golden = SimpleNamespace(images=np.zeros((1, 4, 4, 1), np.uint8))
     file: Any = SimpleNamespace(file_bytes=1, description=SimpleNamespace(golden=golden))
-    rows = runtimes.measure_runtimes({"float": file}, judge, {"float": FLOAT}, threads=4)
+    rows = runtimes.measure_runtimes({"float": file}, images, {"float": FLOAT}, threads=4, progress=Silent().update)
     assert opened == [("onnxruntime", 1), ("openvino", 4), ("openvino", 1)]
     # A way that whoever loads the file would be refused is no way to call fast.
     ways.append(SimpleNamespace(backend="litert", precision="fp32"))
     told: list[str] = []
-    again = runtimes.measure_runtimes({"float": file}, judge, {"float": FLOAT}, threads=4, refused=told.append)
+    again = runtimes.measure_runtimes(
+        {"float": file}, images, {"float": FLOAT}, threads=4, progress=Silent().update, refused=told.append
+    )
     assert [row.backend for row in again] == [row.backend for row in rows] == ["onnxruntime", "openvino"]
     assert told == ["not listed: colours in litert fp32: its golden pairs no longer hold"]

@@ -11,6 +11,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pytest
+from benchmark_reports import make_report
+from deployment_reports import report, way
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.metrics import confusion_matrix, log_loss
@@ -26,13 +28,15 @@ from mobilenets.evaluation.results import (
     EpochPoint,
     Interval,
     Latency,
+    LedgerEntry,
     Metrics,
     Mistake,
     NetworkRow,
     PairedTest,
-    Reading,
     SeedRun,
 )
+
+__all__ = ["comparison", "hostile", "make_comparison", "make_report", "report", "way"]
 
 MODELS = (
     "mobilenet_v1",
@@ -156,7 +160,7 @@ def network_row(index: int, label: str, names: tuple[str, ...], seeds: int) -> N
             folder=f"runs/{label.replace(' ', '-')}-seed{seed}",
             seconds_per_epoch=4.0 + index,
             curve=curve,
-            test_readings=(Reading("2026-01-02T03:04:00+00:00", "compare", 360, "d"),),
+            test_readings=(LedgerEntry("2026-01-02T03:04:00+00:00", "compare", 360, "d"),),
             **{part: metrics(found[part], labels[part], names) for part in labels},
         )
         for seed, (found, curve) in enumerate(results)

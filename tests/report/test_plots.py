@@ -170,7 +170,7 @@ def test_a_class_without_test_images_is_no_division_by_zero(comparison: Comparis
 
 
 def test_colours_are_legible_on_white_and_in_the_dark() -> None:
-    style = (Path(canvas.__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
+    style = (Path(canvas.__file__).parents[1] / "templates" / "style.css").read_text(encoding="utf-8")
     dark = style[style.index("prefers-color-scheme: dark") :]
     dark_paper = re.search(r"--paper: (#\w+)", dark)
     assert dark_paper is not None

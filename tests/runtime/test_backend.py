@@ -9,13 +9,13 @@ import pytest
 from described import CLASSES, SIZE, colour_logits, colour_onnx, describe, plain, write_onnx
 
 from mobilenets.artifact.container import read_artifact, write_artifact
-from mobilenets.artifact.description import Settings
+from mobilenets.artifact.description import RuntimeSettings
 from mobilenets.errors import ArtifactError, BackendError, DataError, MissingExtraError
 from mobilenets.install import install_line
 from mobilenets.machine import usable_cores
 from mobilenets.runtime import backend as backends
-from mobilenets.runtime.backend import BACKENDS, Choice, choices, open_backend
-from mobilenets.runtime.loaded_file import Pool
+from mobilenets.runtime.backend import BACKENDS, RuntimeOption, choices, open_backend
+from mobilenets.runtime.loaded_file import ResourcePool
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), dtype=np.uint8)
 
@@ -33,7 +33,7 @@ def without(monkeypatch, package):
 @pytest.mark.parametrize("dynamic", [True, False])
 def test_every_installed_way_answers_alike(tmp_path, dynamic):
     artifact = write_onnx(tmp_path / "net.onnx", dynamic_batch=dynamic)
-    assert choices(artifact)[0] == Choice("onnxruntime", "fp32")
+    assert choices(artifact)[0] == RuntimeOption("onnxruntime", "fp32")
     for choice in choices(artifact):
         backend = open_backend(artifact, backend=choice.backend, precision=choice.precision, threads=1)
         assert (backend.name, backend.precision, backend.threads) == (choice.backend, choice.precision, 1)
@@ -114,7 +114,7 @@ def test_an_8_bit_file_is_computed_in_8_bits_everywhere(tmp_path):
 
 def test_weights_stored_in_fp16_are_computed_in_fp32(tmp_path):
     artifact = write_onnx(tmp_path / "net.onnx", precision="fp16")
-    assert choices(artifact)[0] == Choice("onnxruntime", "fp32")
+    assert choices(artifact)[0] == RuntimeOption("onnxruntime", "fp32")
     assert open_backend(artifact, backend="onnxruntime").precision == "fp32"
     litert = write_artifact(tmp_path / "net.tflite", {"file": b"x"}, describe("litert", precision="fp16"))
     assert {choice.precision for choice in choices(litert)} <= {"fp32"}
@@ -158,7 +158,7 @@ def test_a_batch_too_large_for_onnx_runtime(artifact):
 
 def test_a_batch_too_large_for_openvino(artifact):
     pytest.importorskip("openvino")
-    pool = Pool(Full, 1)
+    pool = ResourcePool(Full, 1)
     full = replace(open_backend(artifact, backend="openvino", threads=1), pools={5: pool})
     with pytest.raises(
         BackendError, match=r"net.onnx: OpenVINO can't answer 5 images at once: bad allocation; try a smaller batch$"
@@ -167,7 +167,7 @@ def test_a_batch_too_large_for_openvino(artifact):
 
 
 def test_the_files_own_settings_are_followed_where_nothing_else_is_asked(tmp_path):
-    artifact = write_onnx(tmp_path / "net.onnx", settings=Settings("openvino", "fp32", 1))
+    artifact = write_onnx(tmp_path / "net.onnx", settings=RuntimeSettings("openvino", "fp32", 1))
     pytest.importorskip("openvino")
     followed = open_backend(artifact)
     assert (followed.name, followed.threads) == ("openvino", 1)
@@ -175,7 +175,9 @@ def test_the_files_own_settings_are_followed_where_nothing_else_is_asked(tmp_pat
     assert open_backend(artifact, backend="onnxruntime").name == "onnxruntime"
 
 
-@pytest.mark.parametrize("impossible", [Settings("tensorrt", "fp32", 1), Settings("onnxruntime", "bf16", 1)])
+@pytest.mark.parametrize(
+    "impossible", [RuntimeSettings("tensorrt", "fp32", 1), RuntimeSettings("onnxruntime", "bf16", 1)]
+)
 def test_settings_of_another_machine_are_left(tmp_path, impossible):
     backend = open_backend(write_onnx(tmp_path / "net.onnx", settings=impossible))
     assert (backend.name, backend.precision, backend.threads) == ("onnxruntime", "fp32", usable_cores())
@@ -183,9 +185,9 @@ def test_settings_of_another_machine_are_left(tmp_path, impossible):
 
 def test_settings_for_a_runtime_that_is_not_here_are_left(tmp_path, monkeypatch):
     without(monkeypatch, "openvino")
-    artifact = write_onnx(tmp_path / "net.onnx", settings=Settings("openvino", "fp32", 1))
+    artifact = write_onnx(tmp_path / "net.onnx", settings=RuntimeSettings("openvino", "fp32", 1))
     assert open_backend(artifact).name == "onnxruntime"
-    assert choices(artifact) == (Choice("onnxruntime", "fp32"),)
+    assert choices(artifact) == (RuntimeOption("onnxruntime", "fp32"),)
 
 
 def test_a_runtime_is_imported_only_when_it_is_opened(artifact, monkeypatch):

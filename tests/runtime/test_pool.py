@@ -6,9 +6,9 @@ import time
 import pytest
 
 from mobilenets.machine import usable_cores
-from mobilenets.output_capture import silent_stderr
+from mobilenets.output_capture import capture_stderr
 from mobilenets.runtime import loaded_file as pools
-from mobilenets.runtime.loaded_file import Pool, pool_size
+from mobilenets.runtime.loaded_file import ResourcePool, pool_size
 
 
 def test_an_item_is_one_threads_at_a_time_and_there_are_no_more_than_allowed():
@@ -20,7 +20,7 @@ def test_an_item_is_one_threads_at_a_time_and_there_are_no_more_than_allowed():
         made.append(object())
         return made[-1]
 
-    pool = Pool(make, 3)
+    pool = ResourcePool(make, 3)
 
     def work():
         nonlocal most
@@ -46,7 +46,7 @@ def test_an_item_is_one_threads_at_a_time_and_there_are_no_more_than_allowed():
 
 def test_one_after_the_other_needs_one_item():
     made = []
-    pool = Pool(lambda: made.append(0) or object(), 4)
+    pool = ResourcePool(lambda: made.append(0) or object(), 4)
     for _ in range(5):
         with pool.borrow():
             pass
@@ -54,7 +54,7 @@ def test_one_after_the_other_needs_one_item():
 
 
 def test_an_item_whose_use_failed_is_replaced():
-    pool = Pool(object, 1)
+    pool = ResourcePool(object, 1)
     with pytest.raises(KeyboardInterrupt), pool.borrow() as first:
         raise KeyboardInterrupt
     with pool.borrow() as second:
@@ -65,7 +65,7 @@ def test_a_place_is_not_lost_where_none_can_be_made():
     def fail():
         raise RuntimeError("no memory")
 
-    pool = Pool(fail, 1)
+    pool = ResourcePool(fail, 1)
     for _ in range(3):
         with pytest.raises(RuntimeError, match="no memory"), pool.borrow():
             pass
@@ -77,7 +77,7 @@ def test_a_place_is_not_lost_where_none_can_be_made():
 def test_ctrl_c_at_any_line_loses_no_place(monkeypatch):
     """An exception thrown into threads from outside comes between any two of their instructions, as Ctrl-C does."""
     monkeypatch.setattr(pools, "_CHECK_SECONDS", 0.02)
-    pool = Pool(object, 2)
+    pool = ResourcePool(object, 2)
     stop = threading.Event()
     broken_off = 0
 
@@ -122,10 +122,10 @@ def test_as_many_at_once_as_the_cores_are_for_but_two_at_least(monkeypatch):
     assert [pool_size(threads) for threads in (1, 4, 8, 16, 99)] == [16, 4, 2, 2, 2]
 
 
-def test_threads_that_want_silence_together_leave_none_behind(capfd):
+def test_threads_that_capture_at_once_leave_nothing_captured(capfd):
     def work():
         for _ in range(50):
-            with silent_stderr():
+            with capture_stderr():
                 os.write(2, b"noise")
 
     threads = [threading.Thread(target=work) for _ in range(6)]

@@ -13,9 +13,9 @@ import torch
 from mobilenets.data.loader import PreparedImages
 from mobilenets.models.registry import create_model
 from mobilenets.progress import Progress, Silent, StepReport
+from mobilenets.training.checkpoints import Experiment
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment
 
 QUICK = Recipe(
     epochs=2,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mobilenets.errors import TrainingError
 from mobilenets.training.accumulation import Accumulation, is_out_of_memory
-from mobilenets.training.objectives import CrossEntropy
+from mobilenets.training.optimizer import CrossEntropy
 from mobilenets.training.plan import ComputePlan
 
 CPU = torch.device("cpu")

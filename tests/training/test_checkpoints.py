@@ -15,9 +15,9 @@ from mobilenets.data.loader import TrainingBatch
 from mobilenets.errors import BadImage, BadImagesError, DataError, NonFiniteLossError, RunError
 from mobilenets.progress import Silent, StepReport
 from mobilenets.training.accumulation import FAILED_BATCH
+from mobilenets.training.checkpoints import STATE, load_state
 from mobilenets.training.loop import Training
-from mobilenets.training.metric_log import read_curve
-from mobilenets.training.state import STATE, load_state
+from mobilenets.training.progress import read_curve
 
 from .conftest import QUICK
 
@@ -62,7 +62,7 @@ def test_a_killed_run_goes_on_from_its_last_state_within_the_epoch(
     killed.checkpoints.seconds = seconds
     with pytest.raises(Killed):
         killed.fit()
-    progress = load_state(tmp_path / "parts", CPU).progress
+    progress = load_state(tmp_path / "parts", CPU).position
     assert (progress.epoch, progress.step) == place
     resumed = weights_of(start_training(tmp_path / "parts", recipe).fit(resume=True))
     assert all(torch.equal(one, other) for one, other in zip(whole, resumed, strict=True))
@@ -103,7 +103,7 @@ def test_a_damaged_state_does_not_take_the_place_of_the_whole_one_before(
         patched.setattr(Path, "replace", killed)  # while the first state after the resume takes its place
         with pytest.raises(Killed):
             resumed.fit(resume=True)
-    assert load_state(tmp_path, CPU).progress.epoch == 0
+    assert load_state(tmp_path, CPU).position.epoch == 0
 
 
 def test_writing_states_takes_a_twentieth_of_the_time_at_most(start_training: Start, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_forced_change_of_recipe_takes_effect(start_training: Start, tmp_path:
     changed = replace(QUICK, **change)
     training = start_training(tmp_path, changed)
     result = training.fit(resume=True, force=True)
-    assert training.progress.epoch == 2
+    assert training.position.epoch == 2
     assert all(bool(value.isfinite().all()) for value in result.parameters())
     assert training.optimizer.param_groups[0]["weight_decay"] == changed.weight_decay
 
@@ -178,7 +178,7 @@ def test_the_batch_of_a_loss_that_is_no_number_is_kept(start_training: Start, tm
     assert (kept["images"].dtype, tuple(kept["images"].shape)) == (torch.uint8, (16, 8, 8, 3))
     assert (kept["epoch"], kept["step"]) == (1, 2)
     assert set(kept["model"]) == set(training.model.state_dict())
-    progress = load_state(tmp_path, CPU).progress
+    progress = load_state(tmp_path, CPU).position
     assert (progress.epoch, progress.step) == (1, 0)  # from before it, to go on from otherwise
 
 
@@ -191,7 +191,7 @@ def test_images_that_vanish_stop_it_with_all_done_so_far_saved(
 
     def vanishing(seed: int, batch_size: int, **rest: Any) -> Iterator[TrainingBatch]:
         for number, batch in enumerate(epoch(seed, batch_size, **rest)):
-            if training.progress.epoch == 1 and number == 4:
+            if training.position.epoch == 1 and number == 4:
                 raise BadImagesError([BadImage("photos/cat/1.jpg", "no such file or directory")])
             yield batch
 
@@ -199,7 +199,7 @@ def test_images_that_vanish_stop_it_with_all_done_so_far_saved(
         patch.setattr(training.images, "epoch", vanishing)
         with pytest.raises(DataError, match=r"photos/cat/1\.jpg: no such file.*Saved before epoch 2, step 5 of 6"):
             training.fit()
-    progress = load_state(tmp_path / "parts", CPU).progress
+    progress = load_state(tmp_path / "parts", CPU).position
     assert (progress.epoch, progress.step) == (1, 4)
     resumed = weights_of(start_training(tmp_path / "parts").fit(resume=True))
     assert all(torch.equal(one, other) for one, other in zip(whole, resumed, strict=True))

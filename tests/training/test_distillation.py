@@ -19,8 +19,8 @@ from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, load_network, save_network
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent, StepReport
+from mobilenets.training.checkpoints import STATE
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import STATE
 from mobilenets.workflows.train import train
 
 RECIPE = Recipe(

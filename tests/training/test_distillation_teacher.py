@@ -21,8 +21,8 @@ from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.models.weights.fit import file_sha256
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
-from mobilenets.training.recipe import Recipe
-from mobilenets.training.teacher import TEMPERATURE, WEIGHT, FittedTeacher, class_order, load_teacher, settle_recipe
+from mobilenets.training.recipe import DISTILL_WEIGHT, TEMPERATURE, Recipe, resolve_recipe
+from mobilenets.training.teacher import FittedTeacher, class_order, load_teacher
 
 STUDENT = Preprocessing(image_size=16)
 IMAGENET = Preprocessing(image_size=16, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -172,13 +172,13 @@ def test_finding_a_teacher_draws_no_random_number(tmp_path: Path) -> None:
 
 
 def test_a_recipe_is_completed_with_a_teacher_and_refused_without() -> None:
-    done = settle_recipe(Recipe(distill_weight=0.5), has_teacher=True)
+    done = resolve_recipe(Recipe(distill_weight=0.5), has_teacher=True)
     assert (done.temperature, done.distill_weight) == (TEMPERATURE, 0.5)
-    assert settle_recipe(Recipe(), has_teacher=True).distill_weight == WEIGHT
-    assert settle_recipe(Recipe(), has_teacher=False) == Recipe()
+    assert resolve_recipe(Recipe(), has_teacher=True).distill_weight == DISTILL_WEIGHT
+    assert resolve_recipe(Recipe(), has_teacher=False) == Recipe()
     for wrong in (Recipe(temperature=2.0), Recipe(distill_weight=0.5)):
         with pytest.raises(RecipeError, match="there is no teacher; give `teacher`"):
-            settle_recipe(wrong, has_teacher=False)
+            resolve_recipe(wrong, has_teacher=False)
 
 
 @pytest.mark.parametrize(

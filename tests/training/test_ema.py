@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mobilenets.training.averaging import build_ema
+from mobilenets.training.optimizer import build_ema
 
 
 def test_the_average_warms_up_as_tensorflows_does() -> None:

@@ -16,12 +16,11 @@ from mobilenets.data.datasets import load_dataset
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import RunError, TrainingInterruptedError
 from mobilenets.evaluation.results import SeedRun
+from mobilenets.training.checkpoints import load_state
 from mobilenets.training.loop import Training
-from mobilenets.training.metric_log import read_curve
-from mobilenets.training.optimizer import extension, learning_rate_at
+from mobilenets.training.progress import extension, learning_rate_at, read_curve
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.scoring import read_scores
-from mobilenets.training.state import load_state
 from mobilenets.workflows.train import train
 
 from .conftest import QUICK, InterruptAt
@@ -103,7 +102,7 @@ def test_each_schedule_says_what_becomes_of_it() -> None:
         return extension(replace(Recipe(epochs=20, learning_rate=0.1, warmup_epochs=0), **fields), 10, 100, 10)
 
     assert said(schedule="constant") == "the learning rate stays 0.1"
-    assert said(schedule="step", rate_decay=0.5, decay_epochs=10) == "the learning rate goes on falling, from 0.05"
+    assert said(schedule="step", gamma=0.5, decay_epochs=10) == "the learning rate goes on falling, from 0.05"
     assert said(schedule="cosine").startswith(
         "the cosine schedule is computed anew over all 20; the learning rate goes on at 0.05, where it had come to"
     )

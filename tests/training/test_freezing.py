@@ -13,6 +13,7 @@ from mobilenets.data.loader import PreparedImages
 from mobilenets.errors import RecipeError, TrainingInterruptedError
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import load_network
+from mobilenets.training.checkpoints import Experiment
 from mobilenets.training.loop import Training
 from mobilenets.training.optimizer import (
     build_optimizer,
@@ -23,7 +24,6 @@ from mobilenets.training.optimizer import (
     with_rates,
 )
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment
 from mobilenets.workflows.train import train
 
 from .conftest import QUICK, InterruptAt

@@ -19,12 +19,12 @@ from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.training import loop
+from mobilenets.training.checkpoints import Experiment, load_state
 from mobilenets.training.loop import Training
-from mobilenets.training.metric_log import read_curve
-from mobilenets.training.objectives import CrossEntropy
+from mobilenets.training.optimizer import CrossEntropy
 from mobilenets.training.plan import ComputePlan, remember_parts
+from mobilenets.training.progress import read_curve
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment, load_state
 
 from .conftest import QUICK, InterruptAt
 
@@ -268,7 +268,7 @@ def test_answers_to_validation_images_that_are_no_numbers_are_a_training_that_di
     training.validate = diverged
     with pytest.raises(NonFiniteLossError, match=r"after epoch 1 of .* answer to image 0 .*`resume=True` `force=True`"):
         training.fit()
-    assert load_state(tmp_path, torch.device("cpu")).progress.epoch == 0
+    assert load_state(tmp_path, torch.device("cpu")).position.epoch == 0
 
 
 class OutOfMemory:

@@ -6,7 +6,7 @@ import pytest
 
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import EpochPoint
-from mobilenets.training.metric_log import METRICS, MetricLog, read_curve
+from mobilenets.training.progress import METRICS, MetricLog, read_curve
 
 
 def point(epoch: int) -> EpochPoint:

@@ -5,7 +5,8 @@ import torch
 from torchvision.transforms import v2
 
 from mobilenets.data.loader import Share
-from mobilenets.training.objectives import Mixing, dominant
+from mobilenets.training.inputs import Mixing
+from mobilenets.training.optimizer import dominant
 
 IMAGES = torch.arange(8.0)[:, None, None, None].expand(8, 3, 10, 10)
 LABELS = torch.arange(8)

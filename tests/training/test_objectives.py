@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mobilenets.training.objectives import CrossEntropy, Distillation, verb_of
+from mobilenets.training.optimizer import CrossEntropy, verb_of
+from mobilenets.training.teacher import Distillation
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
 TAUGHT = torch.tensor([[1.0, 1.0, -3.0], [0.0, 2.0, 0.5]])

@@ -44,7 +44,7 @@ def test_depthwise_filters_can_be_spared(name: str) -> None:
 
 def test_fields_reach_the_optimizer() -> None:
     model = torch.nn.Linear(2, 2)
-    adamw = build_optimizer(model, Recipe(momentum=0.6, square_decay=0.99, epsilon=1e-6)).defaults
+    adamw = build_optimizer(model, Recipe(momentum=0.6, alpha=0.99, epsilon=1e-6)).defaults
     assert (adamw["betas"], adamw["eps"]) == ((0.6, 0.99), 1e-6)
     usual = build_optimizer(model, Recipe()).defaults
     assert (usual["betas"], usual["eps"]) == ((0.9, 0.999), 1e-8)

@@ -7,7 +7,7 @@ import torch
 
 from mobilenets.models.registry import create_model
 from mobilenets.training import plan as room
-from mobilenets.training.objectives import CrossEntropy
+from mobilenets.training.optimizer import CrossEntropy
 from mobilenets.training.plan import ComputePlan, choose_plan, plan_cache
 from mobilenets.training.recipe import Recipe
 

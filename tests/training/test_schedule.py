@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilenets.training.optimizer import image_size_at, learning_rate_at
+from mobilenets.training.progress import image_size_at, learning_rate_at
 from mobilenets.training.recipe import Recipe
 
 
@@ -77,7 +77,7 @@ def test_one_cycle_of_a_single_rising_step_begins_at_the_peak(epochs: int, steps
 
 def test_step_is_torchs_step_decay() -> None:
     expected = torchs_rates(torch.optim.lr_scheduler.StepLR, 56, every=7, step_size=3, gamma=0.9)
-    assert our_rates(7, epochs=8, schedule="step", rate_decay=0.9, decay_epochs=3.0) == pytest.approx(expected)
+    assert our_rates(7, epochs=8, schedule="step", gamma=0.9, decay_epochs=3.0) == pytest.approx(expected)
 
 
 def test_exponential_is_torchs_and_smooth_between_epochs() -> None:
@@ -93,7 +93,7 @@ def test_cosine_ends_where_it_is_asked_to() -> None:
 
 
 def test_decay_begins_after_the_warm_up() -> None:
-    rates = our_rates(10, epochs=6, schedule="step", rate_decay=0.5, warmup_epochs=2.0)
+    rates = our_rates(10, epochs=6, schedule="step", gamma=0.5, warmup_epochs=2.0)
     assert rates[:20] == sorted(rates[:20])
     assert rates[20::10] == pytest.approx([0.3, 0.15, 0.075, 0.0375])
 

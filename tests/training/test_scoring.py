@@ -15,10 +15,12 @@ import torch
 from safetensors.torch import load_file
 
 from mobilenets.data.datasets import Dataset
+from mobilenets.data.held_out import cut_validation
 from mobilenets.data.loader import PreparedImages
 from mobilenets.data.sources import ImageSplit
-from mobilenets.data.validation import cut_validation
 from mobilenets.errors import RunError, TrainingInterruptedError
+from mobilenets.evaluation.evaluation_set import SealedTestSet
+from mobilenets.evaluation.images import labelled_set
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.models.registry import create_model
@@ -26,11 +28,10 @@ from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.training import run as running
 from mobilenets.training import scoring
-from mobilenets.training.checkpoints import StopRequest
-from mobilenets.training.metric_log import read_curve
+from mobilenets.training.progress import StopRequest, read_curve
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.run import prepare_splits, read_run, train_and_score, train_unseen
-from mobilenets.training.scoring import SealedImages, Splits, Validator, read_scores, score_test
+from mobilenets.training.run import read_run, train_and_score, train_unseen
+from mobilenets.training.scoring import Splits, Validator, prepare_splits, read_scores, score_test
 
 from .conftest import QUICK, StartTraining
 
@@ -107,7 +108,7 @@ class Spied(PreparedImages):
 
 def test_a_spy_sees_one_reading_after_training(few: Dataset, splits: Splits, tmp_path: Path) -> None:
     spied = Spied(few.test, tmp_path / "run")
-    learn(replace(splits, test=SealedImages(spied, "few")), tmp_path / "run")
+    learn(replace(splits, test=SealedTestSet(labelled_set(spied, few, "test"))), tmp_path / "run")
     assert spied.asked == 1
 
 

@@ -20,10 +20,10 @@ from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.quantization.finetune import finetune
 from mobilenets.training.accumulation import check_single_images
+from mobilenets.training.checkpoints import Experiment
 from mobilenets.training.distributed import Team
 from mobilenets.training.loop import Training
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment
 
 from .conftest import QUICK
 

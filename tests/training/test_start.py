@@ -20,8 +20,8 @@ from mobilenets.models.registry import create_model, default_options
 from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent, StepReport
+from mobilenets.training.checkpoints import STATE, load_state, save_state
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import STATE, load_state, save_state
 from mobilenets.workflows.train import train
 
 RECIPE = Recipe(

@@ -10,17 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilenets.errors import RunError
-from mobilenets.training.state import (
-    PREVIOUS,
-    STATE,
-    Experiment,
-    Position,
-    SavedState,
-    derived_seed,
-    has_state,
-    load_state,
-    save_state,
-)
+from mobilenets.training.checkpoints import PREVIOUS, STATE, Experiment, SavedState, has_state, load_state, save_state
+from mobilenets.training.inputs import derived_seed
+from mobilenets.training.progress import Position
 
 CPU = torch.device("cpu")
 EXPERIMENT = Experiment({"name": "mobilenet_v2"}, {"epochs": 3}, {"digest": "abc"})
@@ -36,7 +28,7 @@ def saved(run: Path) -> SavedState:
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     state, loaded = saved(tmp_path), None
     loaded = load_state(tmp_path, CPU)
-    assert (loaded.experiment, loaded.plan, loaded.progress) == (state.experiment, state.plan, state.position)
+    assert (loaded.experiment, loaded.plan, loaded.position) == (state.experiment, state.plan, state.position)
     assert torch.equal(loaded.model["weight"], state.model["weight"])
 
 
@@ -86,6 +78,13 @@ def test_differences_are_named() -> None:
     ]
 
 
+def test_a_field_that_was_renamed_since_is_no_difference() -> None:
+    before = Experiment({}, {"optimizer": "rmsprop", "square_decay": 0.9, "schedule": "step", "rate_decay": 0.98}, {})
+    now = {"optimizer": "rmsprop", "alpha": 0.9, "schedule": "step", "gamma": 0.98}
+    assert before.differences(Experiment({}, now, {})) == []
+    assert before.differences(Experiment({}, now | {"gamma": 0.9}, {})) == ["recipe gamma: 0.98 there, 0.9 now"]
+
+
 def test_an_option_a_record_is_too_old_to_name_has_its_default() -> None:
     for norm_eps, differences in ((1e-5, []), (1e-3, ["network norm_eps: 1e-05 there, 0.001 now"])):
         now = Experiment({"name": "mobilenet_v2", "norm_eps": norm_eps}, {"epochs": 3}, {"digest": "abc"})
@@ -113,9 +112,9 @@ def flip_a_bit(path: Path) -> None:
 def test_a_single_wrong_bit_is_found_and_the_state_before_is_taken(tmp_path: Path) -> None:
     saved(tmp_path)
     newest = saved(tmp_path)
-    newest.progress.step = 7
+    newest.position.step = 7
     save_state(tmp_path, newest)
-    assert load_state(tmp_path, CPU).progress.step == 7
+    assert load_state(tmp_path, CPU).position.step == 7
     flip_a_bit(tmp_path / STATE)
     assert torch.load(tmp_path / STATE, weights_only=True)["progress"]["step"] == 7
     state = load_state(tmp_path, CPU)
@@ -130,7 +129,7 @@ def test_without_a_newest_state_the_one_before_is_taken(tmp_path: Path) -> None:
     saved(tmp_path)
     (tmp_path / STATE).unlink()
     assert has_state(tmp_path)
-    assert load_state(tmp_path, CPU).progress.epoch == 2
+    assert load_state(tmp_path, CPU).position.epoch == 2
 
 
 def test_two_damaged_states_are_one_line(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from synced_norm_steps import BRAIN, CASES, HALF, SHARES, network_step, steps
 from torch import nn
 
 from mobilenets.models.registry import create_model
-from mobilenets.training.averaging import SyncedBatchNorm2d, sync_norms, unsync_norms
+from mobilenets.training.synced_norm import SyncedBatchNorm2d, sync_norms, unsync_norms
 
 CPU = torch.device("cpu")
 

@@ -52,7 +52,7 @@ def test_weights_and_statistics_stay_together_over_the_steps(results: tuple[Any,
             assert torch.equal(first["model"][name], second["model"][name]), name
 
 
-def test_only_the_leader_writes(results: tuple[Any, Any, Any]) -> None:
+def test_only_the_main_process_writes(results: tuple[Any, Any, Any]) -> None:
     alone, first, second = results
     assert first["written"] == alone["written"]
     assert "state.pt" in first["written"]
@@ -70,19 +70,19 @@ def test_alone_there_is_nothing_to_join(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "2")
     with join_team(torch.device("cpu")) as team:
-        assert (team.rank, team.count, team.restarts, team.leads) == (0, 1, 2, True)
+        assert (team.rank, team.count, team.restarts, team.is_main) == (0, 1, 2, True)
         assert team.sum([1.5, 2.0], torch.device("cpu")) == [1.5, 2.0]
         assert team.gather("all") == ["all"]
         model = torch.nn.Linear(1, 1)
         assert team.wrap(model, torch.device("cpu")) is model
 
 
-def test_what_the_leader_refuses_alone_is_raised_as_it_is() -> None:
+def test_what_the_main_process_refuses_alone_is_raised_as_it_is() -> None:
     def refuse() -> None:
         raise RunError("no")
 
     with pytest.raises(RunError, match="no") as caught:
-        SOLO.led(refuse)
+        SOLO.run_on_main(refuse)
     assert not caught.value.told
 
 

@@ -57,15 +57,15 @@ def test_an_export_is_proven_on_the_test_split(saved: SavedNetwork, tmp_path: Pa
     assert record["calibration"]["confidence"]["temperature"] == described.confidence.temperature
 
 
-def test_without_data_it_is_proven_on_made_images(saved: SavedNetwork, tmp_path: Path) -> None:
+def test_without_data_it_is_proven_on_synthetic_images(saved: SavedNetwork, tmp_path: Path) -> None:
     report = export(saved, "openvino", tmp_path / "digits", precision="fp16", threads=1)
-    assert (report.asked, report.network_top1, report.calibration) == ("32 made images", None, None)
+    assert (report.asked, report.network_top1, report.calibration) == ("32 synthetic images", None, None)
     assert report.backend == "openvino"
     described = read_artifact(tmp_path / "digits").description
     assert (described.precision, described.confidence) == ("fp16", None)
-    assert described.provenance["golden_images"] == "4 of made images"
+    assert described.provenance["golden_images"] == "4 of synthetic images"
     assert "top1" not in described.provenance
-    assert any("made images only" in note for note in report.notes)
+    assert any("synthetic images only" in note for note in report.notes)
     assert "accuracy" not in export_text(report)
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from mobilenets.artifact.container import read_artifact
 from mobilenets.data.datasets import Dataset, load_dataset
-from mobilenets.data.validation import cut_validation, validation_record
+from mobilenets.data.held_out import cut_validation, validation_record
 from mobilenets.errors import ArtifactError, DataError, MissingExtraError, MobilenetsError, QuantizationError, RunError
 from mobilenets.install import install_line
 from mobilenets.models.saved import SavedNetwork
@@ -151,7 +151,7 @@ def test_no_rung_is_good_enough(
 
     monkeypatch.setattr(onnx, "PTQ_STEPS", onnx.PTQ_STEPS[:1])
     monkeypatch.setattr(onnx, "float_layer_steps", lambda ranked: iter(()))
-    monkeypatch.setattr("mobilenets.quantization.images.Judge.top1", _worse_each_time())
+    monkeypatch.setattr("mobilenets.quantization.context.score", _worse_each_time())
     out = tmp_path / "digits.onnx"
     shutil.copy(kept[0].out, out)  # of an earlier, looser call
     report = quantize(run_folder, "digits", out, max_drop=0.5, finetune=False, max_images=60, **FEW)
@@ -176,11 +176,11 @@ def _worse_each_time():  # type: ignore[no-untyped-def]
 
     state = {"top1": 100.0}
 
-    def top1(self: object, logits: object) -> Top1:
+    def score(images: object, logits: object) -> Top1:
         state["top1"] -= 10
         return Top1(state["top1"], state["top1"], state["top1"])
 
-    return top1
+    return score
 
 
 def test_tensorrt_leaves_out_what_it_cannot_take(v1: Quantizable) -> None:

@@ -128,7 +128,7 @@ class Confidence:
 
 
 @dataclass(frozen=True)
-class Settings:
+class RuntimeSettings:
     """How the file was found to run best on one machine: backend, arithmetic and threads."""
 
     backend: str
@@ -163,7 +163,7 @@ class Description:
     dynamic_batch: bool
     golden: GoldenPairs
     confidence: Confidence | None = None
-    settings: Settings | None = None
+    settings: RuntimeSettings | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
     images: ImageRecord | None = None
     digest: str = ""
@@ -244,7 +244,7 @@ class Description:
                 dynamic_batch=data["dynamic_batch"],
                 golden=GoldenPairs.from_dict(data["golden"]),
                 confidence=None if data["confidence"] is None else Confidence(**data["confidence"]),
-                settings=None if data["settings"] is None else Settings(**data["settings"]),
+                settings=None if data["settings"] is None else RuntimeSettings(**data["settings"]),
                 provenance=data["provenance"],
                 images=ImageRecord.from_dict(data["images"]) if "images" in data else None,
                 digest=data["digest"],

@@ -1,6 +1,6 @@
 """The command `mobilenets`: finds the verb, reads its options, runs it, and turns errors into one line.
 
-Exit codes: 0 good, 1 a fault was found (a loss that diverged, a file that answers wrongly), 2 bad input, 130 stopped by
+Exit codes: 0 good, 1 a fault was found (a loss that diverged, a file whose answers differ), 2 bad input, 130 stopped by
 Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. Only the verb asked for is imported, so help comes at once.
 """
 
@@ -17,19 +17,14 @@ from types import FrameType
 
 from mobilenets.cli.streams import drop_output, prepare_streams, warn
 from mobilenets.errors import BadImagesError, MissingExtraError, MobilenetsError, in_command
-from mobilenets.install import install_line
 
-# SIGTERM and SIGHUP as an orderly end: temporary folders and processes go, and the exit code is the shell's.
-#
-# By default these signals end a process where it stands, and whatever a `with` block was to remove stays on the disk.
-# Training handles SIGTERM itself, since it has a state to save first (`training.interrupt`).
-
-
+# By default these signals end a process at once, and whatever a `with` block was to remove stays on the disk. Training
+# handles SIGTERM itself, since it has a state to save first.
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Terminated(KeyboardInterrupt):
-    """Somebody asked the process to end; whoever cleans up after Ctrl-C cleans up after this too.
+    """SIGTERM or SIGHUP: what cleans up after Ctrl-C cleans up after this too.
 
     Attributes:
         signal: the signal's number.
@@ -174,5 +169,7 @@ def _run(argv: list[str]) -> int:
         package = (error.name or "").partition(".")[0]
         if package in ("", "mobilenets"):
             raise
+        from mobilenets.install import install_line
+
         extra = EXTRAS.get(package, "train")
         raise MissingExtraError(f"{verb} needs {package}: {install_line(extra)}") from error

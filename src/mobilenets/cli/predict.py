@@ -5,19 +5,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import tyro
 
 from mobilenets.cli.options import parse
-from mobilenets.cli.predict_options import PredictOptions
-from mobilenets.cli.streams import warn
+from mobilenets.cli.streams import say, warn
 from mobilenets.errors import BadImage, DataError
-from mobilenets.image_folders import LeftOut
-from mobilenets.quoting import printable
-from mobilenets.run_folder import recommended_file
-from mobilenets.runtime.classifier import Classifier, Prediction
+from mobilenets.formatting import duration, plural
+from mobilenets.image_formats import MAX_PIXELS
+from mobilenets.runtime.classifier import Prediction
 from mobilenets.runtime.prediction_text import WRITERS
-from mobilenets.runtime.streaming import predict_files
+from mobilenets.workflows.predict import PredictionStream, require_ray
 
 ABOUT = """Classify images with an exported file. It needs no PyTorch.
 
@@ -32,44 +33,102 @@ Example:
   mobilenets predict flowers.onnx photos/ --engine ray --out answers
 """
 
-
-_QUIET_SECONDS = 2.0
+_SHOWN_AFTER_SECONDS = 2.0
 _LOG_SECONDS = 30.0  # between two lines of a log file
 
 
+class Files(tuple[Path, ...]):
+    """Files and folders as they were given."""
+
+    __slots__ = ()
+
+
+# To check a default against `tuple[Path, ...]` or `str | None` tyro imports typeguard, and asyncio with it, which takes
+# a tenth of the time one image does. A class of our own and typing's older spelling need no such help.
+_Files = Annotated[
+    Files,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="FILE|FOLDER",
+        instance_from_str=lambda arguments: Files(map(Path, arguments)),
+        is_instance=lambda value: isinstance(value, Files),
+        str_from_instance=lambda value: [str(path) for path in value],
+    ),
+]
+_Text = Optional[str]  # noqa: UP045
+_Integer = Optional[int]  # noqa: UP045
+_Number = Optional[float]  # noqa: UP045
+_Folder = Optional[Path]  # noqa: UP045
+_Format = Optional[Literal["table", "csv", "jsonl"]]  # noqa: UP045
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Options of `predict`."""
+
+    artifact: tyro.conf.Positional[Path]
+    """Exported file, or OpenVINO's folder."""
+    files: tyro.conf.Positional[_Files]
+    """Images, folders of images and zips of images."""
+    top: int = 5
+    """How many classes an answer lists."""
+    threshold: _Number = None
+    """Below this probability the answer is "unknown"; default: the file's own. 0 always answers."""
+    batch_size: int = 16
+    """Images a call of the network."""
+    engine: Literal["threads", "ray"] = "threads"
+    """ray for very many images: Ray Data on all cores here or of a cluster, into a folder; a killed job goes on."""
+    out: _Folder = None
+    """With --engine ray: folder for part-00000.jsonl and on, and bad.jsonl."""
+    format: _Format = None
+    """How answers are written; default: table, with --engine ray jsonl, since it writes no table."""
+    address: _Text = None
+    """With --engine ray: auto, HOST:PORT or ray://HOST:PORT of a cluster; default: this machine."""
+    workers: _Integer = None
+    """With --engine ray: processes that classify; default: one for each --threads cores."""
+    part_size: _Integer = None
+    """With --engine ray: images a file of answers holds; after a kill, parts that are not whole are made anew;
+    default: 10,000."""
+    max_pixels: int = MAX_PIXELS
+    """Pixels an image may have; one of more is refused by its header, so that it can't take all memory."""
+    backend: _Text = None
+    """onnxruntime, openvino, litert or executorch; default: the file's own."""
+    precision: _Text = None
+    """fp32, bf16, fp16 or int8, as far as file and processor have it; default: the file's own."""
+    threads: _Integer = None
+    """Threads an answer may use; default: every core, and with --engine ray one for each worker."""
+    json: bool = False
+    """The same as --format jsonl: one JSON object a line. With --engine ray the summary is one, too."""
+
+
 def main(argv: Sequence[str]) -> int:
-    """Run the verb."""
+    """Run the verb; 1 where some files can't be read, 2 where none can."""
     options = parse(PredictOptions, argv, "predict", ABOUT)
-    if (file := recommended_file(options.artifact)) is not None:
-        options = replace(options, artifact=file)
     if not options.files:
         raise DataError("no image to classify: name files or folders after the exported file")
-    if options.engine == "ray":
-        from mobilenets.cli.predict_many import predict_in_parts
+    return _by_ray(options) if options.engine == "ray" else _by_threads(options)
 
-        return predict_in_parts(options)
-    for name in ("out", "address", "workers"):
-        if getattr(options, name) is not None:
-            instead = "; without it answers go to standard output: --format csv > FILE" if name == "out" else ""
-            raise DataError(f"--{name} goes with --engine ray{instead}")
-    classifier = Classifier(
-        options.artifact,
-        backend=options.backend,
-        threads=options.threads,
-        precision=options.precision,
-        threshold=options.threshold,
-        max_pixels=options.max_pixels,
-    )
-    left_out = LeftOut()
-    records = predict_files(
-        classifier, options.files, batch_size=options.batch_size, top=options.top, left_out=left_out
-    )
+
+def _by_threads(options: PredictOptions) -> int:
+    """Write answers as they are made: of any number of images few are in memory."""
+    if options.out is not None:
+        raise DataError("`out` goes with `engine=ray`; default: answers go to standard output, --format csv > FILE")
+    require_ray(address=options.address, workers=options.workers, part_size=options.part_size)
+    asked = ("top", "threshold", "batch_size", "max_pixels", "backend", "precision", "threads")
+    stream = PredictionStream(options.artifact, options.files, **{name: getattr(options, name) for name in asked})
     bad: list[BadImage] = []
     answered = _Count()
-    WRITERS["jsonl" if options.json else options.format or "table"](
-        _good(_reported(records), bad, answered), sys.stdout
-    )
-    return _conclude(answered.number, bad, options.files, left_out)
+    write = WRITERS["jsonl" if options.json else options.format or "table"]
+    write(_good(_reported(stream), bad, answered), sys.stdout)
+    sys.stdout.flush()
+    if stream.left_out:
+        warn(f"mobilenets: {stream.left_out}")
+    if not bad:
+        return 0
+    warn(f"mobilenets: {plural(len(bad), 'image')} of {answered.number + len(bad):,} can't be read:")
+    for image in bad:
+        warn(f"  {image}")
+    return 1 if answered.number else 2
 
 
 @dataclass
@@ -86,27 +145,14 @@ def _good(records: Iterable[Prediction | BadImage], bad: list[BadImage], answere
             yield record
 
 
-def _conclude(answered: int, bad: Sequence[BadImage], files: Sequence[Path], left_out: LeftOut) -> int:
-    if not answered and not bad:
-        only = f" but {left_out}" if left_out else ""
-        raise DataError(f"no images in {', '.join(map(printable, files))}{only}")
-    sys.stdout.flush()
-    if left_out:
-        warn(f"mobilenets: {left_out}")
-    if not bad:
-        return 0
-    count = "1 image" if len(bad) == 1 else f"{len(bad):,} images"
-    warn(f"mobilenets: {count} of {answered + len(bad):,} can't be read:")
-    for image in bad:
-        warn(f"  {image}")
-    return 1 if answered else 2
-
-
 def _reported(records: Iterable[Prediction | BadImage]) -> Iterator[Prediction | BadImage]:
-    """Say on stderr how far it is, once it takes long; not where the answers themselves fill the screen."""
+    """Say on stderr how far it is, once it takes long; not where the answers themselves fill the screen.
+
+    Without rich, which takes as long to load as an image to classify.
+    """
     screen = sys.stderr.isatty()
     started = time.monotonic()
-    said = started + _QUIET_SECONDS - (interval := 0.2 if screen else _LOG_SECONDS)
+    said = started + _SHOWN_AFTER_SECONDS - (interval := 0.2 if screen else _LOG_SECONDS)
     shown = False
     for number, record in enumerate(records, 1):
         yield record
@@ -117,3 +163,35 @@ def _reported(records: Iterable[Prediction | BadImage]) -> Iterator[Prediction |
             print(f"\r{line:<50}" if screen else line, end="" if screen else "\n", file=sys.stderr, flush=True)
     if shown and screen:
         print(f"\r{'':<50}\r", end="", file=sys.stderr, flush=True)
+
+
+def _by_ray(options: PredictOptions) -> int:
+    """Let Ray write a folder of answers, and print what came of it."""
+    import json
+
+    from mobilenets.cli.progress import Live
+    from mobilenets.cli.streams import console
+    from mobilenets.runtime.bulk.predict_many import ManySummary
+    from mobilenets.workflows.predict import predict
+
+    if options.out is None:
+        raise DataError("`engine=ray` writes a folder: name it by `out`")
+    if options.format == "table":
+        raise DataError("`engine=ray` writes csv or jsonl, no table")
+    arguments = {name: value for name, value in vars(options).items() if name != "json"}
+    started = time.monotonic()
+    with Live(console(stderr=True)) as live:
+        summary = predict(**arguments, progress=live)
+    assert isinstance(summary, ManySummary)
+    seconds = time.monotonic() - started
+    if summary.left_out:
+        warn(f"mobilenets: {summary.left_out}")
+    if options.json:
+        print(json.dumps({**summary.to_dict(), "seconds": round(seconds, 1)}))
+    else:
+        before = f", {summary.parts_before:,} of them before" if summary.parts_before else ""
+        parts = f"{plural(summary.parts, 'part')}{before} in {summary.out}"
+        say(f"{plural(summary.answered, 'image')} classified in {duration(seconds)}; {parts}")
+        if summary.bad:
+            say(f"{summary.bad:,} can't be read; {summary.bad_list} lists them")
+    return (1 if summary.answered else 2) if summary.bad else 0

@@ -1,21 +1,38 @@
-"""Progress as a person likes to see it: one live line with time left in a terminal, plain lines in a log file."""
+"""What rich draws: tables made safe for text from outside, and progress, as a live line or as lines of a log file."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.segment import Segment
 
 from mobilenets.evaluation.results import EpochPoint
+from mobilenets.formatting import duration
 from mobilenets.progress import StepReport
+from mobilenets.quoting import several_lines
 
 LOG_SECONDS = 30.0  # between two lines of the same piece of work in a log file
 
 
+class PlainConsole(Console):
+    """A console on which names are only shown: what is not printable in a text is escaped.
+
+    Rich adds its own colours and cursor movements to the segments made here, so these stay.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Turn something into segments of text, see rich's `Console.render`."""
+        for segment in super().render(renderable, options):
+            plain = segment.control or segment.text == "\n" or segment.text.isprintable()
+            yield segment if plain else Segment(several_lines(segment.text), segment.style)
+
+
 class Live:
-    """An progress that draws on a console. A context manager, so that the terminal is left tidy."""
+    """Progress drawn on a console; a context manager, so that the terminal is restored at its end."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -96,14 +113,3 @@ class Live:
         if self._task is not None:
             self._bars.remove_task(self._task)
         self._task, self._what = None, ""
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: `8 s`, `3:20 min`, `2:05 h`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes}:{rest:02d} min"
-    return f"{minutes // 60}:{minutes % 60:02d} h"

@@ -57,7 +57,7 @@ def warn(text: str) -> None:
 
 def console(*, stderr: bool = False, width: int | None = None) -> Console:
     """Return rich's console for tables and progress, which reads no markup in text and escapes control characters."""
-    from mobilenets.cli.plain_console import PlainConsole
+    from mobilenets.cli.progress import PlainConsole
 
     return PlainConsole(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
 

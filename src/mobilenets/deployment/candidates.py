@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.artifact.container import SUFFIXES, Artifact, read_artifact, read_payload, write_artifact
-from mobilenets.artifact.description import Confidence, Settings
+from mobilenets.artifact.description import Confidence, RuntimeSettings
 from mobilenets.data.datasets import Dataset
 from mobilenets.deployment.results import FileOutcome, Way
 from mobilenets.deployment.select import points
 from mobilenets.errors import ArtifactError, MissingExtraError, MobilenetsError
+from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.exporters.describe import Subject
 from mobilenets.exporters.formats import Target
-from mobilenets.exporters.verify import Questions
 from mobilenets.progress import Progress
 from mobilenets.quantization.config import Order
 from mobilenets.quantization.quantizing import quantize_loaded
@@ -35,8 +35,8 @@ class Workshop:
 
     Attributes:
         subject: the network.
-        dataset: its images, as `exporting.deciding.load_deciding` gives them.
-        questions: images that decide, on which every float file is proven.
+        dataset: its images, as `evaluation.images.load_evaluation_data` gives them.
+        images: those that select, on which every float file is proven.
         folder: where the files go.
         run: where the network came from, in words.
         threads: for the runtimes that are asked; None for every usable core.
@@ -46,7 +46,7 @@ class Workshop:
 
     subject: Subject
     dataset: Dataset
-    questions: Questions
+    images: EvaluationSet
     folder: Path
     run: str
     threads: int | None
@@ -81,7 +81,7 @@ class Workshop:
     def _exported(self, kind: str, name: str) -> FileOutcome:
         target = Target(kind, "fp32", self.folder / name, self.threads)
         target.check()
-        report = deliver(self.subject, target, prove(self.subject, target, self.questions, self.progress), ())
+        report = deliver(self.subject, target, prove(self.subject, target, self.images, self.progress), ())
         return _made(kind, "fp32", name, report.artifact.path, report.artifact.file_bytes)
 
     def _quantized(self, kind: str, name: str) -> tuple[FileOutcome, QuantizationReport | None]:
@@ -149,7 +149,7 @@ def keep(way: Way, out: Path, provenance: dict[str, str], confidence: Confidence
         RunError: the file can't be written.
     """
     candidate = read_artifact(Path(way.path))
-    settings = Settings(way.backend, way.precision, way.threads)
+    settings = RuntimeSettings(way.backend, way.precision, way.threads)
     description = replace(
         candidate.description,
         settings=settings,

@@ -20,7 +20,7 @@ from mobilenets.benchmarking.results import Accuracy, BenchmarkReport, Benchmark
 from mobilenets.deployment.results import Advantage, Decision, FileOutcome, Way
 from mobilenets.deployment.select import choose
 from mobilenets.errors import BackendError, ExportError, MobilenetsError
-from mobilenets.exporters.verify import Questions
+from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.machine import usable_cores
 from mobilenets.progress import Progress, Update
 from mobilenets.runtime.backend import choices, open_backend
@@ -35,7 +35,7 @@ Key = tuple[str, str, str]
 
 
 def score(
-    artifacts: Sequence[Artifact], questions: Questions, threads: int | None, progress: Progress
+    artifacts: Sequence[Artifact], images: EvaluationSet, threads: int | None, progress: Progress
 ) -> tuple[dict[Key, float], tuple[str, ...]]:
     """Top-1 in percent of each file in each backend and precision, and a sentence on each that could not answer."""
     found: dict[Key, float] = {}
@@ -47,14 +47,12 @@ def score(
                 backend = open_backend(
                     artifact, backend=choice.backend, precision=choice.precision, threads=threads or usable_cores()
                 )
-                logits = questions.ask(backend.predict, what, progress.update)
+                logits = images.predict(backend.predict, what, progress.update)
             except MobilenetsError as error:
                 lost.append(f"{what} failed: {error}")
                 progress.message(lost[-1])
                 continue
-            top1 = questions.top1(logits)
-            assert top1 is not None  # these are no made images
-            found[str(artifact.path), choice.backend, choice.precision] = top1
+            found[str(artifact.path), choice.backend, choice.precision] = images.top1(logits)
     return found, tuple(lost)
 
 
@@ -247,13 +245,13 @@ class Contest:
 
 
 def hold_contest(
-    files: Sequence[FileOutcome], questions: Questions, reference: float, rules: Rules, progress: Progress
+    files: Sequence[FileOutcome], images: EvaluationSet, reference: float, rules: Rules, progress: Progress
 ) -> Contest:
     """Score and time every way to run the files, and choose.
 
     Args:
         files: what was made, and what was not.
-        questions: the evaluation images.
+        images: the evaluation images.
         reference: the network's own top-1 on them in PyTorch, in percent.
         rules: how.
         progress: told of progress.
@@ -265,7 +263,7 @@ def hold_contest(
     artifacts = [read_artifact(Path(file.path)) for file in files if file.status == "made"]
     if not artifacts:
         raise ExportError(f"not one file could be made: {'; '.join(f'{file.name}: {file.reason}' for file in files)}")
-    scores, lost = score(artifacts, questions, max(rules.threads, default=None), progress)
+    scores, lost = score(artifacts, images, max(rules.threads, default=None), progress)
     progress.message("measuring every way to run them, in turn")
     surveyed = survey(
         [artifact.path for artifact in artifacts if any(path == str(artifact.path) for path, *_ in scores)],
@@ -290,7 +288,7 @@ def hold_contest(
         decision=decision,
         kept=kept,
         advantages=() if finals is None else advantages(finals, kept, floats),
-        survey=with_scores(surveyed, ways, reference, questions.what),
+        survey=with_scores(surveyed, ways, reference, images.what),
         final=finals,
         notes=(
             *lost,

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mobilenets.artifact.container import read_artifact
 from mobilenets.artifact.description import Confidence
 from mobilenets.deployment.measure import score
 from mobilenets.deployment.results import TestReading, Way
 from mobilenets.deployment.select import points
+from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.evaluation.predictions import Predict
 from mobilenets.exporters.confidence import tell_worth
-from mobilenets.exporters.verify import Questions
 from mobilenets.progress import Progress
 from mobilenets.quantization.results import within
 from mobilenets.runtime.backend import open_backend
@@ -42,7 +39,7 @@ class Reading:
 def read_test(
     ways: Sequence[Way],
     kept: Way,
-    questions: Questions,
+    images: EvaluationSet,
     network: Predict,
     threads: int | None,
     max_drop: float,
@@ -53,44 +50,36 @@ def read_test(
     Args:
         ways: those of the table.
         kept: the one chosen.
-        questions: the test images.
+        images: the test images.
         network: the network in PyTorch.
         threads: for the runtimes; None for every usable core.
         max_drop: points allowed; a kept way that loses more here is warned of.
         progress: told of progress.
     """
-    reference = top1(questions, questions.ask(network, "asking the network in PyTorch", progress.update))
+    reference = images.top1(images.predict(network, "asking the network in PyTorch", progress.update))
     artifacts = [read_artifact(Path(path)) for path in dict.fromkeys(way.path for way in ways)]
-    scores, lost = score(artifacts, questions, threads, progress)
+    scores, lost = score(artifacts, images, threads, progress)
     tested = tuple(replace(way, test_top1=scores.get((way.path, way.backend, way.precision))) for way in ways)
     own = next(way for way in tested if way.label == kept.label)
     warnings = []
     if own.test_top1 is not None and not within(drop := reference - own.test_top1, max_drop):
         warnings.append(
-            f"on the {questions.what} {own.label} loses {drop:.2f} points, more than the {points(max_drop)} allowed: "
+            f"on the {images.what} {own.label} loses {drop:.2f} points, more than the {points(max_drop)} allowed: "
             "the validation images promised too much; don't choose again by the test images"
         )
     return Reading(
-        test=TestReading(questions.what, reference),
+        test=TestReading(images.what, reference),
         ways=tested,
-        confidence=_confidence(kept, questions, progress),
-        notes=(*warnings, *lost, *questions.notes),
+        confidence=_confidence(kept, images, progress),
+        notes=(*warnings, *lost, *images.notes),
     )
 
 
-def top1(questions: Questions, logits: NDArray[np.float32]) -> float:
-    """Accuracy in percent on images that are labelled, as those of a data set are."""
-    found = questions.top1(logits)
-    assert found is not None
-    return found
-
-
-def _confidence(kept: Way, questions: Questions, progress: Progress) -> Confidence | None:
+def _confidence(kept: Way, images: EvaluationSet, progress: Progress) -> Confidence | None:
     artifact = read_artifact(Path(kept.path))
     found = artifact.description.confidence
     if found is None:
         return None
     backend = open_backend(artifact, backend=kept.backend, precision=kept.precision, threads=kept.threads)
-    logits = questions.ask(backend.predict, "asking the kept file again for its probabilities", progress.update)
-    assert questions.labels is not None
-    return tell_worth(found, logits, questions.labels, questions.what).confidence
+    logits = images.predict(backend.predict, "asking the kept file again for its probabilities", progress.update)
+    return tell_worth(found, logits, images.truth, images.what).confidence

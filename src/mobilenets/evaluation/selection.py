@@ -14,6 +14,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mobilenets.errors import MobilenetsError
 from mobilenets.evaluation.results import Bounds, Choice, Interval, Latency, PairedTest
 from mobilenets.formatting import p_value
@@ -82,6 +85,15 @@ def choose(
         if pair is not None and not pair.differs and best.top1.mean - row.top1.mean <= MARGIN:
             return Choice(row.label, _why_cheaper(row, best, pair, among, fastest=row is by_cost[0], key=latency_key))
     return Choice(best.label, _why_best(best, cheaper, len(fitting), among, latency_key))
+
+
+def chance_level(labels: NDArray[np.integer]) -> float:
+    """Accuracy in percent of always naming the most frequent class: what a network has to beat to be of use.
+
+    Args:
+        labels: class index of each image, `[N]`, at least one.
+    """
+    return 100 * float(np.bincount(labels).max()) / len(labels)
 
 
 def fits(row: Contender, bounds: Bounds, latency_key: str = "onnxruntime") -> bool:

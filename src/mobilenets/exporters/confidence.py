@@ -18,6 +18,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from mobilenets.artifact.description import Confidence
+from mobilenets.data.sampling import halves
 from mobilenets.errors import DataError
 from mobilenets.evaluation.predictions import correct_answers, expected_calibration_error
 
@@ -137,16 +138,6 @@ def tell_worth(
         unknown_top1=unknown,
         images=len(labels),
     )
-
-
-def halves(labels: NDArray[np.int64], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Positions of two halves, ascending, each with half of every class as nearly as can be.
-
-    `data.splits` would refuse a class of one image, of which some test sets have many.
-    """
-    shuffled = np.random.default_rng(seed).random(len(labels))
-    by_class = np.lexsort((shuffled, labels))
-    return np.sort(by_class[::2]), np.sort(by_class[1::2])
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

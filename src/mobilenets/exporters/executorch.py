@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mobilenets.errors import ExportError, MissingExtraError, MobilenetsError, first_line
 from mobilenets.exporters.prepare import Exported, example_images, exportable
 from mobilenets.install import install_line
-from mobilenets.output_capture import silent
+from mobilenets.output_capture import capture_all_output
 from mobilenets.preprocessing import Preprocessing
 
 MODEL = "model.pte"
@@ -57,7 +57,7 @@ def to_executorch(model: nn.Module, preprocessing: Preprocessing, *, precision: 
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.Hardsigmoid):
             network.set_submodule(name, GateInFloats())
-    with silent(), torch.inference_mode(False), torch.no_grad():
+    with capture_all_output(), torch.inference_mode(False), torch.no_grad():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 

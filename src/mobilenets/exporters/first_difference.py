@@ -21,7 +21,7 @@ from mobilenets.exporters.describe import Subject, describe, golden_pairs
 from mobilenets.exporters.formats import Target, Translate, translator
 from mobilenets.exporters.parity import TOLERANCES, Parity, compare_answers, describe_failure, network_predict, opened
 from mobilenets.exporters.prepare import trace
-from mobilenets.exporters.verify import Proof
+from mobilenets.exporters.verify import Proof, golden_positions
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress
 
@@ -152,11 +152,11 @@ REJECTED = ".rejected"
 
 def reject(subject: Subject, target: Target, proof: Proof, progress: Progress) -> str:
     """Keep a file that failed beside the place it was meant for, and say what is wrong with it."""
-    questions = proof.questions
     place = target.out.with_name(f"{target.out.stem}{REJECTED}{target.out.suffix}")
-    images = questions.batch(questions.golden)
+    asked = golden_positions(proof.images)
+    images = proof.images.batch(asked)
     # With the network's own answers, so that whoever opens the file is told that it does not give them.
-    golden = golden_pairs(images, proof.expected[questions.golden], target.precision)
+    golden = golden_pairs(images, proof.expected[asked], target.precision)
     description = describe(subject, target.to, target.precision, proof.exported, golden)
     write_artifact(place, proof.exported.payload, description)
     progress.message("the file's answers differ: looking for the first layer that does")

@@ -22,10 +22,10 @@ from mobilenets.exporters.describe import Subject, describe, golden_pairs
 from mobilenets.exporters.parity import compare_answers, describe_failure, network_predict, opened
 from mobilenets.exporters.prepare import Exported, check_outputs, example_images, exportable
 from mobilenets.exporters.verify import COUNT as GOLDEN_IMAGES
-from mobilenets.exporters.verify import made_images, measure_bounds
+from mobilenets.exporters.verify import measure_bounds, synthetic_images
 from mobilenets.image_record import ImageRecord
 from mobilenets.install import install_line
-from mobilenets.output_capture import quiet
+from mobilenets.output_capture import capture_python_output
 from mobilenets.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def to_onnx(model: nn.Module, preprocessing: Preprocessing, *, precision: str = 
 
 
 def _translate(network: nn.Module, example: torch.Tensor) -> ModelProto:
-    with quiet(), torch.inference_mode():
+    with capture_python_output(), torch.inference_mode():
         try:
             program = torch.onnx.export(
                 network,
@@ -160,7 +160,7 @@ def export_onnx(
     path = Path(path)
     check_suffix(path, "onnx")
     subject = Subject(copy.deepcopy(model).eval(), tuple(classes), preprocessing, {}, trained_on)
-    images = made_images(preprocessing, GOLDEN_IMAGES)
+    images = synthetic_images(preprocessing, GOLDEN_IMAGES)
     expected = network_predict(subject.model, preprocessing)(images)
     check_outputs(expected.shape, len(classes))
     exported = to_onnx(model, preprocessing)

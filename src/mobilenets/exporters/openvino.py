@@ -6,9 +6,7 @@ the layout changes that OpenVINO's PyTorch reader keeps.
 
 from __future__ import annotations
 
-import tempfile
 from importlib.util import find_spec
-from pathlib import Path
 
 from torch import nn
 
@@ -16,8 +14,9 @@ from mobilenets.artifact.container import OPENVINO_FILES
 from mobilenets.errors import ExportError, MissingExtraError, MobilenetsError, first_line
 from mobilenets.exporters.onnx import require_exporter, to_onnx
 from mobilenets.exporters.prepare import Exported
+from mobilenets.files import temporary_folder
 from mobilenets.install import install_line
-from mobilenets.output_capture import silent
+from mobilenets.output_capture import capture_all_output
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.openvino_backend import load_openvino
 
@@ -47,8 +46,7 @@ def to_openvino(model: nn.Module, preprocessing: Preprocessing, *, precision: st
         raise MobilenetsError(f"openvino is exported as fp32 or fp16, not {precision}")
     (onnx,) = to_onnx(model, preprocessing).payload.values()
     openvino = load_openvino()
-    with tempfile.TemporaryDirectory(prefix="mobilenets-") as name, silent():
-        folder = Path(name)
+    with temporary_folder() as folder, capture_all_output():
         (folder / "model.onnx").write_bytes(onnx)
         try:
             converted = openvino.convert_model(folder / "model.onnx")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from mobilenets.artifact.golden import GoldenPairs
 from mobilenets.errors import DataError, ExportError, RunError
 from mobilenets.evaluation.predictions import top1_agreement
 from mobilenets.exporters.prepare import Exported
-from mobilenets.files import make_folder, unharmed
+from mobilenets.files import make_folder, temporary_folder, unharmed
 from mobilenets.models.layers import Normalizer
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import Backend, open_backend
@@ -192,8 +191,7 @@ def placed(
     exported: Exported, kind: str, *, precision: str, preprocessing: Preprocessing, classes: Sequence[str]
 ) -> Iterator[Artifact]:
     """Put a translated network in a temporary place, for runtimes to open; arguments as `opened` has them."""
-    with tempfile.TemporaryDirectory(prefix="mobilenets-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder)
+    with temporary_folder() as path:
         for name, content in exported.payload.items():
             (path / name).write_bytes(content)
         if kind != "openvino":
@@ -224,12 +222,12 @@ def write_proven(
         RunError: it can't be written.
     """
     make_folder(path.parent)
-    try:
-        beside = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise RunError(f"{path}: can't be written ({error.strerror or error}){unharmed(path)}") from error
-    with beside as folder:
-        written = read_artifact(write_artifact(Path(folder) / path.name, payload, description).path)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder(path.parent, prefix=f".{path.stem}-"))
+        except OSError as error:
+            raise RunError(f"{path}: can't be written ({error.strerror or error}){unharmed(path)}") from error
+        written = read_artifact(write_artifact(folder / path.name, payload, description).path)
         difference = check_golden(written, open_backend(written, threads=threads))
     write_artifact(path, payload, description)
     return read_artifact(path), difference

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,16 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from mobilenets.data.datasets import Dataset
-from mobilenets.data.loader import PreparedImages, prepare
-from mobilenets.data.splits import stratified_split
 from mobilenets.errors import BackendError, DataError
-from mobilenets.evaluation.predictions import Predict, top1_accuracy
+from mobilenets.evaluation.evaluation_set import ArrayImages, EvaluationSet
 from mobilenets.exporters.describe import Subject
 from mobilenets.exporters.parity import ELSEWHERE, Parity, allowed_difference, placed
 from mobilenets.exporters.prepare import Exported, exportable
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Update
 from mobilenets.runtime.backend import choices, open_backend
 
 # The images that go into an exported file as golden: real ones of different classes, or made ones without data.
@@ -32,7 +27,7 @@ COUNT = 4
 _COARSE = 5
 
 
-def made_images(preprocessing: Preprocessing, count: int, seed: int = 0) -> NDArray[np.uint8]:
+def synthetic_images(preprocessing: Preprocessing, count: int, seed: int = 0) -> NDArray[np.uint8]:
     """Smooth coloured noise, uint8 `[count, H, W, C]`: the same on every machine.
 
     Neighbouring pixels of pictures are alike; of plain noise they are not, and most networks hardly answer to it. So
@@ -173,52 +168,14 @@ def related(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
     return size == 0 or float(left @ right) / size >= RELATED
 
 
-BATCH = 64
-MADE_IMAGES = 32
-
-
-@dataclass(frozen=True, eq=False)
-class Questions:
-    """Images to ask the network and its file.
-
-    Attributes:
-        what: the images in words, e.g. `360 test images of digits`.
-        images: uint8 `[N, H, W, C]`, a batch at a time by position.
-        labels: true class of each, `[N]`; None for made images.
-        golden: positions of those that go into the file.
-        notes: what the user should know of them, a sentence each.
-        digest: of the data set whose images they are; empty for made images.
-        decided: whether they are validation images, by all of which choices are made; none is left to report on.
-    """
-
-    what: str
-    count: int
-    batch: Callable[[NDArray[np.int64]], NDArray[np.uint8]]
-    labels: NDArray[np.int64] | None
-    golden: NDArray[np.int64]
-    notes: tuple[str, ...] = ()
-    digest: str = ""
-    decided: bool = False
-
-    def ask(self, predict: Predict, what: str, progress: Update) -> NDArray[np.float32]:
-        """All answers to them, logits `[N, K]`."""
-        logits = []
-        for start in range(0, self.count, BATCH):
-            positions = np.arange(start, min(start + BATCH, self.count), dtype=np.int64)
-            logits.append(predict(self.batch(positions)))
-            progress(what, int(positions[-1]) + 1, self.count)
-        return np.concatenate(logits)
-
-    def top1(self, logits: NDArray[np.float32]) -> float | None:
-        """Accuracy of answers `[N, K]` in percent; None for made images."""
-        return None if self.labels is None else top1_accuracy(self.labels, logits)
+SYNTHETIC_IMAGES = 32
 
 
 @dataclass(frozen=True, eq=False)
 class Proof:
     """A translated network and what it answered: logits `[N, K]` of the network and of the file, in which runtime."""
 
-    questions: Questions
+    images: EvaluationSet
     exported: Exported
     expected: NDArray[np.float32]
     actual: NDArray[np.float32]
@@ -226,73 +183,16 @@ class Proof:
     backend: str
 
 
-def made_questions(subject: Subject) -> Questions:
-    """Questions where there is no data."""
-    images = made_images(subject.preprocessing, MADE_IMAGES)
-    return Questions(
-        what=f"{MADE_IMAGES} made images",
-        count=MADE_IMAGES,
-        batch=lambda positions: images[positions],
+def synthetic_set(subject: Subject) -> EvaluationSet:
+    """What a file is verified on where there is no data."""
+    return EvaluationSet(
+        what=f"{SYNTHETIC_IMAGES} synthetic images",
+        images=ArrayImages(synthetic_images(subject.preprocessing, SYNTHETIC_IMAGES)),
         labels=None,
-        golden=np.arange(COUNT, dtype=np.int64),
-        notes=("without --data it is proven on made images only, and its probabilities are not calibrated",),
+        notes=("without --data it is verified on synthetic images only, and its probabilities are not calibrated",),
     )
 
 
-def split_questions(
-    subject: Subject,
-    dataset: Dataset,
-    part: str,
-    *,
-    limit: int | None,
-    skip_bad: bool,
-    progress: Update,
-) -> Questions:
-    """Questions from a data set's test or validation images.
-
-    Args:
-        subject: whose preprocessing they get.
-        dataset: of the subject's classes.
-        part: `test` or `validation`.
-        limit: ask so many of them, the same share of each class; None for all.
-        skip_bad: leave unreadable images out, and say so, instead of refusing.
-        progress: told of the images read.
-
-    Raises:
-        DataError: there are no such images, or `limit` is below 1.
-        BadImagesError: images that can't be read.
-    """
-    split = dataset.test if part == "test" else dataset.validation
-    if split is None:
-        raise DataError(f"{dataset.name} has no {part} images")
-    if limit is not None:
-        split = split.take(_limited(split.labels, limit))
-    prepared: PreparedImages = prepare(
-        split,
-        subject.preprocessing,
-        skip_bad=skip_bad,
-        progress=lambda done, total: progress(f"reading {part} images", done, total),
-    )
-    left_out = tuple(f"left out: {image.name}: {image.reason}" for image in prepared.skipped)
-    return Questions(
-        what=f"{len(prepared):,} {part} images of {dataset.name}",
-        count=len(prepared),
-        batch=prepared.batch,
-        labels=prepared.labels,
-        golden=choose_golden(prepared.labels),
-        notes=(*dataset.notes, *left_out),
-        digest=dataset.digest,
-        decided=part == "validation",
-    )
-
-
-def _limited(labels: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    if limit < 1:
-        raise DataError(f"at least 1 image has to be asked, not {limit}")
-    if limit >= len(labels):
-        return np.arange(len(labels), dtype=np.int64)
-    counts = np.bincount(labels)
-    if limit < 2 * np.count_nonzero(counts) or counts[counts > 0].min() < 2:
-        # Too few for a share of each class.
-        return np.sort(np.random.default_rng(0).permutation(len(labels))[:limit]).astype(np.int64)
-    return stratified_split(labels, test_fraction=limit / len(labels), seed=0)[1]
+def golden_positions(images: EvaluationSet) -> NDArray[np.int64]:
+    """Positions of those images that go into the file, ascending: of different classes as far as there are any."""
+    return np.arange(COUNT, dtype=np.int64) if images.labels is None else choose_golden(images.labels)

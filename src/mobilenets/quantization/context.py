@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from mobilenets.artifact.container import Artifact, read_artifact, write_artifac
 from mobilenets.artifact.description import Confidence
 from mobilenets.artifact.golden import GoldenPairs
 from mobilenets.data.datasets import Dataset
+from mobilenets.evaluation.evaluation_set import MIN_SELECTING, EvaluationSet
+from mobilenets.evaluation.images import evaluation_set
 from mobilenets.evaluation.predictions import Predict
 from mobilenets.exporters.confidence import calibrate, find_confidence, tell_worth
 from mobilenets.exporters.describe import Subject, describe, golden_pairs
@@ -20,41 +22,28 @@ from mobilenets.exporters.formats import translator
 from mobilenets.exporters.parity import opened
 from mobilenets.exporters.prepare import Exported
 from mobilenets.exporters.tensorrt import tensorrt_sentence
-from mobilenets.exporters.verify import IMAGES, Questions, choose_golden, measure_bounds
+from mobilenets.exporters.verify import IMAGES, choose_golden, measure_bounds
 from mobilenets.progress import Progress
 from mobilenets.quantization.config import Order
-from mobilenets.quantization.images import CalibrationImages, Judge, draw_calibration, prepare_judge
+from mobilenets.quantization.images import CalibrationImages, draw_calibration, score
 from mobilenets.quantization.results import Top1
 from mobilenets.quantization.search import Built, Climb
 from mobilenets.runtime.backend import open_backend
 from mobilenets.runtime.classifier import check_golden
 
 
-@dataclass(frozen=True, eq=False)
-class Tested:
-    """The test images, and the answers of each file that was asked them, by its precision: logits `[N, K]`."""
-
-    questions: Questions
-    answers: Mapping[str, NDArray[np.float32]]
-
-    def top1(self, precision: str) -> float:
-        """Accuracy in percent."""
-        top1 = self.questions.top1(self.answers[precision])
-        assert top1 is not None  # test images are labelled
-        return top1
-
-
 @dataclass(eq=False)
 class Job:
-    """What stays the same from rung to rung, and the answers of the file judged last.
+    """What stays the same from rung to rung, and the answers of the file scored last.
 
-    `tested` comes when a rung is chosen, where validation images did that and the test images are to be asked.
+    `images` select. `tested`, the test images, and `test_answers`, logits `[N, K]` of each file by its precision, come
+    when a rung is chosen, where validation images did that.
     """
 
     subject: Subject
     dataset: Dataset
     kind: str
-    judge: Judge
+    images: EvaluationSet
     calibration: CalibrationImages
     float_exported: Exported
     float_top1: Top1
@@ -63,21 +52,22 @@ class Job:
     seed: int
     progress: Progress
     latest: NDArray[np.float32]
-    tested: Tested | None = None
+    tested: EvaluationSet | None = None
+    test_answers: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
-    def judge_built(self, built: Built) -> Top1:
+    def score_built(self, built: Built) -> Top1:
         """Score a rung's file, and remember its answers: those of the chosen one are the last."""
-        judged_by = _judged_by(self.judge, self.progress)
-        self.latest = _answers(self.subject, built.exported, self.kind, "int8", self.threads, judged_by)
-        return self.judge.top1(self.latest)
+        ask = _ask(self.images, self.progress)
+        self.latest = _answers(self.subject, built.exported, self.kind, "int8", self.threads, ask)
+        return score(self.images, self.latest)
 
     def write(self, path: Path, exported: Exported, precision: str, extra: dict[str, str]) -> Artifact:
         """Write a file with its golden pairs and calibrated confidence, and read it back as its users will."""
         logits = self.float_logits if precision == "fp32" else self.latest
         golden = self._golden(exported, precision)
-        top1, basis = self.judge.top1(logits).whole, f"{len(self.judge.labels):,} {self.judged_on}"
+        top1, basis = self.images.top1(logits), self.images.what
         if self.tested is not None:
-            top1, basis = self.tested.top1(precision), self.tested.questions.what
+            top1, basis = self.tested.top1(self.test_answers[precision]), self.tested.what
         if self.kind == "onnx":
             extra = {**extra, "tensorrt": tensorrt_sentence(exported.payload)}
         description = describe(
@@ -120,16 +110,11 @@ class Job:
         return golden_pairs(images[chosen], logits[chosen], precision, bounds)
 
     @property
-    def judged_on(self) -> str:
-        """The images that rungs are judged on, in words."""
-        return f"{'validation' if self.judge.validated else 'test'} images of {self.dataset.name}"
-
-    @property
     def report_images(self) -> int:
-        """How many images did not decide and were asked nevertheless."""
-        return len(self.judge.report) if self.tested is None else self.tested.questions.count
+        """How many images did not select and were scored nevertheless."""
+        return len(self.images.report if self.tested is None else self.tested)
 
-    def ask_test(self, questions: Questions, climbed: Climb) -> Climb:
+    def ask_test(self, images: EvaluationSet, climbed: Climb) -> Climb:
         """Ask the test images of the float file and of the one chosen, now that nothing is left to choose.
 
         Returns:
@@ -140,32 +125,30 @@ class Job:
             files["int8"] = climbed.chosen.exported
 
         def ask(predict: Predict) -> NDArray[np.float32]:
-            return questions.ask(predict, "scoring test images", self.progress.update)
+            return images.predict(predict, "scoring test images", self.progress.update)
 
-        answers = {
+        self.tested = images
+        self.test_answers = {
             precision: _answers(self.subject, exported, self.kind, precision, self.threads, ask)
             for precision, exported in files.items()
         }
-        self.tested = Tested(questions, answers)
-        self.float_top1 = replace(self.float_top1, report=self.tested.top1("fp32"))
+        self.float_top1 = replace(self.float_top1, report=images.top1(self.test_answers["fp32"]))
         if climbed.chosen is None:
             return climbed
-        top1 = replace(climbed.rungs[-1].top1, report=self.tested.top1("int8"))
+        top1 = replace(climbed.rungs[-1].top1, report=images.top1(self.test_answers["int8"]))
         last = replace(climbed.rungs[-1], top1=top1, drop=top1.drop_from(self.float_top1))
         return replace(climbed, rungs=(*climbed.rungs[:-1], last))
 
     def _confidence(self, logits: NDArray[np.float32], precision: str) -> Confidence | None:
         """Found on the images that decide; told by those that don't, where these are asked."""
-        labels = self.judge.labels
-        if not self.judge.validated:
-            calibrated = calibrate(logits, labels, self.judged_on, seed=self.seed)
+        labels = self.images.truth
+        if not self.images.validated:
+            calibrated = calibrate(logits, labels, f"test images of {self.dataset.name}", seed=self.seed)
             return None if calibrated is None else calibrated.confidence
-        found = find_confidence(logits, labels, f"{len(labels):,} {self.judged_on}")
+        found = find_confidence(logits, labels, self.images.what)
         if found is None or self.tested is None:
             return found
-        questions = self.tested.questions
-        assert questions.labels is not None
-        return tell_worth(found, self.tested.answers[precision], questions.labels, questions.what).confidence
+        return tell_worth(found, self.test_answers[precision], self.tested.truth, self.tested.what).confidence
 
 
 def prepare_job(subject: Subject, dataset: Dataset, order: Order, progress: Progress) -> Job:
@@ -173,7 +156,7 @@ def prepare_job(subject: Subject, dataset: Dataset, order: Order, progress: Prog
 
     Args:
         subject: the network.
-        dataset: its images; where they have validation images, these judge.
+        dataset: its images; where they have validation images, these select.
         order: what is asked for.
         progress: told of progress.
 
@@ -189,29 +172,27 @@ def prepare_job(subject: Subject, dataset: Dataset, order: Order, progress: Prog
         skip_bad=order.skip_bad,
     )
     validated = dataset.validation is not None
-    judge = prepare_judge(
-        dataset.test if dataset.validation is None else dataset.validation,
-        subject.preprocessing,
-        subject.classes,
-        validated=validated,
-        seed=order.seed,
+    images = evaluation_set(
+        subject,
+        dataset,
+        "validation" if validated else "test",
         max_images=order.max_images,
+        least=MIN_SELECTING,
         skip_bad=order.skip_bad,
-        progress=lambda done, total: progress.update(
-            f"reading {'validation' if validated else 'test'} images", done, total
-        ),
+        seed=order.seed,
+        progress=progress.update,
     )
     progress.message(f"exporting the float network to {order.kind}")
     exported = translator(order.kind)(subject.model, subject.preprocessing)
-    logits = _answers(subject, exported, order.kind, "fp32", order.threads, _judged_by(judge, progress))
-    top1 = judge.top1(logits)
+    logits = _answers(subject, exported, order.kind, "fp32", order.threads, _ask(images, progress))
+    top1 = score(images, logits)
     on_all = "" if validated else f", {top1.whole:.2f} % on all"
     progress.message(f"float: top-1 {top1.selection:.2f} % on the images that decide{on_all}")
     return Job(
         subject,
         dataset,
         order.kind,
-        judge,
+        images,
         calibration,
         exported,
         top1,
@@ -242,5 +223,5 @@ def _answers(
         return ask(backend.predict)
 
 
-def _judged_by(judge: Judge, progress: Progress) -> Callable[[Predict], NDArray[np.float32]]:
-    return lambda predict: judge.logits(predict, lambda done, total: progress.update("scoring", done, total))
+def _ask(images: EvaluationSet, progress: Progress) -> Callable[[Predict], NDArray[np.float32]]:
+    return lambda predict: images.predict(predict, "scoring", progress.update)

@@ -8,10 +8,8 @@ spite of the rounding. What comes out is an ordinary float network that any quan
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Collection
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,18 +17,18 @@ from torch import fx, nn
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages, prepare
+from mobilenets.data.sampling import stratified_sample
 from mobilenets.errors import QuantizationError, TrainingInterruptedError
+from mobilenets.files import temporary_folder
 from mobilenets.models.layers import Normalizer
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.progress import Progress, Silent, counted
 from mobilenets.quantization.fake_quantization import fake_quantized
-from mobilenets.quantization.images import stratified_sample
+from mobilenets.training.checkpoints import Experiment
 from mobilenets.training.loop import Training
-from mobilenets.training.objectives import Distillation
 from mobilenets.training.plan import choose_device
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import Experiment
-from mobilenets.training.teacher import FittedTeacher
+from mobilenets.training.teacher import Distillation, FittedTeacher
 
 CALIBRATION_BATCH = 64
 TEACHER_SHARE = 0.9  # of the loss; the labels have the rest
@@ -159,12 +157,12 @@ def _train(
     """Train in place by the one loop, in a run folder that is thrown away; return the number of steps."""
     own = saved.preprocessing
     teacher = FittedTeacher(copy.deepcopy(saved.model), own, own, range(len(saved.classes))).to(device)
-    with tempfile.TemporaryDirectory(prefix="mobilenets-finetune-") as folder:
+    with temporary_folder() as folder:
         training = Training(
             rounded,
             images,
             recipe,
-            Path(folder),
+            folder,
             experiment=Experiment(saved.model.config.to_dict(), recipe.to_dict(), {}),
             device=device,
             progress=progress,

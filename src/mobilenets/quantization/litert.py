@@ -20,7 +20,7 @@ from mobilenets.errors import MissingExtraError, QuantizationError, first_line
 from mobilenets.exporters.litert.convert import FILE
 from mobilenets.exporters.prepare import Exported
 from mobilenets.install import install_line
-from mobilenets.output_capture import quiet
+from mobilenets.output_capture import capture_python_output
 from mobilenets.progress import Update
 from mobilenets.quantization.images import CalibrationImages
 from mobilenets.quantization.search import Built, Ladder, Step
@@ -76,7 +76,7 @@ def quantized(float_tflite: bytes, ranges: Mapping[str, Range], settings: Int8Se
         for name, (low, high) in ranges.items()
     }
     try:
-        with quiet():
+        with capture_python_output():
             quantizer = Quantizer(bytearray(float_tflite), _recipe(settings))
             result = quantizer.quantize(observed, enable_progress_bar=False, enable_progress_report=False)
     except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mobilenets.errors import DataError
 from mobilenets.machine import usable_cores
-from mobilenets.output_capture import silent_stderr
+from mobilenets.output_capture import capture_stderr
 
 Range = tuple[float, float]
 
@@ -105,7 +105,7 @@ class _Transparent:
     """An interpreter whose every tensor can be read afterwards: no delegate, which would keep them to itself."""
 
     def __init__(self, file: bytes) -> None:
-        with warnings.catch_warnings(), silent_stderr():
+        with warnings.catch_warnings(), capture_stderr():
             # It warns of the memory this costs.
             warnings.simplefilter("ignore", UserWarning)
             self._interpreter = Interpreter(
@@ -163,7 +163,7 @@ def _joined(parts: Sequence[TensorStatistics]) -> TensorStatistics:
 
 def answer(file: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Logits `[B, K]` of a file for images uint8 `[B, H, W, C]`, computed as on any device: with XNNPACK."""
-    with silent_stderr():
+    with capture_stderr():
         interpreter = Interpreter(model_content=file, num_threads=usable_cores())
         source = interpreter.get_input_details()[0]["index"]
         interpreter.resize_tensor_input(source, images.shape)
@@ -175,7 +175,7 @@ def answer(file: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def layer_names(file: bytes) -> tuple[str, ...]:
     """The layers with weights, by the names of their outputs, in the order they run."""
-    with silent_stderr():
+    with capture_stderr():
         interpreter = Interpreter(
             model_content=file, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         )

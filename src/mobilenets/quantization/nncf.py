@@ -29,7 +29,7 @@ from mobilenets.errors import MissingExtraError, QuantizationError, first_line
 from mobilenets.exporters.onnx import MODEL
 from mobilenets.exporters.prepare import Exported
 from mobilenets.install import install_line
-from mobilenets.output_capture import quiet
+from mobilenets.output_capture import capture_python_output
 from mobilenets.quantization.images import CalibrationImages
 from mobilenets.quantization.qdq import count_pairs, enclose_layers, layer_nodes, make_signed, make_unsigned
 from mobilenets.quantization.search import Built
@@ -94,7 +94,7 @@ def quantize_file(file: ModelProto, calibration: CalibrationImages, settings: Pt
     require_nncf()
     source = onnx.ModelProto()
     source.CopyFrom(file)
-    with quiet():
+    with capture_python_output():
         quantized = _run(_nncf(), source, calibration, settings)
         # Bias correction leaves notes on the types it saw, which the passes change.
         del quantized.graph.value_info[:]

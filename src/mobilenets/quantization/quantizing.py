@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from mobilenets.artifact.container import read_artifact
 from mobilenets.data.datasets import Dataset
-from mobilenets.data.unseen import also_trained_on
+from mobilenets.data.held_out import also_trained_on
 from mobilenets.errors import ArtifactError, RunError
-from mobilenets.evaluation.deciding import SealedTest
+from mobilenets.evaluation.evaluation_set import EvaluationSet
+from mobilenets.evaluation.selection import chance_level
 from mobilenets.exporters.describe import Subject
+from mobilenets.files import temporary_folder
 from mobilenets.models.network import MobileNet
 from mobilenets.progress import Progress
 from mobilenets.quantization.config import Order, make_ladder, quantizer_version
@@ -34,20 +36,20 @@ def quantize_loaded(
     *,
     run: str,
     notes: tuple[str, ...] = (),
-    sealed: SealedTest | None = None,
+    open_test: Callable[[], EvaluationSet] | None = None,
 ) -> QuantizationReport:
     """Quantize a network by the first rung that loses no more than allowed on the images that decide.
 
     Args:
         subject: the network.
-        dataset: its images, as `exporting.deciding.load_deciding` gives them: where these have validation images, they
-            decide, and are neither calibrated with nor tuned on.
+        dataset: its images, as `evaluation.images.load_evaluation_data` gives them: where these have validation images,
+            they select, and are neither calibrated with nor tuned on.
         order: what is asked for, checked.
         progress: told of progress, and of each rung as it comes.
         run: where the network came from, in words.
         notes: what its user should know of it.
-        sealed: the test images, opened when a rung is chosen; None leaves them unread, or lets them decide where there
-            are no validation images.
+        open_test: hands out the test images when a rung is chosen; None leaves them unread, or lets them select where
+            there are no validation images.
 
     Raises:
         DataError: there are too few images.
@@ -76,15 +78,15 @@ def quantize_loaded(
 
     climbed = climb(
         ladder,
-        job.judge_built,
+        job.score_built,
         job.float_top1,
         max_drop=order.max_drop,
         on_step=lambda step: progress.message(f"trying {step.name}: {step.what}"),
         on_rung=rung_told,
     )
-    if sealed is not None:
+    if open_test is not None:
         progress.message("everything is chosen: asking the test images")
-        climbed = job.ask_test(sealed.open(), climbed)
+        climbed = job.ask_test(open_test(), climbed)
     return _deliver(job, climbed, order, run, notes)
 
 
@@ -105,13 +107,13 @@ def _deliver(job: Job, climbed: Climb, order: Order, run: str, notes: tuple[str,
     out = order.out
     chosen = climbed.rungs[-1] if climbed.chosen is not None else None
     known = {"float": job.float_top1}
-    with TemporaryDirectory(prefix="mobilenets-", ignore_cleanup_errors=True) as folder:  # Windows keeps files mapped
+    with temporary_folder() as folder:
         if climbed.chosen is None or chosen is None:
             refused, out = out, out.with_name(f"{out.stem}-float32{out.suffix}")
             files = {"float": job.write(out, job.float_exported, "fp32", {})}
             notes = (*_without_earlier(refused), *notes)
         else:
-            beside = Path(folder) / f"float{out.suffix}"
+            beside = folder / f"float{out.suffix}"
             summary = job.calibration.summary
             extra = {
                 "quantizer": quantizer_version(job.kind),
@@ -132,7 +134,7 @@ def _deliver(job: Job, climbed: Climb, order: Order, run: str, notes: tuple[str,
             known["int8"] = chosen.top1
         unlisted: list[str] = []
         rows = measure_runtimes(
-            files, job.judge, known, threads=job.threads, progress=job.progress.update, refused=unlisted.append
+            files, job.images, known, threads=job.threads, progress=job.progress.update, refused=unlisted.append
         )
         notes = (*notes, *unlisted)
         float_bytes = files["float"].file_bytes
@@ -144,7 +146,7 @@ def _deliver(job: Job, climbed: Climb, order: Order, run: str, notes: tuple[str,
         out=str(out),
         max_drop=order.max_drop,
         seed=job.seed,
-        selection_images=len(job.judge.selection),
+        selection_images=len(job.images.selection),
         report_images=job.report_images,
         calibration=job.calibration.summary,
         float_top1=job.float_top1,
@@ -153,12 +155,11 @@ def _deliver(job: Job, climbed: Climb, order: Order, run: str, notes: tuple[str,
         chosen=None if chosen is None else chosen.name,
         runtimes=rows,
         remarks=(),
-        validated=job.judge.validated,
+        validated=job.images.validated,
     )
     told = (
         *notes,
-        *job.dataset.notes,
-        *job.judge.left_out,
-        *(() if job.tested is None else job.tested.questions.notes),
+        *job.images.notes,
+        *(() if job.tested is None else job.tested.notes),
     )
-    return remarks(report, job.judge.majority, climbed.chosen, tuple(dict.fromkeys(told)))
+    return remarks(report, chance_level(job.images.truth), climbed.chosen, tuple(dict.fromkeys(told)))

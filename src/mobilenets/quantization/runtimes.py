@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from mobilenets.artifact.container import Artifact
 from mobilenets.benchmarking.latency import measure_latency
 from mobilenets.errors import ArtifactError
+from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.evaluation.results import Latency
 from mobilenets.exporters.tensorrt import tensorrt_sentence
-from mobilenets.quantization.images import Judge
+from mobilenets.progress import Update
+from mobilenets.quantization.images import score
 from mobilenets.quantization.results import QuantizationReport, RuntimeRow, Top1, within
 from mobilenets.quantization.search import Built
 from mobilenets.runtime.backend import Backend, choices, open_backend
@@ -38,18 +40,18 @@ class _Way:
 
 def measure_runtimes(
     files: Mapping[str, Artifact],
-    judge: Judge,
+    images: EvaluationSet,
     known: Mapping[str, Top1],
     *,
     threads: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Update,
     refused: Callable[[str], object] = lambda sentence: None,
 ) -> tuple[RuntimeRow, ...]:
     """Run every file in every runtime here that can.
 
     Args:
         files: `float` and, where there is one, `int8`.
-        judge: scores them.
+        images: what they are scored on.
         known: accuracy of each file in its default runtime, which needs not be measured again.
         threads: of each runtime while it is scored; None for every usable core. Times are of one thread.
         progress: told how far it is.
@@ -58,7 +60,7 @@ def measure_runtimes(
     ways = [
         way
         for file, artifact in files.items()
-        for way in _ways(file, artifact, judge, known, threads, progress, refused)
+        for way in _ways(file, artifact, images, known, threads, progress, refused)
     ]
     image = np.ascontiguousarray(next(iter(files.values())).description.golden.images[:1])
     calls = {str(number): _call(way.backend, image) for number, way in enumerate(ways)}
@@ -81,10 +83,10 @@ def measure_runtimes(
 def _ways(
     file: str,
     artifact: Artifact,
-    judge: Judge,
+    images: EvaluationSet,
     known: Mapping[str, Top1],
     threads: int | None,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Update,
     refused: Callable[[str], object],
 ) -> list[_Way]:
     ways = []
@@ -97,19 +99,11 @@ def _ways(
             except ArtifactError as error:  # nobody could run it so: every verb that loads the file asks the same
                 refused(f"not listed: {error}")
                 continue
-            top1 = judge.top1(judge.logits(scored.predict, _named(progress, scored, file)))
+            what = f"scoring the {file} file in {scored.name} {scored.precision}"
+            top1 = score(images, images.predict(scored.predict, what, progress))
         timed = open_backend(artifact, backend=choice.backend, precision=choice.precision, threads=TIMING_THREADS)
         ways.append(_Way(file, artifact, timed, top1))
     return ways
-
-
-def _named(
-    progress: Callable[[str, int, int], None] | None, backend: Backend, file: str
-) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-    what = f"scoring the {file} file in {backend.name} {backend.precision}"
-    return lambda done, total: progress(what, done, total)
 
 
 def _call(backend: Backend, image: NDArray[np.uint8]) -> Callable[[], object]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mobilenets.arguments import check_threads
 from mobilenets.artifact.container import Artifact
-from mobilenets.artifact.description import Settings
+from mobilenets.artifact.description import RuntimeSettings
 from mobilenets.errors import BackendError, MissingExtraError
 from mobilenets.install import install_line
 from mobilenets.machine import usable_cores
@@ -51,7 +51,7 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True)
-class Choice:
+class RuntimeOption:
     """One way to run a file: a backend and the arithmetic it computes in."""
 
     backend: str
@@ -82,14 +82,14 @@ _CORE: Final = "onnxruntime"
 BACKENDS: Final = tuple(_RUNTIMES)
 
 
-def choices(artifact: Artifact) -> tuple[Choice, ...]:
+def choices(artifact: Artifact) -> tuple[RuntimeOption, ...]:
     """Every way to run a file with what is installed here, the default backend's first.
 
     An 8-bit file is computed in 8 bits wherever it runs, the others in fp32, also where their weights are stored in
     fp16; OpenVINO also computes them in bf16 and fp16 where this processor does.
     """
     return tuple(
-        Choice(name, precision)
+        RuntimeOption(name, precision)
         for name, runtime in _RUNTIMES.items()
         if artifact.description.kind in runtime.kinds and runtime.installed
         for precision in _precisions(name, artifact)
@@ -128,7 +128,7 @@ def open_backend(
     return opener(artifact, threads, arithmetic)
 
 
-def _settings_to_follow(artifact: Artifact, backend: str | None, precision: str | None) -> Settings | None:
+def _settings_to_follow(artifact: Artifact, backend: str | None, precision: str | None) -> RuntimeSettings | None:
     """The file's own settings, where the caller asks for nothing else and this machine can follow them."""
     settings = artifact.description.settings
     if settings is None or backend not in (None, settings.backend) or precision not in (None, settings.precision):

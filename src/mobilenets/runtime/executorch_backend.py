@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
 from mobilenets.machine import lock_across_forks
-from mobilenets.output_capture import silent_stderr
+from mobilenets.output_capture import capture_stderr
 from mobilenets.runtime.loaded_file import LoadedFile, read_model, require_signature, unanswered
 
 _ELEMENTS: Final = {0: "uint8", 6: "float32"}  # PyTorch's ScalarType numbers
@@ -44,12 +44,12 @@ class _ThreadPool:
         """Make the pool have so many threads and return its generation; only with `lock`."""
         library = _library()
         if not self._asked:
-            with silent_stderr():  # it looks for the processor's name in files that not all systems have
+            with capture_stderr():  # it looks for the processor's name in files that not all systems have
                 library._threadpool_get_thread_count()
             self._asked = True
         if library._threadpool_get_thread_count() != threads:
             self.generation += 1  # first: broken off in between, methods are loaded once too often, not too seldom
-            with silent_stderr():
+            with capture_stderr():
                 library._unsafe_reset_threadpool(threads)
         return self.generation
 
@@ -130,7 +130,7 @@ def _library() -> ModuleType:
     try:
         return import_module(f"{_BINDINGS}._C")
     except ImportError:  # releases that call it otherwise, and Windows, where that module finds its libraries
-        with silent_stderr(), warnings.catch_warnings():  # the exporter's dependencies have remarks to make
+        with capture_stderr(), warnings.catch_warnings():  # the exporter's dependencies have remarks to make
             warnings.simplefilter("ignore")
             return import_module(f"{_BINDINGS}.portable_lib")
 
@@ -138,7 +138,7 @@ def _library() -> ModuleType:
 def _load_program(artifact: Artifact, content: bytes) -> Any:
     library = _library()
     try:
-        with silent_stderr():
+        with capture_stderr():
             return library._load_program_from_buffer(
                 content, program_verification=library.Verification.InternalConsistency
             )
@@ -148,7 +148,7 @@ def _load_program(artifact: Artifact, content: bytes) -> Any:
 
 def _load_method(artifact: Artifact, program: Any) -> Any:
     try:
-        with silent_stderr():
+        with capture_stderr():
             return program.load_method(_METHOD)
     except RuntimeError as error:
         raise _refused(artifact, error) from error

@@ -12,8 +12,15 @@ from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
-from mobilenets.output_capture import silent_stderr
-from mobilenets.runtime.loaded_file import LoadedFile, Pool, pool_size, read_model, require_signature, unanswered
+from mobilenets.output_capture import capture_stderr
+from mobilenets.runtime.loaded_file import (
+    LoadedFile,
+    ResourcePool,
+    pool_size,
+    read_model,
+    require_signature,
+    unanswered,
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class LiteRtBackend(LoadedFile):
     An interpreter serves one thread at a time, so threads borrow one each.
     """
 
-    interpreters: Pool[Interpreter]
+    interpreters: ResourcePool[Interpreter]
     name: str = "litert"
 
     def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -49,14 +56,14 @@ def open_file(artifact: Artifact, threads: int, precision: str) -> LiteRtBackend
         raise BackendError(f"{artifact.path}: LiteRT can't run it: {first_line(error)}") from error
     inputs = [(np.dtype(one["dtype"]).name, _sizes(one)) for one in interpreter.get_input_details()]
     require_signature(artifact, inputs, [_sizes(one) for one in interpreter.get_output_details()])
-    interpreters = Pool(make, pool_size(threads))
+    interpreters = ResourcePool(make, pool_size(threads))
     interpreters.add(interpreter)
     return LiteRtBackend(artifact, threads, precision, interpreters)
 
 
 def _load(content: bytes, threads: int) -> Interpreter:
     """An interpreter, which works on `content` itself: several share its weights until XNNPACK arranges its own."""
-    with silent_stderr():
+    with capture_stderr():
         interpreter = Interpreter(model_content=content, num_threads=threads)
         interpreter.allocate_tensors()
     return interpreter
@@ -65,7 +72,7 @@ def _load(content: bytes, threads: int) -> Interpreter:
 def _ask(interpreter: Interpreter, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     source = interpreter.get_input_details()[0]
     if source["shape"][0] != len(images):
-        with silent_stderr():
+        with capture_stderr():
             interpreter.resize_tensor_input(source["index"], list(images.shape))
             interpreter.allocate_tensors()
     interpreter.set_tensor(source["index"], images)

@@ -107,7 +107,7 @@ class _Loan(Generic[Item]):
     item: Item | None = None
 
 
-class Pool(Generic[Item]):
+class ResourcePool(Generic[Item]):
     """At most so many items, each made when all others are borrowed, each with one thread at a time.
 
     Whatever ends a thread's use of an item, its place is free again: the loans are counted by the objects that stand

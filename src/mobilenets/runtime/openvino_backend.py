@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import BackendError, first_line
-from mobilenets.output_capture import silent_stderr
-from mobilenets.runtime.loaded_file import LoadedFile, Pool, pool_size, require_signature, unanswered
+from mobilenets.output_capture import capture_stderr
+from mobilenets.runtime.loaded_file import LoadedFile, ResourcePool, pool_size, require_signature, unanswered
 
 # Loading OpenVINO without its telling anybody; no PyTorch here.
 
@@ -50,7 +50,7 @@ class OpenVinoBackend(LoadedFile):
 
     core: Any
     model: Any
-    pools: dict[int, Pool[Any]] = field(default_factory=dict)
+    pools: dict[int, ResourcePool[Any]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     name: str = "openvino"
 
@@ -63,14 +63,14 @@ class OpenVinoBackend(LoadedFile):
         except (RuntimeError, MemoryError) as error:
             raise unanswered(self.artifact, "OpenVINO", len(images), _reason(error)) from error
 
-    def _requests(self, batch: int) -> Pool[Any]:
+    def _requests(self, batch: int) -> ResourcePool[Any]:
         with self.lock:
             if batch not in self.pools and len(self.pools) >= _FIXED_SIZES:
                 batch = _ANY
             if batch not in self.pools:
                 most = pool_size(self.threads)
                 make = _Requests(partial(self._compile, batch), most - 1)
-                self.pools[batch] = Pool(make.another, most)
+                self.pools[batch] = ResourcePool(make.another, most)
             return self.pools[batch]
 
     def _compile(self, batch: int, streams: int) -> Any:
@@ -126,7 +126,7 @@ def open_file(artifact: Artifact, threads: int, precision: str) -> OpenVinoBacke
     """
     core = _core()
     try:
-        with silent_stderr():  # its readers of other formats each say that the file is none of theirs
+        with capture_stderr():  # its readers of other formats each say that the file is none of theirs
             model = core.read_model(artifact.model_path)
     except RuntimeError as error:
         raise BackendError(f"{artifact.path}: OpenVINO can't read it: {_reason(error)}") from error

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable
 from itertools import chain, islice
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from mobilenets.quoting import printable, spreadsheet_cell
 from mobilenets.runtime.classifier import UNKNOWN, Prediction
@@ -60,14 +60,19 @@ def write_csv_rows(answers: Iterable[Prediction], out: TextIO) -> None:
 def write_json_lines(answers: Iterable[Prediction], out: TextIO) -> None:
     """A JSON object an image: `file`, `label`, `probability`, `top` with `class` and `probability`."""
     for answer in answers:
-        document = {
-            "file": answer.name,
-            "label": answer.label,
-            "probability": round(answer.probability, 6),
-            "top": [{"class": name, "probability": round(share, 6)} for name, share in answer.top],
-        }
+        document = prediction_record(answer)
         line = json.dumps(document, ensure_ascii=False)
         out.write((line if _can_print(out, line) else json.dumps(document)) + "\n")
+
+
+def prediction_record(answer: Prediction) -> dict[str, Any]:
+    """An answer for JSON: `file`, `label`, `probability`, `top` with `class` and `probability`."""
+    return {
+        "file": answer.name,
+        "label": answer.label,
+        "probability": round(answer.probability, 6),
+        "top": [{"class": name, "probability": round(share, 6)} for name, share in answer.top],
+    }
 
 
 WRITERS: Final[dict[str, Writer]] = {"table": write_table, "csv": write_csv, "jsonl": write_json_lines}

@@ -22,12 +22,13 @@ from torch.nn.parallel import DistributedDataParallel
 from mobilenets.data.loader import TrainingImages
 from mobilenets.errors import RecipeError, TrainingError
 from mobilenets.files import write_bytes_atomically
-from mobilenets.training.objectives import Objective
-from mobilenets.training.optimizer import image_size_at, training_mode
+from mobilenets.training.optimizer import Objective, training_mode
 from mobilenets.training.plan import ComputePlan
+from mobilenets.training.progress import image_size_at
 from mobilenets.training.recipe import Recipe
 
 Result = TypeVar("Result")
+
 
 # How PyTorch's allocators say it: CUDA's, the CPU's in two versions, and MPS'.
 _OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "could not create a memory")
@@ -179,9 +180,6 @@ class Accumulation:
                 yield nullcontext()
 
 
-# The batch at which a loss ceased to be a number, kept for whoever wants to know why.
-
-
 FAILED_BATCH: Final = "failed_batch.pt"
 
 
@@ -196,14 +194,6 @@ def save_failed_batch(run: Path, content: dict[str, Any]) -> Path:
     path = run / FAILED_BATCH
     write_bytes_atomically(path, buffer.getvalue())
     return path
-
-
-# Refusing, before training begins, what batch norm can't be trained on: one image at a time where it needs two.
-#
-# A single value is its own mean: normalised it is 0 whatever the image shows, and no gradient passes. MobileNetV4
-# normalises after its pool, where an image leaves one value a channel, so it never learns from single images. The
-# other
-# networks do, unless the images are so small that their last map is 1x1.
 
 
 def check_single_images(model: nn.Module, images: TrainingImages, recipe: Recipe, *, processes: int = 1) -> None:

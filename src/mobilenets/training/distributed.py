@@ -1,7 +1,12 @@
 """Several processes training one network: torchrun starts them, `DistributedDataParallel` joins their gradients.
 
-A team of one is the ordinary case and costs nothing. In a larger one the member with rank 0 leads: it alone reads and
-writes the run folder, chooses and reports, and the others are told. Each takes an equal share of every batch.
+A team of one process is the ordinary case and costs nothing. In a larger one the main process, of rank 0, alone reads
+and writes the run folder, chooses and reports, and broadcasts the outcome. Each takes an equal share of every batch.
+
+One error ends the whole team: it is reported once, and all processes exit by it, soon and with the same exit code. The
+process that fails first leaves its error in the store that the processes met by. A thread in each of the others finds
+it there. They may be waiting for a process that has failed: its closed connection ends that, and otherwise, after a
+while, the thread does.
 """
 
 from __future__ import annotations
@@ -34,31 +39,22 @@ from mobilenets.errors import (
     first_line,
 )
 
-# The one error that ends a team: told once, and all its processes end by it, soon and with the same exit code.
-#
-# Who fails first leaves its error in the store that the processes met by. A thread in each of the others finds it
-# there.
-# They may be waiting for a process that has failed: its closed connection ends that, and otherwise, after a while,
-# the
-# thread does.
-
-
 _KEY: Final = "mobilenets failure"
 _POLL_SECONDS: Final = 0.2
 _HEARD_SECONDS: Final = 5.0
-"""So long the one that failed stays, with the store it may keep, until all others know why."""
+"""How long the failed process, which may hold the store, waits until all others have read its error."""
 _PATIENCE_SECONDS: Final = 30.0
-"""So long a process may take to end by itself once it knows that another has failed."""
+"""How long a process may take to end by itself once it knows that another has failed."""
 _STORE_GONE: Final = (distributed.DistError, RuntimeError, ValueError)
 
 
 class TeamFailure:
-    """What ended the team, seen by one of its processes.
+    """The first error of any process of a team, seen from one of them.
 
     Args:
-        store: what all of them share.
-        rank: this one's number.
-        count: how many they are.
+        store: the key-value store that all of them share.
+        rank: of this process.
+        count: number of processes.
     """
 
     def __init__(self, store: Store, rank: int, count: int) -> None:
@@ -76,8 +72,8 @@ class TeamFailure:
         self._over.set()
         self._watching.join(_HEARD_SECONDS)
 
-    def settle(self, error: BaseException) -> BaseException:
-        """The error to end by: this process' own where it is the first, else that of another, which tells it."""
+    def first_error(self, error: BaseException) -> BaseException:
+        """The error to end by: this process's own where it is the first, else that of another, which reports it."""
         if isinstance(error, MobilenetsError) and error.told:
             return error
         theirs = self._theirs
@@ -95,7 +91,7 @@ class TeamFailure:
         return theirs
 
     def _hear(self, error: MobilenetsError) -> None:
-        """Take notice of another's failure, once, and say so."""
+        """Keep another process's error, once, and acknowledge it."""
         with self._lock:
             if self._theirs is None:
                 self._theirs = error
@@ -107,7 +103,7 @@ class TeamFailure:
             time.sleep(_POLL_SECONDS / 4)
 
     def _watch(self) -> None:
-        """In the thread: wait for another's failure, say that it was heard, and see that this process ends by it."""
+        """In the thread: wait for another's failure, acknowledge it, and make this process end by it."""
         with suppress(*_STORE_GONE):
             while not self._over.wait(_POLL_SECONDS):
                 if self._store.check([_KEY]):
@@ -123,7 +119,7 @@ class TeamFailure:
 
 
 def _as_ours(error: BaseException, rank: int) -> MobilenetsError:
-    """What the others are to end by, with the exit code that the command gives such an error."""
+    """The error that the other processes end by, with the exit code that the command gives it."""
     if isinstance(error, MobilenetsError):
         return error
     if not isinstance(error, Exception):  # Ctrl-C or a signal
@@ -151,23 +147,23 @@ def _read(said: bytes) -> tuple[int, MobilenetsError]:
 
 Result = TypeVar("Result")
 
-# A member that dies is noticed at once, by its closed connection. This is for one that hangs, and has to be longer than
-# the leader's reading of a whole data set while the others wait.
+# A process that dies is noticed at once, by its closed connection. This is for one that hangs, and has to be longer
+# than the main process's reading of a whole data set while the others wait.
 _PATIENCE: Final = timedelta(hours=6)
 _MEETING: Final = timedelta(minutes=3)
-"""For all to be there: one that was killed on the way is noticed by torchrun, which starts all of them again."""
+"""For all to connect: one that was killed meanwhile is noticed by torchrun, which starts all of them again."""
 _LOST: Final = ("connection", "broken pipe", "peer", "timed out", "socket", "nccl")
 
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of one training, seen by one of them.
+    """The processes of one training, seen from one of them.
 
     Attributes:
         rank: its number, from 0.
-        count: how many they are.
-        restarts: how often torchrun has started all of them anew, after one was lost.
-        launch: what tells one call of torchrun from another; empty without it.
+        count: number of processes.
+        restarts: how often torchrun has restarted all of them, after one was lost.
+        launch: identifies one call of torchrun; empty without it.
     """
 
     rank: int = 0
@@ -176,8 +172,8 @@ class Team:
     launch: str = ""
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes and reports."""
+    def is_main(self) -> bool:
+        """Whether this is the process that writes and reports."""
         return self.rank == 0
 
     @property
@@ -211,14 +207,14 @@ class Team:
             )
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The network to call in training: in a team, its gradients are the mean over all members."""
+        """The network to call in training: in a team, its gradients are the mean over all processes."""
         if self.count == 1:
             return model
         place = [device.index] if device.type == "cuda" else None
         return cast(nn.Module, DistributedDataParallel(model, device_ids=place))
 
     def sum(self, values: list[float], device: torch.device) -> list[float]:
-        """Add up each value over all members."""
+        """Add up each value over all processes."""
         if self.count == 1:
             return values
         total = torch.tensor(values, dtype=torch.float64, device=device if device.type == "cuda" else "cpu")
@@ -226,38 +222,38 @@ class Team:
         return cast(list[float], total.tolist())
 
     def largest(self, value: int, device: torch.device) -> int:
-        """The largest of all members' values."""
+        """The largest of all processes' values."""
         if self.count == 1:
             return value
         found = torch.tensor(value, device=device if device.type == "cuda" else "cpu")
         distributed.all_reduce(found, op=distributed.ReduceOp.MAX)
         return int(found)
 
-    def led(self, act: Callable[[], Result]) -> Result:
-        """Let the leader act and tell all what came of it; what it refuses, all refuse.
+    def run_on_main(self, act: Callable[[], Result]) -> Result:
+        """Run `act` in the main process and return its result in all; its error is raised in all, too.
 
         Raises:
-            MobilenetsError: the leader's.
+            MobilenetsError: the main process's.
         """
         if self.count == 1:
             return act()
         told: list[Any] = [None, None]
-        if self.leads:
+        if self.is_main:
             try:
                 told[0] = act()
             except MobilenetsError as error:
                 told[1] = error
         distributed.broadcast_object_list(told)
         if told[1] is not None:
-            told[1].told = not self.leads
+            told[1].told = not self.is_main
             raise told[1]
         return cast(Result, told[0])
 
     def gather(self, value: Result) -> list[Result]:
-        """Every member's value, in order of rank, to the leader; nothing to the others."""
+        """Every process's value, in order of rank, in the main process; an empty list in the others."""
         if self.count == 1:
             return [value]
-        found: list[Any] | None = [None] * self.count if self.leads else None
+        found: list[Any] | None = [None] * self.count if self.is_main else None
         distributed.gather_object(value, found)
         return found or []
 
@@ -269,7 +265,7 @@ SOLO: Final = Team()
 def join_team(device: torch.device) -> Iterator[Team]:
     """Join the processes torchrun started beside this one, if any, for the time of the block.
 
-    What one of them raises in the block ends all, and one tells it: in the others it is marked as `told`.
+    What one of them raises in the block ends all, and one reports it: in the others it is marked as `told`.
 
     Raises:
         TrainingError: another of them was lost.
@@ -289,7 +285,7 @@ def join_team(device: torch.device) -> Iterator[Team]:
         yield Team(rank, count, _restarts(), _launch())
     except BaseException as error:
         own = _lost(error) or error
-        shared = own if failure is None else failure.settle(own)
+        shared = own if failure is None else failure.first_error(own)
         if shared is error:
             raise
         raise shared from error
@@ -301,7 +297,7 @@ def join_team(device: torch.device) -> Iterator[Team]:
 
 
 def _lost(error: BaseException) -> TrainingError | None:
-    """In one line that another process is gone: the others' calls fail then, in words that depend on the call."""
+    """One line for a lost process: the other processes' calls fail then, with messages that depend on the call."""
     if not isinstance(error, distributed.DistError | RuntimeError) or isinstance(error, MobilenetsError):
         return None
     if not any(word in str(error).lower() for word in _LOST):
@@ -310,22 +306,22 @@ def _lost(error: BaseException) -> TrainingError | None:
 
 
 def _connect(backend: str) -> Store:
-    """Meet the other processes, in a place that is this attempt's own.
+    """Join the process group under a prefix of the store that is this attempt's own.
 
-    torchrun keeps one store for all attempts, where those of a killed attempt have left their addresses: whoever reads
-    before the other has written calls nobody. A prefix for each attempt keeps them apart.
+    torchrun keeps one store for all attempts, where those of a killed attempt have left their addresses: a process that
+    reads before the other has written would connect to a dead one. A prefix for each attempt keeps them apart.
     """
     store, rank, count = next(rendezvous("env://", timeout=_MEETING))
     own = PrefixStore(f"attempt{_restarts()}", store)
     distributed.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=_MEETING)
-    # Its public name is younger than the oldest PyTorch taken here.
+    # Its public name is younger than the oldest PyTorch supported here.
     set_timeout = getattr(distributed, "set_timeout", None) or distributed_c10d._set_pg_timeout
     set_timeout(_PATIENCE, distributed.group.WORLD)
     return own
 
 
 def local_device(device: torch.device) -> torch.device:
-    """The processor of this member: of several GPUs, the one of its place on this machine."""
+    """The device of this process: of several GPUs, the one of its local rank."""
     if device == torch.device("cuda") and "LOCAL_RANK" in os.environ:
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return device

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,12 +23,8 @@ from mobilenets.data.loader import WHOLE, Share
 from mobilenets.errors import RecipeError
 from mobilenets.models.layers import Normalizer
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.training.objectives import Mixing
-from mobilenets.training.optimizer import image_size_at
+from mobilenets.training.progress import image_size_at
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.state import derived_seed
-
-# Random flip and padded crop, the articles' augmentation, for a whole batch at once.
 
 
 @dataclass(frozen=True)
@@ -92,17 +88,6 @@ def _mirror(images: Tensor, mirrored: Tensor) -> Tensor:
     for place in mirrored.nonzero().flatten().tolist():
         result[place] = images[place].flip(1)
     return result
-
-
-# Augmentation that changes each image by itself, by torchvision's transforms: crop, colours, policy, erasing.
-#
-# torchvision's transforms draw from torch's global generator, once a call. So each image is a call, with the
-# generator
-# seeded by the image's place before it and put back as it was after the batch.
-#
-# Cost, one core, 32 pixels: TrivialAugment takes about 0.1 ms an image, so it alone could feed 8,000 images a second;
-# a
-# step of training on the same core takes several milliseconds an image.
 
 
 RAND_LEVELS = 11
@@ -180,12 +165,92 @@ class Distort:
         return torch.stack(changed).permute(0, 2, 3, 1).contiguous()
 
 
+class _Draws(NamedTuple):
+    """What is drawn for every pair of a batch: the share `[P]` that stays of an image where it is blended, 1 where it
+    is not, and the box `[P, 4]` (left, top, right, bottom) that is exchanged, empty where none is."""
+
+    kept: NDArray[np.float64]
+    box: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """Mix pairs of a batch.
+
+    Attributes:
+        mixup_alpha: parameter of the beta distribution of MixUp's shares; None leaves it out.
+        cutmix_alpha: CutMix's, likewise; with both, each pair gets one of the two.
+        probability: how likely a pair is mixed at all.
+    """
+
+    mixup_alpha: float | None
+    cutmix_alpha: float | None
+    probability: float = 1.0
+
+    def __bool__(self) -> bool:
+        return self.mixup_alpha is not None or self.cutmix_alpha is not None
+
+    def __call__(
+        self, images: Tensor, labels: Tensor, classes: int, seed: int, share: Share = WHOLE
+    ) -> tuple[Tensor, Tensor]:
+        """Images `[B, C, H, W]` float and labels `[B]` -> mixed images and shares of the classes `[B, classes]`.
+
+        The same seed gives the same result, whatever `share` of the whole batch these images are, as long as it is an
+        even number; the last image of an odd one has no partner and stays. No global generator is touched.
+        """
+        count, (height, width) = len(images), images.shape[2:]
+        first, pairs = share.index * count // 2, (count * share.count + 1) // 2
+        draws = self._draw(pairs, height, width, seed)
+        rows = np.arange(count)
+        partner = np.minimum(rows ^ 1, count - 1)
+        pair = first + rows // 2
+        kept, box = draws.kept[pair], draws.box[pair]
+        kept[partner == rows], box[partner == rows] = 1.0, 0
+        if self.mixup_alpha is None:
+            mixed = images.clone()
+        else:
+            weight = torch.from_numpy(kept).to(images.device, images.dtype)[:, None, None, None]
+            mixed = images[torch.from_numpy(partner).to(images.device)].lerp_(images, weight)
+        cut = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
+        for row in np.flatnonzero(cut).tolist():
+            left, top, right, bottom = box[row].tolist()
+            mixed[row, :, top:bottom, left:right] = images[partner[row], :, top:bottom, left:right]
+        own = torch.from_numpy(kept - cut / (height * width)).to(images.device, torch.float32)[:, None]
+        targets = F.one_hot(labels, classes).to(torch.float32)
+        return mixed, own * targets + (1 - own) * targets[torch.from_numpy(partner).to(labels.device)]
+
+    def _draw(self, pairs: int, height: int, width: int, seed: int) -> _Draws:
+        """Draw for all pairs of the whole batch, whether or not they are mixed: what one gets depends on no other."""
+        generator = np.random.default_rng(seed)
+        mixes = generator.random(pairs) < self.probability
+        blends = generator.random(pairs) < 0.5
+        if self.mixup_alpha is None or self.cutmix_alpha is None:
+            blends[:] = self.mixup_alpha is not None
+        kept = np.ones(pairs)
+        if self.mixup_alpha is not None:
+            kept = np.where(mixes & blends, generator.beta(self.mixup_alpha, self.mixup_alpha, pairs), 1.0)
+        box = np.zeros((pairs, 4), np.int64)
+        if self.cutmix_alpha is not None:
+            half = 0.5 * np.sqrt(1 - generator.beta(self.cutmix_alpha, self.cutmix_alpha, pairs))
+            half = np.where(mixes & ~blends, half, 0.0)
+            for axis, side in enumerate((width, height)):
+                centre, reach = generator.integers(side, size=pairs), (half * side).astype(np.int64)
+                box[:, axis] = np.maximum(centre - reach, 0)
+                box[:, axis + 2] = np.minimum(centre + reach, side)
+        return _Draws(kept, box)
+
+
+def derived_seed(seed: int, *place: int) -> int:
+    """A seed for one place of a run (epoch, step, purpose), independent of those of all other places."""
+    return int(np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)[0] >> 1)
+
+
 ORDER, AUGMENT, DROPOUT, NORM, DISTORT, MIX = range(6)
 """What a derived seed is for."""
 
 
 @dataclass(frozen=True)
-class Place:
+class StepIndex:
     """A step of a run: `epoch` and `step` counted from 0, and which part of its batch this process has."""
 
     epoch: int
@@ -227,7 +292,7 @@ class BatchInputs:
         self.normalize = Normalizer(preprocessing).to(device)
 
     def __call__(
-        self, images: NDArray[np.uint8], labels: NDArray[np.int64], place: Place, layout: torch.memory_format
+        self, images: NDArray[np.uint8], labels: NDArray[np.int64], place: StepIndex, layout: torch.memory_format
     ) -> tuple[Tensor, Tensor]:
         """Augment a batch as this step does.
 

@@ -1,27 +1,88 @@
-"""The optimizer a recipe asks for."""
+"""What training minimises and how: the objective, the optimizer a recipe asks for, frozen layers, and averages.
+
+The loop takes any `Objective`; a new method is a new objective, not a new loop.
+
+A frozen batch norm is the affine function its weights came with: it normalises by the stored statistics, also in
+training, and neither they nor its scale and shift change. Few images, or small batches, give statistics much worse than
+those of a million (He et al. 2019, arXiv 1811.08883, freeze them for the same reason).
+
+Batch norm's running statistics start at mean 0 and variance 1 and move by `momentum` a step: 0.1 in MobileNetV1 and V2,
+0.01 in V3. After 100 steps at 0.01 they still hold 37 % of their initial values, and a network that scores 86 % on the
+batches it is trained on may score 10 % once it is evaluated. So where training was too short for these to fade, they
+are measured anew. So they are where the result is an average of the weights: the averaged statistics are those of each
+of the averaged weights, not what the average makes of the images.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, update_bn
 
-from mobilenets.errors import RecipeError
 from mobilenets.training.recipe import Freeze, Recipe
 
-# Keeping what given weights have learnt: layers that do not train, and others that train more slowly.
-#
-# A frozen batch norm is the affine function its weights came with: it normalises by the stored statistics, also in
-# training, and neither they nor its scale and shift change. Few images, or small batches, give statistics much worse
-# than
-# those of a million (He et al. 2019, arXiv 1811.08883, freeze them for the same reason).
+
+class Objective(Protocol):
+    """Runs the network on a batch and returns the loss to minimise and the logits to report."""
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [B, C, H, W] float, labels [B] int64 -> loss (scalar), logits [B, K]."""
+
+
+@dataclass(frozen=True, eq=False)
+class CrossEntropy:
+    """Cross-entropy against the labels, smoothed as in Szegedy et al. 2016 (arXiv 1512.00567, section 7).
+
+    `class_weights` [K], where there are any, make up for classes of unequal size; see `cross_entropy`.
+    """
+
+    label_smoothing: float = 0.0
+    class_weights: Tensor | None = None
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [B, C, H, W] float, labels [B] int64 -> loss (scalar), logits [B, K]."""
+        logits: Tensor = model(images)
+        # In float32: bfloat16 has 3 significant digits, too few for a log-sum-exp over many classes.
+        return cross_entropy(logits.float(), labels, self.label_smoothing, self.class_weights), logits
+
+
+def cross_entropy(
+    logits: Tensor, targets: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy over a batch, each class's part of the target times its weight.
+
+    With weights it is still the plain mean over the images. torch would divide by the weights in the batch, and the
+    same image would count differently beside others; parts of a batch would not add up to the whole.
+
+    Args:
+        logits: [B, K].
+        targets: class indices [B], or shares of the classes [B, K].
+        label_smoothing: share of the target spread evenly over all classes.
+        class_weights: [K], of mean 1 over the training images; None leaves them equal.
+    """
+    if class_weights is None:
+        return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    total = F.cross_entropy(logits, targets, class_weights.to(logits), label_smoothing=label_smoothing, reduction="sum")
+    return total / len(logits)
+
+
+def verb_of(objective: Objective) -> str:
+    """What a network does under it, for lines of progress: `training`, or the objective's own `verb`."""
+    verb: str = getattr(objective, "verb", "training")
+    return verb
+
+
+def dominant(targets: Tensor) -> Tensor:
+    """The class with the largest share of each image: labels `[B]` as they are, or of shares `[B, K]`."""
+    return targets if targets.ndim == 1 else targets.argmax(dim=1)
 
 
 _HEAD = ("classifier", "dropout")
@@ -65,19 +126,6 @@ def with_rates(groups: Sequence[dict[str, Any]], model: nn.Module, rate: float) 
     return parted
 
 
-def settle_freezing(recipe: Recipe, *, has_weights: bool) -> None:
-    """Refuse to freeze what nothing has been learnt by.
-
-    Raises:
-        RecipeError: layers are to be frozen, and there are no weights.
-    """
-    if recipe.freeze != "none" and not has_weights:
-        raise RecipeError(
-            f"recipe field freeze is {recipe.freeze}, but the network starts fresh: there is nothing to keep; "
-            "give `weights` where the verb has it, or freeze none"
-        )
-
-
 def folded_norms(model: nn.Module) -> bool:
     """Whether every batch norm is one that changes nothing, its work being done by the filters.
 
@@ -94,9 +142,6 @@ def _is_identity(norm: nn.Module) -> bool:
         return False
     with torch.no_grad():
         return not bool(mean.any()) and bool((weight == 1).all())
-
-
-# RMSprop as TensorFlow computes it, which is what the papers' rates and epsilons are for.
 
 
 class TensorFlowRMSprop(Optimizer):
@@ -166,107 +211,12 @@ class TensorFlowRMSprop(Optimizer):
         torch._foreach_sub_(weights, moved)
 
 
-# Learning rate and image size as pure functions of the place in the run: a resumed run needs no scheduler's state.
-
-
-RATE_DECAY: Final = 0.98
-"""What `step` and `exponential` multiply by every epoch where the recipe leaves it open: V2's paper."""
-RISE, LOWEST_START, LOWEST_END = 0.3, 1 / 25, 1 / 25e4
-"""One-cycle: the share of the run it rises for, and the shares of the peak it starts and ends at. torch's defaults."""
-FULL_SIZE_AT: Final = 0.8
-SIZE_STEP: Final = 8
-"""Image sizes are multiples of it, so that the networks' strides divide them."""
-
-
-def learning_rate_at(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
-    """Learning rate of `step` (counted from 0 over the whole run).
-
-    `onecycle` is Smith and Topin's (arXiv 1708.07120) in torch's two-phase form, without a cycle of momentum. All
-    others begin with a linear warm-up: then cosine annealing without restarts (Loshchilov & Hutter, arXiv 1608.03983,
-    eq. 5 with minimum `final_rate`), constant, or decay by a factor every so many epochs, at once (`step`, TensorFlow's
-    staircase) or smoothly (`exponential`).
-    """
-    total = recipe.epochs * steps_per_epoch
-    warmup = min(round(recipe.warmup_epochs * steps_per_epoch), total // 2)
-    if recipe.schedule == "onecycle":
-        return recipe.learning_rate * _one_cycle(step, total, warmup / total if warmup else RISE)
-    if step < warmup:
-        return recipe.learning_rate * (step + 1) / (warmup + 1)
-    if recipe.schedule == "constant":
-        return recipe.learning_rate
-    if recipe.schedule in ("step", "exponential"):
-        return recipe.learning_rate * _decayed((step - warmup) / steps_per_epoch, recipe)
-    progress = (step - warmup) / max(1, total - warmup)
-    final = recipe.final_rate or 0.0
-    return recipe.learning_rate * _cosine(1.0, final, progress)
-
-
-def extension(recipe: Recipe, had: int, step: int, steps_per_epoch: int) -> str:
-    """Say what becomes of the schedule of a run that is given more epochs: that of a run which had them all along.
-
-    The rate is a function of the place in the run, so it goes on where a run of the new length would be, whatever the
-    old one had come down to: a restart without a warm-up, below the peak (compare Loshchilov & Hutter, arXiv
-    1608.03983, section 3, who start again at the peak).
-
-    Args:
-        recipe: with the new epochs.
-        had: the epochs of before.
-        step: the next one, counted from 0 over the whole run.
-        steps_per_epoch: of an epoch.
-    """
-    before, after = (
-        learning_rate_at(max(0, place), steps_per_epoch, which)
-        for place, which in ((step - 1, replace(recipe, epochs=had)), (step, recipe))
-    )
-    if recipe.schedule == "constant":
-        said = f"the learning rate stays {after:.2g}"
-    elif recipe.schedule in ("step", "exponential"):
-        said = f"the learning rate goes on falling, from {after:.2g}"
-    else:
-        said = (
-            f"the {recipe.schedule} schedule is computed anew over all {recipe.epochs}; the learning rate goes on at "
-            f"{after:.2g}, where it had come to {before:.2g}"
-        )
-    return said + ("; image sizes likewise" if recipe.progressive_start is not None else "")
-
-
-def image_size_at(epoch: int, full: int, recipe: Recipe) -> int:
-    """Side of the training images in pixels in `epoch` (counted from 0).
-
-    It grows evenly from `progressive_start` of the full side, in multiples of 8 pixels, and is full in the last epochs,
-    so that batch norm and filters settle at the size that is scored. Source: Howard's progressive resizing as in
-    Touvron et al. 2019 (arXiv 1906.06423) and Tan and Le 2021 (arXiv 2104.00298, section 4).
-    """
-    if recipe.progressive_start is None:
-        return full
-    until = recipe.epochs * (FULL_SIZE_AT if recipe.progressive_end is None else recipe.progressive_end)
-    share = recipe.progressive_start + (1 - recipe.progressive_start) * min(1.0, epoch / max(1.0, math.floor(until)))
-    if share >= 1 or epoch == recipe.epochs - 1:
-        return full
-    return min(full, max(SIZE_STEP, round(full * share / SIZE_STEP) * SIZE_STEP))
-
-
-def _one_cycle(step: int, total: int, rise: float) -> float:
-    top = rise * total - 1
-    if step < top:
-        return _cosine(LOWEST_START, 1.0, step / top)
-    return _cosine(1.0, LOWEST_END, (step - top) / max(1.0, total - 1 - top))
-
-
-def _decayed(epochs: float, recipe: Recipe) -> float:
-    periods = epochs / (1.0 if recipe.decay_epochs is None else recipe.decay_epochs)
-    if recipe.schedule == "step":
-        periods = math.floor(periods + 1e-9)  # an epoch that is a sum of steps may be a hair short of a whole
-    decay: float = (RATE_DECAY if recipe.rate_decay is None else recipe.rate_decay) ** periods
-    return decay
-
-
-def _cosine(start: float, end: float, progress: float) -> float:
-    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress))))
-
-
 MOMENTUM = 0.9
-ADAMW_SQUARE_DECAY, RMSPROP_SQUARE_DECAY = 0.999, 0.9
+
+
+ADAMW_BETA2, RMSPROP_ALPHA = 0.999, 0.9
+
+
 ADAMW_EPSILON, RMSPROP_EPSILON = 1e-8, 1e-3
 
 
@@ -295,9 +245,9 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
     if recipe.optimizer == "rmsprop":
-        square_decay, epsilon = _else(recipe.square_decay, RMSPROP_SQUARE_DECAY), _else(recipe.epsilon, RMSPROP_EPSILON)
-        return TensorFlowRMSprop(groups, lr=rate, momentum=momentum, alpha=square_decay, eps=epsilon)
-    betas = (momentum, _else(recipe.square_decay, ADAMW_SQUARE_DECAY))
+        alpha, epsilon = _else(recipe.alpha, RMSPROP_ALPHA), _else(recipe.epsilon, RMSPROP_EPSILON)
+        return TensorFlowRMSprop(groups, lr=rate, momentum=momentum, alpha=alpha, eps=epsilon)
+    betas = (momentum, _else(recipe.alpha, ADAMW_BETA2))
     return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=_else(recipe.epsilon, ADAMW_EPSILON))
 
 
@@ -316,3 +266,63 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
 
 def _else(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else value
+
+
+Average = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]
+
+
+def build_ema(model: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of all weights and batch-norm statistics of `model`.
+
+    The decay warms up as min(decay, (1 + n) / (10 + n)) after n updates, TensorFlow's ExponentialMovingAverage rule
+    with which the papers' weights were averaged: without it a short run would end near its random start.
+    """
+    return AveragedModel(model, multi_avg_fn=_warmed_up(decay), use_buffers=True)
+
+
+def _warmed_up(decay: float) -> Average:
+    @torch.no_grad()
+    def average(averages: Sequence[Tensor], values: Sequence[Tensor], updates: Tensor | int) -> None:
+        count = int(updates)
+        weight = 1 - min(decay, (1 + count) / (10 + count))
+        for mean, value in zip(averages, values, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value.to(mean.dtype), weight)
+            else:  # batch norm counts its batches in an integer
+                mean.copy_(value)
+
+    return average
+
+
+MAX_INITIAL_SHARE = 1e-3  # the share of the made-up start that may be left in the statistics
+
+
+def initial_share(model: nn.Module, steps: int) -> float:
+    """How much of the initial statistics is left after `steps` training steps, 0 to 1: (1 - momentum) ** steps.
+
+    Frozen layers count as settled: theirs are the weights' own.
+    """
+    norms = (layer for layer in model.modules() if isinstance(layer, _BatchNorm))
+    momenta = [layer.momentum for layer in norms if layer.weight is None or layer.weight.requires_grad]
+    return max((1 - momentum) ** steps if momentum is not None else 0.0 for momentum in momenta) if momenta else 0.0
+
+
+def why_reestimate(model: nn.Module, steps: int, *, averaged: bool) -> str | None:
+    """In words why the statistics after `steps` training steps must be measured anew, or None if they need not.
+
+    `averaged` says whether the weights are an average over steps.
+    """
+    left = initial_share(model, steps)
+    if left > MAX_INITIAL_SHARE:
+        return f"after so few steps its running averages still hold {left:.0%} of their initial values"
+    if averaged and any(isinstance(layer, _BatchNorm) for layer in model.modules()):
+        return "its statistics were not those of the averaged weights"
+    return None
+
+
+def reestimate(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replace the running statistics by their plain average over `batches` ([B, C, H, W], on the model's device).
+
+    Source: Izmailov et al. 2018 (arXiv 1803.05407), section 3.2, by torch's `update_bn`. The model's mode is kept.
+    """
+    update_bn(batches, model)

@@ -24,8 +24,7 @@ from mobilenets.errors import DeviceError, RunError
 from mobilenets.files import write_text_atomically
 from mobilenets.limits import read_json
 from mobilenets.machine import user_cache
-from mobilenets.training.objectives import Objective, verb_of
-from mobilenets.training.optimizer import build_optimizer, training_mode
+from mobilenets.training.optimizer import Objective, build_optimizer, training_mode, verb_of
 from mobilenets.training.recipe import Recipe
 
 # Where to compute, and the name of the processor.

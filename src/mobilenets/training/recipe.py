@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from mobilenets.errors import RecipeError
+from mobilenets.errors import ModelError, RecipeError
 from mobilenets.limits import MAX_TOML_BYTES, parse_toml, read_text
-
-# Which values a recipe's fields may have, and which fields say nothing beside which: refused, not ignored.
-
 
 LARGEST = 2**63  # of any number: torch takes no larger seed
 
@@ -44,13 +41,13 @@ RANGES: tuple[tuple[Names, Callable[[float], bool], str], ...] = (
         "above 0",
     ),
     (
-        ("label_smoothing", "ema_decay", "momentum", "square_decay", "validation_fraction"),
+        ("label_smoothing", "ema_decay", "momentum", "alpha", "validation_fraction"),
         lambda value: 0 <= value < 1,
         "from 0 to below 1",
     ),
     (("final_rate", "jitter_brightness", "jitter_saturation", "erasing"), lambda value: 0 <= value <= 1, "from 0 to 1"),
     (
-        ("distill_weight", "rate_decay", "crop_scale", "rand_probability", "mix_probability"),
+        ("distill_weight", "gamma", "crop_scale", "rand_probability", "mix_probability"),
         lambda value: 0 < value <= 1,
         "above 0, at most 1",
     ),
@@ -60,10 +57,10 @@ RANGES: tuple[tuple[Names, Callable[[float], bool], str], ...] = (
 """Fields, what they must fulfil, and that in words."""
 
 ONLY_WITH: Mapping[str, tuple[str, Names]] = {
-    "square_decay": ("optimizer", ("adamw", "rmsprop")),
+    "alpha": ("optimizer", ("adamw", "rmsprop")),
     "epsilon": ("optimizer", ("adamw", "rmsprop")),
     "final_rate": ("schedule", ("cosine",)),
-    "rate_decay": ("schedule", ("step", "exponential")),
+    "gamma": ("schedule", ("step", "exponential")),
     "decay_epochs": ("schedule", ("step", "exponential")),
     "crop_scale": ("crop", ("resized",)),
     "crop_ratio": ("crop", ("resized",)),
@@ -77,6 +74,12 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "mix_probability": ("mixup_alpha", "cutmix_alpha"),
 }
 """A field -> others of which one must be given beside it."""
+HEAD_FIELDS = ("flip", "balance", "validation_fraction", "seed")
+"""The fields of a recipe that mean something to a head."""
+RENAMED: Mapping[str, str] = {"square_decay": "alpha", "rate_decay": "gamma"}
+"""Fields of recipes and run folders written before 0.1 -> what they are called now."""
+TEMPERATURE, DISTILL_WEIGHT = 4.0, 0.9
+"""Distillation's where the recipe leaves them open: Tian et al. 2020 (arXiv 1910.10699) use these for Hinton's."""
 
 
 def check_fields(fields: Mapping[str, Any]) -> None:
@@ -131,21 +134,21 @@ class Recipe:
     learning_rate: float = 1e-3
     """Peak learning rate."""
     momentum: float | None = None
-    """Decay of the average of gradients, adamw's beta1; without it, 0.9."""
-    square_decay: float | None = None
-    """Decay of the average of squared gradients; without it, 0.999 in adamw (its beta2), 0.9 in rmsprop."""
+    """Decay of the average of gradients, adamw's beta1; default: 0.9."""
+    alpha: float | None = None
+    """Decay of the average of squared gradients; default: 0.9 in rmsprop, 0.999 in adamw (its beta2)."""
     epsilon: float | None = None
-    """What keeps from dividing by 0; without it, 1e-8 in adamw, 1e-3 within the root in rmsprop."""
+    """Added to the denominator; default: 1e-8 in adamw, 1e-3 within the root in rmsprop."""
     schedule: Schedule = "cosine"
     """From the peak on: cosine, constant, step and exponential decay; onecycle rises and falls by cosine."""
     warmup_epochs: float = 0.0
-    """Epochs of rise to the peak, at most half of the run: linear before the schedule; onecycle's is 30 % without."""
+    """Epochs of rise to the peak, at most half of the run: linear before the schedule; onecycle's default: 30 %."""
     final_rate: float | None = None
-    """Of cosine: the share of the peak it ends at; without it, 0."""
-    rate_decay: float | None = None
-    """Of step and exponential: what the rate is multiplied by every decay_epochs; without it, 0.98."""
+    """Of cosine: the share of the peak it ends at; default: 0."""
+    gamma: float | None = None
+    """Of step and exponential: what the rate is multiplied by every decay_epochs; default: 0.98."""
     decay_epochs: float | None = None
-    """Of step (all at once) and exponential (bit by bit): in how many epochs; without it, 1."""
+    """Of step (all at once) and exponential (bit by bit): in how many epochs; default: 1."""
     weight_decay: float = 1e-4
     """Of adamw decoupled from the gradient, of sgd and rmsprop a part of it."""
     decay_norm_and_bias: bool = True
@@ -155,9 +158,9 @@ class Recipe:
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes."""
     temperature: float | None = None
-    """Of distillation, with a teacher only: both networks' logits are divided by it; without it, 4."""
+    """Of distillation, with a teacher only: both networks' logits are divided by it; default: 4."""
     distill_weight: float | None = None
-    """Of distillation, with a teacher only: the teacher's share of the loss, the labels having the rest; else 0.9."""
+    """Of distillation, with a teacher only: the teacher's share of the loss; default: 0.9."""
     clip_grad_norm: float | None = None
     """Largest gradient norm; larger ones are scaled down."""
     ema_decay: float | None = None
@@ -171,9 +174,9 @@ class Recipe:
     reduced_decoding: bool = True
     """Decode large JPEGs for training at a reduced scale, where twice the input's pixels are left each way."""
     crop_scale: float | None = None
-    """Of resized: the smallest share of the image's area to crop; without it, 0.08."""
+    """Of resized: the smallest share of the image's area to crop; default: 0.08."""
     crop_ratio: float | None = None
-    """Of resized: the widest crop's width by its height, and the highest's inverse; without it, 4/3."""
+    """Of resized: the widest crop's width by its height, and the highest's inverse; default: 4/3."""
     jitter_brightness: float = 0.0
     """Change the brightness by up to this share."""
     jitter_saturation: float = 0.0
@@ -181,11 +184,11 @@ class Recipe:
     augment: Policy = "none"
     """trivial changes every image in one way by TrivialAugment; rand in several by RandAugment."""
     rand_ops: int | None = None
-    """Of rand: how many changes; without it, 2."""
+    """Of rand: how many changes; default: 2."""
     rand_magnitude: int | None = None
-    """Of rand: how large they are, of 10; without it, 9."""
+    """Of rand: how large they are, of 10; default: 9."""
     rand_probability: float | None = None
-    """Of rand: how likely each of them is made; without it, always."""
+    """Of rand: how likely each of them is made; default: always."""
     erasing: float = 0.0
     """How likely a rectangle of the image is erased (2 to 33 % of its area)."""
     mixup_alpha: float | None = None
@@ -193,17 +196,17 @@ class Recipe:
     cutmix_alpha: float | None = None
     """Paste a part of one image of a pair into the other, likewise; with mixup_alpha, each pair gets one of the two."""
     mix_probability: float | None = None
-    """How likely a pair is mixed at all; without it, always."""
+    """How likely a pair is mixed at all; default: always."""
     progressive_start: float | None = None
     """Train on smaller images at first, of this share of their size, growing evenly."""
     progressive_end: float | None = None
-    """The share of the run after which they have their full size; without it, 0.8."""
+    """The share of the run after which they have their full size; default: 0.8."""
     flip_test: bool = False
     """Score each image together with its mirror image, at twice the cost; exported files don't."""
     sync_norm: bool = False
     """Batch norm over the images of all processes, where several train together."""
     validation_fraction: float = 0.1
-    """Share of each class's training images that is not trained on but kept to choose by; 0 trains on all."""
+    """Share of each class's training images held out as validation images; 0 trains on all."""
     seed: int = 0
     """Seed of weights, order, augmentation and dropout."""
     freeze: Freeze = "none"
@@ -253,9 +256,7 @@ def load_recipe(recipe: str | Path, **changes: Any) -> Recipe:
 def _validated(fields: dict[str, Any], origin: str) -> Recipe:
     unknown = sorted(set(fields) - set(Recipe.__dataclass_fields__))
     if unknown:
-        near = difflib.get_close_matches(unknown[0], Recipe.__dataclass_fields__, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"fields are {', '.join(Recipe.__dataclass_fields__)}"
-        raise RecipeError(f"recipe {origin} has no field {unknown[0]}; {hint}")
+        raise RecipeError(f"recipe {origin} has no field {unknown[0]}; {_suggestion(unknown[0])}")
     try:
         # By way of JSON: given a dictionary, strict mode would not build a dataclass from it.
         return TypeAdapter(Recipe).validate_json(json.dumps(fields))
@@ -268,6 +269,72 @@ def _validated(fields: dict[str, Any], origin: str) -> Recipe:
             raise RecipeError(f"{cause} (recipe {origin})") from error
         where = ".".join(str(part) for part in first["loc"][:1])
         raise RecipeError(f"recipe {origin}, field {where}: {first['msg']}, not {first['input']!r}") from error
+
+
+def _suggestion(unknown: str) -> str:
+    if unknown in RENAMED:
+        return f"it is called {RENAMED[unknown]} now"
+    known = list(Recipe.__dataclass_fields__)
+    near = difflib.get_close_matches(unknown, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"fields are {', '.join(known)}"
+
+
+def resolve_recipe(recipe: Recipe, *, has_teacher: bool) -> Recipe:
+    """Complete temperature and weight of distillation where there is a teacher; refuse them where there is none.
+
+    Raises:
+        RecipeError: a field of distillation without a teacher, which would silently mean nothing.
+    """
+    if has_teacher:
+        temperature = TEMPERATURE if recipe.temperature is None else recipe.temperature
+        weight = DISTILL_WEIGHT if recipe.distill_weight is None else recipe.distill_weight
+        return replace(recipe, temperature=temperature, distill_weight=weight)
+    for name in ("temperature", "distill_weight"):
+        if getattr(recipe, name) is not None:
+            raise RecipeError(
+                f"recipe field {name} is {getattr(recipe, name)}, but there is no teacher; give `teacher`"
+            )
+    return recipe
+
+
+def resolve_head_recipe(recipe: Recipe, changed: Iterable[str], *, has_weights: bool, has_teacher: bool) -> Recipe:
+    """The recipe of `head_only`: its own fields of the given one, the backbone frozen, one pass over the images.
+
+    Args:
+        recipe: the recipe asked for.
+        changed: its fields that were set by hand.
+        has_weights: whether there are weights to start from.
+        has_teacher: whether there is a teacher.
+
+    Raises:
+        ModelError: no weights, or a teacher, which a head fitted to features can't ask.
+        RecipeError: a field is set that means nothing to a head.
+    """
+    if not has_weights:
+        raise ModelError("`head_only=True` trains a head on what a backbone has learnt: give its `weights`")
+    if has_teacher:
+        raise ModelError("`head_only=True` fits the head to the labels alone; leave out `teacher`, or `head_only=True`")
+    idle = [name for name in changed if name not in HEAD_FIELDS]
+    if idle:
+        raise RecipeError(
+            f"`head_only=True` has no {idle[0]}: of a recipe it takes {', '.join(HEAD_FIELDS)} alone; "
+            "leave out one of the two"
+        )
+    used = {name: getattr(recipe, name) for name in HEAD_FIELDS}
+    return Recipe(epochs=1, freeze="backbone", crop_padding=0, **used)
+
+
+def check_freezing(recipe: Recipe, *, has_weights: bool) -> None:
+    """Refuse to freeze layers that start with random weights.
+
+    Raises:
+        RecipeError: layers are to be frozen, and there are no weights.
+    """
+    if recipe.freeze != "none" and not has_weights:
+        raise RecipeError(
+            f"recipe field freeze is {recipe.freeze}, but the network starts fresh: there is nothing to keep; "
+            "give `weights` where the verb has it, or freeze none"
+        )
 
 
 def _read(recipe: str | Path) -> tuple[str, str]:

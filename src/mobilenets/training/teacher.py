@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,47 @@ from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, load_net
 from mobilenets.models.weights.fit import LoadedWeights, file_sha256
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress
-from mobilenets.training.objectives import Distillation
+from mobilenets.training.optimizer import cross_entropy
 from mobilenets.training.recipe import Recipe
 
-TEMPERATURE, WEIGHT = 4.0, 0.9
-"""Where the recipe leaves them open: what Tian et al. 2020 (arXiv 1910.10699) use for Hinton's distillation."""
+
+@dataclass(frozen=True, eq=False)
+class Distillation:
+    """Cross-entropy against the labels, mixed with agreement with a teacher on the very same images.
+
+    `(1 - weight) CE(labels, student) + weight T² KL(teacher at T || student at T)`, where "at T" are the softmax
+    probabilities of the logits over the temperature T. The factor T² keeps the share of the two parts in the gradient
+    whatever T is, as a soft target's gradient shrinks with 1 / T².
+    Source: Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2.
+
+    Attributes:
+        teacher: student's inputs [B, C, H, W] -> logits [B, K] in the student's order of classes; in evaluation mode.
+        temperature: T, above 0; larger ones show more of what the teacher thinks of the wrong classes.
+        weight: the teacher's share, 0 to 1.
+        label_smoothing: of the labels' part only: the teacher's answers are soft already.
+        class_weights: [K], of the labels' part only.
+    """
+
+    teacher: nn.Module
+    temperature: float
+    weight: float
+    label_smoothing: float = 0.0
+    class_weights: Tensor | None = None
+    verb: ClassVar[str] = "distilling"
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [B, C, H, W] float, labels [B] int64 -> loss (scalar), the student's logits [B, K]."""
+        with torch.no_grad():
+            wanted: Tensor = self.teacher(images)
+        logits: Tensor = model(images)
+        hard = cross_entropy(logits.float(), labels, self.label_smoothing, self.class_weights)
+        soft = F.kl_div(
+            F.log_softmax(logits.float() / self.temperature, dim=1),
+            F.log_softmax(wanted.float() / self.temperature, dim=1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        return (1 - self.weight) * hard + self.weight * self.temperature**2 * soft, logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +80,13 @@ class Teacher:
 
     @property
     def record(self) -> dict[str, str]:
-        """What the student is to remember of it, for its provenance."""
+        """What the student's provenance says of it."""
         return {"teacher": self.asked, **{f"teacher_{key}": value for key, value in self.identity.items()}}
 
     def objective(self, recipe: Recipe, device: torch.device, class_weights: Tensor | None = None) -> Distillation:
-        """What a student of this teacher minimises under a recipe that `settle_recipe` has completed."""
+        """The objective of a student of this teacher, under a recipe that `resolve_recipe` has completed."""
         if recipe.temperature is None or recipe.distill_weight is None:
-            raise RecipeError("temperature and distill_weight are open: let settle_recipe complete the recipe")
+            raise RecipeError("temperature and distill_weight are open: let resolve_recipe complete the recipe")
         network = self.network.to(device)
         return Distillation(network, recipe.temperature, recipe.distill_weight, recipe.label_smoothing, class_weights)
 
@@ -99,24 +136,6 @@ class FittedTeacher(nn.Module):
             x = F.interpolate(x, (self.image_size, self.image_size), mode="bilinear", antialias=True)
         logits: Tensor = self.network(x)
         return logits if self.same_order else logits.index_select(1, self.order)
-
-
-def settle_recipe(recipe: Recipe, *, has_teacher: bool) -> Recipe:
-    """Complete temperature and weight where there is a teacher; refuse them where there is none.
-
-    Raises:
-        RecipeError: a field of distillation without a teacher, which would silently mean nothing.
-    """
-    if has_teacher:
-        temperature = TEMPERATURE if recipe.temperature is None else recipe.temperature
-        weight = WEIGHT if recipe.distill_weight is None else recipe.distill_weight
-        return replace(recipe, temperature=temperature, distill_weight=weight)
-    for name in ("temperature", "distill_weight"):
-        if getattr(recipe, name) is not None:
-            raise RecipeError(
-                f"recipe field {name} is {getattr(recipe, name)}, but there is no teacher; give `teacher`"
-            )
-    return recipe
 
 
 def load_teacher(

@@ -22,9 +22,9 @@ from mobilenets.data.datasets import Dataset
 from mobilenets.deployment.candidates import TARGETS, Workshop, keep
 from mobilenets.deployment.measure import Rules, hold_contest
 from mobilenets.deployment.results import DeploymentReport, Way
-from mobilenets.deployment.testing import Reading, read_test, top1
+from mobilenets.deployment.testing import Reading, read_test
 from mobilenets.errors import MobilenetsError
-from mobilenets.evaluation.deciding import deciding_questions, load_deciding
+from mobilenets.evaluation.images import load_evaluation_data, selection_and_test
 from mobilenets.exporters.parity import network_predict
 from mobilenets.exporters.subject import load_subject, recommended
 from mobilenets.files import check_writable, outside
@@ -116,36 +116,36 @@ def deploy(
     folder = outside(data, Path(out))
     check_writable(folder)
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
-    dataset = load_deciding(
-        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress.update
+    dataset = load_evaluation_data(
+        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress
     )
-    questions, sealed = deciding_questions(
-        subject, dataset, run, "deploy", limit=limit, skip_bad=skip_bad, progress=progress.update
+    images, open_test = selection_and_test(
+        subject, dataset, run, "deploy", max_images=limit, skip_bad=skip_bad, progress=progress.update
     )
     own = network_predict(subject.model, subject.preprocessing)
-    reference = top1(questions, questions.ask(own, "asking the network in PyTorch", progress.update))
-    progress.message(f"the network in PyTorch: top-1 {reference:.2f} % on {questions.what}")
+    reference = images.top1(images.predict(own, "asking the network in PyTorch", progress.update))
+    progress.message(f"the network in PyTorch: top-1 {reference:.2f} % on {images.what}")
     ordering = {
         "max_drop": max_drop, "calibration_images": calibration_images, "max_images": limit, "finetune": finetune,
         "seed": seed, "skip_bad": skip_bad,
     }  # fmt: skip
     most = max(threads, default=None)
-    workshop = Workshop(subject, dataset, questions, folder / CANDIDATES, _words(run), most, ordering, progress)
+    workshop = Workshop(subject, dataset, images, folder / CANDIDATES, _words(run), most, ordering, progress)
     files, quantizations = workshop.make(targets, int8=int8)
-    contest = hold_contest(files, questions, reference, Rules(max_drop, against, threads, seconds), progress)
+    contest = hold_contest(files, images, reference, Rules(max_drop, against, threads, seconds), progress)
     kept = contest.kept
-    told = {"deployed": f"top-1 {kept.top1:.2f} % (PyTorch {reference:.2f} %) on {questions.what}"}
+    told = {"deployed": f"top-1 {kept.top1:.2f} % (PyTorch {reference:.2f} %) on {images.what}"}
     reading = None
-    if sealed is not None:
+    if open_test is not None:
         progress.message("the file is chosen: asking the test images")
-        reading = read_test(contest.ways, kept, sealed.open(), own, most, max_drop, progress)
+        reading = read_test(contest.ways, kept, open_test(), own, most, max_drop, progress)
         told |= _tested(reading, kept)
     artifact = keep(kept, folder, told, None if reading is None else reading.confidence)
     report = DeploymentReport(
         created=created,
         command=command or _call(run, data, out, max_drop),
         network=network_words(artifact.description.network),
-        data=questions.what,
+        data=images.what,
         max_drop=max_drop,
         float_top1=reference,
         path=str(artifact.path),
@@ -157,7 +157,7 @@ def deploy(
         survey=contest.survey,
         final=contest.final,
         environment=contest.survey.environment,
-        notes=tuple(dict.fromkeys((*(reading.notes if reading else ()), *notes, *questions.notes, *contest.notes))),
+        notes=tuple(dict.fromkeys((*(reading.notes if reading else ()), *notes, *images.notes, *contest.notes))),
         test=None if reading is None else reading.test,
     )
     write_report(report, folder)

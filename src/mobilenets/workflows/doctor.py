@@ -20,8 +20,8 @@ from mobilenets.checkup.inventory import Inventory, take_inventory
 from mobilenets.checkup.near_duplicates import exact_groups, near_pairs
 from mobilenets.checkup.registry import RULES
 from mobilenets.checkup.results import Checkup
-from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import Dataset
+from mobilenets.data.decoding import find_bit_depth
 from mobilenets.data.sources import write_exclusions
 from mobilenets.files import check_writable, outside, write_text_atomically
 from mobilenets.images import MAX_PIXELS

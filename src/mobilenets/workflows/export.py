@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact
 from mobilenets.artifact.description import Confidence
 from mobilenets.data.datasets import Dataset
 from mobilenets.errors import ExportError
-from mobilenets.evaluation.deciding import SealedTest, deciding_questions, load_deciding
+from mobilenets.evaluation.evaluation_set import EvaluationSet
+from mobilenets.evaluation.images import load_evaluation_data, selection_and_test
 from mobilenets.exporters.confidence import (
     PROMISE,
     Calibration,
@@ -27,7 +29,7 @@ from mobilenets.exporters.parity import TOLERANCES, Parity, compare_answers, net
 from mobilenets.exporters.prepare import Exported, check_outputs
 from mobilenets.exporters.subject import load_subject, recommended
 from mobilenets.exporters.tensorrt import tensorrt_sentence
-from mobilenets.exporters.verify import IMAGES, Proof, Questions, made_questions, measure_bounds
+from mobilenets.exporters.verify import IMAGES, Proof, golden_positions, measure_bounds, synthetic_set
 from mobilenets.images import MAX_PIXELS
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.progress import Progress, Silent
@@ -42,7 +44,7 @@ class ExportReport:
         backend: the runtime it was asked in.
         asked: the images in words that the figures below are of.
         parity: how near its logits are to the network's.
-        network_top1: the network's accuracy on those images in percent; None for made images.
+        network_top1: the network's accuracy on those images in percent; None for synthetic images.
         file_top1: the file's.
         golden_difference: largest difference of a golden answer when the file, as written, was opened again.
         calibration: what calibrating its probabilities brought; None without data or with too little.
@@ -91,7 +93,7 @@ def export(
         to: the format: `onnx`, `openvino`, `litert` or `executorch`.
         out: the file to write, or OpenVINO's folder; what is there is replaced, but only by a file that passed.
         data: images as for training, or a data set in memory: the validation images calibrate and the test images are
-            asked last; None asks made images, and calibrates nothing.
+            asked last; None asks synthetic images, and calibrates nothing.
         precision: `fp32`; `fp16` stores the weights in half the bytes, where the format can.
         limit: ask so many images of each split; None asks all of them.
         promise: how likely right an answer has to be to be given, 0 to below 1; else it is "unknown". The probability
@@ -121,23 +123,23 @@ def export(
     target.check()
     check_promise(promise)
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
-    sealed: SealedTest | None = None
+    open_test = None
     if data is None:
-        questions = made_questions(subject)
+        images = synthetic_set(subject)
     else:
-        dataset = load_deciding(
-            subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress.update
+        dataset = load_evaluation_data(
+            subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress
         )
-        questions, sealed = deciding_questions(
-            subject, dataset, run, "export", limit=limit, skip_bad=skip_bad, progress=progress.update
+        images, open_test = selection_and_test(
+            subject, dataset, run, "export", max_images=limit, skip_bad=skip_bad, progress=progress.update
         )
-    proof = prove(subject, target, questions, progress)
-    tested = None if sealed is None else prove(subject, target, sealed.open(), progress, exported=proof.exported)
+    proof = prove(subject, target, images, progress)
+    tested = None if open_test is None else prove(subject, target, open_test(), progress, exported=proof.exported)
     return deliver(subject, target, proof, notes, promise=promise, tested=tested)
 
 
 def prove(
-    subject: Subject, target: Target, questions: Questions, progress: Progress, *, exported: Exported | None = None
+    subject: Subject, target: Target, images: EvaluationSet, progress: Progress, *, exported: Exported | None = None
 ) -> Proof:
     """Translate a network, unless it is translated already, and ask both the same.
 
@@ -145,11 +147,11 @@ def prove(
         ExportError: the file does not answer as the network does; it stands beside `target.out` as rejected.
     """
     predict = network_predict(subject.model, subject.preprocessing)
-    check_outputs(predict(questions.batch(questions.golden[:1])).shape, len(subject.classes))
+    check_outputs(predict(images.batch([0])).shape, len(subject.classes))
     if exported is None:
         progress.message(f"translating to {target.to}, {target.precision}")
         exported = target.check()(subject.model, subject.preprocessing, precision=target.precision)
-    expected = questions.ask(predict, "asking the network", progress.update)
+    expected = images.predict(predict, "asking the network", progress.update)
     with opened(
         exported,
         target.to,
@@ -158,10 +160,10 @@ def prove(
         classes=subject.classes,
         threads=target.threads,
     ) as backend:
-        actual = questions.ask(backend.predict, "asking the file", progress.update)
+        actual = images.predict(backend.predict, "asking the file", progress.update)
         name = backend.name
     parity = compare_answers(expected, actual, TOLERANCES[target.precision])
-    proof = Proof(questions, exported, expected, actual, parity, name)
+    proof = Proof(images, exported, expected, actual, parity, name)
     if not proof.parity.holds:
         raise ExportError(reject(subject, target, proof, progress))
     return proof
@@ -186,13 +188,14 @@ def deliver(
         promise: how likely right an answer has to be to be given.
         tested: the same of the test images, where they did not decide; its figures are reported.
     """
-    questions, reported = proof.questions, tested or proof
+    images, reported = proof.images, tested or proof
     confidence, calibration = _calibrated(proof, tested, promise)
-    if questions.labels is not None and confidence is None:
-        notes = (*notes, f"{questions.what} are too few to calibrate probabilities on")
+    if images.labels is not None and confidence is None:
+        notes = (*notes, f"{images.what} are too few to calibrate probabilities on")
+    asked = golden_positions(images)
     golden = golden_pairs(
-        questions.batch(questions.golden),
-        proof.actual[questions.golden],
+        images.batch(asked),
+        proof.actual[asked],
         target.precision,
         _bounds(subject, target, proof),
     )
@@ -209,59 +212,64 @@ def deliver(
     return ExportReport(
         artifact=artifact,
         backend=proof.backend,
-        asked=reported.questions.what,
+        asked=reported.images.what,
         parity=reported.parity,
-        network_top1=reported.questions.top1(reported.expected),
-        file_top1=reported.questions.top1(reported.actual),
+        network_top1=_top1(reported, reported.expected),
+        file_top1=_top1(reported, reported.actual),
         golden_difference=golden_difference,
         calibration=calibration,
-        notes=tuple(dict.fromkeys((*notes, *questions.notes, *reported.questions.notes))),
+        notes=tuple(dict.fromkeys((*notes, *images.notes, *reported.images.notes))),
     )
+
+
+def _top1(proof: Proof, logits: NDArray[np.float32]) -> float | None:
+    """Accuracy in percent; None for synthetic images."""
+    return None if proof.images.labels is None else proof.images.top1(logits)
 
 
 def _bounds(subject: Subject, target: Target, proof: Proof) -> dict[str, float]:
     """Of the golden images and as many others as the measuring takes."""
-    questions = proof.questions
-    spread = np.linspace(0, questions.count - 1, min(IMAGES, questions.count)).astype(np.int64)
-    asked = np.union1d(spread, questions.golden)
+    images = proof.images
+    spread = np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(np.int64)
+    asked = np.union1d(spread, golden_positions(images))
     return measure_bounds(
         subject,
         target.to,
         target.precision,
         proof.exported,
-        questions.batch(asked),
+        images.batch(asked),
         proof.actual[asked],
-        real=questions.labels is not None,
+        real=images.labels is not None,
         threads=target.threads,
     )
 
 
 def _calibrated(proof: Proof, tested: Proof | None, promise: float) -> tuple[Confidence | None, Calibration | None]:
     """What goes into the file, and what it is worth where that can be told."""
-    questions = proof.questions
-    if questions.labels is None:
+    images = proof.images
+    if images.labels is None:
         return None, None
-    if not questions.decided:
-        calibration = calibrate(proof.actual, questions.labels, "test images", promise=promise)
+    if not images.validated:
+        calibration = calibrate(proof.actual, images.labels, "test images", promise=promise)
         return (None if calibration is None else calibration.confidence), calibration
-    found = find_confidence(proof.actual, questions.labels, questions.what, promise=promise)
-    if found is None or tested is None or tested.questions.labels is None:
+    found = find_confidence(proof.actual, images.labels, images.what, promise=promise)
+    if found is None or tested is None or tested.images.labels is None:
         return found, None
-    calibration = tell_worth(found, tested.actual, tested.questions.labels, tested.questions.what)
+    calibration = tell_worth(found, tested.actual, tested.images.labels, tested.images.what)
     return calibration.confidence, calibration
 
 
 def _provenance(target: Target, proof: Proof, reported: Proof) -> dict[str, str]:
-    questions, asked = proof.questions, reported.questions
-    golden = "made images" if questions.labels is None else questions.what
+    images, asked = proof.images, reported.images
+    golden = "synthetic images" if images.labels is None else images.what
     told = {
-        "golden_images": f"{len(questions.golden)} of {golden}",
+        "golden_images": f"{len(golden_positions(images))} of {golden}",
         "checked_in": reported.backend,
         "checked_on": asked.what,
         "max_difference": f"{reported.parity.max_difference:.3g}",
     }
     if target.to == "onnx":
         told["tensorrt"] = tensorrt_sentence(proof.exported.payload)
-    top1 = asked.top1(reported.actual)
+    top1 = _top1(reported, reported.actual)
     # `benchmark` reads these two for its picture of latency against accuracy.
     return told if top1 is None else {**told, "top1": f"{top1:.4f}", "top1 basis": asked.what}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.errors import MobilenetsError
-from mobilenets.evaluation.deciding import SealedTest, load_deciding
-from mobilenets.evaluation.ledger import record_for
+from mobilenets.evaluation.evaluation_set import SealedTestSet
+from mobilenets.evaluation.images import evaluation_set, load_evaluation_data
+from mobilenets.evaluation.ledger import ledger_folder, record_for
 from mobilenets.exporters.subject import load_subject, recommended
-from mobilenets.exporters.verify import split_questions
 from mobilenets.files import outside
 from mobilenets.images import MAX_PIXELS
 from mobilenets.limits import check_seed
@@ -49,7 +50,7 @@ def quantize(
     Ranges are found on training images, rungs are judged on the validation images that were held out in training. When
     that is done the test images are asked, once, of the float file and the one chosen; where the drop on them is more
     than allowed, a remark says so. Where the validation images can't be known (a weight file, other data), one half of
-    the test images judges, and the report also gives the drop on the other half, which decided nothing.
+    the test images selects, and the report also gives the drop on the other half, which decided nothing.
 
     Where no rung is good enough, no 8-bit file is written but the float one, beside `out`, and `report.refused` says
     so; `report.raise_if_refused()` makes it an exception. An 8-bit file that an earlier call left at `out` is then
@@ -111,14 +112,17 @@ def quantize(
     )
     order.check()
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
-    dataset = load_deciding(
-        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress.update
+    dataset = load_evaluation_data(
+        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress
     )
-    sealed = None
+    open_test = None
     if dataset.validation is None:
         record_for(run, "quantize", min(len(dataset.test), max_images or len(dataset.test)), dataset.digest)
     else:
-        test = split_questions(subject, dataset, "test", limit=max_images, skip_bad=skip_bad, progress=progress.update)
-        sealed = SealedTest(test, run, "quantize")
+        test = evaluation_set(
+            subject, dataset, "test", max_images=max_images, skip_bad=skip_bad, progress=progress.update
+        )
+        sealed = SealedTestSet(test)
+        open_test = partial(sealed.open, ledger_folder(run), "quantize")
     words = "memory" if isinstance(run, SavedNetwork) else str(run)
-    return quantize_loaded(subject, dataset, order, progress, run=words, notes=notes, sealed=sealed)
+    return quantize_loaded(subject, dataset, order, progress, run=words, notes=notes, open_test=open_test)

@@ -18,6 +18,7 @@ from ray_processes import needs_ray, processes_of, workers_of
 
 from mobilenets.artifact.description import Confidence
 from mobilenets.errors import ArtifactError, BadImage, ClusterError, DataError, RunError
+from mobilenets.progress import Silent
 from mobilenets.runtime.bulk.predict_many import predict_many
 from mobilenets.runtime.bulk.session import ray_session
 from mobilenets.runtime.classifier import Classifier, Prediction
@@ -72,14 +73,23 @@ def listed(path: Path) -> list[dict[str, str]]:
 @needs_ray
 def test_answers_are_those_of_the_engine_without_ray(job: Path, net: Path, photos: Path) -> None:
     paths = [photos, Path("absent.png"), photos.absolute() / "1"]
-    seen: list[tuple[int, int]] = []
-    summary = predict_many(net, paths, "answers", part_size=10, report=lambda done, before: seen.append((done, before)))
+    seen: list[int] = []
+
+    class Watch(Silent):
+        def update(self, what: str, done: int, total: int | None) -> None:
+            assert (what, total) in (("classifying", None), ("classifying", 38))
+            seen.append(done)
+
+    summary = predict_many(net, paths, "answers", part_size=10, progress=Watch())
     assert (summary.answered, summary.bad, summary.parts, summary.parts_before) == (34, 4, 4, 0)
     text, bad = plain(net, paths, "jsonl")
     parts = sorted(Path("answers").glob("part-*.jsonl"))
     assert "".join(part.read_text(encoding="utf-8") for part in parts) == text
     assert listed(summary.bad_list) == bad
-    assert seen[-1] == (38, 0)
+    assert seen[-1] == 38
+    assert [(row["file"], row["class"]) for row in summary.answers()] == [
+        (row["file"], row["label"]) for row in map(json.loads, text.splitlines())
+    ]
 
     parts[1].unlink()  # a part that is gone is answered again, alone
     written = parts[0].stat().st_mtime_ns
@@ -114,13 +124,16 @@ def test_as_csv_past_a_worker_that_is_killed(
         pytest.skip("the workers are found by Linux' /proc")
     killed: list[int] = []
 
-    def kill(done: int, before: int) -> None:
-        if not killed:
-            killed.extend(workers_of(job))
-            for pid in killed:
-                os.kill(pid, signal.SIGKILL)
+    class Kill(Silent):
+        def update(self, what: str, done: int, total: int | None) -> None:
+            if not killed:
+                killed.extend(workers_of(job))
+                for pid in killed:
+                    os.kill(pid, signal.SIGKILL)
 
-    summary = predict_many(net, [photos], "answers", format="csv", part_size=3, batch_size=1, workers=1, report=kill)
+    summary = predict_many(
+        net, [photos], "answers", format="csv", part_size=3, batch_size=1, workers=1, progress=Kill()
+    )
     assert killed
     assert (summary.answered, summary.bad, summary.parts) == (23, 2, 9)
     assert capfd.readouterr() == ("", "")
@@ -128,6 +141,7 @@ def test_as_csv_past_a_worker_that_is_killed(
     files = [path.read_text(encoding="utf-8").splitlines() for path in sorted(Path("answers").glob("part-*.csv"))]
     assert {lines[0] for lines in files} == {head}
     assert [row for lines in files for row in lines[1:]] == rows
+    assert len(list(summary.answers())) == 23
 
 
 @needs_ray

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import functools
-import io
-import logging
 import operator
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +20,7 @@ from mobilenets.auditing.graph.recorder import Recorder
 from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, place_of_answer, quiet, tensors_of
 from mobilenets.auditing.graph.values import Constant, Flowing, Recorded, eps_of
 from mobilenets.errors import AuditError, first_line
+from mobilenets.output_capture import capture_python_output
 
 # A PyTorch module as a graph, by torch.export: the whole forward pass, whatever its code looks like.
 
@@ -40,7 +37,7 @@ def export_graph(module: nn.Module, input_shape: tuple[int, int, int, int]) -> G
     """
     network = evaluation_copy(module)
     _answer_in_tensors(network)
-    with _silence(), torch.no_grad():
+    with capture_python_output(), torch.no_grad():
         program = torch.export.export(network, (torch.zeros(input_shape),), strict=False)
     recorder = Recorder(network, input_shape)
     translator = _Translator(program, network, recorder)
@@ -63,19 +60,6 @@ def _answer_in_tensors(network: nn.Module) -> None:
         return outputs if isinstance(outputs, Tensor) else tuple(tensors_of(outputs))
 
     network.forward = plain
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the exporter's warnings and logs to itself: what matters of them is in the exception it raises."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 class _Translator:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from mobilenets.auditing.graph.nodes import Conv, Linear, Node
 from mobilenets.errors import AuditError, first_line
+from mobilenets.output_capture import print_to_stderr
 
 REFUSALS = (Exception, SystemExit, GeneratorExit)
 """How someone's code fails: with anything. Only Ctrl-C (and what else ends a program from outside) is not theirs."""
@@ -90,16 +90,12 @@ def quiet() -> Iterator[None]:
     gradients) is as before afterwards.
     """
     root = logging.getLogger()
-    level, handlers, disabled = root.level, root.handlers[:], logging.root.manager.disable
+    level, handlers = root.level, root.handlers[:]
     dtype, device, gradients = torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()
-    logging.disable(logging.CRITICAL)
     try:
-        # Recorded and dropped: so even those are that someone's own filter lets through.
-        with redirect_stdout(sys.stderr), warnings.catch_warnings(record=True):
-            warnings.simplefilter("ignore")
+        with print_to_stderr():
             yield
     finally:
-        logging.disable(disabled)
         root.setLevel(level)
         root.handlers[:] = handlers
         torch.set_grad_enabled(gradients)

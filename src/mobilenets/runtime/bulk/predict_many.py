@@ -9,9 +9,13 @@ answers are written, whole; what is not yet finished when the process ends is an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import csv
+import html
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -20,9 +24,13 @@ from typing import Any, Final, Literal
 from mobilenets.arguments import GivenPaths, check_counts, check_threads, paths_of
 from mobilenets.errors import ArtifactError, ClusterError, DataError, RunError, first_line
 from mobilenets.files import check_writable
+from mobilenets.formatting import plural
+from mobilenets.image_folders import LeftOut
 from mobilenets.image_formats import MAX_PIXELS
 from mobilenets.limits import parse_json
+from mobilenets.progress import Progress, Silent
 from mobilenets.quoting import decodable, printable
+from mobilenets.result import Result
 from mobilenets.runtime.bulk.answer_folder import BAD, AnswerFolder, FinishedPart, open_answer_folder
 from mobilenets.runtime.bulk.session import ray_session
 from mobilenets.runtime.bulk.worker import (
@@ -36,18 +44,16 @@ from mobilenets.runtime.bulk.worker import (
     read_files,
 )
 from mobilenets.runtime.classifier import Classifier
+from mobilenets.runtime.image_files import find_images
 from mobilenets.runtime.prediction_text import csv_head
 
 PART_FILES: Final = 10_000
 _FORMAT: Final = 1
 
-Report = Callable[[int, int], object]
-"""Told how many files are done in this call, and how many were before it."""
 
-
-@dataclass(frozen=True)
-class ManySummary:
-    """What came of very many images.
+@dataclass(frozen=True, repr=False)
+class ManySummary(Result):
+    """What came of very many images; the answers themselves are in the folder, which `answers` reads.
 
     Attributes:
         out: the folder with the answers.
@@ -55,6 +61,7 @@ class ManySummary:
         bad: files that can't be read, likewise; `bad_list` names them.
         parts: files with answers.
         parts_before: how many of them were finished before this call.
+        left_out: files of the folders given that are no images.
     """
 
     out: Path
@@ -62,11 +69,43 @@ class ManySummary:
     bad: int
     parts: int
     parts_before: int
+    left_out: LeftOut = field(default_factory=LeftOut, compare=False)
 
     @property
     def bad_list(self) -> Path:
         """A JSON object a line, `file` and `reason`."""
         return self.out / BAD
+
+    def answers(self) -> Iterator[dict[str, object]]:
+        """Read the answers from the folder, one at a time: `file`, `class` and `confidence`."""
+        for path in sorted(self.out.glob("part-*.csv")):
+            with path.open(encoding="utf-8", newline="") as table:
+                for row in csv.DictReader(table):
+                    yield _row(row)
+        for path in sorted(self.out.glob("part-*.jsonl")):
+            with path.open(encoding="utf-8") as lines:
+                for line in lines:
+                    yield _row(json.loads(line))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The folder and the counts, as `--json` prints them, for JSON."""
+        counts = {name: getattr(self, name) for name in ("answered", "bad", "parts", "parts_before")}
+        return {"out": str(self.out), **counts, "bad_list": str(self.bad_list)}
+
+    def _headline(self) -> str:
+        bad = f"; {self.bad:,} can't be read" if self.bad else ""
+        return f"{plural(self.answered, 'image')} classified, {plural(self.parts, 'part')} in {self.out}{bad}"
+
+    def _rows(self) -> Sequence[Mapping[str, object]]:
+        return list(self.answers())
+
+    def _repr_html_(self) -> str:
+        """The headline alone: a table would read all the answers."""
+        return f"<p>{html.escape(self._headline())}</p>"
+
+
+def _row(answer: Mapping[str, Any]) -> dict[str, object]:
+    return {"file": answer["file"], "class": answer["label"], "confidence": float(answer["probability"])}
 
 
 def predict_many(
@@ -85,7 +124,7 @@ def predict_many(
     threshold: float | None = None,
     part_size: int = PART_FILES,
     max_pixels: int = MAX_PIXELS,
-    report: Report = lambda done, before: None,
+    progress: Progress | None = None,
 ) -> ManySummary:
     """Recognise the images in files and folders on every core of this machine, or of a Ray cluster.
 
@@ -108,7 +147,7 @@ def predict_many(
         threshold: below this probability the answer is `unknown`; None takes the file's own.
         part_size: files a part.
         max_pixels: of how many pixels an image may be; see `Classifier`.
-        report: told of progress.
+        progress: told how many files are done of those there are, as soon as these are counted.
 
     Raises:
         ArtifactError, BackendError, MissingExtraError: as `Classifier` does; MissingExtraError also without Ray.
@@ -122,6 +161,7 @@ def predict_many(
     if format not in ROW_WRITERS:
         raise DataError(f"format is {format}; it is {' or '.join(ROW_WRITERS)}")
     given = tuple(paths_of(paths))
+    files = _FileCount(given)
     check_threads(threads)
     check_writable(Path(out))
     # Opened here, too: what is wrong with it is said before anything is started, and all workers are told one choice.
@@ -152,11 +192,42 @@ def predict_many(
         listing = Listing(given, Path.cwd(), part_size, batch_size, dict(folder.finished))
         count = _count_workers(ray, workers, threads, local=address is None)
         answers = _answers_of_client if (address or "").startswith("ray://") else _answers
-        _collect(answers(ray, read_files(loading.path), listing, loading, count), folder, loading, report)
+        _collect(
+            answers(ray, read_files(loading.path), listing, loading, count), folder, loading, files.report_to(progress)
+        )
         folder.conclude()
     if not folder.finished:
         raise DataError(f"no images in {', '.join(map(printable, given))}")
-    return ManySummary(folder.path, folder.answered, folder.bad, len(folder.finished), before)
+    return ManySummary(folder.path, folder.answered, folder.bad, len(folder.finished), before, files.left_out())
+
+
+class _FileCount:
+    """Counts in a thread of its own how many files there are, while they are classified already."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._total: int | None = None
+        self._left_out = LeftOut()
+        self._thread = threading.Thread(target=self._count, name="count", daemon=True)
+
+    def report_to(self, progress: Progress | None) -> Callable[[int, int], None]:
+        """Begin to count; what is returned reports how many are done in this call, after so many in earlier ones."""
+        self._thread.start()
+        told = progress or Silent()
+
+        def report(done: int, before: int) -> None:
+            known = self._total is not None and self._total >= done + before
+            told.update("classifying", done, self._total - before if self._total is not None and known else None)
+
+        return report
+
+    def left_out(self) -> LeftOut:
+        """What is no image among the files, once they are all counted."""
+        self._thread.join()
+        return self._left_out
+
+    def _count(self) -> None:
+        self._total = sum(1 for _ in find_images(self._paths, self._left_out))
 
 
 def _count_workers(ray: Any, asked: int | None, threads: int, *, local: bool) -> int:
@@ -202,8 +273,8 @@ def _answers(
         raise ClusterError(f"Ray's workers can't go on: {first_line(error)}; what is finished is kept") from error
 
 
-class _Conductor:
-    """An actor that conducts the work within the cluster, for a process outside that is only a client of it."""
+class _ClusterDriver:
+    """An actor that runs `_answers` within the cluster, for a process outside that is only a client of it."""
 
     def __init__(self, content: Mapping[str, bytes], listing: Listing, loading: Loading, workers: int) -> None:
         self._answers = _answers(import_module("ray"), content, listing, loading, workers)
@@ -218,14 +289,16 @@ def _answers_of_client(
 ) -> Iterator[Answers]:
     """The same as `_answers`, which Ray's client can't do by itself."""
     try:
-        conductor = ray.remote(num_cpus=0)(_Conductor).remote(content, listing, loading, workers)
-        while some := ray.get(conductor.some.remote()):
+        driver = ray.remote(num_cpus=0)(_ClusterDriver).remote(content, listing, loading, workers)
+        while some := ray.get(driver.some.remote()):
             yield from some
     except ray.exceptions.RayError as error:
         raise ClusterError(f"Ray's workers can't go on: {first_line(error)}; what is finished is kept") from error
 
 
-def _collect(answers: Iterator[Answers], folder: AnswerFolder, loading: Loading, report: Report) -> None:
+def _collect(
+    answers: Iterator[Answers], folder: AnswerFolder, loading: Loading, report: Callable[[int, int], None]
+) -> None:
     """Put chunks together to parts and write those that are whole."""
     begun: dict[int, list[Answers]] = {}
     before, done = folder.answered + folder.bad, 0

@@ -24,7 +24,7 @@ from typing import Any, Final
 from mobilenets.errors import ClusterError, MissingExtraError, first_line
 from mobilenets.install import install_line
 from mobilenets.machine import usable_cores
-from mobilenets.output_capture import silent_stderr
+from mobilenets.output_capture import capture_stderr
 from mobilenets.runtime.bulk import guardian
 
 _QUIET: Final = {
@@ -74,11 +74,11 @@ def ray_session(address: str | None, scratch_of: Path) -> Iterator[Any]:
                 if address is None:
                     mark = held.enter_context(_guarded(scratch))
                     held.callback(ray.shutdown)
-                    with silent_stderr():  # on which it says how quiet it was told to be
+                    with capture_stderr():  # on which it says how quiet it was told to be
                         _start(ray, scratch, mark)
                 else:
                     held.callback(ray.shutdown)
-                    with silent_stderr():
+                    with capture_stderr():
                         _join(ray, address)
                 yield ray
         finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import pickle
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -18,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 from mobilenets.data.archives import MemberSource, ZipArchive
 from mobilenets.errors import BadImage, DataError, MobilenetsError, reworded
+from mobilenets.files import temporary_folder
 from mobilenets.image_formats import MAX_PIXELS
 from mobilenets.runtime.classifier import Classifier, Prediction
 from mobilenets.runtime.image_files import Found, FoundImage, Part, list_parts
@@ -136,8 +136,8 @@ class Loading:
 
     def open(self, files: Mapping[str, bytes]) -> Classifier:
         """Open the file from its content, which may have come from another machine."""
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            copy = Path(folder) / self.path.name
+        with temporary_folder() as folder:
+            copy = folder / self.path.name
             for name, content in files.items():
                 (copy / name).parent.mkdir(exist_ok=True)
                 (copy / name).write_bytes(content)
