@@ -176,6 +176,7 @@ def test_the_public_names_are_these_and_all_there() -> None:
         "deploy",
         "doctor",
         "evaluate",
+        "evaluate_predictions",
         "export",
         "export_onnx",
         "list_models",

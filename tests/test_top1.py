@@ -19,7 +19,7 @@ from mobilenets.artifact.container import Artifact
 from mobilenets.deployment import measure
 from mobilenets.errors import ArtifactError, ModelError
 from mobilenets.evaluation.evaluation_set import ArrayImages, EvaluationSet
-from mobilenets.evaluation.predictions import Predictions, evaluate
+from mobilenets.evaluation.predictions import Predictions, evaluate_predictions
 from mobilenets.evaluation.significance import paired_test
 from mobilenets.exporters.confidence import choose_threshold, evaluate_confidence, find_confidence, fit_temperature
 from mobilenets.exporters.verify import compare_answers
@@ -120,7 +120,7 @@ def test_training(half: NDArray[np.float32]) -> None:
 def test_evaluate_names_the_first_such_image(half: NDArray[np.float32]) -> None:
     images = np.zeros((IMAGES, 1, 1, 3), np.uint8)
     with pytest.raises(ModelError, match="answer to image 0 is infinite or not a number"):
-        evaluate(lambda _: half, [(images, LABELS)], CLASSES)
+        evaluate_predictions(lambda _: half, [(images, LABELS)], CLASSES)
 
 
 def test_predict_refuses_them(half: NDArray[np.float32], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from mobilenets.auditing.count import count
-    from mobilenets.benchmarking.benchmark import benchmark
     from mobilenets.data.datasets import load_dataset
     from mobilenets.errors import MobilenetsError
-    from mobilenets.evaluation.predictions import evaluate
+    from mobilenets.evaluation.predictions import evaluate_predictions
     from mobilenets.evaluation.results import Bounds
     from mobilenets.exporters.export import export_onnx
     from mobilenets.models.registry import create_from_weights, create_model, list_models
@@ -33,9 +32,11 @@ if TYPE_CHECKING:
     from mobilenets.runtime.streaming import predict_files
     from mobilenets.training.recipe import Recipe, load_recipe
     from mobilenets.workflows.audit import audit
+    from mobilenets.workflows.benchmark import benchmark
     from mobilenets.workflows.compare import compare
     from mobilenets.workflows.deploy import deploy
     from mobilenets.workflows.doctor import doctor
+    from mobilenets.workflows.evaluate import evaluate
     from mobilenets.workflows.export import export
     from mobilenets.workflows.quantize import quantize
     from mobilenets.workflows.shard import shard
@@ -61,6 +62,7 @@ __all__ = [
     "deploy",
     "doctor",
     "evaluate",
+    "evaluate_predictions",
     "export",
     "export_onnx",
     "list_models",
@@ -83,14 +85,15 @@ _HOMES = {
     "Preprocessing": "preprocessing",
     "Recipe": "training.recipe",
     "audit": "workflows.audit",
-    "benchmark": "benchmarking.benchmark",
+    "benchmark": "workflows.benchmark",
     "compare": "workflows.compare",
     "count": "auditing.count",
     "create_from_weights": "models.registry",
     "create_model": "models.registry",
     "deploy": "workflows.deploy",
     "doctor": "workflows.doctor",
-    "evaluate": "evaluation.predictions",
+    "evaluate": "workflows.evaluate",
+    "evaluate_predictions": "evaluation.predictions",
     "export": "workflows.export",
     "export_onnx": "exporters.export",
     "list_models": "models.registry",

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from mobilenets.data.sampling import halves
 from mobilenets.errors import DataError
 from mobilenets.exporters.confidence import (
     calibrate,
@@ -12,7 +13,6 @@ from mobilenets.exporters.confidence import (
     evaluate_confidence,
     find_confidence,
     fit_temperature,
-    halves,
 )
 
 

@@ -17,8 +17,8 @@ import pytest
 from mobilenets.artifact.container import read_artifact
 from mobilenets.benchmarking.results import BenchmarkReport, BenchmarkRow, Measurement
 from mobilenets.data.datasets import Dataset
+from mobilenets.data.held_out import cut_validation, validation_record
 from mobilenets.data.sources import ImageSplit
-from mobilenets.data.validation import cut_validation, validation_record
 from mobilenets.deployment.results import DeploymentReport
 from mobilenets.errors import QuantizationError
 from mobilenets.evaluation.ledger import readings

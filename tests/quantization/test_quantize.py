@@ -16,7 +16,7 @@ from rich.console import Console
 
 from mobilenets.artifact.container import read_artifact
 from mobilenets.data.datasets import Dataset, load_dataset
-from mobilenets.data.validation import cut_validation, validation_record
+from mobilenets.data.held_out import cut_validation, validation_record
 from mobilenets.errors import ArtifactError, DataError, MissingExtraError, MobilenetsError, QuantizationError, RunError
 from mobilenets.install import install_line
 from mobilenets.models.saved import SavedNetwork

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import tyro
 
@@ -39,6 +40,11 @@ def comma_separated(
 Names = Annotated[tuple[str, ...], comma_separated(str, "A,B,...")]
 Floats = Annotated[tuple[float, ...], comma_separated(float, "X,Y,...")]
 Integers = Annotated[tuple[int, ...], comma_separated(int, "N,M,...")]
+
+
+def arguments_of(options: Any) -> dict[str, Any]:
+    """A verb's options as its Python function takes them: all but `json`, which only says what is printed."""
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(options) if field.name != "json"}
 
 
 def parse(

@@ -17,13 +17,13 @@ from torch import fx, nn
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages, prepare
+from mobilenets.data.sampling import stratified_sample
 from mobilenets.errors import QuantizationError, TrainingInterruptedError
 from mobilenets.files import temporary_folder
 from mobilenets.models.layers import Normalizer
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.progress import Progress, Silent, counted
 from mobilenets.quantization.fake_quantization import fake_quantized
-from mobilenets.quantization.search import stratified_sample
 from mobilenets.training.checkpoints import Experiment
 from mobilenets.training.loop import Training
 from mobilenets.training.plan import choose_device

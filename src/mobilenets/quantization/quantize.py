@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.benchmarking.latency import measure_latency
 from mobilenets.data.datasets import Dataset
-from mobilenets.data.unseen import also_trained_on
+from mobilenets.data.held_out import also_trained_on
 from mobilenets.errors import ArtifactError, RunError
 from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.evaluation.selection import chance_level

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.data.loader import prepare
+from mobilenets.data.sampling import stratified_sample
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import DataError, QuantizationError
 from mobilenets.evaluation.evaluation_set import EvaluationSet
@@ -151,26 +152,6 @@ class CalibrationImages:
         """The images in order, `size` at a time; the last batch may be smaller."""
         for start in range(0, len(self.images), size):
             yield self.images[start : start + size]
-
-
-def stratified_sample(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """Positions of `count` images, ascending, as many of each class as of any other while it has some left.
-
-    Equal shares and not proportional ones: a rare class stretches ranges too.
-
-    Args:
-        labels: class index of each image, `[N]`.
-        count: how many; all where there are no more.
-        seed: the same seed draws the same images.
-    """
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    # Each image's place within its class: all first ones are drawn before any second one.
-    _, first, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
-    rank = np.arange(len(labels)) - np.repeat(first, counts)
-    tie = np.random.default_rng((seed, 1)).random(len(labels))
-    drawn = by_class[np.lexsort((tie, rank))][:count]
-    return np.sort(drawn).astype(np.int64)
 
 
 def draw_calibration(

@@ -116,7 +116,7 @@ def deploy(
     check_writable(folder)
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
     dataset = load_evaluation_data(
-        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress.update
+        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress
     )
     images, open_test = selection_and_test(
         subject, dataset, run, "deploy", max_images=max_images, skip_bad=skip_bad, progress=progress.update

@@ -21,8 +21,8 @@ from mobilenets.checkup.pictures import of_depth, of_modes, of_pictures
 from mobilenets.checkup.results import SEVERITIES, Checkup
 from mobilenets.checkup.structure import of_classes, of_files, of_folders
 from mobilenets.checkup.twins import of_alike, of_same
-from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import Dataset
+from mobilenets.data.decoding import find_bit_depth
 from mobilenets.data.sources import write_exclusions
 from mobilenets.files import check_writable, outside, write_text_atomically
 from mobilenets.images import MAX_PIXELS

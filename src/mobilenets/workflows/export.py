@@ -80,7 +80,7 @@ def export(
         images = synthetic_set(subject)
     else:
         dataset = load_evaluation_data(
-            subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress.update
+            subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress
         )
         images, open_test = selection_and_test(
             subject, dataset, run, "export", max_images=max_images, skip_bad=skip_bad, progress=progress.update

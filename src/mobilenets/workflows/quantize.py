@@ -116,7 +116,7 @@ def quantize(
     config.check()
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
     dataset = load_evaluation_data(
-        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress.update
+        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress
     )
     report = quantize_loaded(
         subject,

@@ -39,7 +39,7 @@ Two windows are in memory at once, at the change from one to the next three.
 
 
 @dataclass(frozen=True)
-class Order:
+class EpochOrder:
     """An epoch's order.
 
     Attributes:
@@ -64,7 +64,7 @@ class Order:
         return np.random.default_rng([self.seed, 1 + window]).permutation(count)
 
 
-def epoch_order(shards: Sequence[Shard], seed: int, *, window_bytes: int = WINDOW_BYTES) -> Order:
+def epoch_order(shards: Sequence[Shard], seed: int, *, window_bytes: int = WINDOW_BYTES) -> EpochOrder:
     """Decide the order of one epoch.
 
     Windows are made of whole shards, as many as `window_bytes` hold; a shard larger than that is cut into equal ones.
@@ -82,7 +82,7 @@ def epoch_order(shards: Sequence[Shard], seed: int, *, window_bytes: int = WINDO
         filled += size
         parts = min(-(-size // window_bytes), shards[place].images)
         begins += [int(start) + shards[place].images * part // parts for part in range(1, parts)]
-    return Order(seed, order, starts, np.array([*begins, starts[-1]], dtype=np.int64))
+    return EpochOrder(seed, order, starts, np.array([*begins, starts[-1]], dtype=np.int64))
 
 
 # The windows of an epoch one after the other, each read in the background while the one before is used.
@@ -100,7 +100,7 @@ class WindowFeed:
         window: to begin with.
     """
 
-    def __init__(self, shards: Sequence[Shard], order: Order, window: int) -> None:
+    def __init__(self, shards: Sequence[Shard], order: EpochOrder, window: int) -> None:
         self._order = order
         self._last = len(order.windows) - 2
         self._stop = threading.Event()

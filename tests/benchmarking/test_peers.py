@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilenets.benchmarking.peers import open_by_hand
+from mobilenets.benchmarking.peers import open_with_defaults
 from mobilenets.errors import BackendError
 
 onnx = pytest.importorskip("onnx")
@@ -27,21 +27,21 @@ def save(path: Path, shapes: list[list[int | str]], kind: int = onnx.TensorProto
 @pytest.mark.parametrize("batch", [1, 3])
 def test_an_open_batch_takes_all_at_once(tmp_path, backend, batch):
     pytest.importorskip(backend)
-    opened = open_by_hand(save(tmp_path / "m.onnx", [["n", 3, 4, 4]]), backend, 1)
+    opened = open_with_defaults(save(tmp_path / "m.onnx", [["n", 3, 4, 4]]), backend, 1)
     answer = opened.prepare(batch)()
     assert np.asarray(next(iter(answer.values())) if backend == "openvino" else answer[0]).shape == (batch, 3, 4, 4)
     assert opened.precision in ("fp32", "bf16", "fp16")
 
 
 def test_a_fixed_batch_is_asked_repeatedly(tmp_path):
-    opened = open_by_hand(save(tmp_path / "m.onnx", [[2, 3, 4, 4]]), "onnxruntime", None)
+    opened = open_with_defaults(save(tmp_path / "m.onnx", [[2, 3, 4, 4]]), "onnxruntime", None)
     assert opened.prepare(4)()[0].shape == (2, 3, 4, 4)
     with pytest.raises(BackendError, match="takes 2 images at once, which do not make a batch of 3"):
         opened.prepare(3)
 
 
 def test_pixels_are_filled_with_pixels(tmp_path):
-    opened = open_by_hand(save(tmp_path / "m.onnx", [["n", 4, 4, 3]], onnx.TensorProto.UINT8), "onnxruntime", 1)
+    opened = open_with_defaults(save(tmp_path / "m.onnx", [["n", 4, 4, 3]], onnx.TensorProto.UINT8), "onnxruntime", 1)
     (answer,) = opened.prepare(2)()
     assert answer.dtype == np.uint8
     assert answer.std() > 0
@@ -51,19 +51,19 @@ def test_pixels_are_filled_with_pixels(tmp_path):
 def test_googles_tflite_files_run():
     pytest.importorskip("ai_edge_litert")
     path = min(GOOGLES.glob("*.tflite"), key=lambda file: file.stat().st_size)
-    opened = open_by_hand(path, "litert", 1)
+    opened = open_with_defaults(path, "litert", 1)
     assert np.asarray(opened.prepare(2)()).shape[-1] in (1000, 1001)
 
 
 def test_bad_files(tmp_path):
     with pytest.raises(BackendError, match="no such file"):
-        open_by_hand(tmp_path / "m.onnx", "onnxruntime", 1)
+        open_with_defaults(tmp_path / "m.onnx", "onnxruntime", 1)
     path = save(tmp_path / "m.onnx", [["n", 3, 4, 4], ["n", 3, 4, 4]])
     with pytest.raises(BackendError, match="it has 2 inputs"):
-        open_by_hand(path, "onnxruntime", 1)
+        open_with_defaults(path, "onnxruntime", 1)
     with pytest.raises(BackendError, match="not in executorch"):
-        open_by_hand(path, "executorch", 1)
+        open_with_defaults(path, "executorch", 1)
     with pytest.raises(BackendError, match="only the batch may be left open"):
-        open_by_hand(save(tmp_path / "m.onnx", [["n", 3, "h", "w"]]), "onnxruntime", 1).prepare(1)
+        open_with_defaults(save(tmp_path / "m.onnx", [["n", 3, "h", "w"]]), "onnxruntime", 1).prepare(1)
     with pytest.raises(BackendError, match="images are float or uint8"):
-        open_by_hand(save(tmp_path / "m.onnx", [["n", 3]], onnx.TensorProto.INT64), "onnxruntime", 1)
+        open_with_defaults(save(tmp_path / "m.onnx", [["n", 3]], onnx.TensorProto.INT64), "onnxruntime", 1)
