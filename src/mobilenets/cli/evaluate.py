@@ -15,7 +15,7 @@ from mobilenets.cli.options import UsageError, parse
 from mobilenets.cli.streams import console, say
 from mobilenets.errors import MissingExtraError
 from mobilenets.images import MAX_PIXELS
-from mobilenets.run_folder import recommended_run
+from mobilenets.run_folder import DESCRIPTION, recommended_run
 
 if TYPE_CHECKING:
     from mobilenets.cli.progress import Live
@@ -36,7 +36,6 @@ Example:
   mobilenets evaluate digits.onnx --data digits --backend openvino --threads 1
 """
 BATCH = 250
-DESCRIPTION = "model.json"  # what makes a folder a run; its own module loads PyTorch
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ from mobilenets.image_record import ImageRecord
 from mobilenets.limits import read_text
 from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
-from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, save_network, versions
+from mobilenets.models.saved import SavedNetwork, save_network, versions
 from mobilenets.progress import Progress
+from mobilenets.run_folder import DESCRIPTION, WEIGHTS
 from mobilenets.training.checkpoints import SAVE_SECONDS, STATE, Experiment, check_same, has_state, load_state
 from mobilenets.training.distributed import SOLO, Team
 from mobilenets.training.inputs import random_crop
@@ -56,7 +57,7 @@ LAUNCH = ".torchrun"
 """Which call of torchrun trains here: its restarts go on by themselves, another call has to say --resume."""
 
 
-class TrainOptions(TypedDict, total=False):
+class TrainingArguments(TypedDict, total=False):
     """Keyword arguments of `train_unseen` that `train_and_score` hands on."""
 
     start: Start | None
@@ -76,7 +77,7 @@ def train_and_score(
     resume: bool,
     device: torch.device,
     progress: Progress,
-    **options: Unpack[TrainOptions],
+    **options: Unpack[TrainingArguments],
 ) -> SeedRun:
     """Train `network` (arguments of `create_model`) into the folder `run`, score it, and return the scores.
 

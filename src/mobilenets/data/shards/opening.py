@@ -12,8 +12,17 @@ from typing import Final
 
 import numpy as np
 
-from mobilenets.data.shards.index import SPLITS, ShardEntry, ShardIndex, Split, digest_of, parse_index
-from mobilenets.data.shards.location import Location, is_remote, locate
+from mobilenets.data.shards.index import (
+    SPLITS,
+    Location,
+    ShardEntry,
+    ShardIndex,
+    Split,
+    digest_of,
+    is_remote,
+    locate,
+    parse_index,
+)
 from mobilenets.data.shards.reading import read_shard, read_whole
 from mobilenets.data.shards.shard_set import Shard, ShardSet
 from mobilenets.data.sources import ImageSplit

@@ -22,7 +22,7 @@ from typing import IO, Any, Final, Literal, Protocol, Self, cast
 from PIL import Image
 from webdataset.tariterators import group_by_keys
 
-from mobilenets.data.shards.location import is_remote
+from mobilenets.data.shards.index import is_remote
 from mobilenets.data.sources import MAX_FILE_BYTES
 from mobilenets.errors import DataError, first_line
 from mobilenets.image_folders import is_image_name

@@ -19,8 +19,7 @@ from pydantic import TypeAdapter
 from webdataset.writer import TarWriter
 
 from mobilenets.data.decoding import worker_count
-from mobilenets.data.shards.index import Origin, ShardEntry, Split
-from mobilenets.data.shards.location import JOURNAL
+from mobilenets.data.shards.index import JOURNAL, Origin, ShardEntry, Split
 from mobilenets.data.sources import EncodedSource, ImageSource, ImageSplit
 from mobilenets.errors import BadImage, BadImagesError, RunError
 from mobilenets.files import write_atomically
