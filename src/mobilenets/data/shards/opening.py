@@ -1,4 +1,7 @@
-"""From what a user calls data to shards: their index, the images to stream, and those that are held."""
+"""From what a user calls data to shards: their index, the images to stream, and those that are held.
+
+Shards that somebody else wrote are read once from end to end to count them, and the count is kept for the next time.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,6 @@ from mobilenets.limits import read_bytes, require_regular
 from mobilenets.machine import user_cache
 from mobilenets.progress import Update
 from mobilenets.quoting import decodable
-
-# An index for shards that somebody else wrote: read once from end to end, and the count kept for the next time.
-
 
 _SCORED: Final = (("test",), ("val", "valid"))
 
