@@ -6,7 +6,7 @@ from described import write_onnx
 
 from mobilenets.artifact.container import read_artifact
 from mobilenets.benchmarking.candidates import (
-    Candidate,
+    BenchmarkCandidate,
     Wanted,
     distinct_names,
     distinctly_labelled,
@@ -70,11 +70,15 @@ def test_peers(artifact, onnx_file):
     assert [one.default_threads for one in found[2:4]] == [usable_cores() == threads for threads in (1, 2)]
 
 
-def test_a_strangers_file_is_a_peer_by_its_suffix(tmp_path, artifact):
+def test_a_third_party_file_is_a_peer_by_its_suffix(tmp_path, artifact):
     path = tmp_path / "theirs.tflite"
     path.write_bytes(b"TFL3" * 8)
     (peer,) = find_peers([str(path)], [artifact], (1,))
-    assert (peer.source, peer.backend, peer.label) == ("file", "litert", "theirs.tflite, LiteRT by hand, 1 thread")
+    assert (peer.source, peer.backend, peer.label) == (
+        "file",
+        "litert",
+        "theirs.tflite, LiteRT with its defaults, 1 thread",
+    )
     assert peer.file_bytes == 32
 
 
@@ -88,13 +92,13 @@ def test_files_of_one_name_are_told_apart_also_from_peers(tmp_path):
     found += find_peers(against, [mine], (1,))
     assert [one.label for one in found] == [
         "mine/model.onnx, ONNX Runtime fp32, 1 thread",
-        "mine/model.onnx, ONNX Runtime by hand, 1 thread",
-        "theirs/model.onnx, ONNX Runtime by hand, 1 thread",
+        "mine/model.onnx, ONNX Runtime with its defaults, 1 thread",
+        "theirs/model.onnx, ONNX Runtime with its defaults, 1 thread",
         "mine/model.onnx, ONNX Runtime fp32, 1 thread (peer)",
     ]
 
 
-def test_what_is_labelled_alike_all_the_same_is_numbered(artifact):
+def test_what_is_labelled_the_same_is_numbered(artifact):
     (one,) = find_candidates([artifact], Wanted(("onnxruntime",), threads=(1,)))
     labels = [each.label for each in distinctly_labelled([one, one, replace(one, label="other"), one])]
     assert labels == [one.label, f"{one.label} (2)", "other", f"{one.label} (3)"]
@@ -109,7 +113,7 @@ def test_a_peer_that_is_none_is_refused(artifact, tmp_path):
 
 def test_a_candidate_travels_as_json(artifact):
     for one in find_candidates([artifact], Wanted(threads=(1,))):
-        assert Candidate.from_json(one.to_json()) == one
+        assert BenchmarkCandidate.from_json(one.to_json()) == one
         assert one.file_bytes == artifact.path.stat().st_size
 
 

@@ -20,7 +20,7 @@ def test_a_clear_difference_is_told_with_its_interval():
     assert ratio.distinct
 
 
-def test_two_of_the_same_are_not_told_apart_more_often_than_promised():
+def test_two_of_the_same_are_not_told_apart_more_often_than_guaranteed():
     """95 % intervals of things that do not differ leave out 1 in about 5 % of cases."""
     found = [ratios({"a": noisy(1, 0.1, 2 * i), "b": noisy(1, 0.1, 2 * i + 1)}, 1)[0].distinct for i in range(100)]
     assert sum(found) <= 12
@@ -35,7 +35,7 @@ def test_rounds_are_drawn_together():
     assert (paired.low, paired.high) == (pytest.approx(1 / 1.1), pytest.approx(1 / 1.1))
 
 
-def test_what_twins_differ_by_is_no_difference():
+def test_what_a_repeat_differs_by_is_no_difference():
     turns = {"a": [1.0] * 10, "b": [1.02] * 10}
     assert ratios(turns, 1)[0].distinct
     assert not ratios(turns, 1, floor=0.03)[0].distinct

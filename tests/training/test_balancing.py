@@ -13,7 +13,7 @@ from torch import nn
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import prepare
 from mobilenets.errors import TrainingInterruptedError
-from mobilenets.evaluation.predictions import evaluate
+from mobilenets.evaluation.predictions import evaluate_predictions
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.training.checkpoints import Experiment
@@ -110,7 +110,7 @@ def test_rare_classes_gain(digits: Dataset, tmp_path: Path, balance: str) -> Non
             objective=CrossEntropy(0.0, weights),
         )
         predict = torch_predict(training.fit(), Preprocessing(8), torch.device("cpu"))
-        scores = evaluate(predict, test.batches(250), digits.classes).metrics
+        scores = evaluate_predictions(predict, test.batches(250), digits.classes).metrics
         return float(np.mean([one.recall for one in scores.classes]))
 
     recipe = replace(QUICK, epochs=6, crop_padding=0)

@@ -25,7 +25,7 @@ from mobilenets.quoting import decodable
 
 ALL, TRAIN, VALIDATION, TEST = "all", "train", "validation", "test"
 RANKS = {ALL: 0, TRAIN: 0, VALIDATION: 1, TEST: 2}
-"""Of the same picture in two splits, that of the higher rank stays: what scores must not change with what is scored."""
+"""Of the same image in two splits, that of the higher rank stays: what scores must not change with what is scored."""
 HELD_OUT, SEED = 0.2, 0
 """How `load_dataset` splits a folder that is not."""
 

@@ -60,7 +60,7 @@ class Dataset:
         digest: SHA-256 over class names, image names, sizes in bytes and labels of all splits as read, as 64 hex
             digits. Cheap, for no image is opened: it notices other data and another split, but not an edit that keeps
             the size. Cutting validation images from the training images leaves it as it is.
-        validation: images to choose by: a folder's own, or cut from the training images (see `data.validation`).
+        validation: images to choose by: a folder's own, or cut from the training images (see `data.held_out`).
         cut: how they were cut; None where they came with the data, or there are none.
         packaged: whether a package delivers them: they never change, and are split as has been published.
         excluded: names of images that were left out on request, with their content digests.

@@ -53,7 +53,7 @@ WHOLE = Share()
 def epoch_batches(
     order: NDArray[np.int64], batch_size: int, *, first: int = 0, share: Share = WHOLE
 ) -> Iterator[NDArray[np.int64]]:
-    """Cut an epoch's order of images into batches as `TrainingImages.epoch` promises; left-over ones are left out."""
+    """Cut an epoch's order of images into batches as `TrainingImages.epoch` guarantees; left-over ones are left out."""
     rows = share.rows(batch_size)
     starts = range(first * batch_size, len(order) // batch_size * batch_size, batch_size)
     return (order[start + rows.start : start + rows.stop] for start in starts)
@@ -287,7 +287,7 @@ def default_memory_limit() -> int:
 
 
 def _keep_pixels(shape: tuple[int, ...], limit: int) -> NDArray[np.uint8] | None:
-    """Room for pixels where they fit; it counts as kept until nothing refers to it any more."""
+    """Space for pixels where they fit; it counts as kept until nothing refers to it any more."""
     size = int(np.prod(shape, dtype=np.int64))
     if size > limit:
         return None

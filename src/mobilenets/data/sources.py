@@ -133,7 +133,7 @@ class ArraySource:
 class ImageSplit:
     """Images and their classes: `labels[i]`, int64, is the class index of `sources[i]`.
 
-    `digests[i]`, uint64, tells what is in it (see `data.digests`); None where nobody needed to know yet.
+    `digests[i]`, uint64, tells what is in it (see `data.digests`); None where it was not needed yet.
 
     Raises:
         DataError: as many labels as images are needed, as integers.

@@ -79,7 +79,7 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LedgerEntry:
     """One time that a network was scored on its test images.
 
     Attributes:
@@ -152,7 +152,7 @@ class SeedRun(Result):
     curve: tuple[EpochPoint, ...]
     plan: str = ""
     validation: Metrics | None = None
-    test_readings: tuple[Reading, ...] = ()
+    test_readings: tuple[LedgerEntry, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """See `Result`."""
@@ -265,9 +265,9 @@ class DataSummary:
     validation_images: int = 0
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The main job's result. `recipe` holds the recipe's fields, `environment` versions and the machine."""
+@dataclass(frozen=True, repr=False)
+class Comparison(Result):
+    """A comparison's result. `recipe` holds the recipe's fields, `environment` versions and the machine."""
 
     created: str
     command: str
@@ -279,3 +279,29 @@ class Comparison:
     bounds: Bounds
     choice: Choice
     notes: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything; NaN and infinities, which JSON lacks, are strings."""
+        from pydantic_core import to_jsonable_python
+
+        found: dict[str, Any] = to_jsonable_python(self, inf_nan_mode="strings")
+        return found
+
+    def _headline(self) -> str:
+        return f"{len(self.rows)} networks on {self.data.name}; recommended: {self.choice.label or 'none'}"
+
+    def _rows(self) -> Sequence[Mapping[str, object]]:
+        return [
+            {
+                "network": row.label,
+                "validation_top1": None if row.validation_top1 is None else row.validation_top1.mean,
+                "test_top1": row.test_top1.mean,
+                "parameters": row.parameters,
+                "macs": row.macs,
+                "file_bytes": row.file_bytes,
+                "peak_memory_mb": row.peak_memory_mb,
+                **{f"{runtime}_ms": latency.median_ms for runtime, latency in row.latency.items()},
+                "recommended": row.label == self.choice.label,
+            }
+            for row in self.rows
+        ]

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mobilenets.benchmarking.candidates import RUNTIME_WORDS
+from mobilenets.benchmarking.candidates import DEFAULTS, RUNTIME_WORDS
 from mobilenets.benchmarking.results import BenchmarkReport, BenchmarkRow, Measurement, Ratio
 from mobilenets.formatting import three_digits
 
@@ -129,10 +129,12 @@ def cost_table(report: BenchmarkReport) -> Table:
 
 
 def _kind(peer: BenchmarkRow) -> str:
-    """What a peer's column is called: PyTorch and runtimes by hand stand for one peer a network, a file for itself."""
+    """Heading of a peer's column: PyTorch and default runtimes are one peer a network, a file is its own."""
     if peer.source == "pytorch":
         return "PyTorch\neager"
-    return f"{RUNTIME_WORDS[peer.backend]}\nby hand" if peer.network and peer.source == "file" else Path(peer.path).name
+    return (
+        f"{RUNTIME_WORDS[peer.backend]}\n{DEFAULTS}" if peer.network and peer.source == "file" else Path(peer.path).name
+    )
 
 
 def _table(title: str) -> Table:

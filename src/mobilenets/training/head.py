@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from mobilenets.data.loader import PreparedImages
 from mobilenets.errors import RunError, TrainingInterruptedError
-from mobilenets.evaluation.predictions import evaluate
+from mobilenets.evaluation.predictions import evaluate_predictions
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_atomically, write_text_atomically
 from mobilenets.limits import read_arrays
@@ -127,7 +127,7 @@ class Embedding:
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
         self.device = device
         self.cache = cache
-        self.size = model.classifier.in_features
+        self.size = model.head_hidden_size
         self._normalize = Normalizer(preprocessing).to(device)
         self._identity = _identity(model, preprocessing, device)
 
@@ -141,7 +141,8 @@ class Embedding:
             return known
         with torch.inference_mode():
             inputs: torch.Tensor = self._normalize(torch.from_numpy(images).to(self.device))
-            features = self.model.embed(inputs.contiguous(memory_format=torch.channels_last))
+            maps = self.model.forward_features(inputs.contiguous(memory_format=torch.channels_last))
+            features = self.model.forward_head(maps, pre_logits=True)
         found: NDArray[np.float32] = features.float().cpu().numpy()
         self.cache.put(key.hexdigest(), found)
         return found
@@ -233,11 +234,10 @@ def train_head(
     running = time.perf_counter() - began
     _tell(cache, progress)
     head = _fit(views, images.labels, len(classes), recipe, progress)
-    with torch.no_grad():
-        model.classifier.weight.copy_(torch.from_numpy(head.weight))
-        model.classifier.bias.copy_(torch.from_numpy(head.bias))
+    fitted = {"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)}
+    model.get_classifier().load_state_dict(fitted)
     batch = np.empty(len(images), np.uint8), images.labels
-    scored = evaluate(lambda _: head(views[0]), [batch], classes).metrics
+    scored = evaluate_predictions(lambda _: head(views[0]), [batch], classes).metrics
     seconds = time.perf_counter() - began
     # As one epoch, whose rate of learning means nothing.
     point = EpochPoint(1, scored.loss, scored.top1, 0.0, seconds, len(views) * len(images) / running)

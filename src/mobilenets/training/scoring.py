@@ -24,7 +24,7 @@ from mobilenets.errors import BadImage, BadImagesError, RunError
 from mobilenets.evaluation.evaluation_set import EvaluationSet, SealedTestSet
 from mobilenets.evaluation.images import labelled_set
 from mobilenets.evaluation.ledger import readings
-from mobilenets.evaluation.predictions import Evaluation, Predict, evaluate
+from mobilenets.evaluation.predictions import Evaluation, Predict, evaluate_predictions
 from mobilenets.evaluation.results import Metrics
 from mobilenets.files import only_writer, write_text_atomically
 from mobilenets.limits import check_json, read_bytes
@@ -325,7 +325,7 @@ def _score(
     flip_test: bool = False,
 ) -> Evaluation:
     batches = images.batches(SCORING_BATCH)
-    return evaluate(
+    return evaluate_predictions(
         predict,
         batches,
         dataset.classes,

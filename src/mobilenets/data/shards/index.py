@@ -52,7 +52,7 @@ class ShardEntry:
     """One shard.
 
     Attributes:
-        name: its file name, or for shards that somebody else wrote its whole address.
+        name: its file name, or for shards that someone else wrote its whole address.
         split: what its images are for.
         images: how many it holds.
         bytes: its size; of shards read over a network the sum of what they hold.
@@ -96,7 +96,7 @@ class ShardIndex(Result):
         labels: how each class is written in the shards, in the same order.
         shards: training shards first.
         class_counts: of each split, how many images each class has.
-        origin: what they were made of; None for shards that somebody else wrote.
+        origin: what they were made of; None for shards that someone else wrote.
     """
 
     format: str = field(default=FORMAT, kw_only=True)  # first in the file, where the next reader looks
@@ -132,7 +132,7 @@ class ShardIndex(Result):
 
 
 def parse_index(content: bytes, name: str, *, named: bool = True) -> ShardIndex | None:
-    """Read an index; None if the file is somebody else's of the same name.
+    """Read an index; None if the file is someone else's of the same name.
 
     Args:
         content: of the file.

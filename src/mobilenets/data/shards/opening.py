@@ -198,7 +198,7 @@ def open_shards(
 
     Args:
         data: a folder, a pattern such as `shards/train-{000..099}.tar`, or the URL of either.
-        seed: chooses the shards held out, where somebody else's come without test shards.
+        seed: chooses the shards held out, where someone else's come without test shards.
         test_fraction: which part of them.
         max_pixels: of how many pixels an image may be.
         progress: told of what takes long.
