@@ -71,7 +71,7 @@ def test_a_process_that_cannot_start_says_why_in_one_line(tmp_path, onnx_file):
         Worker(candidate(onnx_file, backend="litert"))
 
 
-def test_a_file_that_answers_wrongly_is_not_timed(tmp_path):
+def test_a_file_that_answers_incorrectly_is_not_timed(tmp_path):
     images = describe().golden.images
     wrong = write_onnx(tmp_path / "wrong.onnx", golden=GoldenPairs(images, colour_logits(images) + 1, 1e-3))
     with pytest.raises(

@@ -270,8 +270,8 @@ def test_saved_and_read_back_it_gives_the_same_outputs(name: str, tmp_path: Path
 def test_its_onnx_file_gives_the_same_outputs(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from mobilenets.exporters.onnx import export_onnx
-    from mobilenets.exporters.parity import check_parity
+    from mobilenets.exporters.export import export_onnx
+    from mobilenets.exporters.verify import check_parity
     from mobilenets.models.layers import Normalizer
 
     network = small_network(name)

@@ -31,7 +31,7 @@ def without(monkeypatch, package):
 
 
 @pytest.mark.parametrize("dynamic", [True, False])
-def test_every_installed_way_answers_alike(tmp_path, dynamic):
+def test_every_installed_way_answers_the_same(tmp_path, dynamic):
     artifact = write_onnx(tmp_path / "net.onnx", dynamic_batch=dynamic)
     assert choices(artifact)[0] == RuntimeOption("onnxruntime", "fp32")
     for choice in choices(artifact):

@@ -33,7 +33,7 @@ def test_what_is_no_address(tmp_path: Path, address: str) -> None:
 
 @needs_ray
 @pytest.mark.parametrize("form", ["{}", "ray://{}"])
-def test_nobody_listens(tmp_path: Path, form: str) -> None:
+def test_no_one_listens(tmp_path: Path, form: str) -> None:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         address = form.format(f"127.0.0.1:{one.getsockname()[1]}")
