@@ -21,9 +21,9 @@ from mobilenets.auditing.user_code import ALLOW_RUNNING, FORMS, called_with, nam
 from mobilenets.errors import AuditError, first_line
 from mobilenets.limits import open_regular
 from mobilenets.models.config import NetworkConfig
-from mobilenets.models.saved import DESCRIPTION, load_network
+from mobilenets.models.saved import load_network
 from mobilenets.quoting import printable
-from mobilenets.run_folder import recommended_run
+from mobilenets.run_folder import DESCRIPTION, recommended_run
 
 # What a file holds, by its first bytes and members: one the audit reads, or another, with what to do about it.
 #

@@ -1,4 +1,4 @@
-"""Outlives the process that started Ray, and ends what that process left: `ray_guardian.py PARENT MARK SCRATCH`.
+"""Outlives the process that started Ray, and ends the processes it left: `watchdog.py PARENT MARK SCRATCH`.
 
 Ray asks the kernel to end its processes with the one that started them, but not before each has been forked, and not
 those that they start in turn. A process that is killed while Ray starts leaves some of them behind. So this one is

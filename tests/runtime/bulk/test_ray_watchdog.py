@@ -15,25 +15,28 @@ from described import write_onnx
 from PIL import Image
 from ray_processes import needs_ray, processes_of
 
-from mobilenets.runtime.bulk.guardian import VARIABLE, marked
 from mobilenets.runtime.bulk.session import scratch_folder
+from mobilenets.runtime.bulk.watchdog import VARIABLE, marked
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are known by Linux' /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are known by Linux' /proc"),
+]
 
 PARENT = """
 import os, subprocess, sys, time
 from pathlib import Path
-from mobilenets.runtime.bulk.guardian import VARIABLE
-from mobilenets.runtime.bulk.session import _guarded
+from mobilenets.runtime.bulk.watchdog import VARIABLE
+from mobilenets.runtime.bulk.session import _watched
 
 scratch = Path(sys.argv[1])
-with _guarded(scratch) as mark:
+with _watched(scratch) as mark:
     scratch.mkdir()
     (scratch / VARIABLE).write_text(mark)
     chain = "import subprocess, time; subprocess.Popen(['sleep', '600']); time.sleep(600)"
     subprocess.Popen([sys.executable, "-c", chain], env={**os.environ, VARIABLE: mark}, start_new_session=True)
     other = subprocess.Popen(["sleep", "600"], start_new_session=True)
-    if os.fork() == 0:  # it holds a copy of the pipe the guardian waits on
+    if os.fork() == 0:  # it holds a copy of the pipe the watchdog waits on
         time.sleep(20)
         os._exit(0)
     print(mark, other.pid, flush=True)
@@ -85,7 +88,7 @@ def test_the_scratch_folder_of_a_session_that_came_after_is_left(parent: Parent,
     process.kill()
     process.wait()
     wait_for(lambda: not marked(mark), "the end of the children")
-    wait_for(lambda: not _guardians(tmp_path), "the guardian's own end")
+    wait_for(lambda: not _watchdogs(tmp_path), "the watchdog's own end")
     assert (tmp_path / "scratch").exists()
 
 
@@ -93,18 +96,18 @@ def test_an_orderly_end_takes_them_along_too(parent: Parent, tmp_path: Path) -> 
     process, mark, other = parent(0)
     assert process.wait(60) == 0
     assert not marked(mark)
-    assert not _guardians(tmp_path)
+    assert not _watchdogs(tmp_path)
     os.kill(other, 0)
 
 
-def _guardians(folder: Path) -> list[str]:
+def _watchdogs(folder: Path) -> list[str]:
     commands = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             commands.append(path.read_text(errors="replace"))
         except OSError:  # it has ended
             continue
-    return [one for one in commands if "ray_guardian.py" in one and str(folder) in one]
+    return [one for one in commands if "watchdog.py" in one and str(folder) in one]
 
 
 @needs_ray
