@@ -333,7 +333,7 @@ def _built(text: str, found: Any, args: dict[str, Any]) -> nn.Module:
     try:
         network = found(**args)
     except SystemExit as error:
-        raise AuditError(f"{text} ends the program instead of making a network; mend it first") from error
+        raise AuditError(f"{text} ends the program instead of making a network; fix it first") from error
     except ModuleNotFoundError as error:
         raise AuditError(f"{text} fails when called: {first_line(error)}; install it") from error
     except REFUSALS as error:
