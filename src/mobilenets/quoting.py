@@ -1,4 +1,4 @@
-"""Names from outside, such as files' and classes', as text that a terminal or a spreadsheet only shows; counts in words."""
+"""Names from outside, such as files' and classes', as text that a terminal or spreadsheet only shows; counts in words."""
 
 from __future__ import annotations
 
