@@ -1,4 +1,4 @@
-"""Names from outside, such as files' and classes', as text that a terminal or spreadsheet only shows; counts in words."""
+"""Names from outside, such as those of files, as text that terminals and spreadsheets only show; counts in words."""
 
 from __future__ import annotations
 
