@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from mobilenets.quoting import printable
+from mobilenets.quoting import plural, printable
 
 if TYPE_CHECKING:  # `predict`, which formats counts alone, starts without them
     from mobilenets.evaluation.results import Bounds, Comparison, Interval, Latency, Metrics, PairedTest, SeedRun
@@ -70,11 +70,6 @@ def latency_tail(latency: Latency) -> str:
 def unbroken_p_value(probability: float) -> str:
     """Write a p-value so that no line parts it."""
     return p_value(probability).replace(" ", NBSP)
-
-
-def plural(count: int, noun: str) -> str:
-    """Write a count with its regular noun: `1 seed`, `1,437 seeds`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def duration(seconds: float) -> str:

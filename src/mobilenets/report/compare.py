@@ -33,14 +33,13 @@ from mobilenets.formatting import (
     millions,
     pair_sentence,
     parted_pairs,
-    plural,
     runtime_name,
     runtimes,
     short_labels,
     three_digits,
 )
 from mobilenets.limits import check_json, read_bytes
-from mobilenets.quoting import printable, spreadsheet_cell
+from mobilenets.quoting import plural, printable, spreadsheet_cell
 
 # The columns of the comparison, defined once for the terminal, Markdown and the page.
 

@@ -25,12 +25,12 @@ from mobilenets.formatting import (
     deciding_split,
     pair_sentence,
     parted_pairs,
-    plural,
     runtime_name,
     runtimes,
     short_labels,
     split_sentence,
 )
+from mobilenets.quoting import plural
 from mobilenets.report.compare import Figure, columns
 from mobilenets.report.plots.canvas import SERIES, colour
 from mobilenets.report.plots.comparison import (
