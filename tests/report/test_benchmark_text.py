@@ -1,6 +1,7 @@
 """The report, its warnings and its words."""
 
 import io
+import json
 from dataclasses import replace
 
 import numpy as np

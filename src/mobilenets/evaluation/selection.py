@@ -23,7 +23,7 @@ from mobilenets.formatting import p_value
 
 MARGIN = 1.0  # points of top-1
 TIE = 1.10
-"""What takes longer than another by more than this is never as fast, however noisy the machine: noise must not hide it."""
+"""What takes longer than another by more than this is never as fast, however noisy the machine."""
 Distinct = Callable[[str, str], bool]
 """Whether the times of two candidates, by label, are measurably different."""
 _DIGITS = 3
@@ -63,7 +63,7 @@ class NearMiss:
 
 
 def as_fast_as(time: float, other: float, *, distinct: bool) -> bool:
-    """Whether a candidate with the median `time` counts as fast as one with the median `other`: the rule of all choices.
+    """Whether a candidate of median `time` counts as fast as one of median `other`: the rule of all choices.
 
     It does where it takes no longer, or where the difference is not measurable and at most 10 %. Medians alone would
     not do, since one of two equal candidates always comes out ahead, nor would their spread: that of single calls says
