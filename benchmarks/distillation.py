@@ -22,14 +22,14 @@ import torch
 
 from mobilenets.benchmarking.latency import round_order
 from mobilenets.data.datasets import load_dataset, natural_image_size
+from mobilenets.data.sampling import stratified_sample
 from mobilenets.evaluation.predictions import Predictions, correct_answers
 from mobilenets.evaluation.significance import paired_test, top1_interval
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
-from mobilenets.quantization.images import stratified_sample
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.run import prepare_splits, train_and_score
-from mobilenets.training.scoring import PREDICTIONS, Splits, torch_predict
+from mobilenets.training.run import train_and_score
+from mobilenets.training.scoring import PREDICTIONS, Splits, prepare_splits, torch_predict
 from mobilenets.training.teacher import Teacher, load_teacher
 
 WAYS = ("labels only", "with teacher")
@@ -37,7 +37,7 @@ WAYS = ("labels only", "with teacher")
 
 @dataclass(frozen=True)
 class Outcome:
-    """One student: percent of test images right, processor seconds to train and score, which answers were right."""
+    """One student: accuracy in percent, processor seconds to train and score, which answers were right."""
 
     top1: float
     seconds: float
@@ -135,7 +135,7 @@ def main() -> None:
     }
     regime = (
         f"{asked.student} x{asked.width_mult:g} at {size} px, {len(train)} training and {len(test)} test images of "
-        f"{dataset.name}, {asked.epochs} epochs, {asked.seeds} seeds each, alternating; percent of test images right"
+        f"{dataset.name}, {asked.epochs} epochs, {asked.seeds} seeds each, alternating; test accuracy in percent"
     )
     write(asked.name, regime, figures)
 

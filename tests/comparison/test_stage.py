@@ -10,13 +10,15 @@ import torch
 
 from mobilenets.comparison.networks import ComparisonRuns, compared_networks, extension_notes
 from mobilenets.data.datasets import Dataset
-from mobilenets.data.validation import cut_validation
+from mobilenets.data.held_out import cut_validation
 from mobilenets.errors import RecipeError
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.training.progress import read_curve
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.run import prepare_splits
+from mobilenets.training.scoring import prepare_splits
+
+pytestmark = pytest.mark.slow
 
 RECIPE = Recipe(epochs=1, batch_size=32, flip=False, crop_padding=1, precision="float32", memory_format="contiguous")
 

@@ -16,7 +16,7 @@ Data sets that a package delivers never grow, and keep the exact shares they hav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.data.decoding import worker_count
+from mobilenets.data.sampling import hold_out
 from mobilenets.data.sources import ArraySource, EncodedSource, FileSource, ImageSource, ImageSplit
 from mobilenets.errors import BadImagesError, DataError
 from mobilenets.image_record import Digests, digest_array, digest_of
@@ -34,7 +35,7 @@ from mobilenets.progress import Update
 from mobilenets.quoting import printable
 
 VALIDATION_SEED: Final = 0
-"""Of every validation cut: networks that are compared, and all seeds of their training, must be judged on the same."""
+"""Of every validation cut: networks that are compared, and all seeds of their training, must be scored on the same."""
 SPARING: Final = 4
 """A class of so many training images gives one for validation even where the share would round to none."""
 _VALIDATION_STREAM: Final = 1  # so that the cut is not drawn by the very numbers a test split was drawn by
@@ -76,7 +77,7 @@ def stratified_split(
     for label, count in zip(found, counts, strict=True):
         if count < 2:
             raise DataError(f"class {label} has {count} image: at least 2 are needed, to train and to test on")
-    return _hold_out(
+    return hold_out(
         labels, lambda count: min(max(1, round(test_fraction * count)), count - 1), np.random.default_rng(seed)
     )
 
@@ -131,7 +132,7 @@ def validation_split(
     def share(count: int) -> int:
         return min(max(round(cut.fraction * count), int(count >= SPARING)), count - 1)
 
-    return _hold_out(labels, share, np.random.default_rng((cut.seed, _VALIDATION_STREAM)))
+    return hold_out(labels, share, np.random.default_rng((cut.seed, _VALIDATION_STREAM)))
 
 
 def _check(fraction: float, seed: int, name: str) -> None:
@@ -168,22 +169,6 @@ def _parted(held: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int6
     return positions[~held], positions[held]
 
 
-def _hold_out(
-    labels: NDArray[np.int64], share: Callable[[int], int], random: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Take `share` of each class's count out; returns the positions that stay and those held out."""
-    # One stream for all classes: with a fresh one each, equally large classes would be cut in the same places.
-    held_out: list[NDArray[np.int64]] = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        held_out.append(random.permutation(members)[: share(len(members))])
-    held = np.sort(np.concatenate(held_out)).astype(np.int64) if held_out else np.empty(0, np.int64)
-    return np.setdiff1d(np.arange(len(labels), dtype=np.int64), held), held
-
-
-# The content digests of images: what they are told apart by when a folder is split or a network is scored.
-
-
 _CHUNK: Final = 256
 _READ_BYTES: Final = 2**20
 _READING: Final = "reading images to tell them apart"
@@ -192,7 +177,7 @@ _READING: Final = "reading images to tell them apart"
 def image_digest(source: ImageSource) -> int:
     """The digest of one image's bytes as stored; of an image that can't be read, that of its name.
 
-    Nobody is trained on what can't be read, so all such a digest has to be is the same every time.
+    Unreadable images are never trained on, so such a digest only has to be the same every time.
     """
     if isinstance(source, FileSource):
         return _file_digest(source)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -135,8 +136,8 @@ class Mistake:
     confidence: float
 
 
-@dataclass(frozen=True)
-class SeedRun:
+@dataclass(frozen=True, repr=False)
+class SeedRun(Result):
     """One network trained once: where its run folder is, how it learned and how it scored.
 
     `plan` says where and how it was computed, e.g. `cpu, float32, channels_last`. `validation` is None where there were
@@ -152,6 +153,17 @@ class SeedRun:
     plan: str = ""
     validation: Metrics | None = None
     test_readings: tuple[LedgerEntry, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `Result`."""
+        return asdict(self)
+
+    def _headline(self) -> str:
+        name = Path(self.folder).name
+        return f"{name[:60]}: test accuracy {self.test.top1:.2f} % ({self.test.count:,} images), seed {self.seed}"
+
+    def _rows(self) -> Sequence[Mapping[str, object]]:
+        return [asdict(point) for point in self.curve]
 
 
 @dataclass(frozen=True)

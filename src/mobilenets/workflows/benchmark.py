@@ -180,10 +180,10 @@ def _scoring_images(
     except ModuleNotFoundError as error:
         raise MissingExtraError("scoring needs scikit-learn and scipy: pip install scikit-learn scipy") from error
     from mobilenets.data.datasets import load_dataset
+    from mobilenets.data.held_out import TEST, as_trained
     from mobilenets.data.loader import default_memory_limit, prepare
-    from mobilenets.data.unseen import TEST, as_trained
 
-    dataset = load_dataset(data, data_root=data_root, max_pixels=max_pixels, progress=progress.update)
+    dataset = load_dataset(data, data_root=data_root, max_pixels=max_pixels, progress=progress)
     known = {path: read_artifact(path).description for path in artifacts}
     for path, described in known.items():
         if described.classes != dataset.classes:

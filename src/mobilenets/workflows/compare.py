@@ -36,10 +36,9 @@ from mobilenets.comparison.networks import (
     compared_networks,
     extension_notes,
 )
-from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import Dataset, load_dataset, natural_image_size
-from mobilenets.data.unseen import without_copies
-from mobilenets.data.validation import cut_validation
+from mobilenets.data.decoding import find_bit_depth
+from mobilenets.data.held_out import cut_validation, without_copies
 from mobilenets.errors import DataError, MobilenetsError, TrainingError
 from mobilenets.evaluation.evaluation_set import Images
 from mobilenets.evaluation.predictions import NO_CLASS, Predictions
@@ -66,8 +65,7 @@ from mobilenets.report.plots.comparison import summary_png
 from mobilenets.run_folder import COMPARISON
 from mobilenets.training.plan import choose_device
 from mobilenets.training.recipe import Recipe, check_freezing, load_recipe, resolve_recipe
-from mobilenets.training.run import prepare_splits
-from mobilenets.training.scoring import PREDICTIONS, VALIDATION_PREDICTIONS, Splits
+from mobilenets.training.scoring import PREDICTIONS, VALIDATION_PREDICTIONS, Splits, prepare_splits
 
 # The test images a network got wrong with the most confidence: where to look for bad labels and blind spots.
 
@@ -171,7 +169,7 @@ def compare(
     check_freezing(resolve_recipe(recipe, has_teacher=False), has_weights=False)
     chosen_device = choose_device(device)
     require_exporter()
-    loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=progress.update)
+    loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=progress)
     dataset = _with_validation(loaded, recipe, progress)
     sizes = _several(image_size or ()) or (natural_image_size(dataset),)
     networks = compared_networks(_several(models), _several(width_mult), sizes)

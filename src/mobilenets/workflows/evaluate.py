@@ -20,7 +20,7 @@ from mobilenets.run_folder import DESCRIPTION, recommended_run
 if TYPE_CHECKING:
     from mobilenets.data.datasets import Dataset
     from mobilenets.data.loader import PreparedImages
-    from mobilenets.data.unseen import ScoredImages
+    from mobilenets.data.scored_images import ScoredImages
     from mobilenets.evaluation.predictions import Evaluation, Predict
     from mobilenets.image_record import ImageRecord
     from mobilenets.models.saved import SavedNetwork
@@ -211,10 +211,10 @@ def _images(
     max_pixels: int,
 ) -> PreparedImages:
     """The split asked for, arranged for the network; what the user should know of it is told."""
-    from mobilenets.data.bit_depth import differing
     from mobilenets.data.datasets import load_dataset
+    from mobilenets.data.decoding import differing
     from mobilenets.data.loader import prepare
-    from mobilenets.data.unseen import scored_images
+    from mobilenets.data.scored_images import scored_images
 
     loaded = load_dataset(
         data,
@@ -222,7 +222,7 @@ def _images(
         exclude=exclude,
         max_pixels=max_pixels,
         classes=scored.classes,
-        progress=progress.update,
+        progress=progress,
     )
     chosen = scored_images(
         loaded, split, scored.provenance, scored.images, network=scored.name, progress=progress.update

@@ -71,6 +71,7 @@ def images_for(model: MobileNet, count: int = 4) -> torch.Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [Form(), Form(in_pieces=True, average_pool=True), Form(fully_connected=True)], ids=str)
 @pytest.mark.parametrize("padding", ["same", "symmetric"])
 @pytest.mark.parametrize(
@@ -100,6 +101,7 @@ def test_the_activation_of_v1_is_the_files(tmp_path: Path, activation: str) -> N
     assert read_tflite_weights(tmp_path / "v1.tflite").options["activation"] == activation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", ["float16", "dynamic", "uint8", "int8"])
 @pytest.mark.parametrize("name", [V1, V2, SMALL])
 def test_weights_of_fewer_bits_are_those_of_the_file(tmp_path: Path, name: str, values: str) -> None:
@@ -141,7 +143,7 @@ def test_a_float_file_without_metadata_is_said_to_be_silent(tmp_path: Path) -> N
     weights = read_tflite_weights(tmp_path / "v2.tflite")
     assert weights.preprocessing is not None
     assert weights.preprocessing.mean == weights.preprocessing.std == (0.5, 0.5, 0.5)
-    assert weights.notes == ("It does not say how images are prepared: [-1, 1] is taken, as the authors' code does.",)
+    assert weights.notes == ("It does not say how images are prepared: [-1, 1] is assumed, as in the authors' code.",)
     assert weights.classes is None
     assert not weights.has_background
 

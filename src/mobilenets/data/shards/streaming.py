@@ -1,6 +1,11 @@
 """Training images that stream out of shards: `TrainingImages` for what no folder and no memory holds.
 
 What is in memory at any time is two windows of encoded images and two batches of pixels, however many there are.
+
+The order of an epoch is decided by its seed alone. Shards are taken in a new order each epoch and their records read
+one after the other, as disks and networks like it. This stream is cut into windows of bounded size, and the records of
+a window are shuffled among themselves, so the place of every image in the epoch is known from the index before anything
+is read. Each window is read in the background while the one before is used.
 """
 
 from __future__ import annotations
@@ -23,14 +28,6 @@ from mobilenets.data.shards.shard_set import Shard, ShardSet, whole_shard
 from mobilenets.errors import BadImage, BadImagesError
 from mobilenets.preprocessing import Preprocessing
 
-# The order of an epoch over shards, decided by its seed alone.
-#
-# Shards are taken in a new order each epoch and their records read one after the other, as disks and networks like
-# it.
-# This stream is cut into windows of bounded size, and the records of a window are shuffled among themselves. So the
-# place of every image in the epoch is known from the index, before anything is read.
-
-
 WINDOW_BYTES: Final = 128 * 2**20
 """Bytes of shards shuffled together. A constant, since the order of an epoch depends on it.
 
@@ -39,7 +36,7 @@ Two windows are in memory at once, at the change from one to the next three.
 
 
 @dataclass(frozen=True)
-class Order:
+class EpochOrder:
     """An epoch's order.
 
     Attributes:
@@ -64,7 +61,7 @@ class Order:
         return np.random.default_rng([self.seed, 1 + window]).permutation(count)
 
 
-def epoch_order(shards: Sequence[Shard], seed: int, *, window_bytes: int = WINDOW_BYTES) -> Order:
+def epoch_order(shards: Sequence[Shard], seed: int, *, window_bytes: int = WINDOW_BYTES) -> EpochOrder:
     """Decide the order of one epoch.
 
     Windows are made of whole shards, as many as `window_bytes` hold; a shard larger than that is cut into equal ones.
@@ -82,10 +79,7 @@ def epoch_order(shards: Sequence[Shard], seed: int, *, window_bytes: int = WINDO
         filled += size
         parts = min(-(-size // window_bytes), shards[place].images)
         begins += [int(start) + shards[place].images * part // parts for part in range(1, parts)]
-    return Order(seed, order, starts, np.array([*begins, starts[-1]], dtype=np.int64))
-
-
-# The windows of an epoch one after the other, each read in the background while the one before is used.
+    return EpochOrder(seed, order, starts, np.array([*begins, starts[-1]], dtype=np.int64))
 
 
 _PATIENCE_SECONDS: Final = 2.0
@@ -100,7 +94,7 @@ class WindowFeed:
         window: to begin with.
     """
 
-    def __init__(self, shards: Sequence[Shard], order: Order, window: int) -> None:
+    def __init__(self, shards: Sequence[Shard], order: EpochOrder, window: int) -> None:
         self._order = order
         self._last = len(order.windows) - 2
         self._stop = threading.Event()

@@ -38,15 +38,15 @@ def fetch_published(published: PublishedWeights, *, mirror: str | None = None) -
     """The file on this machine; downloaded unless it is there already, and checked in both cases.
 
     The beginning of its hash stands in the name of torchvision's and timm's releases. Of files on Hugging Face the
-    server says it; it is kept beside the file for later. One put there by hand is taken as it is.
+    server says it; it is kept beside the file for later. One that a user put there is used as it is.
 
     Args:
         published: which file.
-        mirror: address of a folder that has it under its name; without it `$MOBILENETS_WEIGHTS_MIRROR`, else its
+        mirror: address of a folder that has it under its name; default: `$MOBILENETS_WEIGHTS_MIRROR`, then its
             publisher's.
 
     Raises:
-        WeightsError: it can't be had, or arrives or lies there damaged (it is removed then); the message says what to
+        WeightsError: it can't be downloaded, or is damaged (it is removed then); the message says what to
             download and where to put it.
     """
     path, mirror = cached_path(published), mirror or os.environ.get(MIRROR_VARIABLE)
