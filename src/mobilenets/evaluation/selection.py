@@ -183,7 +183,7 @@ def _check(rows: Sequence[Contender], latency_key: str) -> None:
         raise MobilenetsError("there are no networks to choose from: compare at least one")
     labels = [row.label for row in rows]
     if len(set(labels)) < len(labels):
-        raise MobilenetsError(f"networks need labels of their own to be told apart, not {', '.join(labels)}")
+        raise MobilenetsError(f"networks need different labels, not {', '.join(labels)}")
     for row in rows:
         if latency_key not in row.latency:
             timed = ", ".join(sorted(row.latency)) or "no runtime"
