@@ -26,9 +26,8 @@ from mobilenets.errors import (
     TrainingError,
     TrainingInterruptedError,
 )
-from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_text_atomically
-from mobilenets.progress import Progress
+from mobilenets.progress import EpochPoint, Progress
 from mobilenets.training.accumulation import (
     Accumulation,
     check_single_images,
