@@ -17,13 +17,15 @@ import torchvision.models
 from chains import without_norms
 from torch import nn
 
-from mobilenets.auditing.rules.finding import Audit
+from mobilenets.auditing.result import Audit
 from mobilenets.auditing.structure.layers import Chain, ChainLayer, Padding
 from mobilenets.auditing.structure.published import reference, without_paths
 from mobilenets.exporters.export import export_onnx
 from mobilenets.models.registry import create_model, list_models
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.workflows.audit import audit
+
+pytestmark = pytest.mark.slow
 
 GOOGLE = Path(__file__).parents[2] / ".." / "shared" / "data" / "google"
 TORCHVISION = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")

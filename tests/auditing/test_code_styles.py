@@ -11,9 +11,11 @@ import torch.nn.functional as F
 import torchvision.models
 from torch import Tensor, nn
 
-from mobilenets.auditing.rules.finding import Audit
+from mobilenets.auditing.result import Audit
 from mobilenets.errors import AuditError
 from mobilenets.workflows.audit import audit
+
+pytestmark = pytest.mark.slow
 
 ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 

@@ -15,7 +15,8 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_faults_are_mended_by_a_list_and_trained_on(run: Run, call: Run, photos: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_faults_are_fixed_by_a_list_and_trained_on(run: Run, call: Run, photos: Path, tmp_path: Path) -> None:
     seed_faults(photos)
     done = run("doctor", "photos", "--fix", "--out", "checkup")
     assert done.returncode == 1, done.stderr
@@ -23,7 +24,7 @@ def test_faults_are_mended_by_a_list_and_trained_on(run: Run, call: Run, photos:
     assert "images to leave out: 9, listed in checkup/exclude.txt" in done.stdout
     assert (tmp_path / "checkup" / "doctor.html").exists()
 
-    for name in ("star", "only-here"):  # what no list can mend
+    for name in ("star", "only-here"):  # what no list can fix
         for split in ("train", "test"):
             for path in (photos / split / name).glob("*"):
                 path.unlink()
@@ -51,3 +52,23 @@ def test_bad_input_is_one_line_and_exit_code_2(call: Run, tmp_path: Path) -> Non
     done = call("doctor", "phots")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "there is no 'phots'" in done.stderr
+
+
+def test_the_rules_are_listed_without_data(call: Run) -> None:
+    listed = call("doctor", "--list-rules")
+    assert listed.returncode == 0, listed.stderr
+    assert "  near-duplicates " in listed.stdout
+    assert "unreadable" in [record["id"] for record in json.loads(call("doctor", "--list-rules", "--json").stdout)]
+    missing = call("doctor")
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+
+
+def test_ignored_rules_are_no_errors_and_are_named(call: Run, photos: Path) -> None:
+    (photos / "train" / "disc" / "empty.jpg").write_bytes(b"")
+    assert call("doctor", "photos").returncode == 1
+    done = call("doctor", "photos", "--ignore", "unreadable,tiny-class")
+    assert done.returncode == 0, done.stderr
+    assert "ignored: unreadable, tiny-class" in done.stdout
+    unknown = call("doctor", "photos", "--ignore", "unreadble")
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
+    assert "did you mean unreadable" in unknown.stderr

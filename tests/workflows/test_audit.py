@@ -12,12 +12,14 @@ from torch import nn
 from torchvision.models import mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from torchvision.ops.misc import Conv2dNormActivation, SqueezeExcitation
 
-from mobilenets.auditing.rules.finding import Audit
+from mobilenets.auditing.result import Audit
 from mobilenets.errors import AuditError
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.workflows.audit import audit
+
+pytestmark = pytest.mark.slow
 
 V2_ROWS = [[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 3, 2], [6, 64, 4, 2], [6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1]]
 

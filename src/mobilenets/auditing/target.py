@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import pickletools
@@ -16,13 +17,13 @@ from torch import nn
 
 from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, quiet, switch_mode
 from mobilenets.auditing.sizing import check_image_size, detector_backbone, input_shape, materialized
-from mobilenets.auditing.user_code import ALLOW_RUNNING, FORMS, called_with, named_object, names_code
+from mobilenets.auditing.user_code import ALLOW_RUNNING, FORMS, called_with, named_object
 from mobilenets.errors import AuditError, first_line
 from mobilenets.limits import open_regular
 from mobilenets.models.config import NetworkConfig
-from mobilenets.models.saved import DESCRIPTION, load_network
+from mobilenets.models.saved import load_network
 from mobilenets.quoting import printable
-from mobilenets.run_folder import recommended_run
+from mobilenets.run_folder import DESCRIPTION, recommended_run
 
 # What a file holds, by its first bytes and members: one the audit reads, or another, with what to do about it.
 #
@@ -203,6 +204,24 @@ def _described(classes: list[str]) -> str:
     )
 
 
+def names_code(text: str) -> bool:
+    """Whether a target names an object behind a colon, in a file that is there or a package: auditing it runs that."""
+    source, _, name = text.rpartition(":")
+    if not source or not name or Path(text).exists():
+        return False
+    return Path(source).is_file() if source.endswith(".py") else True
+
+
+def will_run(text: str) -> bool:
+    """Whether a target's code is there to be run, and not only named; nothing is imported to tell."""
+    if not names_code(text):
+        return False
+    source = text.rpartition(":")[0]
+    package = source.partition(".")[0]
+    here = Path(package).is_dir() or Path(f"{package}.py").is_file()
+    return source.endswith(".py") or here or (package.isidentifier() and importlib.util.find_spec(package) is not None)
+
+
 @dataclass(frozen=True)
 class AuditTarget:
     """A network to audit.
@@ -314,7 +333,7 @@ def _built(text: str, found: Any, args: dict[str, Any]) -> nn.Module:
     try:
         network = found(**args)
     except SystemExit as error:
-        raise AuditError(f"{text} ends the program instead of making a network; mend it first") from error
+        raise AuditError(f"{text} ends the program instead of making a network; fix it first") from error
     except ModuleNotFoundError as error:
         raise AuditError(f"{text} fails when called: {first_line(error)}; install it") from error
     except REFUSALS as error:

@@ -130,7 +130,7 @@ def _library() -> ModuleType:
     try:
         return import_module(f"{_BINDINGS}._C")
     except ImportError:  # releases that call it otherwise, and Windows, where that module finds its libraries
-        with capture_stderr(), warnings.catch_warnings():  # the exporter's dependencies have remarks to make
+        with capture_stderr(), warnings.catch_warnings():  # the exporter's dependencies warn
             warnings.simplefilter("ignore")
             return import_module(f"{_BINDINGS}.portable_lib")
 
