@@ -37,7 +37,7 @@ class DoctorOptions:
     """Folder for doctor.html, doctor.json and exclude.txt; default: doctor-DATA here."""
     fix: bool = False
     """Write exclude.txt, the images to leave out of training."""
-    ignore: str = ""
+    ignore: str | None = None
     """Rules whose findings are set aside, with commas between: no errors, and only named."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
