@@ -1,4 +1,4 @@
-"""What the audit finds in faulty networks and wrongly says of correct ones: `python benchmarks/audit_mutants.py`.
+"""What the audit finds in faulty networks and its false errors on correct ones: `python benchmarks/audit_mutants.py`.
 
 Regime: networks generated from the papers' tables as plain PyTorch code (tests/helpers/mutants), each with one to three
 known bugs, in nine code styles, over widths, classes and image sizes; then the correct ones, in the same styles. A bug
@@ -43,7 +43,7 @@ class Verdict:
     unexplained_macs: int
 
 
-def judge(mutant: Mutant) -> Verdict:
+def verdict_of(mutant: Mutant) -> Verdict:
     try:
         answer = audit(mutant.build(), image_size=mutant.size)
     except AuditError as error:
@@ -106,12 +106,12 @@ def main() -> None:
     start = perf_counter()
     verdicts = []
     for index, mutant in enumerate(mutants(MUTANTS, seed=SEED), start=1):
-        verdicts.append(judge(mutant))
+        verdicts.append(verdict_of(mutant))
         if verdicts[-1].missed or verdicts[-1].false_errors:
             print(
                 f"{index}: {mutant.name}: missed {verdicts[-1].missed}, false {verdicts[-1].false_errors}", flush=True
             )
-    result = figures(verdicts, [judge(network) for network in correct(seed=SEED)])
+    result = figures(verdicts, [verdict_of(network) for network in correct(seed=SEED)])
     result["seconds_per_audit"] = round((perf_counter() - start) / (result["mutants"] + result["correct"]), 2)
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(table(result))

@@ -37,7 +37,7 @@ WAYS = ("labels only", "with teacher")
 
 @dataclass(frozen=True)
 class Outcome:
-    """One student: percent of test images right, processor seconds to train and score, which answers were right."""
+    """One student: accuracy in percent, processor seconds to train and score, which answers were right."""
 
     top1: float
     seconds: float
@@ -135,7 +135,7 @@ def main() -> None:
     }
     regime = (
         f"{asked.student} x{asked.width_mult:g} at {size} px, {len(train)} training and {len(test)} test images of "
-        f"{dataset.name}, {asked.epochs} epochs, {asked.seeds} seeds each, alternating; percent of test images right"
+        f"{dataset.name}, {asked.epochs} epochs, {asked.seeds} seeds each, alternating; test accuracy in percent"
     )
     write(asked.name, regime, figures)
 

@@ -3,9 +3,9 @@
 Regime: `mobilenets doctor CIFAR10 --fix`, the real command in a process of its own, with its page and its list; 3
 rounds after one that fills the system's cache of the file. `findings` are what it finds, by kind.
 
-Then how surely it finds a picture again that was made over: 500 images of each of the two data sets, drawn with a seed,
-each made over in every way below, and searched for among all of that set. `found` is the share of images whose own
-print is told as alike; `wrong` are pairs of an image with the print of another, unless the two images are alike
+Then how often it finds the copy of an image that was transformed: 500 images of each of the two data sets, drawn with a
+seed, each transformed in every way below, and searched for among all of that set. `found` is the share of images whose
+own copy is reported; `wrong` are pairs of an image with the copy of another, unless the two images are near-duplicates
 themselves. Mirrored pictures are not looked for: their row says so.
 """
 
@@ -108,7 +108,7 @@ def found_again(data: Path) -> dict[str, dict[str, float]]:
     drawn = np.sort(np.random.default_rng(0).permutation(len(entries))[:DRAWN])
     images = [entries[place].source.open() for place in drawn]
     originals = [image_facts(ArraySource("original", np.asarray(image))) for image in images]
-    alike = set(near_pairs(originals))
+    similar = set(near_pairs(originals))
     rows = {}
     for name, make in PRINTS.items():
         prints = [image_facts(ArraySource("print", np.asarray(make(image)))) for image in images]
@@ -117,7 +117,7 @@ def found_again(data: Path) -> dict[str, dict[str, float]]:
         same = sum(one.digest == other.digest for one, other in zip(originals, prints, strict=True))
         own = sum(first == second for first, second in across)
         wrong = sum(
-            first != second and (min(first, second), max(first, second)) not in alike for first, second in across
+            first != second and (min(first, second), max(first, second)) not in similar for first, second in across
         )
         rows[name] = {"found": (own + same) / DRAWN, "wrong": wrong}
         print(f"{data.stem}, {name}: {rows[name]}", flush=True)
@@ -129,7 +129,9 @@ def main(cifar10: Path, photographs: Path) -> None:
 
     figures = checkup(cifar10)
     again = {data.stem: found_again(data) for data in (cifar10, photographs)}
-    regime = f"mobilenets doctor {cifar10.name} --fix, {ROUNDS} rounds, files in the system's cache; {DRAWN} made over"
+    regime = (
+        f"mobilenets doctor {cifar10.name} --fix, {ROUNDS} rounds, files in the system's cache; {DRAWN} transformed"
+    )
     write("doctor", regime, {**figures, "found_again": again})
 
 

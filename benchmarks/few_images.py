@@ -53,11 +53,11 @@ class Watch(Silent):
     """Notes the seconds until the last epoch was done: reading images and computing features are in, scoring is not."""
 
     def __init__(self) -> None:
-        self.began, self.wall_began = time.process_time(), time.monotonic()
-        self.trained = self.wall = 0.0
+        self.began, self.began_at = time.process_time(), time.monotonic()
+        self.trained = self.elapsed = 0.0
 
     def epoch(self, point: EpochPoint, epochs: int) -> None:
-        self.trained, self.wall = time.process_time() - self.began, time.monotonic() - self.wall_began
+        self.trained, self.elapsed = time.process_time() - self.began, time.monotonic() - self.began_at
 
 
 def cells(draws: int) -> list[Cell]:
@@ -114,7 +114,7 @@ def measure(cell: Cell, dataset: Dataset, weights: Path, work: Path) -> dict[str
         "top1": asdict(top1_interval(correct[np.newaxis])),
         "test_images": done.test.count,
         "processor_seconds": watch.trained,
-        "wall_seconds": watch.wall,
+        "elapsed_seconds": watch.elapsed,
     }
 
 
@@ -141,7 +141,7 @@ def main() -> None:
         )
         regime = (
             f"mobilenet_v2 on few images a class of {dataset.name}, weights {asked.weights.name}; head-only at 224 px, "
-            "fine-tuned at 96, from scratch at 32; percent of test images right, processor seconds until trained"
+            "fine-tuned at 96, from scratch at 32; test accuracy in percent, processor seconds until trained"
         )
         write(RESULT, regime, {"rows": rows})
 

@@ -18,12 +18,12 @@ def few_images() -> str:
     ]
     kinds = sorted({(row["per_class"], row["way"]) for row in rows}, key=lambda kind: (kind[0], WAYS.index(kind[1])))
     for count, way in kinds:
-        alike = [row for row in rows if (row["per_class"], row["way"]) == (count, way)]
-        one, seconds = alike[0], median(row["processor_seconds"] for row in alike)
-        tops = sorted(row["top1"]["mean"] for row in alike)
+        same = [row for row in rows if (row["per_class"], row["way"]) == (count, way)]
+        one, seconds = same[0], median(row["processor_seconds"] for row in same)
+        tops = sorted(row["top1"]["mean"] for row in same)
         top1 = one["top1"]
         shown = f"{top1['mean']:.1f} % ({top1['low']:.1f}–{top1['high']:.1f}) of {one['test_images']:,}"
-        draws = "1" if len(alike) == 1 else f"{len(alike)}: {tops[0]:.1f}–{tops[-1]:.1f} %"
+        draws = "1" if len(same) == 1 else f"{len(same)}: {tops[0]:.1f}–{tops[-1]:.1f} %"
         epochs = "–" if way == "head-only" else str(one["epochs"])
         lines.append(f"| {count} | {way} | {one['image_size']} | {epochs} | {shown} | {draws} | {seconds:,.0f} s |")
     return "\n".join(lines) + "\n"

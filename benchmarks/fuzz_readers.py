@@ -99,7 +99,7 @@ def _exclusions(folder: Path) -> Sequence[Path]:
     from mobilenets.data.sources import write_exclusions
 
     path = folder / "exclude.txt"
-    write_exclusions(path, {"cat/1.png": "twin of dog/2.png", "a\tb\n.png": "odd", '"x".png': "é"}, "a list")
+    write_exclusions(path, {"cat/1.png": "copy of dog/2.png", "a\tb\n.png": "odd", '"x".png': "é"}, "a list")
     return [path]
 
 
@@ -385,7 +385,7 @@ def _features(folder: Path) -> Sequence[Path]:
 
 
 def _read_features(path: Path) -> None:
-    """Damaged ones are computed again without a word: told here as refused."""
+    """Damaged ones are computed again silently: counted here as refused."""
     from mobilenets.errors import RunError
     from mobilenets.training.head import FeatureCache
 

@@ -48,7 +48,7 @@ def main() -> None:
                 scores["trained on"].append(run.curve[-1].top1)
             print(f"{name}, seed {seed}: test {run.test.top1:.1f} %", flush=True)
     figures = {name: spread(values) for name, values in scores.items()}
-    write("norm_statistics", f"digits, {EPOCHS} epochs, {SEEDS} seeds; percent of images right", {"top1": figures})
+    write("norm_statistics", f"digits, {EPOCHS} epochs, {SEEDS} seeds; accuracy in percent", {"top1": figures})
 
 
 if __name__ == "__main__":

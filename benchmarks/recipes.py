@@ -45,7 +45,7 @@ WAYS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """One training: percent of images right, seconds an epoch, and which answers were right."""
+    """One training: accuracy in percent, seconds an epoch, and which answers were right."""
 
     top1: float
     seconds: float
@@ -63,7 +63,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--score", choices=("test", "held-out"), default="test")
-    parser.add_argument("--change", nargs="*", default=[], metavar="FIELD=VALUE", help="of strong, in trials")
+    parser.add_argument("--change", nargs="*", default=[], metavar="FIELD=VALUE", help="of strong, in timed runs")
     parser.add_argument("--name", default="recipes", help="of the result file")
     return parser.parse_args()
 
@@ -111,7 +111,7 @@ def main() -> None:
             latest = outcomes[way][-1]
             print(f"seed {seed}, {way}: {latest.top1:.2f} %, {latest.seconds:.1f} s an epoch", flush=True)
     if asked.score != "test" or not {"article", "strong"} <= set(asked.ways):
-        return  # a trial
+        return  # a timed run
     correct = {way: np.stack([one.correct for one in found]) for way, found in outcomes.items()}
     tests = {
         way: paired_test(way, base, correct[way], correct[base])
@@ -131,7 +131,7 @@ def main() -> None:
     regime = (
         f"{asked.model} x{asked.width_mult:g} at {preprocessing.image_size} px, {len(splits.train)} training and "
         f"{len(splits.test)} test images of {dataset.name}, {asked.epochs} epochs, {asked.seeds} seeds each, "
-        "alternating; percent of test images right"
+        "alternating; test accuracy in percent"
     )
     write(asked.name, regime, figures)
 

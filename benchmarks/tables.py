@@ -2,31 +2,38 @@
 
 A document marks where a figure of `results/` goes by `<!-- figures: NAME -->` ... `<!-- end -->`, and where a
 command's output goes by `<!-- output: mobilenets VERB ... -->` ... `<!-- end -->`; what stands between is replaced.
+Below a figure stand the results it comes from and the processor; `benchmarks/README.md` has the command of each.
 With `--check` nothing is written and the exit code says whether all is up to date.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 from device_tables import devices_kept, devices_ladders, devices_summary, devices_ways
 from few_tables import few_images, imbalance
-from loading import RESULTS, load
+from loading import RESULTS, load, loaded
 from mobilenets.evaluation.results import Comparison
 from mobilenets.formatting import split_sentence
 from mobilenets.report.compare import markdown_table, read_json
 from scale_tables import kills, ray_predict, scale_billion, scale_imagenet, scaling
 from shard_tables import shards
+from word_table import words
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "docs/guide.md", "docs/auditing.md", "docs/devices.md", "docs/scale.md", "docs/lab_log.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")),
+)
 BLOCK = re.compile(r"(?P<start><!-- figures: (?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 OUTPUT = re.compile(
     r"(?P<start><!-- output: mobilenets (?P<arguments>[^\n]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
@@ -38,6 +45,7 @@ COLUMNS = "100"
 def comparison(name: str) -> str:
     """The table of a comparison, the tool's choice, and the command."""
     result = read_json(RESULTS / f"{name}.json")
+    loaded.append(name)
     minutes = sum(run.seconds_per_epoch * len(run.curve) for row in result.rows for run in row.runs) / 60
     return (
         f"{markdown_table(result)}\n"
@@ -105,8 +113,8 @@ def norm_statistics() -> str:
     """Test accuracy with batch norm's statistics as left and re-estimated."""
     top1 = load("norm_statistics")["top1"]
     return (
-        f"After 2 epochs of digits, MobileNetV3-Small at width 0.5 got {top1['trained on']['median']:.1f} % of its "
-        f"training batches right, but {top1['as left']['median']:.1f} % of the test images with the statistics "
+        f"After 2 epochs of digits, MobileNetV3-Small at width 0.5 reached {top1['trained on']['median']:.1f} % on its "
+        f"training batches. On the test images it reached {top1['as left']['median']:.1f} % with the statistics "
         f"training left, and {top1['re-estimated']['median']:.1f} % with the same weights and re-estimated statistics "
         "(medians of 3 seeds).\n"
     )
@@ -154,14 +162,27 @@ def audit_mutants() -> str:
 
 
 def core_install() -> str:
-    """Size of the core install, and how fast one picture is answered."""
+    """Size of the core install, and how fast one image is classified."""
     result = load("core_install")
     seconds = result["seconds"]
     return (
         f"`pip install .` in a new environment brings {result['size_mb']:.0f} MB ({result['with_pip_mb']:.0f} MB with "
-        f"the environment's own pip and setuptools), and `mobilenets predict` answers one 224-pixel picture by "
+        f"the environment's own pip and setuptools), and `mobilenets predict` classifies one 224-pixel image by "
         f"MobileNetV2 in {seconds['mobilenets predict']['median']:.2f} s from the shell (Python doing nothing takes "
         f"{seconds['python -c pass']['median']:.2f} s).\n"
+    )
+
+
+def install_sizes() -> str:
+    """Size on disk of the core and of the extras that most people install."""
+    extras = load("install_sizes")["extras"]
+    core, train = extras["core"], extras["train"]
+    return (
+        "| command | size on disk |\n| :-- | --: |\n"
+        f"| `pip install .` | {core['mb']:.0f} MB |\n"
+        f"| `pip install '.[export]'` | {extras['export']['mb']:.0f} MB |\n"
+        f"| `pip install '.[train]'` with PyTorch's CUDA build | {train['mb'] / 1000:.1f} GB, "
+        f"{train['cuda_mb'] / 1000:.1f} GB of it CUDA libraries |\n"
     )
 
 
@@ -194,9 +215,9 @@ def doctor() -> str:
 
 
 def doctor_prints() -> str:
-    """How surely a picture that was made over is found again, on small images and on photographs."""
+    """How often the copy of a transformed image is found, on small images and on photographs."""
     again = load("doctor")["found_again"]
-    lines = ["| made over | " + " | ".join(again) + " |", "| :-- |" + " --: |" * len(again)]
+    lines = ["| transformed | " + " | ".join(again) + " |", "| :-- |" + " --: |" * len(again)]
     for name in next(iter(again.values())):
         cells = [f"{100 * rows[name]['found']:.1f} % ({rows[name]['wrong']} wrong)" for rows in again.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -267,7 +288,31 @@ FIGURES: dict[str, Callable[[], str]] = {
     "startup": startup,
     "tflite_agreement": tflite_agreement,
     "audit_mutants": audit_mutants,
+    "install_sizes": install_sizes,
 }
+
+
+@cache
+def figure(name: str) -> str:
+    """A figure's text, and below it where it comes from."""
+    if name == "words":
+        return words(ROOT)
+    loaded.clear()
+    text = FIGURES[name]()
+    return f"{text}\n{_sources(loaded)}\n"
+
+
+def _sources(names: Sequence[str]) -> str:
+    processors = sorted({processor for name in names if (processor := _processor(name))})
+    results = ", ".join(f"`benchmarks/results/{name}.json`" for name in dict.fromkeys(names))
+    on = f", measured on {' and '.join(processors)}" if processors else ""
+    return f"<sub>From {results}{on}.</sub>"
+
+
+def _processor(name: str) -> str | None:
+    result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    machine: dict[str, str] = result.get("machine") or result.get("environment") or {}
+    return machine.get("processor")
 
 
 @cache
@@ -283,7 +328,7 @@ def output(arguments: str) -> str:
 
 def filled(text: str) -> str:
     """The text with every marked block replaced by its figures and outputs of today."""
-    text = BLOCK.sub(lambda block: block["start"] + FIGURES[block["name"]]() + block["end"], text)
+    text = BLOCK.sub(lambda block: block["start"] + figure(block["name"]) + block["end"], text)
     return OUTPUT.sub(lambda block: block["start"] + output(block["arguments"]) + block["end"], text)
 
 

@@ -6,7 +6,6 @@ import io
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -33,6 +32,7 @@ def refusal(path: Path) -> list[str]:
     return []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SOUND)
 def test_every_cut_gives_a_picture_or_one_clear_error(suffix: str, tmp_path: Path) -> None:
     refused = 0
@@ -83,6 +83,7 @@ def test_the_doctor_comes_to_its_end(photos: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out/doctor.html").exists()
 
 
+@pytest.mark.slow
 def test_train_evaluate_and_predict_name_each_and_go_on_without(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +106,7 @@ def test_train_evaluate_and_predict_name_each_and_go_on_without(
     assert "can't be read" in said.err
 
 
+@pytest.mark.slow
 def test_decoders_written_in_c_print_nothing(tmp_path: Path) -> None:
     """libtiff and others write what they find to the process's standard error, past Python."""
     program = (
@@ -142,9 +144,7 @@ def test_a_tiff_whose_pages_lead_back_ends(tmp_path: Path) -> None:
     content[at : at + 4] = first.to_bytes(4, "little")
     path = tmp_path / "round.tif"
     path.write_bytes(content)
-    began = time.monotonic()
     assert len(refusal(path)) <= 1
-    assert time.monotonic() - began < 60
 
 
 def test_bytes_that_end_anywhere_are_no_picture() -> None:

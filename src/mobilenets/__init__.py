@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mobilenets.errors import MobilenetsError
     from mobilenets.evaluation.predictions import evaluate_predictions
     from mobilenets.evaluation.results import Bounds
-    from mobilenets.exporters.onnx import export_onnx
+    from mobilenets.exporters.export import export_onnx
     from mobilenets.models.registry import create_from_weights, create_model, list_models
     from mobilenets.models.saved import load_network
     from mobilenets.preprocessing import Preprocessing
@@ -101,7 +101,7 @@ _MODULES = {
     "evaluate": "workflows.evaluate",
     "evaluate_predictions": "evaluation.predictions",
     "export": "workflows.export",
-    "export_onnx": "exporters.onnx",
+    "export_onnx": "exporters.export",
     "list_models": "models.registry",
     "load_dataset": "data.datasets",
     "load_network": "models.saved",

@@ -94,7 +94,7 @@ def test_any_changed_byte_is_noticed(tmp_path, kind, data):
         with pytest.raises(ArtifactError):
             read_artifact(artifact.path)
         return
-    # What only other tools look at in the zip behind a model (dates, labels.txt) is not part of the promise.
+    # What only other tools look at in the zip behind a model (dates, labels.txt) is not part of the guarantee.
     with contextlib.suppress(ArtifactError):
         assert read_artifact(artifact.path).description.to_json() == artifact.description.to_json()
 

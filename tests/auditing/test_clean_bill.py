@@ -20,10 +20,12 @@ from torch import nn
 from mobilenets.auditing.result import Audit
 from mobilenets.auditing.structure.layers import Chain, ChainLayer, Padding
 from mobilenets.auditing.structure.published import reference, without_paths
-from mobilenets.exporters.onnx import export_onnx
+from mobilenets.exporters.export import export_onnx
 from mobilenets.models.registry import create_model, list_models
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.workflows.audit import audit
+
+pytestmark = pytest.mark.slow
 
 GOOGLE = Path(__file__).parents[2] / ".." / "shared" / "data" / "google"
 TORCHVISION = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")

@@ -19,6 +19,8 @@ from mobilenets.errors import BackendError, MobilenetsError
 from mobilenets.machine import usable_cores
 from mobilenets.runtime.backend import choices
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def artifact(onnx_file):
@@ -70,7 +72,7 @@ def test_peers(artifact, onnx_file):
     assert [one.default_threads for one in found[2:4]] == [usable_cores() == threads for threads in (1, 2)]
 
 
-def test_a_strangers_file_is_a_peer_by_its_suffix(tmp_path, artifact):
+def test_a_third_party_file_is_a_peer_by_its_suffix(tmp_path, artifact):
     path = tmp_path / "theirs.tflite"
     path.write_bytes(b"TFL3" * 8)
     (peer,) = find_peers([str(path)], [artifact], (1,))
@@ -98,7 +100,7 @@ def test_files_of_one_name_are_told_apart_also_from_peers(tmp_path):
     ]
 
 
-def test_what_is_labelled_alike_all_the_same_is_numbered(artifact):
+def test_what_is_labelled_the_same_is_numbered(artifact):
     (one,) = find_candidates([artifact], Wanted(("onnxruntime",), threads=(1,)))
     labels = [each.label for each in distinctly_labelled([one, one, replace(one, label="other"), one])]
     assert labels == [one.label, f"{one.label} (2)", "other", f"{one.label} (3)"]

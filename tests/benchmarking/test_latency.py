@@ -43,7 +43,7 @@ def test_warm_up_is_not_measured():
     assert (result["a"].p95_ms, result["a"].calls, len(clock.calls)) == (1, 3, 5)
 
 
-def test_rounds_alternate_and_nobody_is_always_first():
+def test_rounds_alternate_and_no_one_is_always_first():
     clock = Clock()
     measure_latency({name: clock.taking(name, 1) for name in "ABC"}, warmup=0, rounds=6, clock=clock)
     order = "".join(clock.calls)

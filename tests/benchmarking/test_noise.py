@@ -20,7 +20,7 @@ def test_a_clear_difference_is_told_with_its_interval():
     assert ratio.distinct
 
 
-def test_two_of_the_same_are_not_told_apart_more_often_than_promised():
+def test_two_of_the_same_are_not_told_apart_more_often_than_guaranteed():
     """95 % intervals of things that do not differ leave out 1 in about 5 % of cases."""
     found = [ratios({"a": noisy(1, 0.1, 2 * i), "b": noisy(1, 0.1, 2 * i + 1)}, 1)[0].distinct for i in range(100)]
     assert sum(found) <= 12

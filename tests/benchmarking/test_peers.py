@@ -1,4 +1,4 @@
-"""Somebody else's files, opened with the runtimes' defaults."""
+"""Someone else's files, opened with the runtimes' defaults."""
 
 from pathlib import Path
 

@@ -26,7 +26,7 @@ def takers(order, **times):
     return {name: Taker(name, order, *values) for name, values in times.items()}
 
 
-def test_turns_alternate_and_nobody_is_always_first():
+def test_turns_alternate_and_no_one_is_always_first():
     order = []
     time_turns(takers(order, a=[1.0], b=[1.0], c=[1.0]), 1, seconds=0)
     rounds = ["".join(order[i : i + 3]) for i in range(3, len(order), 3)]  # the first is warm-up
@@ -50,7 +50,7 @@ def test_rounds_go_on_until_the_budget_is_measured():
     assert shares[-1] == 1.0
 
 
-def test_every_turn_weighs_alike_however_many_calls_it_had():
+def test_every_turn_weighs_equally_however_many_calls_it_had():
     """Six turns of a slow moment with one call each, four of a good one with a hundred: the slow ones are most."""
     timed = Timed({"a": [[10_000_000]] * 6 + [[1_000_000] * 100] * 4})
     latency = timed.measurement("a", 1).latency
@@ -75,6 +75,6 @@ def test_one_that_dies_is_left_out_and_the_others_go_on():
     assert len(timed.turns["a"]) == len(timed.turns["b"]) == LEAST_ROUNDS
 
 
-def test_nobody_left_ends_it():
+def test_no_one_left_ends_it():
     timed = time_turns({"a": Taker("a", [], 1.0, dies_after=0)}, 1, seconds=5)
     assert (timed.calls, len(timed.failures)) == ({}, 1)

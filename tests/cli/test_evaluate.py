@@ -11,9 +11,11 @@ import torch
 from mobilenets.cli.evaluate import main
 from mobilenets.data.datasets import load_dataset
 from mobilenets.errors import ArtifactError, BackendError, DataError, MobilenetsError, RunError
-from mobilenets.exporters.onnx import export_onnx
+from mobilenets.exporters.export import export_onnx
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,8 @@ from mobilenets.workflows.train import train
 
 from .conftest import Run
 
+pytestmark = pytest.mark.slow
+
 TINY = {"recipe": "quick", "epochs": 1, "width_mult": 0.1, "image_size": 16, "validation_fraction": 0.2}
 QUICK_DEPLOY = ("--targets", "onnx", "--no-int8", "--seconds", "0", "--threads", "1", "--against", "pytorch")
 
@@ -45,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "exclude.txt").write_text("".join(f"{name}\tdull\n" for name in listed))
     torch.set_num_threads(1)
     train("mobilenet_v1", folder / "pets", folder / "run", exclude=folder / "exclude.txt", **TINY)  # type: ignore[arg-type]
-    export(folder / "run", "onnx", folder / "pets.onnx", data=folder / "pets", threads=1)
+    export(folder / "run", folder / "pets.onnx", to="onnx", data=folder / "pets", threads=1)
     return folder
 
 

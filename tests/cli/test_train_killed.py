@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from .conftest import COMMAND, Run
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are ended by POSIX signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="processes are ended by POSIX signals")]
 TRAIN = [
     *("train", "mobilenet_v3_small", "--width-mult", "0.25", "--image-size", "16", "--data", "photos"),
     *("--recipe", "quick", "--batch-size", "8", "--precision", "float32", "--memory-format", "contiguous"),
@@ -51,7 +51,8 @@ def small_files_only() -> None:
 
 
 def test_the_benchmark_of_kills_finds_every_run_the_same() -> None:
-    command = [sys.executable, str(KILLS), "--kills", "3", "--team-kills", "1", "--epochs", "1", "--json"]
+    command = [sys.executable, str(KILLS), "--kills", "3", "--team-kills", "1", "--epochs", "1"]
+    command += ["--batch-size", "128", "--json"]  # a dozen steps, the state saved after each
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout.splitlines()[-1])

@@ -37,7 +37,7 @@ def test_another_seed_holds_out_others() -> None:
     assert not np.array_equal(first, second)
 
 
-def test_classes_of_equal_size_are_not_cut_alike() -> None:
+def test_classes_of_equal_size_are_not_cut_at_the_same_places() -> None:
     test = stratified_split(np.repeat(np.arange(2, dtype=np.int64), 50), test_fraction=0.2, seed=0)[1]
     assert not np.array_equal(test[:10], test[10:] - 50)
 

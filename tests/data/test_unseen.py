@@ -30,7 +30,7 @@ Png = Callable[..., bytes]
 
 @pytest.fixture
 def folder(tmp_path: Path, png: Png) -> Path:
-    """Two classes of 30 images, no two alike."""
+    """Two classes of 30 images, all different."""
     for place, name in enumerate(("cat", "dog")):
         (tmp_path / "pets" / name).mkdir(parents=True)
         for number in range(30):

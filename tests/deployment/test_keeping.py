@@ -18,6 +18,7 @@ from mobilenets.runtime.backend import open_backend
 MakeWay = Callable[..., Way]
 
 
+@pytest.mark.slow
 def test_the_kept_file_carries_its_settings_and_answers_alike(onnx_file: Path, way: MakeWay, tmp_path: Path) -> None:
     found = replace(way("a", 1.0, threads=1), path=str(onnx_file))
     artifact = keep(found, tmp_path / "out", {"deployed": "here"})
@@ -36,7 +37,7 @@ def test_a_former_kept_file_goes_and_others_stay(onnx_file: Path, way: MakeWay, 
     settings = RuntimeSettings("litert", "fp32", 1)
     former = replace(candidate.description, kind="litert", settings=settings)
     write_artifact(tmp_path / "model.tflite", {"model.tflite": b"weights"}, former)
-    (tmp_path / "model.pte").write_bytes(b"somebody's own")
+    (tmp_path / "model.pte").write_bytes(b"a user's own")
     keep(replace(way("a", 1.0), path=str(onnx_file)), tmp_path, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.pte"]
 

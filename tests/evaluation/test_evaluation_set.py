@@ -24,7 +24,9 @@ from mobilenets.evaluation.selection import chance_level
 from mobilenets.image_record import ImageRecord
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
-from mobilenets.quantization.images import score
+from mobilenets.quantization.search import score
+
+pytestmark = pytest.mark.slow
 
 UPDATE = Silent().update
 

@@ -14,10 +14,10 @@ pytest.importorskip("executorch")
 
 from mobilenets.artifact.container import read_artifact, write_artifact
 from mobilenets.errors import ExportError, MissingExtraError, MobilenetsError
-from mobilenets.exporters.describe import Subject, describe, golden_pairs
 from mobilenets.exporters.executorch import to_executorch
-from mobilenets.exporters.parity import check_parity, network_predict
 from mobilenets.exporters.prepare import Exported
+from mobilenets.exporters.subject import Subject, describe
+from mobilenets.exporters.verify import check_parity, golden_pairs, network_predict
 from mobilenets.install import install_line
 from mobilenets.models.blocks import InvertedResidual
 from mobilenets.models.layers import ConvNormActivation
@@ -39,6 +39,7 @@ def squeezing(shaken: Callable[..., nn.Module]) -> tuple[nn.Module, Exported]:
     return model, to_executorch(model, SMALL)
 
 
+@pytest.mark.slow
 def test_the_program_answers_as_the_network_with_its_description_behind_it(
     tmp_path: Path, squeezing: tuple[nn.Module, Exported], scans: Callable[..., Any]
 ) -> None:
@@ -52,6 +53,7 @@ def test_the_program_answers_as_the_network_with_its_description_behind_it(
     check_parity(predict, backend.predict, images)
 
 
+@pytest.mark.slow
 def test_all_is_xnnpacks_in_one_piece_but_the_pictures_type(squeezing: tuple[nn.Module, Exported]) -> None:
     from executorch.exir._serialize._program import deserialize_pte_binary
 

@@ -15,10 +15,13 @@ from torch import nn
 
 from mobilenets.artifact.container import read_artifact
 from mobilenets.errors import ArtifactError, ExportError, MobilenetsError
-from mobilenets.exporters.onnx import export_onnx, to_onnx
-from mobilenets.exporters.parity import check_parity, network_predict
+from mobilenets.exporters.export import export_onnx
+from mobilenets.exporters.onnx import to_onnx
+from mobilenets.exporters.verify import check_parity, network_predict
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import open_backend
+
+pytestmark = pytest.mark.slow
 
 CLASSES = tuple("0123456789")
 UNUSUAL = Preprocessing(image_size=24, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

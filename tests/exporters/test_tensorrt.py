@@ -11,9 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from mobilenets.exporters.onnx import to_onnx
-from mobilenets.exporters.tensorrt import broken_rules, tensorrt_sentence
+from mobilenets.exporters.onnx import broken_rules, tensorrt_sentence, to_onnx
 from mobilenets.preprocessing import Preprocessing
+
+pytestmark = pytest.mark.slow
 
 NETWORKS = {
     "mobilenet_v1": {},

@@ -47,7 +47,7 @@ class TestGooglesNetwork:
             expected = (by_hand.get_tensor(output["index"])[0].astype(np.float32) - zero_point) * scale
             np.testing.assert_allclose(answer, expected, atol=scale)
 
-    def test_a_file_that_wrongly_promises_any_batch(self, tmp_path):
+    def test_a_file_that_incorrectly_guarantees_any_batch(self, tmp_path):
         backend = open_backend(google(tmp_path, dynamic=True), threads=1)
         with pytest.raises(BackendError, match="LiteRT can't answer 3 images at once") as caught:
             backend.predict(IMAGES)

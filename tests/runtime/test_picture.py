@@ -25,7 +25,7 @@ def blue(tmp_path):
 
 
 class OwnPath:
-    """A path of a class of somebody's own."""
+    """A path of a class of someone's own."""
 
     def __init__(self, path):
         self.path = path

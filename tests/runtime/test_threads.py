@@ -67,6 +67,7 @@ def in_threads(count, work):
     return [error for one in done if (error := one.exception())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", PACKAGES)
 def test_eight_threads_with_mixed_batch_sizes_get_their_own_answers(file_for, backend):
     opened = open_backend(read_artifact(file_for(backend)), backend=backend, threads=1)
@@ -120,7 +121,7 @@ def test_the_same_unread_picture_and_open_file_in_eight_threads(tmp_path):
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
 @pytest.mark.parametrize("backend", PACKAGES)
-def test_a_copy_answers_alike(file_for, backend, copied):
+def test_a_copy_answers_the_same(file_for, backend, copied):
     classifier = Classifier(file_for(backend), backend=backend, threads=1, threshold=0.25)
     again = copied(classifier)
     picture = Image.new("RGB", (SIZE, SIZE), (10, 200, 30))
@@ -142,7 +143,7 @@ def test_a_pickle_is_small_and_finds_its_file_from_another_folder(tmp_path, monk
 def test_a_pickle_whose_file_is_gone_or_another(tmp_path):
     path = write_onnx(tmp_path / "net.onnx").path
     pickled = pickle.dumps(Classifier(path))
-    write_onnx(path, provenance={"written by": "somebody else"})
+    write_onnx(path, provenance={"written by": "someone else"})
     with pytest.raises(ArtifactError, match=r"net.onnx: it is another file than the one this classifier was made with"):
         pickle.loads(pickled)
     path.unlink()
@@ -182,7 +183,7 @@ if child == 0:
         threads = [threading.Thread(target=classifier.predict, args=(images,)) for _ in range(3)]
         for thread in threads: thread.start()
         for thread in threads: thread.join()
-        print("alike", all(same), len(same))
+        print("same", all(same), len(same))
     except ArtifactError as error:
         print(error)
     sys.stdout.flush()
@@ -199,12 +200,13 @@ def forked(path, backend, gone=""):
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(sys, "getdlopenflags"), reason="forks are POSIX's")
 @pytest.mark.parametrize("backend", PACKAGES)
 def test_a_forked_process_opens_the_file_again(file_for, backend):
     refused, answered = forked(file_for(backend), backend)
     assert "loaded before this process was forked" in refused
-    assert answered == "alike True 6"
+    assert answered == "same True 6"
 
 
 @pytest.mark.skipif(not hasattr(sys, "getdlopenflags"), reason="forks are POSIX's")

@@ -17,10 +17,11 @@ from mobilenets.evaluation.predictions import evaluate_predictions
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.training.checkpoints import Experiment
+from mobilenets.training.inputs import balanced
 from mobilenets.training.loop import Training
 from mobilenets.training.optimizer import CrossEntropy, cross_entropy
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.run import balanced, torch_predict
+from mobilenets.training.scoring import torch_predict
 from mobilenets.training.teacher import Distillation
 from mobilenets.workflows.train import train
 
@@ -76,6 +77,7 @@ def begin(data: Dataset, run: Path, recipe: Recipe, stop: int = 0, *, resume: bo
     train("mobilenet_v3_small", data, run, recipe=recipe, resume=resume, progress=progress, **network)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balance", ["weights", "sampling"])
 def test_a_stopped_balanced_run_goes_on_to_the_same_weights(digits: Dataset, tmp_path: Path, balance: str) -> None:
     few = replace(digits, train=uneven(digits).train.take(range(0, 330, 3)), test=digits.test.take(range(50)))
@@ -88,6 +90,7 @@ def test_a_stopped_balanced_run_goes_on_to_the_same_weights(digits: Dataset, tmp
     assert whole == parts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balance", ["weights", "sampling"])
 def test_rare_classes_gain(digits: Dataset, tmp_path: Path, balance: str) -> None:
     """On raw pixels, which a linear layer learns in a blink."""

@@ -199,7 +199,7 @@ class Timed:
         return {label: [float(np.median(times)) / 1e6 for times in turns] for label, turns in self.calls.items()}
 
     def measurement(self, label: str, batch_size: int) -> Measurement:
-        """Sum up one candidate's times, every turn weighing alike.
+        """Sum up one candidate's times, every turn weighing equally.
 
         In a bad moment a turn has fewer calls than in a good one, so calls thrown together would favour the good ones.
         The median is that of the turns' medians, which is also what two candidates are compared by.

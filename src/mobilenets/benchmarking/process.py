@@ -36,7 +36,7 @@ _MIB = 1024**2
 
 
 class Worker:
-    """A fresh process that runs one candidate. A context manager; without it, `close` must be called.
+    """A fresh process that runs one candidate. A context manager; otherwise `close` must be called.
 
     Attributes:
         candidate: what it runs.
@@ -45,7 +45,7 @@ class Worker:
         precision: the arithmetic it computes in.
 
     Raises:
-        BackendError: it did not start or answers wrongly, with its own last line; the label of the candidate is not
+        BackendError: it did not start or answers incorrectly, with its own last line; the label of the candidate is not
             repeated in it.
     """
 

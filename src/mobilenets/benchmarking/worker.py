@@ -1,9 +1,9 @@
 """The process that runs one candidate: `python -m mobilenets.benchmarking.worker CANDIDATE`, speaking JSON.
 
 Every candidate has a process of its own, which the benchmark asks in turn; `latency` alternates them. Within one
-process candidates disturb each other: the threads of ONNX Runtime and PyTorch go on spinning after a call, to be quick for the
-next. On a machine of 2 cores, an ONNX Runtime session of 2 threads was measured to burn a whole core for 30 to 45 ms
-after each call, ten times what a call of MobileNetV2 takes: alternating call by call, each candidate would race
+process candidates disturb each other: the threads of ONNX Runtime and PyTorch go on spinning after a call, to be quick
+for the next. On a machine of 2 cores, an ONNX Runtime session of 2 threads was measured to burn a whole core for 30 to
+45 ms after each call, ten times what a call of MobileNetV2 takes: alternating call by call, each candidate would race
 against the spinning threads of the one before. So a turn is
 
 1. one call unmeasured, which wakes the threads and fills the caches (none where a call outlasts the turn);

@@ -26,7 +26,7 @@ ImageBatch = NDArray[np.float32]
 """Small images, `[N, S, S, C]`."""
 
 MOST_MOVED: Final = 0.09
-"""Share of a side by which an edge may move: cuts of 5 % at one side, with room; more is another image."""
+"""Share of a side by which an edge may move: cuts of 5 % at one side, and some more."""
 _STEADY: Final = 1e-3
 _TINY: Final = 1e-6
 
@@ -175,8 +175,8 @@ def _near(
         first, second = first[near], second[near]
         # Rows come in order: an image's pairs stand together, and its earliest partners are kept.
         number = np.arange(len(first)) - np.searchsorted(first, first) + kept[first]
-        room = number < MOST_PARTNERS
-        first, second = first[room], second[room]
+        kept_now = number < MOST_PARTNERS
+        first, second = first[kept_now], second[kept_now]
         kept += np.bincount(first, minlength=len(kept))
         settled[kept >= MOST_PARTNERS] = True
         yield one.places[first], other.places[second]

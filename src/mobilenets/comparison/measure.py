@@ -24,8 +24,8 @@ from mobilenets.benchmarking.process import peak_memory_mb
 from mobilenets.comparison.networks import ComparedNetwork
 from mobilenets.errors import ExportError
 from mobilenets.evaluation.results import Latency
-from mobilenets.exporters.onnx import export_onnx
-from mobilenets.exporters.parity import check_parity
+from mobilenets.exporters.export import export_onnx
+from mobilenets.exporters.verify import check_parity
 from mobilenets.machine import usable_cores
 from mobilenets.models.saved import load_network
 from mobilenets.progress import Progress

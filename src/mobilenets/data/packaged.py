@@ -84,8 +84,8 @@ def _open_cifar10(root: Path, *, train: bool = True, download: bool = False) -> 
     from torchvision.datasets import CIFAR10
 
     with warnings.catch_warnings():
-        # The published files are Python 2 pickles, which NumPy 2.4 remarks upon and reads all the same; torchvision
-        # leaves the remark to its users.
+        # The published files are Python 2 pickles, which NumPy 2.4 reads with a warning; torchvision
+        # does not suppress it.
         warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
         return CIFAR10(str(root), train=train, download=download)
 

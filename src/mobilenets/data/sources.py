@@ -1,4 +1,9 @@
-"""Where one image comes from, and the labelled lists of such sources that splits are made of."""
+"""Where one image comes from, and the labelled lists of such sources that splits are made of.
+
+A list of images to leave out has a name a line, a tab, and why. The images themselves stay where and as they are. A
+name that would not survive as a line (it begins like a comment, or holds a tab or an end of line) stands in quotes, as
+JSON writes text.
+"""
 
 from __future__ import annotations
 
@@ -128,7 +133,7 @@ class ArraySource:
 class ImageSplit:
     """Images and their classes: `labels[i]`, int64, is the class index of `sources[i]`.
 
-    `digests[i]`, uint64, tells what is in it (see `data.digests`); None where nobody needed to know yet.
+    `digests[i]`, uint64, tells what is in it (see `data.digests`); None where it was not needed yet.
 
     Raises:
         DataError: as many labels as images are needed, as integers.
@@ -150,13 +155,6 @@ class ImageSplit:
         """Return the images at `indices`, in that order."""
         digests = None if self.digests is None else self.digests[indices]
         return ImageSplit([self.sources[index] for index in indices], self.labels[indices], digests)
-
-
-# A list of images to leave out: a name a line, a tab, and why. The images themselves stay where and as they are.
-#
-# A name that would not survive as a line (it begins like a comment, or holds a tab or an end of line) stands in
-# quotes,
-# as JSON writes text.
 
 
 _COMMENT: Final = "#"

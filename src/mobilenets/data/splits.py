@@ -35,7 +35,7 @@ from mobilenets.progress import Update
 from mobilenets.quoting import printable
 
 VALIDATION_SEED: Final = 0
-"""Of every validation cut: networks that are compared, and all seeds of their training, must be judged on the same."""
+"""Of every validation cut: networks that are compared, and all seeds of their training, must be scored on the same."""
 SPARING: Final = 4
 """A class of so many training images gives one for validation even where the share would round to none."""
 _VALIDATION_STREAM: Final = 1  # so that the cut is not drawn by the very numbers a test split was drawn by
@@ -169,9 +169,6 @@ def _parted(held: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int6
     return positions[~held], positions[held]
 
 
-# The content digests of images: what they are told apart by when a folder is split or a network is scored.
-
-
 _CHUNK: Final = 256
 _READ_BYTES: Final = 2**20
 _READING: Final = "reading images to tell them apart"
@@ -180,7 +177,7 @@ _READING: Final = "reading images to tell them apart"
 def image_digest(source: ImageSource) -> int:
     """The digest of one image's bytes as stored; of an image that can't be read, that of its name.
 
-    Nobody is trained on what can't be read, so all such a digest has to be is the same every time.
+    Unreadable images are never trained on, so such a digest only has to be the same every time.
     """
     if isinstance(source, FileSource):
         return _file_digest(source)

@@ -124,7 +124,7 @@ def _recipe(saved: SavedNetwork, epochs: int, batch_size: int, learning_rate: fl
 def _images(
     saved: SavedNetwork, dataset: Dataset, recipe: Recipe, max_steps: int, skip_bad: bool, progress: Progress
 ) -> PreparedImages:
-    """As many training images as the steps can take, every class alike; no others are decoded."""
+    """As many training images as the steps can take, as many of each class; no others are decoded."""
     wanted = max(1, max_steps // recipe.epochs) * recipe.batch_size
     split = dataset.train
     if wanted < len(split):

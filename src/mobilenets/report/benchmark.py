@@ -129,7 +129,7 @@ def cost_table(report: BenchmarkReport) -> Table:
 
 
 def _kind(peer: BenchmarkRow) -> str:
-    """Heading of a peer's column: PyTorch and runtimes with their defaults are one peer a network, a file is its own."""
+    """Heading of a peer's column: PyTorch and default runtimes are one peer a network, a file is its own."""
     if peer.source == "pytorch":
         return "PyTorch\neager"
     return (

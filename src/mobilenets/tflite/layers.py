@@ -1,7 +1,7 @@
 """The layers of a TensorFlow Lite classifier in execution order, whichever converter wrote it.
 
 Convolutions and linear layers with their real-number weights channels first, their whole padding, and the activation
-behind them; standalone batch norm is folded in. This is what a network of the same layers needs to take its weights.
+behind them; standalone batch norm is folded in. This is what a network of the same layers needs to load its weights.
 """
 
 from __future__ import annotations

@@ -15,11 +15,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional
 
 from mobilenets.data.decoding import RandomCrop, draw
-from mobilenets.data.loader import WHOLE, Share
+from mobilenets.data.loader import WHOLE, Share, TrainingImages
 from mobilenets.errors import RecipeError
 from mobilenets.models.layers import Normalizer
 from mobilenets.preprocessing import Preprocessing
@@ -125,6 +123,10 @@ class Distort:
 
     def transforms(self) -> list[nn.Module]:
         """What is done to an image `[C, H, W]` uint8 after the crop, in order."""
+        if not (self.brightness or self.saturation or self.policy or self.erasing):
+            return []
+        from torchvision.transforms import v2  # takes a second to load, and most recipes have no use for it
+
         made: list[nn.Module] = []
         if self.brightness or self.saturation:
             made.append(v2.ColorJitter(brightness=self.brightness, saturation=self.saturation))
@@ -146,6 +148,8 @@ class Distort:
         transforms = self.transforms()
         if not transforms and self.crop is None:
             return images
+        from torchvision.transforms.v2 import functional
+
         batch, height, width, _ = images.shape
         rows = share.rows(batch * share.count)
         draws = draw(seed, 0, batch * share.count)
@@ -357,3 +361,28 @@ def distortion(recipe: Recipe, preprocessing: Preprocessing, crop: RandomCrop | 
 
 def _else(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else value
+
+
+def balanced(
+    images: TrainingImages, recipe: Recipe, classes: int, device: torch.device
+) -> tuple[TrainingImages, Tensor | None]:
+    """What the recipe's `balance` makes of the images and of the loss: class weights [K] on the device, or None.
+
+    Args:
+        images: the training images.
+        recipe: how to balance.
+        classes: K.
+        device: where the network is trained.
+
+    Raises:
+        RecipeError: they are to be balanced, but stream from shards.
+    """
+    if recipe.balance == "none":
+        return images, None
+    from mobilenets.data.sampling import BalancedImages, LabelledImages, class_weights
+
+    if not isinstance(images, LabelledImages):
+        raise RecipeError("balance needs the class of every image beforehand; shards are streamed: leave it out")
+    if recipe.balance == "sampling":
+        return BalancedImages(images), None
+    return images, torch.from_numpy(class_weights(images.labels, classes)).to(device)

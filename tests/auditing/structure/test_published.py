@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import pytest
 import timm
@@ -21,6 +20,7 @@ from mobilenets.models.layers import make_divisible
 from mobilenets.models.registry import create_model, list_models
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 def test_counts_are_the_networks(name: str) -> None:
     with torch.device("meta"):
@@ -29,6 +29,7 @@ def test_counts_are_the_networks(name: str) -> None:
     assert (chain.parameters, chain.macs) == (counted.parameters, counted.macs)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12)
 @given(
     name=st.sampled_from(list_models()[:6]),
@@ -143,11 +144,8 @@ def test_every_reference_is_whole(name: str) -> None:
 
 
 def test_a_reference_is_made_once() -> None:
-    reference("mobilenet_v3_large", width_mult=0.9)
-    start = time.perf_counter()
-    for _ in range(100):
-        reference("mobilenet_v3_large", width_mult=0.9)
-    assert time.perf_counter() - start < 0.1
+    first = reference("mobilenet_v3_large", width_mult=0.9)
+    assert reference("mobilenet_v3_large", width_mult=0.9) is first
 
 
 def test_unknown_names_and_values() -> None:

@@ -29,7 +29,7 @@ def numbers(pixels: np.ndarray) -> list[int]:
 
 
 def make_tar(path: Path, records: Sequence[dict[str, bytes]]) -> Path:
-    """Write records as somebody else might: `{"jpg": ..., "cls": ...}`."""
+    """Write records as someone else might: `{"jpg": ..., "cls": ...}`."""
     with path.open("wb") as file, TarWriter(file, encoder=False, mtime=0) as tar:
         for number, record in enumerate(records):
             tar.write({"__key__": f"{number:04d}", **record})

@@ -119,7 +119,7 @@ def with_bad(folder: Path, make_tar: MakeTar, bad: set[int]) -> ShardSet:
     return ShardSet(tuple(shards), {str(digit): digit for digit in range(10)})
 
 
-def test_unreadable_images_stop_or_are_replaced_alike_for_all(tmp_path: Path, make_tar: MakeTar) -> None:
+def test_unreadable_images_stop_or_are_replaced_equally_for_all(tmp_path: Path, make_tar: MakeTar) -> None:
     shards = with_bad(tmp_path, make_tar, {2, 7, 8, 9, 10})
     with pytest.raises(BadImagesError, match=r"/[01]\.tar/000\d\.png: not an image"):
         seen(ShardImages(shards, SIZE), 1, 1)

@@ -33,7 +33,7 @@ def test_what_is_no_address(tmp_path: Path, address: str) -> None:
 
 @needs_ray
 @pytest.mark.parametrize("form", ["{}", "ray://{}"])
-def test_nobody_listens(tmp_path: Path, form: str) -> None:
+def test_no_one_listens(tmp_path: Path, form: str) -> None:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         address = form.format(f"127.0.0.1:{one.getsockname()[1]}")
@@ -45,6 +45,7 @@ def test_nobody_listens(tmp_path: Path, form: str) -> None:
     assert str(caught.value).startswith(f"{address}: ")
 
 
+@pytest.mark.slow
 @needs_ray
 def test_something_else_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mobilenets.runtime.bulk.session._HEALTH_SECONDS", 0.5)

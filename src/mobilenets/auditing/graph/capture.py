@@ -113,7 +113,7 @@ class _Translator:
         return results if isinstance(node.meta["val"], (list, tuple)) else results[0]
 
     def _constant(self, function: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """Compute what does not depend on the input: a masked weight, a batch norm's scale written by hand."""
+        """Compute what does not depend on the input: a masked weight, a batch norm's scale written out."""
         sources = self._recorder.sources((args, kwargs))
         plain = tree_map_only(Constant, lambda value: value.value, (args, kwargs))
         # Of `zeros_like(x)` only the shape of x matters.

@@ -269,7 +269,7 @@ def without_dead(nodes: tuple[Node, ...], output: str) -> tuple[Node, ...]:
 
 
 def merged_affine(nodes: tuple[Node, ...], output: str) -> tuple[Node, ...]:
-    """Make one affine `Norm` of a run of per-channel factors and shifts: a batch norm written by hand, or frozen.
+    """Make one affine `Norm` of a run of per-channel factors and shifts: a batch norm written out, or frozen.
 
     A factor alone is a layer scale and a shift alone a bias; both stay what they are.
     """

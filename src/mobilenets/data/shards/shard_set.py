@@ -20,14 +20,12 @@ from mobilenets.image_formats import AS_STORED, DeepPixels
 from mobilenets.images import MAX_PIXELS, open_image, read_size
 from mobilenets.progress import Update
 
-# Encoded images in one unnamed file, where any of them can be had at once and none takes memory.
-
 
 class Spool:
     """A file without a name, which goes with the process; written once, then read from any thread."""
 
     def __init__(self) -> None:
-        # A file, not memory: the system keeps in memory what it has room for, and takes it back when others ask.
+        # A file, not memory: the system keeps in memory what it has space for, and takes it back when others ask.
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._lock = threading.Lock()
         self._end = 0
@@ -46,7 +44,7 @@ class Spool:
                 self._file.flush()
         except OSError as error:
             raise DataError(
-                f"{name} can't be copied to {tempfile.gettempdir()} ({error.strerror or error}): make room there, or "
+                f"{name} can't be copied to {tempfile.gettempdir()} ({error.strerror or error}): free space there, or "
                 "set TMPDIR to a folder on a larger disk"
             ) from error
         self._end += len(content)

@@ -38,7 +38,7 @@ def fetch_published(published: PublishedWeights, *, mirror: str | None = None) -
     """The file on this machine; downloaded unless it is there already, and checked in both cases.
 
     The beginning of its hash stands in the name of torchvision's and timm's releases. Of files on Hugging Face the
-    server says it; it is kept beside the file for later. One put there by hand is taken as it is.
+    server says it; it is kept beside the file for later. One that a user put there is used as it is.
 
     Args:
         published: which file.

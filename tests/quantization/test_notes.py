@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 from mobilenets.errors import ArtifactError
 from mobilenets.evaluation.results import Latency
 from mobilenets.progress import Silent
-from mobilenets.quantization import runtimes
+from mobilenets.quantization import quantize
 from mobilenets.quantization.results import CalibrationSummary, QuantizationReport, Rung, RuntimeRow, Top1
-from mobilenets.quantization.runtimes import remarks
+from mobilenets.report.quantize import with_notes
 
 FLOAT = Top1(90.0, 90.0, 90.0)
 
@@ -28,9 +29,28 @@ def said(*rows: RuntimeRow, drop: float = 0.5, validated: bool = False) -> tuple
     rung = Rung("plain", "one way", FLOAT, Top1(drop, drop, drop), 0.0, 1000, (), True, 1.0)
     report = QuantizationReport(
         "network", "run", "digits", "litert", "a.tflite", 1.0, 0, 500, 500, CalibrationSummary(64, 10, 0), FLOAT, 4000,
-        (rung,), "plain", rows, (), validated,
+        (rung,), "plain", rows, (), validated, 10.0,
     )  # fmt: skip
-    return remarks(report, 10.0, None, ()).remarks
+    return with_notes(report).notes
+
+
+def test_a_notebook_shows_a_line_and_the_rungs() -> None:
+    rungs = tuple(
+        Rung(f"<{name}>", "one way", FLOAT, Top1(drop, drop, drop), 0.0, 1000, (), True, 1.0)
+        for name, drop in (("plain", 5.0), ("better", 0.5))
+    )
+    report = QuantizationReport(
+        "network", "run", "digits", "onnx", "a.onnx", 1.0, 0, 500, 500, CalibrationSummary(64, 10, 0), FLOAT, 4000,
+        rungs, "<better>", (), ("a note",),
+    )  # fmt: skip
+    assert repr(report) == "<QuantizationReport: network: <better>, 0.50 points of top-1 lost>"
+    html = report._repr_html_()
+    assert "&lt;plain&gt;" in html
+    assert "<plain>" not in html
+    record = json.loads(json.dumps(report.to_dict()))
+    notes = record["remarks"]  # codespell:ignore remarks
+    assert (notes, record["refused"], record["rungs"][1]["name"]) == (["a note"], False, "<better>")
+    assert not {"notes", "chance_level", "keeps_tensorrt_rules"} & set(record)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +75,13 @@ def test_the_fastest_names_what_is_as_fast_and_takes_a_drop_of_exactly_the_bound
 
 
 def test_an_error_of_rounding_is_no_doubt() -> None:
-    assert not any("did not decide" in remark for remark in said(row("float", 1.0), drop=1.0 + 1e-13))
-    assert any("did not decide" in remark for remark in said(row("float", 1.0), drop=1.1))
+    assert not any("did not decide" in note for note in said(row("float", 1.0), drop=1.0 + 1e-13))
+    assert any("did not decide" in note for note in said(row("float", 1.0), drop=1.1))
 
 
 def test_a_drop_on_the_test_images_that_is_too_great_is_warned_of() -> None:
     assert (
-        "on the 500 test images it loses 1.10 points, more than 1: what was promised may not hold elsewhere; "
+        "on the 500 test images it loses 1.10 points, more than 1: it may lose too much on other images, too; "
         "don't choose again by them"
     ) in said(row("float", 1.0), drop=1.1, validated=True)
 
@@ -78,25 +98,25 @@ def test_files_are_scored_on_all_threads_and_timed_on_one(monkeypatch: pytest.Mo
         return {name: Latency(1.0, 1.0, 0.0, 50) for name in calls}
 
     ways = [SimpleNamespace(backend=name, precision="fp32") for name in ("onnxruntime", "openvino")]
-    monkeypatch.setattr(runtimes, "choices", lambda artifact: ways)
-    monkeypatch.setattr(runtimes, "open_backend", open_backend)
+    monkeypatch.setattr(quantize, "choices", lambda artifact: ways)
+    monkeypatch.setattr(quantize, "open_backend", open_backend)
 
     def check_golden(artifact: object, backend: Any) -> None:
         if backend.name == "litert":
             raise ArtifactError("colours in litert fp32: its golden pairs no longer hold")
 
-    monkeypatch.setattr(runtimes, "measure_latency", measure_latency)
-    monkeypatch.setattr(runtimes, "check_golden", check_golden)
+    monkeypatch.setattr(quantize, "measure_latency", measure_latency)
+    monkeypatch.setattr(quantize, "check_golden", check_golden)
     images: Any = SimpleNamespace(predict=lambda predict, what, progress: predict(None))
-    monkeypatch.setattr(runtimes, "score", lambda images, logits: FLOAT)
+    monkeypatch.setattr(quantize, "score", lambda images, logits: FLOAT)
     golden = SimpleNamespace(images=np.zeros((1, 4, 4, 1), np.uint8))
     file: Any = SimpleNamespace(file_bytes=1, description=SimpleNamespace(golden=golden))
-    rows = runtimes.measure_runtimes({"float": file}, images, {"float": FLOAT}, threads=4, progress=Silent().update)
+    rows = quantize.measure_runtimes({"float": file}, images, {"float": FLOAT}, threads=4, progress=Silent().update)
     assert opened == [("onnxruntime", 1), ("openvino", 4), ("openvino", 1)]
     # A way that whoever loads the file would be refused is no way to call fast.
     ways.append(SimpleNamespace(backend="litert", precision="fp32"))
     told: list[str] = []
-    again = runtimes.measure_runtimes(
+    again = quantize.measure_runtimes(
         {"float": file}, images, {"float": FLOAT}, threads=4, progress=Silent().update, refused=told.append
     )
     assert [row.backend for row in again] == [row.backend for row in rows] == ["onnxruntime", "openvino"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,11 @@ from torch import nn
 from mobilenets.artifact.container import read_artifact
 from mobilenets.errors import ArtifactError, DataError, ExportError, MobilenetsError, RunError
 from mobilenets.exporters import onnx as onnx_module
-from mobilenets.exporters.formats import check_place
 from mobilenets.exporters.prepare import Exported
+from mobilenets.exporters.subject import check_place
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.report.export import export_record, export_text
+from mobilenets.report.export import export_text
 from mobilenets.runtime.backend import open_backend
 from mobilenets.runtime.classifier import check_golden
 from mobilenets.workflows.export import export
@@ -31,9 +32,10 @@ def saved(tiny: nn.Module) -> SavedNetwork:
     return SavedNetwork(tiny, tuple("0123456789"), SMALL, {"torch": "1.0", "data": "mine"})
 
 
-def test_an_export_is_proven_on_the_test_split(saved: SavedNetwork, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_an_export_is_verified_on_the_test_split(saved: SavedNetwork, tmp_path: Path) -> None:
     out = tmp_path / "new" / "digits.onnx"
-    report = export(saved, "onnx", out, data="digits", threads=1)
+    report = export(saved, out, to="onnx", data="digits", threads=1)
     assert report.parity.holds
     assert report.parity.max_difference < 1e-4
     assert report.parity.top1_agreement == 100
@@ -51,14 +53,17 @@ def test_an_export_is_proven_on_the_test_split(saved: SavedNetwork, tmp_path: Pa
     assert said["top1 basis"] == report.asked
     assert described.confidence is not None
     assert described.confidence.basis == report.calibration.confidence.basis  # type: ignore[union-attr]
-    text, record = export_text(report), export_record(report)
+    assert repr(report).startswith("<ExportReport: digits.onnx: onnx, fp32, ")
+    assert len(repr(report)) < 200
+    assert "<table" not in report._repr_html_()
+    text, record = export_text(report), json.loads(json.dumps(report.to_dict()))
     assert f"accuracy    network {report.network_top1:.2f} %, file {report.file_top1:.2f} %" in text
     assert record["file_bytes"] == out.stat().st_size
     assert record["calibration"]["confidence"]["temperature"] == described.confidence.temperature
 
 
-def test_without_data_it_is_proven_on_synthetic_images(saved: SavedNetwork, tmp_path: Path) -> None:
-    report = export(saved, "openvino", tmp_path / "digits", precision="fp16", threads=1)
+def test_without_data_it_is_verified_on_synthetic_images(saved: SavedNetwork, tmp_path: Path) -> None:
+    report = export(saved, tmp_path / "digits", to="openvino", precision="fp16", threads=1)
     assert (report.asked, report.network_top1, report.calibration) == ("32 synthetic images", None, None)
     assert report.backend == "openvino"
     described = read_artifact(tmp_path / "digits").description
@@ -69,13 +74,14 @@ def test_without_data_it_is_proven_on_synthetic_images(saved: SavedNetwork, tmp_
     assert "accuracy" not in export_text(report)
 
 
-def test_a_few_images_prove_it_but_calibrate_nothing(saved: SavedNetwork, tmp_path: Path) -> None:
-    report = export(saved, "litert", tmp_path / "few.tflite", data="digits", limit=30, threads=1)
+def test_a_few_images_verify_it_but_calibrate_nothing(saved: SavedNetwork, tmp_path: Path) -> None:
+    report = export(saved, tmp_path / "few.tflite", to="litert", data="digits", max_images=30, threads=1)
     assert report.parity.images == pytest.approx(30, abs=5)
     assert report.calibration is None
     assert any("too few to calibrate" in note for note in report.notes)
 
 
+@pytest.mark.slow
 def test_a_file_that_answers_otherwise_is_kept_apart_and_the_layer_is_named(
     saved: SavedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,7 +99,7 @@ def test_a_file_that_answers_otherwise_is_kept_apart_and_the_layer_is_named(
     out = tmp_path / "digits.onnx"
     out.write_bytes(b"an earlier file")
     with pytest.raises(ExportError) as caught:
-        export(saved, "onnx", out, threads=1)
+        export(saved, out, to="onnx", threads=1)
     message = str(caught.value)
     assert "the first layer to differ is 2 (Hardswish)" in message
     assert "\n" not in message
@@ -113,8 +119,8 @@ def test_a_file_that_answers_otherwise_is_kept_apart_and_the_layer_is_named(
         ({"out": "model.tflite"}, ArtifactError, "end in .onnx"),
         ({"precision": "fp8"}, MobilenetsError, "not 'fp8'"),
         ({"data": "nowhere"}, DataError, "there is no 'nowhere'"),
-        ({"limit": 0, "data": "digits"}, DataError, "at least 1"),
-        ({"promise": 95, "data": "digits"}, DataError, "from 0 to below 1, not 95"),
+        ({"max_images": 0, "data": "digits"}, DataError, "at least 1"),
+        ({"min_confidence_accuracy": 95, "data": "digits"}, DataError, "from 0 to below 1, not 95"),
         ({"run": "nothing"}, RunError, "no run folder"),
     ],
 )
@@ -124,7 +130,7 @@ def test_bad_input_is_told_before_anything_is_written(
     given = {"run": run, "to": "onnx", "out": "model.onnx", **arguments}
     place = tmp_path / given.pop("out")
     with pytest.raises(error, match=message):
-        export(given.pop("run"), given.pop("to"), place, **given)
+        export(given.pop("run"), place, **given)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -132,7 +138,7 @@ def test_images_of_other_classes(tmp_path: Path, shaken: Callable[..., Any]) -> 
     model = shaken("mobilenet_v1", num_classes=2, image_size=16)
     saved = SavedNetwork(model, ("cat", "dog"), Preprocessing(image_size=16), {})
     with pytest.raises(DataError, match=r"digits has classes 0, 1, .*\(10\); the network answers cat, dog"):
-        export(saved, "onnx", tmp_path / "model.onnx", data="digits")
+        export(saved, tmp_path / "model.onnx", to="onnx", data="digits")
 
 
 def test_places_that_can_not_be_written(tmp_path: Path) -> None:
@@ -158,10 +164,11 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
         check_place(tmp_path / "locked" / "model.onnx", folder=False)
 
 
+@pytest.mark.slow
 def test_a_network_that_diverged(tmp_path: Path, shaken: Callable[..., Any]) -> None:
     model = shaken("mobilenet_v1", width_mult=0.1, image_size=8)
     model.classifier.bias.data.fill_(np.nan)
     saved = SavedNetwork(model, tuple("0123456789"), Preprocessing(image_size=8), {})
     with pytest.raises(ExportError, match="train it again"):
-        export(saved, "onnx", tmp_path / "model.onnx")
+        export(saved, tmp_path / "model.onnx", to="onnx")
     assert list(tmp_path.iterdir()) == []

@@ -20,14 +20,15 @@ from mobilenets.data.held_out import cut_validation, validation_record
 from mobilenets.errors import ArtifactError, DataError, MissingExtraError, MobilenetsError, QuantizationError, RunError
 from mobilenets.install import install_line
 from mobilenets.models.saved import SavedNetwork
-from mobilenets.quantization.nncf import PtqSettings
-from mobilenets.quantization.onnx import OnnxLadder
-from mobilenets.quantization.quantizing import _without_earlier
+from mobilenets.quantization.onnx import OnnxLadder, PtqSettings
+from mobilenets.quantization.quantize import _without_earlier
 from mobilenets.quantization.results import QuantizationReport
-from mobilenets.report.quantize import conclusion, lost, quantization_record, rung_table, runtime_table
+from mobilenets.report.quantize import conclusion, lost, rung_table, runtime_table
 from mobilenets.runtime.backend import open_backend
 from mobilenets.runtime.classifier import check_golden
 from mobilenets.workflows.quantize import quantize
+
+pytestmark = pytest.mark.slow
 
 if TYPE_CHECKING:
     from conftest import Quantizable
@@ -38,10 +39,10 @@ FEW = {"calibration_images": 64, "threads": 1}
 
 @pytest.fixture(scope="module", autouse=True)
 def _brief_measuring() -> Iterator[None]:
-    """Times are not judged here, so a few runs do."""
+    """Times are not checked here, so a few runs do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mobilenets.quantization.runtimes.ROUNDS", 3)
-        patch.setattr("mobilenets.quantization.runtimes.SECONDS", 0.2)
+        patch.setattr("mobilenets.quantization.quantize.ROUNDS", 3)
+        patch.setattr("mobilenets.quantization.quantize.SECONDS", 0.2)
         yield
 
 
@@ -56,7 +57,7 @@ def test_the_validation_images_of_a_run_neither_calibrate_nor_tune(
         given.append(dataset)
         raise QuantizationError("far enough")
 
-    monkeypatch.setattr("mobilenets.quantization.quantizing.prepare_job", stop)
+    monkeypatch.setattr("mobilenets.quantization.quantize.prepare_context", stop)
     with pytest.raises(QuantizationError, match="far enough"):
         quantize(replace(trained, provenance={**trained.provenance, **record}), digits, tmp_path / "a.onnx", **FEW)
     assert [one.name for one in given[0].train.sources] == [one.name for one in cut.train.sources]
@@ -96,7 +97,7 @@ def test_an_easy_network_takes_the_first_rung(kept: tuple[QuantizationReport, Wa
     assert report.rungs[-1].drop.selection <= 5.0
     assert any(message.startswith("  plain: top-1") for message in watching.messages)
     assert not report.validated
-    assert sum(remark.startswith("test images decide, not validation images:") for remark in report.remarks) == 1
+    assert sum(note.startswith("test images decide, not validation images:") for note in report.notes) == 1
     assert report.rungs[-1].drop.report is not None
     report.raise_if_refused()
 
@@ -120,7 +121,7 @@ def test_every_runtime_is_measured_before_and_after(kept: tuple[QuantizationRepo
     ways = {(row.file, row.backend, row.precision) for row in report.runtimes}
     assert {("float", "onnxruntime", "fp32"), ("int8", "onnxruntime", "int8")} <= ways
     assert all(row.latency.median_ms > 0 for row in report.runtimes)
-    sentence = [text for text in report.remarks if re.search(r"than float32 in onnxruntime|as fast as float32", text)]
+    sentence = [text for text in report.notes if re.search(r"than float32 in onnxruntime|as fast as float32", text)]
     assert len(sentence) >= 1
 
 
@@ -141,7 +142,7 @@ def test_the_text_shows_every_rung_and_runtime(rescued: QuantizationReport) -> N
     assert text.count("★") == 1
     assert all(row.backend in text for row in rescued.runtimes)
     assert conclusion(rescued)[0].startswith(rescued.out)
-    assert json.loads(json.dumps(quantization_record(rescued)))["refused"] is False
+    assert json.loads(json.dumps(rescued.to_dict()))["refused"] is False
 
 
 def test_no_rung_is_good_enough(
@@ -157,7 +158,7 @@ def test_no_rung_is_good_enough(
     report = quantize(run_folder, "digits", out, max_drop=0.5, finetune=False, max_images=60, **FEW)
     assert report.refused
     assert not out.exists()
-    assert any(remark.startswith(f"removed {out}, which an earlier call had written") for remark in report.remarks)
+    assert any(note.startswith(f"removed {out}, which an earlier call had written") for note in report.notes)
     assert read_artifact(tmp_path / "digits-float32.onnx").description.precision == "fp32"
     with pytest.raises(QuantizationError, match=r"within 0.5 points of float: the best, plain, lost 10\.00; kept"):
         report.raise_if_refused()
@@ -255,6 +256,6 @@ def test_images_of_other_classes_are_refused(run_folder: Path, tmp_path: Path) -
 
 
 def test_without_nncf_the_extra_is_named(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mobilenets.quantization.nncf.find_spec", lambda name: None)
+    monkeypatch.setattr("mobilenets.quantization.onnx.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=re.escape(f"needs nncf: {install_line('export')}")):
         quantize(run_folder, "digits", tmp_path / "a.onnx")
