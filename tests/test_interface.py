@@ -27,8 +27,6 @@ NOT_WITH_LIST_RULES = {"audit": "target", "doctor": "data"}
 """Arguments that the command requires unless it only prints its rules."""
 RECIPE_FIELDS = {"fields", "changes"}
 """The fields of a recipe: flags of `train` each, and the function's further keyword arguments."""
-NOT_YET: set[str] = set()
-"""Verbs whose command and function still differ."""
 REQUIRED = object()
 
 ORDER = (*("model", "run", "run_or_artifact", "artifact", "artifacts", "target", "name", "data", "files", "out"),)
@@ -62,8 +60,6 @@ def parameters_of(verb: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_command_and_its_function_take_the_same(verb: str) -> None:
-    if verb in NOT_YET:
-        pytest.skip("not converted yet")
     options, parameters = options_of(verb), parameters_of(verb)
     assert list(options) == list(parameters)
     assert options == parameters
@@ -71,8 +67,6 @@ def test_a_command_and_its_function_take_the_same(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_only_what_the_verb_is_about_is_positional(verb: str) -> None:
-    if verb in NOT_YET:
-        pytest.skip("not converted yet")
     parameters = inspect.signature(function_of(verb)).parameters.values()
     positional = [one.name for one in parameters if one.kind not in (one.KEYWORD_ONLY, one.VAR_KEYWORD)]
     assert positional
@@ -81,8 +75,6 @@ def test_only_what_the_verb_is_about_is_positional(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_function_takes_progress_last_and_nothing_of_the_command_line(verb: str) -> None:
-    if verb in NOT_YET:
-        pytest.skip("not converted yet")
     names = [name for name in inspect.signature(function_of(verb)).parameters if name not in RECIPE_FIELDS]
     assert names[-1] == "progress"
     assert not {"command", "argv", "json"} & set(names)
@@ -90,8 +82,6 @@ def test_a_function_takes_progress_last_and_nothing_of_the_command_line(verb: st
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_function_returns_a_result(verb: str) -> None:
-    if verb in NOT_YET:
-        pytest.skip("not converted yet")
     returned = _returned(function_of(verb))
     assert returned
     for kind in returned:
