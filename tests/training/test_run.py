@@ -11,10 +11,10 @@ from PIL import Image
 from mobilenets.data.datasets import load_dataset
 from mobilenets.data.loader import PreparedImages
 from mobilenets.errors import BadImagesError, RunError
-from mobilenets.formatting import run_line
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
+from mobilenets.report.comparison_text import run_line
 from mobilenets.training import run
 from mobilenets.training.checkpoints import STATE
 from mobilenets.training.distributed import Team

@@ -24,23 +24,17 @@ from rich.text import Text
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import Comparison, Interval, Metrics, NetworkRow
 from mobilenets.files import write_text_atomically
-from mobilenets.formatting import (
-    MISSING,
-    NBSP,
-    interval_range,
-    latency_tail,
-    megabytes,
-    millions,
-    pair_sentence,
-    parted_pairs,
-    plural,
-    runtime_name,
-    runtimes,
-    short_labels,
-    three_digits,
-)
+from mobilenets.formatting import MISSING, NBSP, megabytes, millions, plural, short_labels, three_digits
 from mobilenets.limits import check_json, read_bytes
 from mobilenets.quoting import printable, spreadsheet_cell
+from mobilenets.report.comparison_text import (
+    interval_range,
+    latency_tail,
+    pair_sentence,
+    parted_pairs,
+    runtime_name,
+    runtimes,
+)
 
 # The columns of the comparison, defined once for the terminal, Markdown and the page.
 

@@ -20,18 +20,17 @@ from markupsafe import Markup, escape
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import ClassScore, Comparison, NetworkRow
 from mobilenets.files import write_text_atomically
-from mobilenets.formatting import (
+from mobilenets.formatting import plural, short_labels
+from mobilenets.report.compare import Figure, columns
+from mobilenets.report.comparison_text import (
     bound_phrases,
     deciding_split,
     pair_sentence,
     parted_pairs,
-    plural,
     runtime_name,
     runtimes,
-    short_labels,
     split_sentence,
 )
-from mobilenets.report.compare import Figure, columns
 from mobilenets.report.plots.canvas import SERIES, colour
 from mobilenets.report.plots.comparison import (
     CurveQuantity,

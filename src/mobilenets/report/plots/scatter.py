@@ -12,7 +12,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from matplotlib.transforms import ScaledTranslation
 
 from mobilenets.evaluation.results import Comparison, NetworkRow
-from mobilenets.formatting import deciding_split, runtime_name, runtimes, short_labels
+from mobilenets.formatting import short_labels
+from mobilenets.report.comparison_text import deciding_split, runtime_name, runtimes
 from mobilenets.report.plots.canvas import BOUND, INK, PAPER, Box, Point, colour, marker, place_labels
 
 Cost = Literal["latency", "macs", "parameters", "memory"]

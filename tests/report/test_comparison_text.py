@@ -1,13 +1,10 @@
-"""Numbers and sentences."""
+"""What a comparison and its scores say in sentences."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mobilenets import formatting
 from mobilenets.evaluation.results import (
@@ -21,27 +18,14 @@ from mobilenets.evaluation.results import (
     PairedTest,
 )
 from mobilenets.evaluation.selection import Contender, choose
-
-
-@pytest.mark.parametrize(
-    ("value", "written"),
-    [(0.0312, "0.0312"), (0.31249, "0.312"), (0.9996, "1.00"), (9.999, "10.0"), (12.44, "12.4"), (1234.4, "1,234")],
-)
-def test_three_digits(value: float, written: str) -> None:
-    assert formatting.three_digits(value) == written
-
-
-@given(st.floats(0.01, 1e6))
-def test_three_digits_are_right_to_half_a_percent(value: float) -> None:
-    assert math.isclose(float(formatting.three_digits(value).replace(",", "")), value, rel_tol=0.0051)
+from mobilenets.report import comparison_text
 
 
 @pytest.mark.parametrize(
     ("probability", "written"), [(0.0, "p < 0.001"), (0.0123, "p = 0.012"), (0.614, "p = 0.61"), (1.0, "p = 1.00")]
 )
-def test_p_value(probability: float, written: str) -> None:
-    assert formatting.p_value(probability) == written
-    assert formatting.unbroken_p_value(probability) == written.replace(" ", formatting.NBSP)
+def test_a_p_value_is_not_parted(probability: float, written: str) -> None:
+    assert comparison_text.unbroken_p_value(probability) == written.replace(" ", formatting.NBSP)
 
 
 def test_the_reason_of_a_choice_writes_p_as_the_page_does(comparison: Comparison) -> None:
@@ -51,7 +35,7 @@ def test_the_reason_of_a_choice_writes_p_as_the_page_does(comparison: Comparison
     )
     test = PairedTest(dear.label, cheap.label, 1.0, -1.0, 3.0, 0.5, 1.0, False, "McNemar")
     assert "p = 1.00" in choose((dear, cheap), (test,), Bounds()).reason
-    assert "p = 1.00" in formatting.pair_sentence(test).replace(formatting.NBSP, " ")
+    assert "p = 1.00" in comparison_text.pair_sentence(test).replace(formatting.NBSP, " ")
 
 
 def pair(difference: float, *, differs: bool, adjusted: float) -> PairedTest:
@@ -69,55 +53,25 @@ def pair(difference: float, *, differs: bool, adjusted: float) -> PairedTest:
     ],
 )
 def test_pair_sentence(test: PairedTest, sentence: str) -> None:
-    assert formatting.pair_sentence(test).replace(formatting.NBSP, " ") == sentence
+    assert comparison_text.pair_sentence(test).replace(formatting.NBSP, " ") == sentence
 
 
 def test_bound_phrases_name_what_was_set_and_nothing_else() -> None:
-    assert formatting.bound_phrases(Bounds()) == ()
-    phrases = formatting.bound_phrases(Bounds(max_latency_ms=5.0, max_params=2_000_000, min_top1=90.5))
+    assert comparison_text.bound_phrases(Bounds()) == ()
+    phrases = comparison_text.bound_phrases(Bounds(max_latency_ms=5.0, max_params=2_000_000, min_top1=90.5))
     assert [phrase.replace(formatting.NBSP, " ") for phrase in phrases] == [
         "latency at most 5 ms",
         "at most 2,000,000 parameters",
         "accuracy at least 90.5 %",
     ]
-    assert formatting.bound_phrases(Bounds(min_top1=0.0)) != ()
+    assert comparison_text.bound_phrases(Bounds(min_top1=0.0)) != ()
 
 
 def test_runtimes_come_in_one_order_and_unknown_ones_last() -> None:
     latency = Latency(1.0, 1.2, 0.1, 10)
-    found = formatting.runtimes([{"zeta": latency, "onnxruntime": latency}, {"pytorch": latency}])
+    found = comparison_text.runtimes([{"zeta": latency, "onnxruntime": latency}, {"pytorch": latency}])
     assert found == ("pytorch", "onnxruntime", "zeta")
-    assert formatting.runtime_name("zeta") == "zeta"
-
-
-def test_short_labels_drop_only_what_all_share() -> None:
-    assert formatting.short_labels(["mobilenet_v1 x1", "mobilenet_v2 x1"]) == ("v1 x1", "v2 x1")
-    assert formatting.short_labels(["mobilenet_v1 x1", "mine"]) == ("mobilenet_v1 x1", "mine")
-
-
-@given(st.text(max_size=40), st.integers(4, 20))
-def test_shortened_text_fits_and_short_text_is_kept(text: str, length: int) -> None:
-    short = formatting.shortened(text, length)
-    assert len(short) <= length
-    assert (short == text) == (len(text) <= length)
-
-
-@pytest.mark.parametrize(("count", "words"), [(1, "1 class"), (2, "2 classes"), (1437, "1,437 classes")])
-def test_plural(count: int, words: str) -> None:
-    assert formatting.plural(count, "class") == words
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.04, "0.0 s"), (8.0, "8.0 s"), (9.99, "10.0 s"), (59.4, "59 s"), (60, "1:00 min"), (7500, "2:05 h")],
-)
-def test_durations_as_people_say_them(seconds: float, said: str) -> None:
-    assert formatting.duration(seconds) == said
-
-
-@given(st.floats(0, 1e7))
-def test_a_duration_always_has_a_unit(seconds: float) -> None:
-    assert formatting.duration(seconds).split()[-1] in ("s", "min", "h")
+    assert comparison_text.runtime_name("zeta") == "zeta"
 
 
 def again(comparison: Comparison, *readings: LedgerEntry) -> Comparison:
@@ -128,23 +82,25 @@ def again(comparison: Comparison, *readings: LedgerEntry) -> Comparison:
 
 
 def test_the_split_sentence_says_what_was_chosen_by_and_when_test_images_were_read(comparison: Comparison) -> None:
-    assert formatting.split_sentence(comparison) == (
+    assert comparison_text.split_sentence(comparison) == (
         "The choice went by 144 validation images, not by the 360 test images; these were read once for each network "
         "trained: 2026-01-02 03:04:00 UTC."
     )
     first, second = (LedgerEntry(f"2026-01-0{day}T03:04:00+00:00", "compare", 360) for day in (1, 2))
     assert "read more than once (1 of 3 runs, up to 2 times): 2026-01-01 03:04:00 UTC to 2026-01-02" in (
-        formatting.split_sentence(again(comparison, first, second))
+        comparison_text.split_sentence(again(comparison, first, second))
     )
     # A reading that was stopped left nothing to choose by, and its repetition is no second one.
-    assert "read once for each" in formatting.split_sentence(again(comparison, first, replace(second, repeats=True)))
+    assert "read once for each" in comparison_text.split_sentence(
+        again(comparison, first, replace(second, repeats=True))
+    )
 
 
 def test_a_comparison_from_before_validation_images_says_so(comparison: Comparison) -> None:
     rows = tuple(replace(row, validation_top1=None) for row in comparison.rows)
     old = replace(comparison, rows=rows, data=replace(comparison.data, validation_images=0))
-    assert "the choice went by the test images, which flatters it" in formatting.split_sentence(old)
-    assert formatting.deciding_split(old) == "test"
+    assert "the choice went by the test images, which flatters it" in comparison_text.split_sentence(old)
+    assert comparison_text.deciding_split(old) == "test"
 
 
 def scored(*classes: tuple[str, int, float]) -> Metrics:
@@ -160,11 +116,13 @@ def scored(*classes: tuple[str, int, float]) -> Metrics:
 
 
 def test_class_lines_name_the_worst_and_the_macro_averages_of_unequal_classes() -> None:
-    assert formatting.class_lines(scored(("a", 10, 90.0), ("b", 12, 70.0), ("c", 12, 80.0))) == (
+    assert comparison_text.class_lines(scored(("a", 10, 90.0), ("b", 12, 70.0), ("c", 12, 80.0))) == (
         "least recognised: b 70.0 %",
     )
-    macro, worst = formatting.class_lines(scored(("a", 100, 90.0), ("b", 10, 30.0), ("none", 0, 0.0), ("c", 90, 75.0)))
+    macro, worst = comparison_text.class_lines(
+        scored(("a", 100, 90.0), ("b", 10, 30.0), ("none", 0, 0.0), ("c", 90, 75.0))
+    )
     assert macro.startswith("macro recall 65.00 %, precision 50.00 %, F1 ")
     assert macro.endswith("(classes have 10 to 100 images, each weighs the same)")
     assert worst == "least recognised: b 30.0 %, c 75.0 %"
-    assert formatting.class_lines(scored(("a", 10, 80.0), ("b", 10, 80.0))) == ()
+    assert comparison_text.class_lines(scored(("a", 10, 80.0), ("b", 10, 80.0))) == ()
