@@ -1,4 +1,4 @@
-"""How numbers are written wherever a result is put into words: digits, units, counts, durations and sentences.
+"""How numbers are written wherever a result is put into words: digits, units, counts and durations.
 
 Plain spaces only, but for `NBSP` where a line must not part a number from its unit.
 """

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Optional
 
 import tyro
 
-from mobilenets.cli.options import OptionalInteger, OptionalNumber, OptionalPath, OptionalText, parse
+from mobilenets.cli.options import OptionalInteger, OptionalNumber, OptionalPath, OptionalText, arguments_of, parse
 from mobilenets.cli.streams import say, warn
 from mobilenets.errors import BadImage, DataError
 from mobilenets.formatting import duration
@@ -174,10 +174,9 @@ def _by_ray(options: PredictOptions) -> int:
         raise DataError("`engine=ray` writes a folder: name it by `out`")
     if options.format == "table":
         raise DataError("`engine=ray` writes csv or jsonl, no table")
-    arguments = {name: value for name, value in vars(options).items() if name != "json"}
     started = time.monotonic()
     with Live(console(stderr=True)) as live:
-        summary = predict(**arguments, progress=live)
+        summary = predict(**arguments_of(options), progress=live)
     assert isinstance(summary, ManySummary)
     seconds = time.monotonic() - started
     if summary.left_out:

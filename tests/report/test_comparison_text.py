@@ -1,13 +1,10 @@
-"""Numbers and sentences."""
+"""What a comparison and its scores say in sentences."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mobilenets import formatting
 from mobilenets.evaluation.results import (
@@ -40,9 +37,8 @@ def test_three_digits_are_right_to_half_a_percent(value: float) -> None:
 @pytest.mark.parametrize(
     ("probability", "written"), [(0.0, "p < 0.001"), (0.0123, "p = 0.012"), (0.614, "p = 0.61"), (1.0, "p = 1.00")]
 )
-def test_p_value(probability: float, written: str) -> None:
-    assert formatting.p_value(probability) == written
-    assert formatting.unbroken_p_value(probability) == written.replace(" ", formatting.NBSP)
+def test_a_p_value_is_not_parted(probability: float, written: str) -> None:
+    assert comparison_text.unbroken_p_value(probability) == written.replace(" ", formatting.NBSP)
 
 
 def test_the_reason_of_a_choice_writes_p_as_the_page_does(comparison: Comparison) -> None:
