@@ -17,7 +17,7 @@ from mobilenets.auditing.rules.registry import RULES
 from mobilenets.auditing.sizing import check_image_size
 from mobilenets.auditing.structure.fold import fold
 from mobilenets.auditing.structure.nearest import compare
-from mobilenets.auditing.target import AuditTarget, TargetKind, load_target, module_target
+from mobilenets.auditing.target import AuditTarget, file_graph, load_target, module_target
 from mobilenets.auditing.user_code import ALLOW_RUNNING
 from mobilenets.errors import AuditError
 from mobilenets.progress import Progress
@@ -30,7 +30,7 @@ def audit(
     target: nn.Module | str | Path,
     *,
     expect: str | None = None,
-    ignore: str | Iterable[str] = (),
+    ignore: str | Iterable[str] | None = None,
     width_mult: float | None = None,
     image_size: int | None = None,
     args: Mapping[str, Any] | None = None,
@@ -111,19 +111,5 @@ def _read(loaded: AuditTarget, image_size: int | None) -> tuple[Graph, Behaviour
         graph = capture(loaded.module, loaded.input_shape)
         return graph, observe(loaded.module, graph, loaded.input_shape)
     assert loaded.path is not None
-    graph = _file_graph(loaded.path, loaded.kind, image_size)
-    own = graph.input_shape[2]
-    if image_size is not None and image_size != own:
-        raise AuditError(f"{loaded.title} takes images of {own} pixels only: leave `image_size={image_size}` out")
+    graph = file_graph(loaded.path, loaded.kind, image_size)
     return graph, Behaviour(stays_in_training=training_paths(graph))
-
-
-def _file_graph(path: Path, kind: TargetKind, image_size: int | None) -> Graph:
-    """A file's graph; each reader is loaded with its own dependency."""
-    if kind is TargetKind.TFLITE:
-        from mobilenets.auditing.graph.tflite import tflite_graph
-
-        return tflite_graph(path)
-    from mobilenets.auditing.graph.onnx import onnx_graph
-
-    return onnx_graph(path, image_size)
