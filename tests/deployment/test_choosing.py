@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilenets.deployment.results import Way
-from mobilenets.deployment.select import TIE, choose
+from mobilenets.deployment.select import choose
+from mobilenets.evaluation.selection import TIE
 from mobilenets.quantization.results import within
 
 MakeWay = Callable[..., Way]

@@ -25,7 +25,6 @@ from mobilenets.evaluation.results import (
     ClassScore,
     Comparison,
     DataSummary,
-    EpochPoint,
     Interval,
     Latency,
     LedgerEntry,
@@ -35,6 +34,7 @@ from mobilenets.evaluation.results import (
     PairedTest,
     SeedRun,
 )
+from mobilenets.progress import EpochPoint
 
 __all__ = ["comparison", "hostile", "make_comparison", "make_report", "report", "way"]
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mobilenets.benchmarking.results import Ratio
 from mobilenets.comparison import measure, networks
 from mobilenets.comparison.measure import RUNTIMES, NetworkCost
 from mobilenets.comparison.networks import ComparedNetwork
@@ -189,10 +190,10 @@ def few_digits() -> Dataset:
 
 def fixed_costs(
     trained: dict[ComparedNetwork, Path], splits: dict[int, Splits], progress: Progress
-) -> tuple[dict[ComparedNetwork, NetworkCost], tuple[str, ...]]:
+) -> tuple[dict[ComparedNetwork, NetworkCost], tuple[str, ...], tuple[Ratio, ...]]:
     """Costs that are the same at every measurement, so that only answers can make a difference to the choice."""
     latency = {runtime: Latency(1.0, 1.1, 0.1, 9) for runtime in RUNTIMES}
-    return {one: NetworkCost(1_000 + number, 10, 100, 50.0, latency) for number, one in enumerate(trained)}, ()
+    return {one: NetworkCost(1_000 + number, 10, 100, 50.0, latency) for number, one in enumerate(trained)}, (), ()
 
 
 def test_other_test_labels_give_the_same_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,8 +75,8 @@ def main(argv: Sequence[str]) -> int:
     options = parse(CompareOptions, argv, "compare", ABOUT)
     from mobilenets.arguments import command_line
     from mobilenets.cli.progress import Live
-    from mobilenets.formatting import split_sentence
     from mobilenets.report.compare import comparison_table, to_json, verdict_lines
+    from mobilenets.report.scores import split_sentence
     from mobilenets.workflows.compare import compare
 
     out = options.out or Path(f"comparison-{Path(options.data).stem or 'data'}")

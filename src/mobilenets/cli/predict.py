@@ -14,8 +14,9 @@ import tyro
 from mobilenets.cli.options import OptionalInteger, OptionalNumber, OptionalPath, OptionalText, parse
 from mobilenets.cli.streams import say, warn
 from mobilenets.errors import BadImage, DataError
-from mobilenets.formatting import duration, plural
+from mobilenets.formatting import duration
 from mobilenets.image_formats import MAX_PIXELS
+from mobilenets.quoting import plural
 from mobilenets.runtime.classifier import Prediction
 from mobilenets.runtime.prediction_text import WRITERS
 from mobilenets.workflows.predict import PredictionStream, require_ray

@@ -24,23 +24,10 @@ from rich.text import Text
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import Comparison, Interval, Metrics, NetworkRow
 from mobilenets.files import write_text_atomically
-from mobilenets.formatting import (
-    MISSING,
-    NBSP,
-    interval_range,
-    latency_tail,
-    megabytes,
-    millions,
-    pair_sentence,
-    parted_pairs,
-    plural,
-    runtime_name,
-    runtimes,
-    short_labels,
-    three_digits,
-)
+from mobilenets.formatting import MISSING, NBSP, megabytes, millions, short_labels, three_digits
 from mobilenets.limits import check_json, read_bytes
-from mobilenets.quoting import printable, spreadsheet_cell
+from mobilenets.quoting import plural, printable, spreadsheet_cell
+from mobilenets.report.scores import interval_range, latency_tail, pair_sentence, parted_pairs, runtime_name, runtimes
 
 # The columns of the comparison, defined once for the terminal, Markdown and the page.
 
@@ -171,7 +158,7 @@ def comparison_table(comparison: Comparison, *, width: int | None = None) -> Tab
 
 
 def verdict_lines(comparison: Comparison) -> tuple[str, ...]:
-    """Say in words what the tests found on the network to take (the most accurate, if none fits), a line a test."""
+    """Say in words what the tests found on the recommended network (the most accurate, if none fits), a line a test."""
     about, _ = parted_pairs(comparison)
     return tuple(pair_sentence(pair).replace(NBSP, " ") for pair in about)
 

@@ -180,11 +180,18 @@ def compare(
     stage = ComparisonRuns(dataset, splits, recipe, out, chosen_device, progress)
     stage.seal("a network is chosen")
     runs, failures = stage.train_all(networks, seeds)
-    costs, differing = measure({network: runs[network][0].folder for network in runs}, splits, progress)
+    costs, differing, ratios = measure({network: runs[network][0].folder for network in runs}, splits, progress)
     if not costs:
         raise TrainingError(f"no network came through: {'; '.join((*failures, *differing))}")
     contenders, pairs = _contenders(runs, costs)
-    choice = choose([*contenders.values()], pairs, bounds)
+    distinct = {frozenset((ratio.first, ratio.second)): ratio.distinct for ratio in ratios}
+    choice = choose(
+        [*contenders.values()],
+        pairs,
+        bounds,
+        "onnxruntime",
+        lambda first, second: distinct.get(frozenset((first, second)), True),
+    )
     stage.seal(None)
     rows = tuple(
         _row(contenders[network], network, stage.score(network, runs[network]), cost, splits[network.image_size])

@@ -12,8 +12,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from matplotlib.transforms import ScaledTranslation
 
 from mobilenets.evaluation.results import Comparison, NetworkRow
-from mobilenets.formatting import deciding_split, runtime_name, runtimes, short_labels
+from mobilenets.formatting import short_labels
 from mobilenets.report.plots.canvas import BOUND, INK, PAPER, Box, Point, colour, marker, place_labels
+from mobilenets.report.scores import deciding_split, runtime_name, runtimes
 
 Cost = Literal["latency", "macs", "parameters", "memory"]
 
