@@ -22,7 +22,7 @@ from mobilenets.deployment.measure import BATCH
 from mobilenets.deployment.results import DeploymentReport, DeploymentTest, FileOutcome, Way
 from mobilenets.evaluation.results import Latency
 from mobilenets.files import write_text_atomically
-from mobilenets.formatting import MISSING, latency_tail, megabytes, three_digits
+from mobilenets.formatting import MISSING, megabytes, three_digits
 from mobilenets.quantization.results import QuantizationReport, points, within
 from mobilenets.quoting import plural
 from mobilenets.report.deploy import (
@@ -36,6 +36,7 @@ from mobilenets.report.deploy import (
 )
 from mobilenets.report.plots.benchmark import benchmark_figure, benchmark_png
 from mobilenets.report.plots.canvas import drawing, svg
+from mobilenets.report.scores import latency_tail
 
 PLOT = "deployment"
 
