@@ -234,7 +234,8 @@ def _measure(workers: Mapping[str, Worker], settings: Settings, tell: Update) ->
 
 
 def _compare(timed: Timed, batch: int) -> tuple[tuple[Ratio, ...], tuple[Ratio, ...]]:
-    """Ratios of every pair of candidates, and that of the duplicates, which tells how large one must be to be believed."""
+    """Ratios of every pair of candidates, and that of the duplicates, which tells how large one must be to be
+    believed."""
     duplicate = next((label for label in timed.turns if label.endswith(DUPLICATE)), None)
     own = {label: turns for label, turns in timed.turns.items() if label != duplicate}
     noise: tuple[Ratio, ...] = ()

@@ -2,8 +2,8 @@
 
 Accuracy is asked of each backend in each precision, not assumed: one and the same file answers differently in bfloat16.
 Times come from two alternations. The *survey* has all ways at once and decides. Its winner may have been lucky, so the
-*final* measures it again beside PyTorch eager and the float file in ONNX Runtime and OpenVINO with their defaults, and only
-those ratios are told.
+*final* measures it again beside PyTorch eager and the float file in ONNX Runtime and OpenVINO with their defaults, and
+only those ratios are told.
 """
 
 from __future__ import annotations

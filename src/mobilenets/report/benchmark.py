@@ -129,7 +129,8 @@ def cost_table(report: BenchmarkReport) -> Table:
 
 
 def _kind(peer: BenchmarkRow) -> str:
-    """What a peer's column is called: PyTorch and runtimes with their defaults stand for one peer of a network, a file for itself."""
+    """What a peer's column is called: PyTorch and runtimes with their defaults stand for one peer of a network, a
+    file for itself."""
     if peer.source == "pytorch":
         return "PyTorch\neager"
     return (

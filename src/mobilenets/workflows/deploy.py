@@ -77,7 +77,8 @@ def deploy(
         out: the folder to write into; what an earlier deployment left there is replaced.
         max_drop: points of top-1 the kept way may lose against the network in PyTorch.
         targets: formats to make; those not installed are listed, and the others made all the same.
-        against: what the kept file is compared with: `pytorch` (eager), `onnxruntime`, `openvino` (both with their defaults).
+        against: what the kept file is compared with: `pytorch` (eager), `onnxruntime`, `openvino` (both with their
+            defaults).
         threads: numbers of threads to try; by default 1 and every usable core.
         seconds: measured time of each way; the final comparison takes twice as long.
         limit: score on so many images of each split, and judge the quantizer's rungs on as many; None for all, on

@@ -231,7 +231,8 @@ class _FileCount:
 
 
 def _count_workers(ray: Any, asked: int | None, threads: int, *, local: bool) -> int:
-    """As many workers as asked for, or as there are cores for; more than this machine has space for would wait for ever.
+    """As many workers as asked for, or as there are cores for; more than this machine has space for would wait for
+    ever.
 
     A cluster may grow when more are asked for than it has space for.
     """
