@@ -20,7 +20,7 @@ from mobilenets.data.datasets import load_dataset
 from mobilenets.data.loader import prepare
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.training.inputs import BatchInputs, Place
+from mobilenets.training.inputs import BatchInputs, StepIndex
 from mobilenets.training.recipe import Recipe
 
 ROUNDS, BATCH = 9, 128
@@ -56,16 +56,17 @@ def main() -> None:
     model = model.train().to(memory_format=torch.channels_last)
 
     def step() -> None:
-        inputs, targets = made["nothing"](batch, labels, Place(0, 0), torch.channels_last)
+        inputs, targets = made["nothing"](batch, labels, StepIndex(0, 0), torch.channels_last)
         F.cross_entropy(model(inputs), targets).backward()
 
     def mixed_by_peer(peer: v2.Transform) -> None:
-        peer(*made["nothing"](batch, labels, Place(0, 0), torch.channels_last))
+        peer(*made["nothing"](batch, labels, StepIndex(0, 0), torch.channels_last))
 
     def calls(number: int) -> dict[str, Callable[[], object]]:
         return {
             **{
-                name: partial(make, batch, labels, Place(0, number), torch.channels_last) for name, make in made.items()
+                name: partial(make, batch, labels, StepIndex(0, number), torch.channels_last)
+                for name, make in made.items()
             },
             **{name: partial(mixed_by_peer, peer) for name, peer in PEERS.items()},
             "step": step,

@@ -22,14 +22,14 @@ import torch
 
 from mobilenets.benchmarking.latency import round_order
 from mobilenets.data.datasets import load_dataset, natural_image_size
+from mobilenets.data.sampling import stratified_sample
 from mobilenets.evaluation.predictions import Predictions, correct_answers
 from mobilenets.evaluation.significance import paired_test, top1_interval
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
-from mobilenets.quantization.images import stratified_sample
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.run import prepare_splits, train_and_score
-from mobilenets.training.scoring import PREDICTIONS, Splits, torch_predict
+from mobilenets.training.run import train_and_score
+from mobilenets.training.scoring import PREDICTIONS, Splits, prepare_splits, torch_predict
 from mobilenets.training.teacher import Teacher, load_teacher
 
 WAYS = ("labels only", "with teacher")

@@ -4,9 +4,15 @@ Regime: `mobilenets doctor CIFAR10 --fix`, the real command in a process of its 
 rounds after one that fills the system's cache of the file. `findings` are what it finds, by kind.
 
 Then how often it finds the copy of an image that was transformed: 500 images of each of the two data sets, drawn with
+<<<<<<< HEAD
 a seed, each transformed in every way below, and searched for among all of that set. `found` is the share of images
 whose own copy is reported; `wrong` are pairs of an image with the copy of another, unless the two images are
 near-duplicates themselves. Mirrored pictures are not looked for: their row says so.
+=======
+a seed, each transformed in every way below, and searched for among all of that set. `found` is the share of images whose own
+copy is reported; `wrong` are pairs of an image with the copy of another, unless the two images are near-duplicates
+themselves. Mirrored pictures are not looked for: their row says so.
+>>>>>>> main
 """
 
 from __future__ import annotations
@@ -98,8 +104,8 @@ def checkup(data: Path) -> dict[str, Any]:
 
 
 def found_again(data: Path) -> dict[str, dict[str, float]]:
-    """How often copies of 500 images of `data` are found, by how they were transformed."""
-    from mobilenets.checkup.examination import look_at
+    """How surely prints of 500 images of `data` are told as alike, by how they were made."""
+    from mobilenets.checkup.examination import image_facts
     from mobilenets.checkup.inventory import take_inventory
     from mobilenets.checkup.near_duplicates import near_pairs
     from mobilenets.data.sources import ArraySource
@@ -107,11 +113,11 @@ def found_again(data: Path) -> dict[str, dict[str, float]]:
     entries = take_inventory(data).entries
     drawn = np.sort(np.random.default_rng(0).permutation(len(entries))[:DRAWN])
     images = [entries[place].source.open() for place in drawn]
-    originals = [look_at(ArraySource("original", np.asarray(image))) for image in images]
+    originals = [image_facts(ArraySource("original", np.asarray(image))) for image in images]
     similar = set(near_pairs(originals))
     rows = {}
     for name, make in PRINTS.items():
-        prints = [look_at(ArraySource("print", np.asarray(make(image)))) for image in images]
+        prints = [image_facts(ArraySource("print", np.asarray(make(image)))) for image in images]
         pairs = near_pairs([*originals, *prints], ["train"] * DRAWN + ["test"] * DRAWN)
         across = [(first, second - DRAWN) for first, second in pairs if first < DRAWN <= second]
         same = sum(one.digest == other.digest for one, other in zip(originals, prints, strict=True))

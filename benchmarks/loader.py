@@ -39,7 +39,7 @@ from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.data.sources import FileSource, ImageSplit
 from mobilenets.data.training_pixels import read_training_pixels
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.training.inputs import BatchInputs, Place
+from mobilenets.training.inputs import BatchInputs, StepIndex
 from mobilenets.training.plan import keep_freed_memory
 from mobilenets.training.recipe import Recipe
 from timing import spread, write
@@ -121,7 +121,7 @@ def our_epoch(images: PreparedImages, training: bool) -> Epoch:
 
     def train(number: int) -> Iterable[tuple[torch.Tensor, Any]]:
         for step, (pixels, labels) in enumerate(images.epoch(number, BATCH)):
-            yield inputs(pixels, labels, Place(number, step), torch.channels_last)
+            yield inputs(pixels, labels, StepIndex(number, step), torch.channels_last)
 
     def evaluate(number: int) -> Iterable[tuple[torch.Tensor, Any]]:
         for pixels, labels in images.batches(BATCH):

@@ -17,7 +17,8 @@ from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.training import optimizer as averaging
 from mobilenets.training.recipe import load_recipe
-from mobilenets.training.run import prepare_splits, train_and_score
+from mobilenets.training.run import train_and_score
+from mobilenets.training.scoring import prepare_splits
 
 SEEDS, EPOCHS = 3, 2
 

@@ -66,7 +66,7 @@ def answer(artifact: Path, folder: Path, count: int, workers: int) -> dict[str, 
 
 def small_network(path: Path) -> None:
     """The network whose memory is looked at: any would do."""
-    from mobilenets.exporters.onnx import export_onnx
+    from mobilenets.exporters.export import export_onnx
     from mobilenets.models.registry import create_model
     from mobilenets.preprocessing import Preprocessing
 

@@ -23,15 +23,15 @@ import torch
 
 from mobilenets.benchmarking.latency import round_order
 from mobilenets.data.datasets import Dataset, load_dataset, natural_image_size
+from mobilenets.data.sampling import stratified_sample
 from mobilenets.evaluation.predictions import Predictions
 from mobilenets.evaluation.significance import paired_test, top1_interval
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
-from mobilenets.quantization.images import stratified_sample
 from mobilenets.training.checkpoints import has_state
 from mobilenets.training.recipe import load_recipe
-from mobilenets.training.run import prepare_splits, train_and_score
-from mobilenets.training.scoring import PREDICTIONS, Splits
+from mobilenets.training.run import train_and_score
+from mobilenets.training.scoring import PREDICTIONS, Splits, prepare_splits
 
 WAYS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "article": ("article", {}),

@@ -208,9 +208,9 @@ def doctor() -> str:
     return (
         f"CIFAR-10 (JPEG), {result['images']:,} images in a zip, takes {seconds['median']:.0f} s on 2 cores "
         f"({seconds['min']:.0f} to {seconds['max']:.0f}), {speed:,.0f} images a second. Of its 10,000 test images "
-        f"{found['alike-across-splits']:,} are near duplicates of training images; pairs within a split: "
-        f"{found['alike']:,}; pairs in two classes: {found.get('alike-two-classes', 0):,}; left out by `--fix`: "
-        f"{result['left_out']:,}.\n"
+        f"{found['near-duplicates-across-splits']:,} look like one of the training images; pairs within a split: "
+        f"{found['near-duplicates']:,}; pairs in two classes: {found.get('near-duplicates-across-classes', 0):,}; "
+        f"left out by `--fix`: {result['left_out']:,}.\n"
     )
 
 

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from mobilenets import create_model
 from mobilenets.errors import MobilenetsError
-from mobilenets.exporters.formats import FORMATS, translator
-from mobilenets.exporters.parity import opened
+from mobilenets.exporters.subject import FORMATS, translator
+from mobilenets.exporters.verify import opened
 from mobilenets.machine import usable_cores
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import Backend

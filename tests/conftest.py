@@ -39,7 +39,7 @@ def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported network without training: a MobileNetV2 for 16x16 images and 3 classes."""
     import torch
 
-    from mobilenets.exporters.onnx import export_onnx
+    from mobilenets.exporters.export import export_onnx
     from mobilenets.models.registry import create_model
     from mobilenets.preprocessing import Preprocessing
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mobilenets.cli.main import main
-from mobilenets.comparison.networks import Candidate
+from mobilenets.comparison.networks import ComparedNetwork
 from mobilenets.errors import RunError
 from mobilenets.run_folder import recommended_file, recommended_run
 from mobilenets.runtime.classifier import Classifier
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     ]
     choice = {"label": "mobilenet_v2 x0.5", "reason": "it is the most accurate"}
     own = tmp_path / "comparison-pets"
-    network = own / "runs" / Candidate("mobilenet_v2", 0.5, 32, "").folder
+    network = own / "runs" / ComparedNetwork("mobilenet_v2", 0.5, 32, "").folder
     (network / "seed3").mkdir(parents=True)
     (network / "model.onnx").write_bytes(b"onnx")
     (own / "comparison.json").write_text(json.dumps({"choice": choice, "rows": rows, "nan": float("nan")}))

@@ -52,7 +52,7 @@ def test_warnings_and_logs_are_dropped_and_their_settings_come_back(
 ) -> None:
     before = warnings.filters[:], logging.root.manager.disable
     with capture():
-        warnings.warn("nobody needs to know", stacklevel=1)
+        warnings.warn("of no use", stacklevel=1)
         logging.getLogger("library").error("nor this")
         with capture():
             pass

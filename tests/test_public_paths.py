@@ -58,7 +58,7 @@ CALLS = {
     "create_from_weights": lambda place, _: mobilenets.create_from_weights(
         "mobilenet_v1", f"{place}/run/model.safetensors", {"num_classes": 2, "width_mult": 0.25, "image_size": 16}
     ),
-    "export": lambda place, out: mobilenets.export(f"{place}/run", "onnx", f"{out}.onnx").artifact,
+    "export": lambda place, out: mobilenets.export(f"{place}/run", f"{out}.onnx", to="onnx").artifact,
     "Classifier": lambda place, _: mobilenets.Classifier(f"{place}/net.onnx").predict(f"{place}/images/red/0.png"),
     "predict_files": lambda place, _: (
         len(list(mobilenets.predict_files(mobilenets.Classifier(f"{place}/net.onnx"), f"{place}/images"))) == 12

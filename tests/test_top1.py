@@ -19,13 +19,13 @@ from mobilenets.artifact.container import Artifact
 from mobilenets.deployment import measure
 from mobilenets.errors import ArtifactError, ModelError
 from mobilenets.evaluation.evaluation_set import ArrayImages, EvaluationSet
-from mobilenets.evaluation.predictions import Predictions, evaluate
+from mobilenets.evaluation.predictions import Predictions, evaluate_predictions
 from mobilenets.evaluation.significance import paired_test
-from mobilenets.exporters.confidence import choose_threshold, find_confidence, fit_temperature, tell_worth
-from mobilenets.exporters.parity import compare_answers
+from mobilenets.exporters.confidence import choose_threshold, evaluate_confidence, find_confidence, fit_temperature
+from mobilenets.exporters.verify import compare_answers
 from mobilenets.progress import Silent
-from mobilenets.quantization.images import score
 from mobilenets.quantization.results import Top1
+from mobilenets.quantization.search import score
 from mobilenets.runtime.classifier import Classifier
 from mobilenets.training.accumulation import count_correct
 from mobilenets.workflows.compare import confident_mistakes
@@ -100,7 +100,7 @@ def test_calibration(half: NDArray[np.float32]) -> None:
     found = find_confidence(half, LABELS, "60 images")
     assert found is not None
     assert 0 < found.threshold <= 1
-    told = tell_worth(found, half, LABELS, "60 images")
+    told = evaluate_confidence(found, half, LABELS, "60 images")
     # Answers that are none are left unknown, and none of them would have been right.
     assert (told.coverage, told.answered_top1, told.unknown_top1) == (50, 100, 0)
     assert np.isfinite([told.ece_before, told.ece_after]).all()
@@ -120,12 +120,12 @@ def test_training(half: NDArray[np.float32]) -> None:
 def test_evaluate_names_the_first_such_image(half: NDArray[np.float32]) -> None:
     images = np.zeros((IMAGES, 1, 1, 3), np.uint8)
     with pytest.raises(ModelError, match="answer to image 0 is infinite or not a number"):
-        evaluate(lambda _: half, [(images, LABELS)], CLASSES)
+        evaluate_predictions(lambda _: half, [(images, LABELS)], CLASSES)
 
 
 def test_predict_refuses_them(half: NDArray[np.float32], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = Classifier(write_onnx(tmp_path / "colours.onnx").path)
     broken: Any = SimpleNamespace(predict=lambda images: half[: len(images)])
     monkeypatch.setattr(classifier, "backend", broken)
-    with pytest.raises(ArtifactError, match="numbers that are none"):
+    with pytest.raises(ArtifactError, match="NaN or infinity"):
         classifier.answer(np.zeros((1, 8, 8, 3), np.uint8), ["picture"])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from mobilenets.errors import BackendError, DataError
@@ -14,6 +17,7 @@ GivenPaths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 MAX_BATCH = 65_536
 """The most images a network may be asked at once."""
+_COMMAND: ContextVar[str | None] = ContextVar("mobilenets_command", default=None)
 _LEAST_BOUND = 64
 _MOST = 2**31 - 1
 
@@ -84,3 +88,18 @@ def _path(given: str | os.PathLike[str]) -> Path:
     if not isinstance(given, str | os.PathLike):
         raise DataError(f"a path is text or a Path, not a {type(given).__name__}")
     return Path(given)
+
+
+@contextmanager
+def command_line(verb: str, argv: Sequence[str]) -> Iterator[None]:
+    """Let the reports made within say that this command asked for them."""
+    token = _COMMAND.set(shlex.join(["mobilenets", verb, *argv]))
+    try:
+        yield
+    finally:
+        _COMMAND.reset(token)
+
+
+def command_or(call: str) -> str:
+    """How a report was asked for: the command line where there is one, else the call in Python."""
+    return _COMMAND.get() or call

@@ -8,9 +8,9 @@
     ├── AuditError                a target that can't be audited
     ├── RecipeError               an unknown recipe, field or value
     ├── RunError                  a run or report folder that is missing, damaged or of another experiment
-    ├── ArtifactError             an exported file that is missing, damaged, foreign, or no longer answers as it did
+    ├── ArtifactError             an exported file that is missing, damaged or foreign, or answers differently
     ├── BackendError              a runtime that can't run this file, or not in this way
-    ├── ExportError               an exported file that does not answer as the network did
+    ├── ExportError               an exported file whose answers differ from the network's
     ├── QuantizationError         no 8-bit network keeps the accuracy asked for
     ├── DeviceError               a device that is not there
     ├── ClusterError              a cluster that can't be reached, or whose workers can't go on
@@ -33,6 +33,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from mobilenets.formatting import plural
 from mobilenets.quoting import one_line, printable
 
 Worded = TypeVar("Worded", bound="MobilenetsError")
@@ -51,16 +52,16 @@ def in_command(message: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's message that says something, or the error's kind when none does."""
+    """The first line of another library's message that is not empty, or the error's class where all are."""
     try:
         lines = [line.strip() for line in str(error).splitlines()]
-    except Exception:  # noqa: BLE001  # someone else's `__str__` may raise anything
+    except Exception:  # noqa: BLE001  # another library's `__str__` may raise anything
         lines = []
     return next(filter(None, lines), type(error).__name__)
 
 
 def other_format(found: object, known: int, otherwise: str) -> str:
-    """What to say of a file of ours in another format: that this version is too old for it, or what else to do."""
+    """The end of a message about a file of ours in another format: that this version is too old, or what else to do."""
     if type(found) is int and known < found < 10**9:
         return f"is of format {found}, and this version of mobilenets knows up to {known}: update mobilenets"
     shown = one_line(str(found))
@@ -72,7 +73,7 @@ class MobilenetsError(Exception):
 
     Attributes:
         exit_code: what the command line returns.
-        told: whether another process of the same training says it already.
+        told: whether another process of the same training prints it already.
 
     Errors go from process to process (teams, pools of workers, Ray), so each of them pickles and copies with all it
     carries, whatever arguments its own `__init__` takes.
@@ -82,11 +83,11 @@ class MobilenetsError(Exception):
     told = False
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """How to make it anew: not by `__init__`, which Python would call with the message as its only argument."""
-        return _made_anew, (type(self), self.args, {**_slots(self), **self.__dict__})
+        """How to restore it: not by `__init__`, which Python would call with the message as its only argument."""
+        return _restored, (type(self), self.args, {**_slots(self), **self.__dict__})
 
 
-def _made_anew(kind: type[MobilenetsError], args: tuple[Any, ...], carried: Mapping[str, Any]) -> MobilenetsError:
+def _restored(kind: type[MobilenetsError], args: tuple[Any, ...], carried: Mapping[str, Any]) -> MobilenetsError:
     error = kind.__new__(kind)
     error.args = args
     for name, value in carried.items():
@@ -140,17 +141,18 @@ class BadImagesError(DataError):
     SHOWN = 5
 
     def __init__(
-        self, bad: Sequence[BadImage], advice: str = "mend, remove, or leave them out with `skip_bad=True`"
+        self, bad: Sequence[BadImage], advice: str = "fix, remove, or leave them out with `skip_bad=True`"
     ) -> None:
         self.bad = tuple(bad)
         listed = "; ".join(map(str, self.bad[: self.SHOWN]))
         more = f"; and {len(self.rest)} more" if self.rest else ""
-        count = "1 image" if len(self.bad) == 1 else f"{len(self.bad)} images"
-        super().__init__(f"{count} can't be read: {listed}{more}. {advice[:1].upper()}{advice[1:]}")
+        super().__init__(
+            f"{plural(len(self.bad), 'image')} can't be read: {listed}{more}. {advice[:1].upper()}{advice[1:]}"
+        )
 
     @property
     def rest(self) -> tuple[BadImage, ...]:
-        """The images the message has no room for."""
+        """The images that the message leaves out."""
         return self.bad[self.SHOWN :]
 
 

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves either the old content or the new, never half of one."""
+"""Writing files whole or not at all: a crash leaves either the old content or the new; and locking folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final
 from mobilenets.errors import RunError
 
 _LEFTOVER: Final = re.compile(r"\..+~[a-z0-9_]{8}(\.\w+)?")
-"""The names of the neighbours below; the tilde keeps them apart from hidden files of anybody else."""
+"""How `mkstemp` names the temporary files below; the tilde keeps them apart from other hidden files."""
 
 
 def make_folder(path: Path) -> None:
@@ -93,15 +93,15 @@ def unharmed(path: Path) -> str:
 def write_atomically(
     path: Path, write: Callable[[Path], object], *, before: Callable[[], object] | None = None
 ) -> None:
-    """Let `write` fill a temporary neighbour of `path`, then move it into place in one step.
+    """Let `write` fill a temporary file beside `path`, then move it into place in one step.
 
-    The neighbour keeps the suffix of `path`, since some writers choose their format by it. On any failure the
-    neighbour is removed and `path` is as it was; missing folders are made. The content is on the disk, not only in the
-    system's memory, before it takes the old one's place: a power cut leaves one of the two.
+    It keeps the suffix of `path`, since some writers choose their format by it. On any failure it is removed and
+    `path` is as it was; missing folders are made. The content is on the disk, not only in the system's memory, before
+    it takes the old one's place: a power cut leaves one of the two.
 
     Args:
         path: the file.
-        write: fills the neighbour.
+        write: fills the temporary file.
         before: called when that is whole, before it takes its place.
 
     Raises:
@@ -135,7 +135,7 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the neighbours that a process killed while writing left in `folder`; nobody else may be writing there.
+    """Remove the temporary files that a killed process left in `folder`; no other may be writing there.
 
     Raises:
         RunError: one can't be removed.
@@ -153,11 +153,8 @@ def _to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-# Keeping what is written apart from the images it is made from.
-
-
 def outside(data: object, out: Path) -> Path:
-    """Return `out`, unless it lies within the image folder `data`: read again, its pictures would be taken for data.
+    """Return `out`, unless it lies within the image folder `data`: its pictures would be read as data next time.
 
     `data` is what `load_dataset` takes; only a path can be a folder.
 
@@ -170,10 +167,8 @@ def outside(data: object, out: Path) -> Path:
     return out
 
 
-# One process at a time writes a run folder, or one of answers.
-
-
 LOCK: Final = ".lock"
+"""In a run folder, or one of answers: one process at a time writes there."""
 
 
 @contextmanager

@@ -35,6 +35,16 @@ def megabytes(size: int) -> str:
     return three_digits(size / 1e6)
 
 
+def mebibytes(size: int) -> str:
+    """Write bytes as MiB (2^20 bytes) with their unit: `13.37 MiB`."""
+    return f"{size / 2**20:,.2f} MiB"
+
+
+def multiply_adds(count: int) -> str:
+    """Write multiply-adds in millions with their unit: `300.77 M`."""
+    return f"{count / 1e6:,.2f} M"
+
+
 RUNTIME_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime"}
 MISSING = "–"
 IMBALANCED = 1.5  # how many times as many images the largest class has as the smallest, for it to matter
@@ -110,7 +120,7 @@ def pair_sentence(pair: PairedTest) -> str:
 
 
 def parted_pairs(comparison: Comparison) -> tuple[tuple[PairedTest, ...], tuple[PairedTest, ...]]:
-    """Part the tests into those with the network to take (the most accurate, if none fits) and the others.
+    """Part the tests into those with the recommended network (the most accurate, if none fits) and the others.
 
     The first are what a reader asks about: is it really better, or as good?
     """
@@ -164,7 +174,7 @@ def _time(stamp: str) -> str:
 
 def run_line(run: SeedRun) -> str:
     """Say how one run scored, in a line."""
-    judged = (
+    validation = (
         ""
         if run.validation is None
         else f"validation {run.validation.top1:.2f} % ({plural(run.validation.count, 'image')}), "
@@ -172,7 +182,7 @@ def run_line(run: SeedRun) -> str:
     times = len([one for one in run.test_readings if not one.repeats])
     read = {0: "", 1: ", read once"}.get(times, f", read {times} times")
     return (
-        f"test accuracy {run.test.top1:.2f} % ({plural(run.test.count, 'image')}{read}), {judged}"
+        f"test accuracy {run.test.top1:.2f} % ({plural(run.test.count, 'image')}{read}), {validation}"
         f"training images {run.train.top1:.2f} %, calibration error {run.test.ece:.1f} %"
         f"{'; each answered together with its mirror image' if run.test.flip_test else ''}"
     )
@@ -202,7 +212,7 @@ def class_lines(metrics: Metrics) -> tuple[str, ...]:
 
 
 def short_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """Drop the `mobilenet_` that all labels share, for pictures with little room; distinct labels stay distinct."""
+    """Drop the `mobilenet_` that all labels share, for small plots; distinct labels stay distinct."""
     prefix = "mobilenet_"
     if all(label.startswith(prefix) and label != prefix for label in labels):
         return tuple(label.removeprefix(prefix) for label in labels)

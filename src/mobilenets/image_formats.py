@@ -176,7 +176,7 @@ def hush_pillow() -> None:
 # Pictures with more than 8 bits a sample: which stored value becomes white, and how they are scaled to 8 bits.
 #
 # Cameras and scanners store 10, 12 or 14 bits in the lower part of 16: taken from the full 16, such a picture is near
-# black. A picture alone can't tell, for it may be dark; those of a whole data set can (`mobilenets.data.bit_depth`
+# black. A picture alone can't tell, for it may be dark; those of a whole data set can (`mobilenets.data.decoding`
 # looks
 # at them). What was found travels with the network as a part of its `Preprocessing`, so that every picture is scaled
 # by

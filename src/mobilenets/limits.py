@@ -9,6 +9,7 @@ that readers turn into a line of their own anyway: no reader needs another case.
 | any file         | regular (no pipe, socket or device, nor a link to one), at most `most` bytes        |
 | JSON             | `MAX_DEPTH` levels, integers within 64 bits, finite numbers, text that is UTF-8     |
 | TOML             | levels and integers likewise, keys of at most `MAX_DEPTH` parts                     |
+| `.npz`           | nothing is unpickled; sizes as stated, and `MAX_GROWTH` times the file's own         |
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def read_bytes(path: str | Path, *, most: int = MAX_JSON_BYTES) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > most:
             raise _too_large(path, size, most)
-        # It may grow, or be of a system that says 0 of all. Never more at once than it has: Python takes room for that.
+        # It may grow, or be of a system that says 0 of all. Never more at once than it has: Python allocates that.
         content = file.read(size + 1)
         while len(content) <= most and (more := file.read(2**16)):
             content += more
@@ -269,12 +270,8 @@ def _check_integers(value: object) -> None:
         raise ValueError(f"an integer of {value.bit_length():,} bits, more than {_INTEGER_BITS}")
 
 
-# Reading NumPy's `.npz` archives within bounds: nothing is unpickled, and no shape or size is believed.
-#
-# The header of each array may claim any shape, and a small archive may unpack to any size; NumPy takes the memory for
-# what is claimed before it reads.
-
-
+# In a NumPy archive each array's header may claim any shape, and a small one may unpack to any size; NumPy takes the
+# memory for what is claimed before it reads.
 MAX_GROWTH: Final = 100
 """How many times its own size an archive may unpack to, beside `MAX_UNPACKED_BYTES`."""
 MAX_UNPACKED_BYTES: Final = 2**30

@@ -43,7 +43,7 @@ class Progress(Protocol):
         """Something worth one line."""
 
     def update(self, what: str, done: int, total: int | None) -> None:
-        """`done` of `total` items of a longer piece of work, e.g. decoding images; None where nobody knows it yet."""
+        """`done` of `total` items of a longer piece of work, e.g. decoding images; None where that is not known yet."""
 
     def step(self, report: StepReport) -> None:
         """A training step is done."""

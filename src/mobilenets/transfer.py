@@ -58,7 +58,7 @@ def url_fault(url: str) -> str | None:
     """What keeps an address from being one of a web server; None where nothing does."""
     try:
         parts = urllib.parse.urlsplit(url)
-        parts.port  # noqa: B018  # raises where it is no number
+        parts.port  # noqa: B018  # raises ValueError for a port that is not one
     except ValueError as error:
         return str(error)
     if parts.scheme not in ("http", "https"):

@@ -33,7 +33,7 @@ def test_the_same_answers_hold():
 def test_other_answers_do_not(answer, said):
     found = PAIRS.ask(lambda images: answer(colour_logits(images)), "here")
     assert not found.holds
-    assert said in found.words
+    assert said in found.figures
 
 
 def test_answers_of_another_shape():

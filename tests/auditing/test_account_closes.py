@@ -13,9 +13,9 @@ from torchvision.models import mobilenet_v2, mobilenet_v3_small
 from torchvision.ops import FrozenBatchNorm2d
 
 from mobilenets.auditing.graph.capture import export_graph
-from mobilenets.auditing.rules.accounting import account
-from mobilenets.auditing.rules.finding import Audit, Finding, Severity
-from mobilenets.auditing.rules.judge import judge
+from mobilenets.auditing.result import Audit
+from mobilenets.auditing.rules.context import Finding, Severity
+from mobilenets.auditing.rules.findings import account, apply_rules
 from mobilenets.auditing.structure.fold import fold
 from mobilenets.auditing.structure.nearest import compare
 from mobilenets.workflows.audit import audit
@@ -27,7 +27,7 @@ def findings(network: nn.Module, size: int = 224) -> tuple[tuple[Finding, ...], 
     """What the graph alone shows, and what stays unexplained."""
     graph = export_graph(network, (1, 3, size, size))
     comparison = compare(fold(graph))
-    return account(comparison, judge(comparison, unused=graph.unused))
+    return account(comparison, apply_rules(comparison, unused=graph.unused))
 
 
 def errors(network: nn.Module, size: int = 224) -> list[Finding]:

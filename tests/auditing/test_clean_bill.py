@@ -17,10 +17,10 @@ import torchvision.models
 from chains import without_norms
 from torch import nn
 
-from mobilenets.auditing.rules.finding import Audit
+from mobilenets.auditing.result import Audit
 from mobilenets.auditing.structure.layers import Chain, ChainLayer, Padding
 from mobilenets.auditing.structure.published import reference, without_paths
-from mobilenets.exporters.onnx import export_onnx
+from mobilenets.exporters.export import export_onnx
 from mobilenets.models.registry import create_model, list_models
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.workflows.audit import audit

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import torchvision.models
 from torch import Tensor, nn
 
-from mobilenets.auditing.rules.finding import Audit
+from mobilenets.auditing.result import Audit
 from mobilenets.errors import AuditError
 from mobilenets.workflows.audit import audit
 

@@ -12,7 +12,8 @@ from mutations import Beside
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 
-from mobilenets.auditing.rules.finding import Audit, Finding
+from mobilenets.auditing.result import Audit
+from mobilenets.auditing.rules.context import Finding
 from mobilenets.workflows.audit import audit
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter's own deprecations

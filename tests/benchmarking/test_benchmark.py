@@ -6,7 +6,7 @@ import pytest
 
 from mobilenets.benchmarking import process
 from mobilenets.benchmarking.benchmark import benchmark
-from mobilenets.benchmarking.process import DUPLICATE
+from mobilenets.benchmarking.process import REPEAT
 from mobilenets.errors import ArtifactError, BackendError, MobilenetsError
 
 QUICK = {"backends": ("onnxruntime",), "threads": (1,), "seconds": 0.0, "starts": 1}
@@ -20,7 +20,7 @@ def report(onnx_file):
 def test_every_candidate_has_every_figure(report, onnx_file):
     own, peer = report.rows
     assert (own.label, own.precision, own.peer) == ("model.onnx, ONNX Runtime fp32, 1 thread", "fp32", False)
-    assert (peer.label, peer.peer) == ("model.onnx, ONNX Runtime with defaults, 1 thread", True)
+    assert (peer.label, peer.peer) == ("model.onnx, ONNX Runtime with its defaults, 1 thread", True)
     for row in report.rows:
         assert row.file_bytes == onnx_file.stat().st_size
         assert 20 < row.peak_memory_mb < 300
@@ -31,19 +31,19 @@ def test_every_candidate_has_every_figure(report, onnx_file):
     assert report.failures == ()
 
 
-def test_the_duplicate_measures_the_noise_and_is_no_row(report):
+def test_the_repeat_measures_the_noise_and_is_no_row(report):
     assert [one.batch_size for one in report.noise] == [1, 8]
-    assert all(one.first == one.second + DUPLICATE for one in report.noise)
-    assert not any(DUPLICATE in row.label for row in report.rows)
+    assert all(one.first == one.second + REPEAT for one in report.noise)
+    assert not any(REPEAT in row.label for row in report.rows)
     # The same file in two processes: the machine may be busy, but not to a factor of 4.
     assert all(0.25 < one.ratio < 4 for one in report.noise)
 
 
-def test_by_hand_and_ours_are_compared(report):
+def test_defaults_and_ours_are_compared(report):
     ratio = report.ratio(report.rows[1].label, report.rows[0].label, 1)
     assert ratio.low <= ratio.ratio <= ratio.high
     assert report.fastest(1) is report.rows[0]
-    assert json.loads(report.to_json())["settings"]["batch sizes"] == "1, 8"
+    assert json.loads(json.dumps(report.to_dict()))["settings"]["batch sizes"] == "1, 8"
 
 
 def test_a_candidate_that_fails_does_not_lose_the_others(onnx_file, tmp_path):

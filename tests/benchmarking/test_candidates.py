@@ -6,7 +6,7 @@ from described import write_onnx
 
 from mobilenets.artifact.container import read_artifact
 from mobilenets.benchmarking.candidates import (
-    Candidate,
+    BenchmarkCandidate,
     Wanted,
     distinct_names,
     distinctly_labelled,
@@ -77,7 +77,7 @@ def test_a_third_party_file_is_a_peer_by_its_suffix(tmp_path, artifact):
     assert (peer.source, peer.backend, peer.label) == (
         "file",
         "litert",
-        "theirs.tflite, LiteRT with defaults, 1 thread",
+        "theirs.tflite, LiteRT with its defaults, 1 thread",
     )
     assert peer.file_bytes == 32
 
@@ -92,8 +92,8 @@ def test_files_of_one_name_are_told_apart_also_from_peers(tmp_path):
     found += find_peers(against, [mine], (1,))
     assert [one.label for one in found] == [
         "mine/model.onnx, ONNX Runtime fp32, 1 thread",
-        "mine/model.onnx, ONNX Runtime with defaults, 1 thread",
-        "theirs/model.onnx, ONNX Runtime with defaults, 1 thread",
+        "mine/model.onnx, ONNX Runtime with its defaults, 1 thread",
+        "theirs/model.onnx, ONNX Runtime with its defaults, 1 thread",
         "mine/model.onnx, ONNX Runtime fp32, 1 thread (peer)",
     ]
 
@@ -113,7 +113,7 @@ def test_a_peer_that_is_none_is_refused(artifact, tmp_path):
 
 def test_a_candidate_travels_as_json(artifact):
     for one in find_candidates([artifact], Wanted(threads=(1,))):
-        assert Candidate.from_json(one.to_json()) == one
+        assert BenchmarkCandidate.from_json(one.to_json()) == one
         assert one.file_bytes == artifact.path.stat().st_size
 
 

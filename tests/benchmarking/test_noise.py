@@ -35,7 +35,7 @@ def test_rounds_are_drawn_together():
     assert (paired.low, paired.high) == (pytest.approx(1 / 1.1), pytest.approx(1 / 1.1))
 
 
-def test_what_duplicates_differ_by_is_no_difference():
+def test_what_a_repeat_differs_by_is_no_difference():
     turns = {"a": [1.0] * 10, "b": [1.02] * 10}
     assert ratios(turns, 1)[0].distinct
     assert not ratios(turns, 1, floor=0.03)[0].distinct

@@ -12,7 +12,7 @@ import pytest
 from described import colour_logits, describe, write_onnx
 
 from mobilenets.artifact.golden import GoldenPairs
-from mobilenets.benchmarking.candidates import Candidate
+from mobilenets.benchmarking.candidates import BenchmarkCandidate
 from mobilenets.benchmarking.process import Worker
 from mobilenets.benchmarking.worker import open_candidate, serve, spread, take_turn, wait_until_idle
 from mobilenets.errors import BackendError
@@ -20,7 +20,7 @@ from mobilenets.errors import BackendError
 
 def candidate(path, **changes):
     values = {"source": "artifact", "backend": "onnxruntime", "precision": "fp32", "threads": 1, **changes}
-    return Candidate(label="x", path=str(path), **values)
+    return BenchmarkCandidate(label="x", path=str(path), **values)
 
 
 def test_a_turn_lasts_its_time_and_leads_in_unmeasured():

@@ -79,3 +79,33 @@ def test_help_shows_every_option_and_an_example(capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     for part in ("--args", "--expect", "--width-mult", "--image-size", "--json", "expansion-kept"):
         assert part in text
+
+
+def test_the_rules_are_listed_without_a_target(call: Run) -> None:
+    listed = call("audit", "--list-rules")
+    assert listed.returncode == 0, listed.stderr
+    assert "  expansion-kept " in listed.stdout
+    records = json.loads(call("audit", "--list-rules", "--json").stdout)
+    assert {"id", "severity", "summary", "source", "effect", "fix", "group"} == set(records[0])
+    missing = call("audit")
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+    assert "TARGET" in missing.stderr
+
+
+def test_ignored_rules_are_no_errors_and_are_counted(call: Run, network: str) -> None:
+    command = ("audit", "my_net.py:my_net", "--image-size", "96", "--ignore", "expansion-kept")
+    done = call(*command)
+    assert done.returncode == 0, done.stderr
+    assert "1 finding ignored: expansion-kept" in done.stdout
+    assert "no errors beside those ignored" in done.stdout
+    record = json.loads(
+        call("audit", "my_net.py:my_net", "--image-size", "96", "--ignore", "expansion-kept", "--json").stdout
+    )
+    assert (record["errors"], [finding["rule"] for finding in record["ignored"]]) == (0, ["expansion-kept"])
+
+
+def test_an_unknown_rule_to_ignore_is_one_line(call: Run, network: str) -> None:
+    done = call("audit", "my_net.py:my_net", "--ignore", "expansion-keep")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean expansion-kept" in done.stderr
+    assert len(done.stderr.splitlines()) <= 2

@@ -56,13 +56,13 @@ def test_a_peer_that_can_not_be_measured_loses_no_other_figure(call, onnx_file, 
     assert done.returncode == 1, done.stderr
     assert done.stderr.endswith("--out DIR keeps these figures as JSON and a picture\n")
     assert "fastest is model.onnx, ONNX Runtime fp32, 1 thread" in done.stdout
-    assert "failed: theirs.onnx, ONNX Runtime with defaults, 1 thread: " in done.stdout.replace("\n", " ")
+    assert "failed: theirs.onnx, ONNX Runtime with its defaults, 1 thread: " in done.stdout.replace("\n", " ")
 
 
 def test_tables_and_picture(call, onnx_file, tmp_path):
     done = call("benchmark", str(onnx_file), *QUICK, "--against", "onnxruntime", "--out", "measured")
     assert done.returncode == 0, done.stderr
-    for words in ("batch 1", "Cold start", "with defaults", "fastest is model.onnx, ONNX Runtime fp32, 1 thread"):
+    for words in ("batch 1", "Cold start", "with its defaults", "fastest is model.onnx, ONNX Runtime fp32, 1 thread"):
         assert words in done.stdout
     assert "--out DIR" not in done.stderr
     assert (tmp_path / "measured" / "benchmark.png").stat().st_size > 5_000
@@ -170,7 +170,7 @@ def test_a_scoring_that_fails_loses_no_figure(call, colours, tmp_path, monkeypat
         assert kept["rows"][0]["measurements"]
         raise DataError("the images are gone")
 
-    monkeypatch.setattr("mobilenets.evaluation.predictions.evaluate", fails)
+    monkeypatch.setattr("mobilenets.evaluation.predictions.evaluate_predictions", fails)
     done = call("benchmark", str(colours), *QUICK, "--data", "photos", "--out", "measured", "--json")
     assert done.returncode == 1, done.stderr
     report = json.loads(done.stdout)

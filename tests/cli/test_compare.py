@@ -38,7 +38,7 @@ def test_a_killed_comparison_continues_where_it_stopped(
     assert done.returncode == 0, done.stderr
     assert first.stat().st_mtime_ns == trained, "the finished network was trained again"
     assert "resumed after epoch" in done.stderr
-    assert "Choose: mobilenet_v" in done.stdout
+    assert "Recommended: mobilenet_v" in done.stdout
     assert "The choice went by 3 validation images, not by the 5 test images; these were read once" in done.stdout
     assert "Report: out/report.html" in done.stdout
     epochs = [json.loads(line)["epoch"] for line in second.read_text().splitlines()]

@@ -30,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_becomes_a_file_that_answers(run: Run, trained: Path, tmp_path: Path) -> None:
-    quick = ("--targets", "onnx", "--threads", "1", "--seconds", "0", "--against", "pytorch", "--limit", "100")
+    quick = ("--targets", "onnx", "--threads", "1", "--seconds", "0", "--against", "pytorch", "--max-images", "100")
     small = ("--calibration-images", "40", "--no-finetune", "--max-drop", "100")
     done = run("deploy", str(trained), "--data", "digits", "--out", "deployed", *quick, *small, "--json")
     assert done.returncode == 0, done.stderr
@@ -45,7 +45,7 @@ def test_a_run_becomes_a_file_that_answers(run: Run, trained: Path, tmp_path: Pa
     assert all(way["test_top1"] is not None for way in report["ways"])
     out = tmp_path / "deployed"
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "Of the 100 test images of digits, asked once, afterwards, it answers" in page
+    assert "Top-1 on the 100 test images of digits, asked once, afterwards:" in page
     assert "The validation images decide; the test images had no part in it." in page
     kept = read_artifact(out / "model.onnx").description.settings
     assert kept is not None

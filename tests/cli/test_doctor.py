@@ -51,3 +51,23 @@ def test_bad_input_is_one_line_and_exit_code_2(call: Run, tmp_path: Path) -> Non
     done = call("doctor", "phots")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "there is no 'phots'" in done.stderr
+
+
+def test_the_rules_are_listed_without_data(call: Run) -> None:
+    listed = call("doctor", "--list-rules")
+    assert listed.returncode == 0, listed.stderr
+    assert "  near-duplicates " in listed.stdout
+    assert "unreadable" in [record["id"] for record in json.loads(call("doctor", "--list-rules", "--json").stdout)]
+    missing = call("doctor")
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+
+
+def test_ignored_rules_are_no_errors_and_are_named(call: Run, photos: Path) -> None:
+    (photos / "train" / "disc" / "empty.jpg").write_bytes(b"")
+    assert call("doctor", "photos").returncode == 1
+    done = call("doctor", "photos", "--ignore", "unreadable,tiny-class")
+    assert done.returncode == 0, done.stderr
+    assert "ignored: unreadable, tiny-class" in done.stdout
+    unknown = call("doctor", "photos", "--ignore", "unreadble")
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
+    assert "did you mean unreadable" in unknown.stderr

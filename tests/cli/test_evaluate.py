@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from mobilenets.cli.evaluate import main
-from mobilenets.cli.options import UsageError
 from mobilenets.data.datasets import load_dataset
-from mobilenets.errors import ArtifactError, BackendError, DataError, RunError
-from mobilenets.exporters.onnx import export_onnx
+from mobilenets.errors import ArtifactError, BackendError, DataError, MobilenetsError, RunError
+from mobilenets.exporters.export import export_onnx
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 
@@ -77,7 +76,7 @@ def test_another_backend_scores_alike(artifact: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        (("--device", "cpu"), UsageError, "choose its --backend"),
+        (("--device", "cpu"), MobilenetsError, "choose its `backend`"),
         (("--backend", "litert"), BackendError, "does not run onnx files"),
         (("--precision", "int8"), BackendError, "int8"),
         (("--threads", "0"), BackendError, "at least 1 thread"),
@@ -91,7 +90,7 @@ def test_what_an_artifact_does_not_take(
 
 
 def test_what_a_run_does_not_take(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--backend is for an artifact"):
+    with pytest.raises(MobilenetsError, match="`backend` is for an artifact"):
         main([str(tmp_path), "--backend", "openvino"])
     with pytest.raises(RunError, match="no run folder"):
         main([str(tmp_path)])

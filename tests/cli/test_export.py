@@ -48,7 +48,7 @@ def test_the_command_exports_and_the_file_is_scored_like_the_run(call: Run, trai
         (("run", "--to", "onnx", "--out", "a.pte"), "end in .onnx"),
         (("missing", "--to", "onnx", "--out", "a.onnx"), "no run folder"),
         (("run", "--to", "onnx"), "--out"),
-        (("run", "--to", "onnx", "--out", "a.onnx", "--promise", "95"), "from 0 to below 1"),
+        (("run", "--to", "onnx", "--out", "a.onnx", "--min-confidence-accuracy", "95"), "from 0 to below 1"),
     ],
 )
 def test_bad_input_is_one_line_and_exits_2(call: Run, trained: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -68,9 +68,9 @@ def test_help_shows_every_option_and_an_example(capsys: pytest.CaptureFixture[st
         "--out",
         "--data",
         "--precision",
-        "--limit",
+        "--max-images",
         "--model",
-        "--promise",
+        "--min-confidence-accuracy",
         "--json",
         ".rejected",
         "digits.onnx",

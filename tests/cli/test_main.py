@@ -11,6 +11,8 @@ from mobilenets.install import install_line
 
 from .conftest import Run
 
+TRAIN = ("train", "mobilenet_v2", "--data", "digits", "--out", "x")
+
 
 def test_help_names_every_verb_and_an_example(run: Run) -> None:
     for arguments in ((), ("--help",), ("-h",)):
@@ -58,12 +60,18 @@ def test_the_version_is_the_packages(run: Run) -> None:
         (("summary", "mobilenet_v2", "--widht-mult", "0.5"), "Perhaps you meant: --width-mult"),
         (("summary", "mobilenet_v2", "--width-mult", "wide"), "wide"),
         (("summary", "mobilenet_v5"), "mobilenet_v2"),
-        (("train", "mobilenet_v2", "--out", "x", "--recipe", "artikel"), "shipped are article, finetune"),
-        (("train", "mobilenet_v2", "--out", "x", "--optimizer", "adam"), "adamw"),
-        (("train", "mobilenet_v2", "--out", "x", "--epochs", "0"), "epochs is 0; it must be from 1 to"),
-        (("train", "mobilenet_v2", "--out", "x", "--device", "tpu"), "no device tpu here"),
-        (("train", "mobilenet_v2", "--out", "x", "--data", "nowhere"), "nowhere"),
-        (("train", "mobilenet_v9", "--out", "x"), "mobilenet_v3_large"),
+        (
+            ("train", "mobilenet_v2", "--data", "digits", "--out", "x", "--recipe", "artikel"),
+            "shipped are article, finetune",
+        ),
+        ((*TRAIN, "--optimizer", "adam"), "adamw"),
+        (
+            ("train", "mobilenet_v2", "--data", "digits", "--out", "x", "--epochs", "0"),
+            "epochs is 0; it must be from 1 to",
+        ),
+        ((*TRAIN, "--device", "tpu"), "no device tpu here"),
+        (("train", "mobilenet_v2", "--data", "nowhere", "--out", "x"), "nowhere"),
+        (("train", "mobilenet_v9", "--data", "digits", "--out", "x"), "mobilenet_v3_large"),
         (("evaluate", "nowhere"), "nowhere is no run folder"),
         (("compare", "--models", ""), "no network to compare"),
         (("compare", "--models", "mobilenet_v2,mobilenet_v7"), "mobilenet_v7"),
@@ -97,7 +105,7 @@ def _is_one_line(done: subprocess.CompletedProcess[str], said: str) -> None:
     ("arguments", "package", "extra"),
     [
         (["summary", "mobilenet_v2"], "torch", "train"),
-        (["train", "mobilenet_v2", "--out", "x"], "pydantic", "train"),
+        (["train", "mobilenet_v2", "--data", "digits", "--out", "x"], "pydantic", "train"),
         (["train", "--help"], "pydantic", "train"),
         (["evaluate", "x"], "torch", "train"),
         (["compare"], "sklearn", "train"),

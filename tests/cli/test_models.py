@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from mobilenets.cli.models import ModelsOptions, main, models
+from mobilenets.cli.models import main
 from mobilenets.errors import ModelError
 
 from .conftest import Run
@@ -38,4 +38,4 @@ def test_json_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_typo_suggests() -> None:
     with pytest.raises(ModelError, match="did you mean mobilenet_v2"):
-        models(ModelsOptions("mobilnet_v2"))
+        main(["mobilnet_v2"])

@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "exclude.txt").write_text("".join(f"{name}\tdull\n" for name in listed))
     torch.set_num_threads(1)
     train("mobilenet_v1", folder / "pets", folder / "run", exclude=folder / "exclude.txt", **TINY)  # type: ignore[arg-type]
-    export(folder / "run", "onnx", folder / "pets.onnx", data=folder / "pets", threads=1)
+    export(folder / "run", folder / "pets.onnx", to="onnx", data=folder / "pets", threads=1)
     return folder
 
 

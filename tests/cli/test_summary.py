@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mobilenets.cli.summary import SummaryOptions, main, summary
+from mobilenets.cli.summary import main
 from mobilenets.errors import MobilenetsError, ModelError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -13,7 +13,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 def test_the_text_is_the_golden_one(capsys: pytest.CaptureFixture[str]) -> None:
     """Written by `mobilenets summary mobilenet_v2 --image-size 32 --num-classes 10`; read changes before keeping."""
-    assert summary(SummaryOptions("mobilenet_v2", image_size=32, num_classes=10)) == 0
+    assert main(["mobilenet_v2", "--image-size", "32", "--num-classes", "10"]) == 0
     captured = capsys.readouterr()
     assert captured.out == (GOLDEN / "summary_mobilenet_v2_32.txt").read_text(encoding="utf-8")
     assert captured.err == ""
@@ -42,7 +42,7 @@ def test_json_holds_the_arguments_layers_and_totals(capsys: pytest.CaptureFixtur
 
 def test_a_wrong_name_or_value_is_one_clear_error() -> None:
     with pytest.raises(ModelError, match="did you mean mobilenet_v2"):
-        summary(SummaryOptions("mobilenet-v2"))
+        main(["mobilenet-v2"])
     with pytest.raises(ModelError, match="image_size is 4"):
         main(["mobilenet_v2", "--image-size", "4"])
     with pytest.raises(MobilenetsError, match="width"):
@@ -54,5 +54,6 @@ def test_help_shows_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for option in ("--width-mult", "--image-size", "--num-classes", "--in-channels", "--dropout", "--json"):
+    network = ("--width-mult", "--image-size", "--num-classes", "--in-channels", "--dropout")
+    for option in (*network, "--args", "--no-run", "--json"):
         assert option in text

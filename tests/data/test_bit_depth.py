@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from mobilenets.cli.main import main
-from mobilenets.data.bit_depth import differing, find_bit_depth
 from mobilenets.data.datasets import load_dataset
+from mobilenets.data.decoding import differing, find_bit_depth
 from mobilenets.data.loader import prepare
 from mobilenets.data.shards.shard_file import encoded
 from mobilenets.image_formats import AS_STORED, DeepPixels
@@ -113,7 +113,7 @@ def test_images_of_8_bits_are_not_opened(tmp_path: Path, monkeypatch: pytest.Mon
         for number in range(3):
             Image.new("RGB", (8, 8), (80 * place, 80 * number, 0)).save(tmp_path / name / f"{number}.jpg")
     split = load_dataset(tmp_path).train
-    monkeypatch.setattr("mobilenets.data.bit_depth.greatest_value", None)
+    monkeypatch.setattr("mobilenets.data.decoding.greatest_value", None)
     assert find_bit_depth(split.sources) == (AS_STORED, ())
     assert differing(DeepPixels(12), split.sources) is None
 

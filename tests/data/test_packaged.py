@@ -17,7 +17,8 @@ import pytest
 from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR10
 
-from mobilenets.data.packaged import default_data_root, fetch_cifar10, find_cifar10, read_cifar10, read_digits
+from mobilenets.data.datasets import find_cifar10
+from mobilenets.data.packaged import default_data_root, fetch_cifar10, read_cifar10, read_digits
 from mobilenets.errors import DataError
 
 CLASSES = ["cat", "dog"]

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 
 from mobilenets.data.datasets import Dataset, load_dataset
-from mobilenets.data.splits import image_digest, image_digests
-from mobilenets.data.unseen import (
+from mobilenets.data.held_out import (
     also_trained_on,
     as_trained,
+    cut_validation,
     image_record,
-    scored_images,
+    validation_record,
     without_copies,
     without_seen,
 )
-from mobilenets.data.validation import cut_validation, validation_record
+from mobilenets.data.scored_images import scored_images
+from mobilenets.data.splits import image_digest, image_digests
 from mobilenets.errors import DataError
 from mobilenets.image_record import ImageRecord
 

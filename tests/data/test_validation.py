@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mobilenets.data.datasets import Dataset, load_dataset
-from mobilenets.data.validation import cut_again, cut_validation, validation_record
+from mobilenets.data.held_out import cut_again, cut_validation, validation_record
 from mobilenets.errors import DataError
 
 MakeFolder = Callable[[dict[str, int]], Path]

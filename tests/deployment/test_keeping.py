@@ -36,7 +36,7 @@ def test_a_former_kept_file_goes_and_others_stay(onnx_file: Path, way: MakeWay, 
     settings = RuntimeSettings("litert", "fp32", 1)
     former = replace(candidate.description, kind="litert", settings=settings)
     write_artifact(tmp_path / "model.tflite", {"model.tflite": b"weights"}, former)
-    (tmp_path / "model.pte").write_bytes(b"somebody's own")
+    (tmp_path / "model.pte").write_bytes(b"a user's own")
     keep(replace(way("a", 1.0), path=str(onnx_file)), tmp_path, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.pte"]
 

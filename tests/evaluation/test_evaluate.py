@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mobilenets.errors import DataError, ModelError, RunError
-from mobilenets.evaluation.predictions import Predictions, evaluate
+from mobilenets.evaluation.predictions import Predictions, evaluate_predictions
 
 CLASSES = ("dark", "bright")
 
@@ -21,7 +21,9 @@ def grey(*levels):
 
 def test_scores_all_batches_and_keeps_the_answers():
     seen = []
-    result = evaluate(brightness, [(grey(0, 255), [0, 1]), (grey(10), np.array([1]))], CLASSES, seen.append)
+    result = evaluate_predictions(
+        brightness, [(grey(0, 255), [0, 1]), (grey(10), np.array([1]))], CLASSES, progress=seen.append
+    )
     assert seen == [2, 3]
     assert result.metrics.count == 3
     assert result.metrics.top1 == pytest.approx(200 / 3)
@@ -36,8 +38,8 @@ def test_scores_all_batches_and_keeps_the_answers():
 
 def test_the_size_of_batches_does_not_matter():
     images, labels = grey(*range(0, 256, 5)), np.arange(52) % 2
-    whole = evaluate(brightness, [(images, labels)], CLASSES)
-    parts = evaluate(brightness, [(images[i : i + 7], labels[i : i + 7]) for i in range(0, 52, 7)], CLASSES)
+    whole = evaluate_predictions(brightness, [(images, labels)], CLASSES)
+    parts = evaluate_predictions(brightness, [(images[i : i + 7], labels[i : i + 7]) for i in range(0, 52, 7)], CLASSES)
     assert whole.metrics == parts.metrics
     np.testing.assert_array_equal(whole.predictions.probabilities, parts.predictions.probabilities)
 
@@ -46,7 +48,7 @@ def test_huge_logits_neither_overflow_nor_lose_the_loss():
     def sure(images):
         return np.tile(np.array([1e4, -1e4], dtype=np.float32), (len(images), 1))
 
-    metrics = evaluate(sure, [(grey(0), [1])], CLASSES).metrics
+    metrics = evaluate_predictions(sure, [(grey(0), [1])], CLASSES).metrics
     assert metrics.loss == 2e4
     assert metrics.ece == 100
 
@@ -59,27 +61,27 @@ def test_answers_that_are_no_numbers(value):
         return logits
 
     with pytest.raises(ModelError, match="answer to image 1 is infinite or not a number"):
-        evaluate(broken, [(grey(0, 1), [0, 0])], CLASSES)
+        evaluate_predictions(broken, [(grey(0, 1), [0, 0])], CLASSES)
 
 
 def test_a_network_of_other_classes():
     with pytest.raises(ModelError, match="not made for these 3 classes"):
-        evaluate(brightness, [(grey(0), [0])], ("a", "b", "c"))
+        evaluate_predictions(brightness, [(grey(0), [0])], ("a", "b", "c"))
 
 
 def test_no_images():
     with pytest.raises(DataError, match="no images to evaluate"):
-        evaluate(brightness, [], CLASSES)
+        evaluate_predictions(brightness, [], CLASSES)
 
 
 @pytest.mark.parametrize(("labels", "message"), [([0, 1], "labels of shape"), ([0.5], "integers"), ([2], "label 2")])
 def test_labels_that_do_not_fit(labels, message):
     with pytest.raises(DataError, match=message):
-        evaluate(brightness, [(grey(0), labels)], CLASSES)
+        evaluate_predictions(brightness, [(grey(0), labels)], CLASSES)
 
 
 def test_predictions_come_back_from_their_file(tmp_path):
-    saved = evaluate(brightness, [(grey(0, 100, 255), [0, 1, 1])], CLASSES).predictions
+    saved = evaluate_predictions(brightness, [(grey(0, 100, 255), [0, 1, 1])], CLASSES).predictions
     saved.save(tmp_path / "deep" / "predictions.npz")
     loaded = Predictions.load(tmp_path / "deep" / "predictions.npz")
     np.testing.assert_array_equal(loaded.labels, saved.labels)
@@ -91,7 +93,7 @@ def test_damaged_predictions_are_named(tmp_path):
     path = tmp_path / "predictions.npz"
     with pytest.raises(RunError, match="missing"):
         Predictions.load(path)
-    evaluate(brightness, [(grey(0), [0])], CLASSES).predictions.save(path)
+    evaluate_predictions(brightness, [(grey(0), [0])], CLASSES).predictions.save(path)
     whole = path.read_bytes()
     for content in (b"", b"no zip", whole[: len(whole) // 2]):
         path.write_bytes(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from mobilenets.evaluation.selection import chance_level
 from mobilenets.image_record import ImageRecord
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
-from mobilenets.quantization.images import score
+from mobilenets.quantization.search import score
 
 UPDATE = Silent().update
 
@@ -129,7 +130,7 @@ def test_the_test_images_are_recorded_when_they_are_opened(network: Network, dig
     for name in ("model.json", "model.safetensors"):
         (tmp_path / name).touch()
     validation = replace(digits, validation=digits.train.take(np.arange(20)))
-    asked = {"max_images": None, "skip_bad": False, "progress": UPDATE}
+    asked: dict[str, Any] = {"max_images": None, "skip_bad": False, "progress": UPDATE}
     selecting, open_test = selection_and_test(network, validation, tmp_path, "export", **asked)
     assert (selecting.split, len(selecting), readings(tmp_path)) == ("validation", 20, ())
     assert open_test is not None
@@ -144,9 +145,10 @@ def test_a_seal_is_kept_until_something_has_happened(images: EvaluationSet, tmp_
     sealed = SealedTestSet(images)
     assert (len(sealed), sealed.skipped) == (len(images), ())
     sealed.keep_until("a network is chosen")
-    for opened in (lambda: sealed.open(None, "compare"), sealed.seen):
-        with pytest.raises(RunError, match="sealed until a network is chosen"):
-            opened()
+    with pytest.raises(RunError, match="sealed until a network is chosen"):
+        sealed.open(None, "compare")
+    with pytest.raises(RunError, match="sealed until a network is chosen"):
+        sealed.seen()
     sealed.keep_until(None)
     assert sealed.open(None, "compare") is images
     with pytest.raises(RunError, match="sealed until training has ended"):

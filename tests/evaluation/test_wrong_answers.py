@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilenets import evaluate
+from mobilenets import evaluate_predictions
 from mobilenets.errors import DataError
 from mobilenets.evaluation.wrong_answers import WrongAnswer, write_wrong_answers
 
@@ -20,12 +20,14 @@ NAMES = ("a/0.png", "b/1.png", "a/2.png", "b/3.png")
 
 def test_each_with_truth_answer_and_probability_the_most_confident_first() -> None:
     images = np.zeros((4, 2, 2, 3), np.uint8)
-    found = evaluate(lambda batch: LOGITS[: len(batch)], [(images, [0, 1, 0, 1])], "abc", names=NAMES).mistakes
+    found = evaluate_predictions(
+        lambda batch: LOGITS[: len(batch)], [(images, [0, 1, 0, 1])], "abc", names=NAMES
+    ).mistakes
     assert [(one.image, one.truth, one.answer) for one in found] == [("a/2.png", "a", "c"), ("b/3.png", "b", "a")]
     assert found[1].probability == pytest.approx(math.exp(3) / (math.exp(3) + 2))
-    assert evaluate(lambda batch: LOGITS[: len(batch)], [(images, [0, 1, 0, 1])], "abc").mistakes == ()
+    assert evaluate_predictions(lambda batch: LOGITS[: len(batch)], [(images, [0, 1, 0, 1])], "abc").mistakes == ()
     with pytest.raises(DataError, match="1 names don't belong to 4 images"):
-        evaluate(lambda batch: LOGITS[: len(batch)], [(images, [0, 1, 0, 1])], "abc", names=["one"])
+        evaluate_predictions(lambda batch: LOGITS[: len(batch)], [(images, [0, 1, 0, 1])], "abc", names=["one"])
 
 
 def test_no_cell_is_a_formula_and_every_name_survives(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from mobilenets.data.sampling import halves
 from mobilenets.errors import DataError
 from mobilenets.exporters.confidence import (
     calibrate,
     choose_threshold,
+    evaluate_confidence,
     find_confidence,
     fit_temperature,
-    halves,
-    tell_worth,
 )
 
 
@@ -34,7 +34,7 @@ def test_calibrating_brings_confidence_and_accuracy_together() -> None:
     assert calibration is not None
     assert calibration.ece_after < 3 < calibration.ece_before
     assert calibration.images == 2000
-    # By hand on the other half: what is left unknown is likelier wrong than right, and a tenth surer it is not.
+    # Computed on the other half: what is left unknown is likelier wrong than right, and a tenth surer it is not.
     assert calibration.answered_top1 is not None
     assert calibration.unknown_top1 is not None
     assert calibration.unknown_top1 < 50 < calibration.answered_top1
@@ -45,8 +45,8 @@ def test_calibrating_brings_confidence_and_accuracy_together() -> None:
     assert f"unknown {calibration.unknown_top1:.1f} % would have been" in basis
 
 
-def test_a_higher_promise_leaves_more_unknown() -> None:
-    found = [calibrate(*drawn(4000, 1.0), "images", promise=promise) for promise in (0.0, 0.5, 0.9)]
+def test_a_higher_demand_leaves_more_unknown() -> None:
+    found = [calibrate(*drawn(4000, 1.0), "images", min_accuracy=accuracy) for accuracy in (0.0, 0.5, 0.9)]
     coverages = [calibration.coverage for calibration in found if calibration is not None]
     assert coverages[0] == 100 > coverages[1] > coverages[2]
     assert found[2] is not None
@@ -54,10 +54,10 @@ def test_a_higher_promise_leaves_more_unknown() -> None:
     assert found[2].confidence.basis.startswith("answers at least 90 % likely right;")
 
 
-@pytest.mark.parametrize("promise", [-0.1, 1.0, float("nan")])
-def test_what_is_no_promise(promise: float) -> None:
+@pytest.mark.parametrize("accuracy", [-0.1, 1.0, float("nan")])
+def test_a_share_out_of_range(accuracy: float) -> None:
     with pytest.raises(DataError, match="from 0 to below 1"):
-        calibrate(*drawn(200, 1.0), "images", promise=promise)
+        calibrate(*drawn(200, 1.0), "images", min_accuracy=accuracy)
 
 
 def test_a_network_without_a_mistake_is_not_sure_of_everything() -> None:
@@ -70,7 +70,7 @@ def test_a_network_without_a_mistake_is_not_sure_of_everything() -> None:
     assert (calibration.coverage, calibration.answered_top1) == (100, 100)
 
 
-def test_a_promise_that_can_not_be_kept_is_told() -> None:
+def test_a_demand_that_can_not_be_met_is_said() -> None:
     random = np.random.default_rng(0)
     calibration = calibrate(random.normal(0, 1, (400, 10)).astype(np.float32), random.integers(0, 10, 400), "images")
     assert calibration is not None
@@ -85,7 +85,7 @@ def test_what_some_images_find_others_tell() -> None:
     logits, labels = drawn(400, 3.0)
     found = find_confidence(logits[:300], labels[:300], "300 validation images")
     assert found is not None
-    told = tell_worth(found, logits[300:], labels[300:], "100 test images")
+    told = evaluate_confidence(found, logits[300:], labels[300:], "100 test images")
     assert (told.confidence.temperature, told.confidence.threshold) == (found.temperature, found.threshold)
     assert (told.images, told.confidence.basis.startswith(f"{found.basis}; on 100 test images ")) == (100, True)
     assert found.basis == "answers likelier right than wrong; found on 300 validation images"

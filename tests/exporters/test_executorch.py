@@ -14,10 +14,10 @@ pytest.importorskip("executorch")
 
 from mobilenets.artifact.container import read_artifact, write_artifact
 from mobilenets.errors import ExportError, MissingExtraError, MobilenetsError
-from mobilenets.exporters.describe import Subject, describe, golden_pairs
 from mobilenets.exporters.executorch import to_executorch
-from mobilenets.exporters.parity import check_parity, network_predict
 from mobilenets.exporters.prepare import Exported
+from mobilenets.exporters.subject import Subject, describe
+from mobilenets.exporters.verify import check_parity, golden_pairs, network_predict
 from mobilenets.install import install_line
 from mobilenets.models.blocks import InvertedResidual
 from mobilenets.models.layers import ConvNormActivation

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from mobilenets.exporters.first_difference import first_difference
-from mobilenets.exporters.formats import translator
 from mobilenets.exporters.onnx import MODEL, to_onnx
 from mobilenets.exporters.prepare import Exported
+from mobilenets.exporters.subject import translator
 from mobilenets.preprocessing import Preprocessing
 
 SMALL = Preprocessing(image_size=16)

@@ -2,7 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilenets.exporters.verify import choose_golden, synthetic_images
+from mobilenets.exporters.export import synthetic_images
+from mobilenets.exporters.verify import choose_golden
 from mobilenets.preprocessing import Preprocessing
 
 

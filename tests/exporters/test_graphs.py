@@ -14,8 +14,8 @@ from torch import nn
 
 from mobilenets.exporters.onnx import to_onnx
 from mobilenets.exporters.openvino import to_openvino
-from mobilenets.exporters.parity import check_parity, network_predict, opened
 from mobilenets.exporters.prepare import Exported
+from mobilenets.exporters.verify import check_parity, network_predict, opened
 from mobilenets.models.layers import SqueezeExcitation
 from mobilenets.models.mobilenet_v4_blocks import MultiQueryAttention
 from mobilenets.preprocessing import Preprocessing

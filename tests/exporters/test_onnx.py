@@ -15,8 +15,9 @@ from torch import nn
 
 from mobilenets.artifact.container import read_artifact
 from mobilenets.errors import ArtifactError, ExportError, MobilenetsError
-from mobilenets.exporters.onnx import export_onnx, to_onnx
-from mobilenets.exporters.parity import check_parity, network_predict
+from mobilenets.exporters.export import export_onnx
+from mobilenets.exporters.onnx import to_onnx
+from mobilenets.exporters.verify import check_parity, network_predict
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import open_backend
 

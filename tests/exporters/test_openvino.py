@@ -15,7 +15,7 @@ from torch import nn
 from mobilenets.errors import MissingExtraError, MobilenetsError
 from mobilenets.exporters.onnx import to_onnx
 from mobilenets.exporters.openvino import to_openvino
-from mobilenets.exporters.parity import check_parity, network_predict, opened
+from mobilenets.exporters.verify import check_parity, network_predict, opened
 from mobilenets.install import install_line
 from mobilenets.preprocessing import Preprocessing
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mobilenets.errors import DataError, ExportError
-from mobilenets.exporters.parity import allowed_difference, check_parity, compare_answers
+from mobilenets.exporters.verify import allowed_difference, check_parity, compare_answers
 
 ONE = np.zeros((1, 8, 8, 3), dtype=np.uint8)
 TWO = np.zeros((2, 8, 8, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mobilenets.errors import ModelError, RunError, WeightsError
-from mobilenets.exporters.onnx import export_onnx
+from mobilenets.exporters.export import export_onnx
 from mobilenets.exporters.subject import load_subject
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing

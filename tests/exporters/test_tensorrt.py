@@ -11,8 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from mobilenets.exporters.onnx import to_onnx
-from mobilenets.exporters.tensorrt import broken_rules, tensorrt_sentence
+from mobilenets.exporters.onnx import broken_rules, tensorrt_sentence, to_onnx
 from mobilenets.preprocessing import Preprocessing
 
 NETWORKS = {

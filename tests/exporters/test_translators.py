@@ -6,9 +6,9 @@ import pytest
 
 from mobilenets.errors import MissingExtraError, MobilenetsError
 from mobilenets.exporters.executorch import to_executorch
-from mobilenets.exporters.formats import FORMATS, translator
 from mobilenets.exporters.onnx import to_onnx
 from mobilenets.exporters.openvino import to_openvino
+from mobilenets.exporters.subject import FORMATS, translator
 from mobilenets.install import install_line
 
 

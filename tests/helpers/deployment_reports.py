@@ -113,7 +113,7 @@ def report() -> DeploymentReport:
         rungs=rungs,
         chosen="fast bias correction",
         runtimes=(),
-        remarks=("8 bits are faster here",),
+        notes=("8 bits are faster here",),
     )
     return DeploymentReport(
         created="2026-01-01T00:00:00+00:00",
@@ -126,8 +126,8 @@ def report() -> DeploymentReport:
         decision=choose(ways, 1.0, lambda first, second: True),
         advantages=(
             Advantage("PyTorch eager", Ratio(eager.label, ways[0].label, 1, 18.0, 17.0, 19.0, True)),
-            Advantage("ONNX Runtime with defaults", Ratio("with defaults", ways[0].label, 1, 2.4, 2.2, 2.6, True)),
-            Advantage("OpenVINO with defaults", Ratio("with defaults", ways[0].label, 1, 1.02, 0.97, 1.06, False)),
+            Advantage("ONNX Runtime with its defaults", Ratio("defaults", ways[0].label, 1, 2.4, 2.2, 2.6, True)),
+            Advantage("OpenVINO with its defaults", Ratio("defaults", ways[0].label, 1, 1.02, 0.97, 1.06, False)),
         ),
         files=(
             FileOutcome("float.onnx", "onnx", "fp32", "made", "out/candidates/float.onnx", 4_000_000),

@@ -23,7 +23,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def _settle_batch_norm(model: nn.Module) -> None:
+def _randomize_batch_norm(model: nn.Module) -> None:
     """Random scales and shifts, and the statistics of random images under them.
 
     Fresh ones are 0 and 1 in every network: only others show an eps or an order that differs. Statistics that fit the
@@ -54,7 +54,7 @@ def _copy_weights(source: nn.Module, target: nn.Module) -> None:
 def assert_parity() -> Callable[[nn.Module, nn.Module], None]:
     def check(ours: nn.Module, theirs: nn.Module) -> None:
         torch.manual_seed(0)
-        _settle_batch_norm(theirs)
+        _randomize_batch_norm(theirs)
         _copy_weights(theirs, ours)
         ours.eval()
         theirs.eval()
@@ -62,7 +62,7 @@ def assert_parity() -> Callable[[nn.Module, nn.Module], None]:
             images = torch.randn(2, 3, size, size)
             with torch.inference_mode():
                 expected, answer = theirs(images), ours(images)
-            # The two images must be told apart, or agreement would prove nothing.
+            # The two images must be told apart, or agreement would show nothing.
             assert (expected[0] - expected[1]).abs().max() > 100 * TOLERANCE
             assert (answer - expected).abs().max() <= TOLERANCE
 

@@ -59,11 +59,11 @@ def test_depthwise_separable_is_a_filter_per_channel_and_a_mix() -> None:
 
 
 def out_of_place(block: nn.Module) -> nn.Module:
-    twin = copy.deepcopy(block)
-    for module in twin.modules():
+    other = copy.deepcopy(block)
+    for module in other.modules():
         if hasattr(module, "inplace"):
             module.inplace = False
-    return twin
+    return other
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -75,16 +75,16 @@ def test_working_in_place_gives_the_right_gradients(
     torch.manual_seed(0)
     block = inverted_residual(8, 32, 8, squeeze_channels=squeeze_channels, activation=activation)
     block.train(training)
-    twin = out_of_place(block)
+    other = out_of_place(block)
     x = torch.randn(4, 8, 6, 6, requires_grad=True)
     y = x.detach().clone().requires_grad_()
     # The first operation leaves the leaf alone, as the network's earlier layers do.
     answer: Tensor = block(x * 1)
-    expected: Tensor = nn.Sequential.forward(twin, y) + y  # type: ignore[arg-type, no-untyped-call]
+    expected: Tensor = nn.Sequential.forward(other, y) + y  # type: ignore[arg-type, no-untyped-call]
     torch.testing.assert_close(answer, expected)
     weights = torch.randn_like(answer)
     (answer * weights).sum().backward()
     (expected * weights).sum().backward()
     torch.testing.assert_close(x.grad, y.grad)
-    for (name, ours), theirs in zip(block.named_parameters(), twin.parameters(), strict=True):
+    for (name, ours), theirs in zip(block.named_parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, msg=lambda text, name=name: f"{name}: {text}")

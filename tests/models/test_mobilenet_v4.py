@@ -129,7 +129,7 @@ def _strides(model: MobileNet) -> list[int]:
     return [m.stride[0] for m in model.modules() if isinstance(m, nn.Conv2d) and id(m) not in aside]
 
 
-def settle(model: nn.Module, size: int) -> None:
+def randomize_norms(model: nn.Module, size: int) -> None:
     """Random scales and shifts everywhere, and the statistics of random images under them.
 
     Layer scale too: at its start attention is a hundred thousandth of the answer, and any error in it as small. The
@@ -171,19 +171,19 @@ def copy_in_order(theirs: nn.Module, ours: nn.Module) -> None:
 def test_timm_gives_the_same_outputs(name: str, timm_name: str, width_mult: float) -> None:
     ours, theirs = create_model(name, width_mult=width_mult, norm_eps=1e-5), timm.create_model(timm_name)
     even = 224 if name == "mobilenet_v4_conv_small" else 96  # the size of an image teaches the large ones nothing new
-    settle(theirs, even)
+    randomize_norms(theirs, even)
     copy_in_order(theirs, ours)
     ours.eval()
     # As published or smaller, and odd at every stride-2 step. The convolutional networks do just what timm's do; the
     # hybrids sum in another order, and double precision shows that this is all that differs.
-    trials = [(even, torch.float32, 1e-5), (65, torch.float32, 1e-5)]
+    cases = [(even, torch.float32, 1e-5), (65, torch.float32, 1e-5)]
     if "hybrid" in name:
-        trials = [(even, torch.float32, 1e-4), (65, torch.float32, 1e-4), (65, torch.float64, 1e-9)]
-    for size, dtype, tolerance in trials:
+        cases = [(even, torch.float32, 1e-4), (65, torch.float32, 1e-4), (65, torch.float64, 1e-9)]
+    for size, dtype, tolerance in cases:
         images = torch.randn(2, 3, size, size, dtype=dtype)
         with torch.inference_mode():
             expected, answer = theirs.to(dtype)(images), ours.to(dtype)(images)
-        # The two images must be told apart, or agreement would prove nothing.
+        # The two images must be told apart, or agreement would show nothing.
         assert (expected[0] - expected[1]).abs().max() > 0.1
         assert (answer - expected).abs().max() <= tolerance
 
@@ -218,7 +218,7 @@ def test_same_padding_changes_every_strided_filter(name: str) -> None:
     symmetric, same = (
         create_model(name, width_mult=0.25, num_classes=5, padding=p).eval() for p in ("symmetric", "same")
     )
-    settle(symmetric, 64)
+    randomize_norms(symmetric, 64)
     same.load_state_dict(symmetric.state_dict())
     strided = [m for m in same.modules() if isinstance(m, nn.Conv2d) and m.stride != (1, 1)]
     assert all(m.padding == (0, 0) for m in strided)
@@ -247,12 +247,12 @@ def test_initialise_undoes_what_training_did() -> None:
 
 def small_network(name: str) -> SavedNetwork:
     model = create_model(name, num_classes=3, width_mult=0.25, image_size=32)
-    settle(model, 32)
+    randomize_norms(model, 32)
     return SavedNetwork(model, ("a", "b", "c"), Preprocessing(image_size=32), {"of": "a test"})
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_saved_and_read_back_it_answers_alike(name: str, tmp_path: Path) -> None:
+def test_saved_and_read_back_it_gives_the_same_outputs(name: str, tmp_path: Path) -> None:
     network = small_network(name)
     save_network(tmp_path, network)
     again = load_network(tmp_path).model
@@ -263,11 +263,11 @@ def test_saved_and_read_back_it_answers_alike(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v4_conv_small", "mobilenet_v4_hybrid_medium"])
-def test_its_onnx_file_answers_alike(name: str, tmp_path: Path) -> None:
+def test_its_onnx_file_gives_the_same_outputs(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from mobilenets.exporters.onnx import export_onnx
-    from mobilenets.exporters.parity import check_parity
+    from mobilenets.exporters.export import export_onnx
+    from mobilenets.exporters.verify import check_parity
     from mobilenets.models.layers import Normalizer
 
     network = small_network(name)
@@ -281,6 +281,6 @@ def test_its_onnx_file_answers_alike(name: str, tmp_path: Path) -> None:
         with torch.inference_mode():
             return np.asarray(whole(torch.from_numpy(asked)))
 
-    assert np.ptp(ask_network(images), axis=0).max() > 0.1  # told apart, or agreement would prove nothing
+    assert np.ptp(ask_network(images), axis=0).max() > 0.1  # told apart, or agreement would show nothing
     parity = check_parity(ask_network, lambda asked: session.run(None, {"images": asked})[0], images, 1e-4)
     assert parity.top1_agreement == 100

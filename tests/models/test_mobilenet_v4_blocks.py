@@ -88,7 +88,7 @@ def test_layer_scale_scales_the_branch_and_not_the_shortcut() -> None:
         torch.testing.assert_close(block(x), x + factors[:, None, None] * branch)
 
 
-def test_layer_scale_starts_small_and_starts_anew() -> None:
+def test_layer_scale_starts_small_and_is_reset() -> None:
     scale = LayerScale(4)
     x = torch.randn(2, 4, 3, 3)
     torch.testing.assert_close(scale(x), LAYER_SCALE_START * x)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import itertools
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
+from mobilenets.errors import ModelError
 from mobilenets.models.mobilenet_v4_blocks import MultiQueryAttention
 from mobilenets.models.network import MIN_FEATURE_SIZE, MobileNet, initialise, stride_plan
 from mobilenets.models.registry import create_model, list_models
@@ -106,23 +108,85 @@ def test_initialise_undoes_what_training_did() -> None:
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_its_twin_takes_its_weights(name: str) -> None:
+def test_a_network_of_its_config_takes_its_weights(name: str) -> None:
     model = create_model(name, num_classes=4, width_mult=0.35, image_size=32, dropout=0.4, in_channels=1)
-    twin = create_model(**model.config.to_dict())  # type: ignore[arg-type]
-    twin.load_state_dict(model.state_dict())
-    assert twin.config == model.config
-    assert twin.dropout.p == 0.4
+    again: MobileNet = create_model(**model.config.to_dict())  # type: ignore[call-overload]
+    again.load_state_dict(model.state_dict())
+    assert again.config == model.config
+    assert again.dropout.p == 0.4
     images = torch.randn(2, 1, 32, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(twin.eval()(images), model.eval()(images), rtol=0, atol=0)
+        torch.testing.assert_close(again.eval()(images), model.eval()(images), rtol=0, atol=0)
 
 
 def test_it_can_be_copied_and_pickled() -> None:
     model = create_model("mobilenet_v1", num_classes=4, width_mult=0.25, image_size=32, activation="relu6")
-    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert isinstance(twin, MobileNet)
-        assert twin.config == model.config
-        assert all(torch.equal(a, b) for a, b in zip(twin.parameters(), model.parameters(), strict=True))
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert isinstance(copied, MobileNet)
+        assert copied.config == model.config
+        assert all(torch.equal(a, b) for a, b in zip(copied.parameters(), model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_the_forward_pass_is_features_then_head(name: str) -> None:
+    model = create_model(name, num_classes=5, width_mult=0.25, image_size=32).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        maps = model.forward_features(images)
+        hidden = model.forward_head(maps, pre_logits=True)
+        logits = model.forward_head(maps)
+        assert torch.equal(logits, model(images))
+        assert torch.equal(logits, model.get_classifier()(hidden))
+    assert maps.shape == (2, model.num_features, 4, 4)
+    assert hidden.shape == (2, model.head_hidden_size)
+    assert logits.shape == (2, model.num_classes)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_a_new_classifier_is_initialised_and_saved_with_the_network(name: str) -> None:
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=3, width_mult=0.25, image_size=32).double().eval()
+    before = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("classifier.")}
+    model.reset_classifier(50)
+    layer = model.get_classifier()
+    assert isinstance(layer, nn.Linear)
+    assert (layer.in_features, layer.out_features, layer.weight.dtype) == (model.head_hidden_size, 50, torch.float64)
+    assert not layer.training
+    assert not layer.bias.any()
+    assert layer.weight.std().item() == pytest.approx(0.09 * 0.8796, rel=0.02)
+    assert model.num_classes == model.config.num_classes == 50
+    assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in before.items())
+    again: MobileNet = create_model(**model.config.to_dict())  # type: ignore[call-overload]
+    again.load_state_dict(model.state_dict())
+    assert again.config == model.config
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v4_conv_small"])
+def test_without_classes_it_returns_what_the_classifier_got(name: str) -> None:
+    model = create_model(name, num_classes=3, width_mult=0.25, image_size=32).eval()
+    images = torch.randn(2, 3, 32, 32)
+    model.reset_classifier(0)
+    assert isinstance(model.get_classifier(), nn.Identity)
+    with torch.inference_mode():
+        hidden = model.forward_head(model.forward_features(images), pre_logits=True)
+        assert torch.equal(model(images), hidden)
+    again = create_model(name, num_classes=0, width_mult=0.25, image_size=32).eval()
+    assert again.config == model.config
+    again.load_state_dict(model.state_dict())
+    with torch.inference_mode():
+        assert torch.equal(again(images), hidden)
+    again.reset_classifier(4)
+    assert again(images).shape == (2, 4)
+
+
+@pytest.mark.parametrize("wrong", [-1, 2.5, "3", True, 10**7])
+def test_a_wrong_number_of_classes_changes_nothing(wrong: Any) -> None:
+    model = create_model("mobilenet_v2", num_classes=3, width_mult=0.25, image_size=32)
+    classifier = model.get_classifier()
+    with pytest.raises(ModelError, match=r"num_classes is .*: it must be a whole number, from 0 to 1000000"):
+        model.reset_classifier(wrong)
+    assert model.get_classifier() is classifier
+    assert model.num_classes == model.config.num_classes == 3
 
 
 @pytest.mark.parametrize("name", list_models())

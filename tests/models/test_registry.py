@@ -96,7 +96,7 @@ def test_a_wrong_activation_lists_the_valid_ones(activation: Any) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("wrong", [{"width_mult": 0}, {"image_size": 7}, {"num_classes": 0}, {"dropout": 1.0}])
+@pytest.mark.parametrize("wrong", [{"width_mult": 0}, {"image_size": 7}, {"num_classes": -1}, {"dropout": 1.0}])
 def test_a_wrong_value_is_refused_by_every_network(name: str, wrong: dict[str, Any]) -> None:
     (argument,) = wrong
     assert message_of(name, **wrong).startswith(f"{argument} is ")

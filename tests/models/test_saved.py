@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mobilenets.errors import RunError
+from mobilenets.errors import ModelError, RunError
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, load_network, save_network
 from mobilenets.preprocessing import Preprocessing
@@ -29,10 +29,26 @@ def test_a_network_comes_back_whole_and_in_evaluation_mode(folder: Path) -> None
     assert saved.model.config.options == {"activation": "relu6", "padding": "symmetric", "norm_eps": 1e-5}
     assert not saved.model.training
     torch.manual_seed(0)
-    twin = create_model("mobilenet_v1", num_classes=3, width_mult=0.25, image_size=32, activation="relu6")
-    for (name, mine), (other, theirs) in zip(saved.model.state_dict().items(), twin.state_dict().items(), strict=True):
+    again = create_model("mobilenet_v1", num_classes=3, width_mult=0.25, image_size=32, activation="relu6")
+    for (name, mine), (other, theirs) in zip(saved.model.state_dict().items(), again.state_dict().items(), strict=True):
         assert name == other
         assert torch.equal(mine, theirs)
+
+
+def test_a_new_classifier_is_saved_with_the_network(folder: Path, tmp_path: Path) -> None:
+    saved = load_network(folder)
+    saved.model.reset_classifier(2)
+    save_network(tmp_path, SavedNetwork(saved.model, ("x", "y"), saved.preprocessing, {}))
+    again = load_network(tmp_path)
+    assert again.model.num_classes == 2
+    assert torch.equal(again.model.classifier.weight, saved.model.classifier.weight)
+
+
+def test_a_network_without_a_classifier_is_no_run(folder: Path, tmp_path: Path) -> None:
+    saved = load_network(folder)
+    saved.model.reset_classifier(0)
+    with pytest.raises(ModelError, match=r"this network has none: call reset_classifier\(n\) first"):
+        save_network(tmp_path, SavedNetwork(saved.model, (), saved.preprocessing, {}))
 
 
 def test_a_folder_without_a_run_says_how_to_make_one(tmp_path: Path) -> None:
@@ -58,6 +74,7 @@ def test_missing_and_damaged_weights_are_named(folder: Path) -> None:
         ({"network": {"name": "mobilenet_v9"}}, "mobilenet_v9"),
         ({"classes": None}, "does not describe a network"),
         ({"preprocessing": {}}, "does not describe a network"),
+        ({"classes": [], "network": {"name": "mobilenet_v1", "num_classes": 0}}, "names 0 classes for a network of 0"),
         ({"classes": ["a", "b"]}, "names 2 classes for a network of 3 outputs"),
         (
             {"network": {"name": "mobilenet_v1", "num_classes": 3, "width_mult": 0.25, "in_channels": 1}},

@@ -19,7 +19,7 @@ from mobilenets.models.layers import Normalizer
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.quantization.images import CalibrationImages, draw_calibration
+from mobilenets.quantization.search import CalibrationImages, draw_calibration
 
 if TYPE_CHECKING:
     from onnx import ModelProto

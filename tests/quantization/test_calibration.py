@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilenets.data.datasets import Dataset
+from mobilenets.data.sampling import stratified_sample
 from mobilenets.errors import DataError
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.quantization.images import draw_calibration, stratified_sample
+from mobilenets.quantization.search import draw_calibration
 
 PLAIN = Preprocessing(image_size=12, resize_size=14)
 

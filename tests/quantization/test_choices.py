@@ -1,6 +1,6 @@
 """What quantize, export and deploy choose is chosen on validation images, whatever the test images say.
 
-The network is one whose plain 8-bit form fails. Were it judged on test images whose labels are shuffled, by which float
+The network is one whose plain 8-bit form fails. Were it scored on test images whose labels are shuffled, by which float
 and 8 bits are both no better than guessing, nothing would seem lost: the 8-bit file would be taken.
 """
 
@@ -17,17 +17,18 @@ import pytest
 from mobilenets.artifact.container import read_artifact
 from mobilenets.benchmarking.results import BenchmarkReport, BenchmarkRow, Measurement
 from mobilenets.data.datasets import Dataset
+from mobilenets.data.held_out import cut_validation, validation_record
 from mobilenets.data.sources import ImageSplit
-from mobilenets.data.validation import cut_validation, validation_record
 from mobilenets.deployment.results import DeploymentReport
 from mobilenets.errors import QuantizationError
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.results import Latency
+from mobilenets.exporters.export import ExportReport
 from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.quantization.results import QuantizationReport
 from mobilenets.runtime.backend import choices
 from mobilenets.workflows.deploy import deploy
-from mobilenets.workflows.export import ExportReport, export
+from mobilenets.workflows.export import export
 from mobilenets.workflows.quantize import quantize
 
 pytest.importorskip("nncf")
@@ -41,8 +42,8 @@ def _one_rung_and_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(onnx, "PTQ_STEPS", onnx.PTQ_STEPS[:1])
     monkeypatch.setattr(onnx, "float_layer_steps", lambda ranked: iter(()))
-    monkeypatch.setattr("mobilenets.quantization.runtimes.ROUNDS", 3)
-    monkeypatch.setattr("mobilenets.quantization.runtimes.SECONDS", 0.1)
+    monkeypatch.setattr("mobilenets.quantization.quantize.ROUNDS", 3)
+    monkeypatch.setattr("mobilenets.quantization.quantize.SECONDS", 0.1)
     monkeypatch.setattr("mobilenets.deployment.measure.survey", _survey)
 
 
@@ -103,7 +104,7 @@ def test_the_threshold_of_an_export_is_not_found_on_test_labels(
     run: Path, digits: Dataset, shuffled: Dataset, tmp_path: Path
 ) -> None:
     def chosen(data: Dataset) -> tuple[ExportReport, list[float]]:
-        report = export(run, "onnx", tmp_path / "float.onnx", data=data, threads=1)
+        report = export(run, tmp_path / "float.onnx", to="onnx", data=data, threads=1)
         confidence = report.artifact.description.confidence
         assert confidence is not None
         return report, [confidence.temperature, confidence.threshold]
@@ -150,7 +151,7 @@ def test_the_test_images_are_not_read_before_a_rung_is_chosen(
     def fail(*ladder: object, **words: object) -> None:
         raise QuantizationError("no ladder")
 
-    monkeypatch.setattr("mobilenets.quantization.quantizing.climb", fail)
+    monkeypatch.setattr("mobilenets.quantization.quantize.search_ladder", fail)
     with pytest.raises(QuantizationError, match="no ladder"):
         quantize(run, digits, tmp_path / "a.onnx", **SMALL)  # type: ignore[arg-type]
     assert readings(run) == ()

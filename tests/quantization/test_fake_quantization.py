@@ -15,7 +15,7 @@ from mobilenets.quantization.fake_quantization import ActivationRounding, Rounde
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
-def settled(name: str, **options: str) -> nn.Module:
+def with_statistics(name: str, **options: str) -> nn.Module:
     """A network whose batch norms are not at their start, where folding would be trivial."""
     torch.manual_seed(0)
     model = create_model(name, num_classes=5, width_mult=0.25, image_size=16, **options)
@@ -37,7 +37,7 @@ def layers(model: nn.Module) -> list[str]:
     ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v4_conv_small", "mobilenet_v4_hybrid_medium"],
 )
 def test_a_network_of_each_kind_with_nothing_rounded_answers_as_before(name: str) -> None:
-    model = settled(name)
+    model = with_statistics(name)
     rounded = fake_quantized(model, keep_float=layers(model)).eval()
     for module in rounded.modules():  # sums and products are rounded still
         if isinstance(module, ActivationRounding):
@@ -48,7 +48,7 @@ def test_a_network_of_each_kind_with_nothing_rounded_answers_as_before(name: str
 
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v4_conv_small"])
 def test_every_layer_is_rounded_and_8_bits_change_little(name: str) -> None:
-    model = settled(name, padding="same")
+    model = with_statistics(name, padding="same")
     rounded = fake_quantized(model)
     found = [module for module in rounded.modules() if isinstance(module, RoundedLayer)]
     assert len(found) == len(layers(model))
@@ -61,7 +61,7 @@ def test_every_layer_is_rounded_and_8_bits_change_little(name: str) -> None:
 
 
 def test_it_trains_the_networks_own_parameters_but_not_its_statistics() -> None:
-    model = settled("mobilenet_v3_small")
+    model = with_statistics("mobilenet_v3_small")
     before = copy.deepcopy(model.state_dict())
     rounded = fake_quantized(model).train()
     parameters = {id(parameter) for parameter in rounded.parameters()}
@@ -76,7 +76,7 @@ def test_it_trains_the_networks_own_parameters_but_not_its_statistics() -> None:
 
 def test_v2_rounds_what_is_read_once_each() -> None:
     """A block's input serves its first layer and its sum; pool and classifier read one value each."""
-    model = settled("mobilenet_v2")
+    model = with_statistics("mobilenet_v2")
     rounded = fake_quantized(model)
     roundings = [node for node in rounded.graph.nodes if str(node.target).startswith("rounding_")]
     sums = sum(getattr(module, "has_shortcut", False) for module in model.modules())
@@ -86,7 +86,7 @@ def test_v2_rounds_what_is_read_once_each() -> None:
 
 
 def test_a_block_kept_in_float_has_float_filters_and_reads_floats() -> None:
-    model = settled("mobilenet_v2")
+    model = with_statistics("mobilenet_v2")
     rounded = fake_quantized(model, keep_float=["blocks.2", "stem.conv"])
     kept = [name for name, module in rounded.named_modules() if isinstance(module, RoundedLayer) and not module.largest]
     assert len(kept) == 4

@@ -30,7 +30,7 @@ def few(digits: Dataset) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def settled(few: Dataset) -> SavedNetwork:
+def ready(few: Dataset) -> SavedNetwork:
     """A network with opinions of digits: random weights, but batch norm that has seen some."""
     saved = untrained(few.classes)
     images = prepare(few.train.take(np.arange(0, 400, 4)), saved.preprocessing)
@@ -74,21 +74,21 @@ class Listener(Silent):
         self.steps.append(report)
 
 
-def test_a_network_loses_less_by_rounding_after_it_was_tuned_for_it(settled: SavedNetwork, few: Dataset) -> None:
-    before = {name: value.clone() for name, value in settled.model.state_dict().items()}
+def test_a_network_loses_less_by_rounding_after_it_was_tuned_for_it(ready: SavedNetwork, few: Dataset) -> None:
+    before = {name: value.clone() for name, value in ready.model.state_dict().items()}
     listener = Listener()
     arguments = {"bits": BITS, "symmetric": True, "batch_size": 32, "learning_rate": 1e-3}
-    tuned = finetune(settled, few, device="cpu", progress=listener, **arguments)  # type: ignore[arg-type]
+    tuned = finetune(ready, few, device="cpu", progress=listener, **arguments)  # type: ignore[arg-type]
     steps = len(few.train) // 32
     assert len(listener.steps) == steps
     assert listener.steps[0].verb == "distilling"
     assert tuned.provenance["finetuned"] == f"{steps} steps of {BITS}-bit rounding at learning rate 0.001"
     assert tuned.model.state_dict().keys() == before.keys()
-    assert all(torch.equal(value, settled.model.state_dict()[name]) for name, value in before.items())
+    assert all(torch.equal(value, ready.model.state_dict()[name]) for name, value in before.items())
     statistics = [name for name in before if name.endswith(("running_mean", "running_var"))]
     assert statistics
     assert all(torch.equal(before[name], tuned.model.state_dict()[name]) for name in statistics)
-    before_it, after_it = (error_by_rounding(saved, settled, few) for saved in (settled, tuned))
+    before_it, after_it = (error_by_rounding(saved, ready, few) for saved in (ready, tuned))
     assert after_it < 0.9 * before_it
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilenets.quantization.images import CalibrationImages
 from mobilenets.quantization.qdq import affine, enclose_layers, make_signed, make_unsigned
 from mobilenets.quantization.results import CalibrationSummary
+from mobilenets.quantization.search import CalibrationImages
 
 if TYPE_CHECKING:
     from onnx import ModelProto

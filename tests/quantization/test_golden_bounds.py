@@ -18,8 +18,9 @@ from mobilenets.cli.main import main
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import prepare
 from mobilenets.errors import ArtifactError
-from mobilenets.exporters.describe import Subject
-from mobilenets.exporters.onnx import MODEL, export_onnx
+from mobilenets.exporters.export import export_onnx
+from mobilenets.exporters.onnx import MODEL
+from mobilenets.exporters.subject import Subject
 from mobilenets.exporters.verify import related, rounded_answers
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.runtime.backend import RuntimeOption, choices, open_backend
@@ -38,14 +39,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def float_file(trained: SavedNetwork, digits: Dataset, folder: Path) -> Artifact:
-    return export(trained, "onnx", folder / "float.onnx", data=digits, limit=100, threads=1).artifact
+    return export(trained, folder / "float.onnx", to="onnx", data=digits, max_images=100, threads=1).artifact
 
 
 @pytest.fixture(scope="module")
 def int8_file(trained: SavedNetwork, digits: Dataset, folder: Path) -> Artifact:
     report = quantize(trained, digits, folder / "int8.onnx", max_drop=5, calibration_images=64, threads=1)
     assert not report.refused
-    assert not any("not listed" in remark for remark in report.remarks)
+    assert not any("not listed" in note for note in report.notes)
     # What is called as fast as the fastest is taken by whoever loads the file.
     artifact = read_artifact(folder / "int8.onnx")
     listed = {RuntimeOption(row.backend, row.precision) for row in report.runtimes if row.file == "int8"}
@@ -62,7 +63,7 @@ def opened(artifact: Artifact, choice: RuntimeOption) -> float:
 def test_every_way_to_run_a_sound_file_holds(kind: str, trained: SavedNetwork, digits: Dataset, tmp_path: Path) -> None:
     if kind == "executorch":
         pytest.importorskip("executorch")
-    artifact = export(trained, kind, tmp_path / KINDS[kind], data=digits, limit=100, threads=1).artifact
+    artifact = export(trained, tmp_path / KINDS[kind], to=kind, data=digits, max_images=100, threads=1).artifact
     golden = artifact.description.golden
     for choice in choices(artifact):
         assert f"{choice.backend} {choice.precision}" in golden.bounds

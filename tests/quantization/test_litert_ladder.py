@@ -9,10 +9,9 @@ from litert_files import answers, lively, noise
 
 from mobilenets.exporters.litert.convert import FILE, to_litert
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.quantization.images import CalibrationImages
 from mobilenets.quantization.litert import LitertLadder, LitertSettings, litert_ladder
 from mobilenets.quantization.results import CalibrationSummary, Top1
-from mobilenets.quantization.search import Built, climb
+from mobilenets.quantization.search import CalibrationImages, QuantizedFile, search_ladder
 
 IMAGES = noise(6)
 CALIBRATION = CalibrationImages(IMAGES, np.zeros(6, np.int64), CalibrationSummary(6, 1, 0))
@@ -26,17 +25,19 @@ def made() -> LitertLadder:
     return LitertLadder(FLOAT.payload[FILE], CALIBRATION)
 
 
-def logits(built: Built) -> np.ndarray:
+def logits(built: QuantizedFile) -> np.ndarray:
     (file,) = built.exported.payload.values()
     return answers(file, IMAGES)
 
 
-def left_error(built: Built) -> float:
+def left_error(built: QuantizedFile) -> float:
     return float(np.square(logits(built) - answers(FLOAT.payload[FILE], IMAGES)).mean())
 
 
 def test_the_first_rung_is_taken_when_it_is_good_enough() -> None:
-    climbed = climb(litert_ladder(FLOAT, CALIBRATION), lambda built: Top1(99.5, 99.5, 99.5), PERFECT, max_drop=1.0)
+    climbed = search_ladder(
+        litert_ladder(FLOAT, CALIBRATION), lambda built: Top1(99.5, 99.5, 99.5), PERFECT, max_drop=1.0
+    )
     assert [rung.name for rung in climbed.rungs] == ["int8"]
     assert climbed.chosen is not None
     assert climbed.chosen.file_bytes == climbed.rungs[0].file_bytes > 0
@@ -45,7 +46,7 @@ def test_the_first_rung_is_taken_when_it_is_good_enough() -> None:
 def test_every_rung_is_tried_before_it_refuses(made: LitertLadder) -> None:
     told: list[tuple[str, int, int]] = []
     ladder = litert_ladder(FLOAT, CALIBRATION, progress=lambda *news: told.append(news))
-    climbed = climb(ladder, lambda built: Top1(10.0, 0, 0), PERFECT, max_drop=1.0)
+    climbed = search_ladder(ladder, lambda built: Top1(10.0, 0, 0), PERFECT, max_drop=1.0)
     assert climbed.chosen is None
     assert [rung.name for rung in climbed.rungs] == [step.name for step in made.steps()]
     assert [len(rung.float_layers) for rung in climbed.rungs] == [0, 0, 0, 0, 1, 2, 4]

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from mobilenets.errors import QuantizationError
-from mobilenets.exporters.onnx import MODEL
-from mobilenets.exporters.tensorrt import broken_rules
-from mobilenets.quantization.nncf import PtqSettings, quantize_file
+from mobilenets.exporters.onnx import MODEL, broken_rules
+from mobilenets.quantization.onnx import PtqSettings, quantize_file
 from mobilenets.quantization.qdq import count_pairs, layer_nodes
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def test_the_float_file_is_not_touched(v1: Quantizable) -> None:
 def test_nothing_is_printed_and_nobody_is_told(tmp_path: Path) -> None:
     """In a process of its own, since telemetry is off under pytest anyway."""
     code = (
-        "from mobilenets.quantization.nncf import _nncf, capture_python_output\n"
+        "from mobilenets.quantization.onnx import _nncf, capture_python_output\n"
         "with capture_python_output(): _nncf()\n"
         "import os\n"
         "from nncf.telemetry.wrapper import telemetry, NNCFTelemetry\n"

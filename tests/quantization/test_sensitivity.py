@@ -9,9 +9,9 @@ import pytest
 
 from mobilenets.errors import QuantizationError
 from mobilenets.exporters.onnx import MODEL
-from mobilenets.quantization.nncf import PtqSettings, quantize_file
-from mobilenets.quantization.onnx import LayerNoise, decibels, float_layer_steps, rank_layers
+from mobilenets.quantization.onnx import PtqSettings, float_layer_steps, quantize_file
 from mobilenets.quantization.qdq import count_pairs, graft, layer_nodes
+from mobilenets.quantization.sensitivity import LayerNoise, decibels, rank_layers
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -28,11 +28,11 @@ from mobilenets.evaluation.results import (
     EpochPoint,
     Interval,
     Latency,
+    LedgerEntry,
     Metrics,
     Mistake,
     NetworkRow,
     PairedTest,
-    Reading,
     SeedRun,
 )
 
@@ -160,7 +160,7 @@ def network_row(index: int, label: str, names: tuple[str, ...], seeds: int) -> N
             folder=f"runs/{label.replace(' ', '-')}-seed{seed}",
             seconds_per_epoch=4.0 + index,
             curve=curve,
-            test_readings=(Reading("2026-01-02T03:04:00+00:00", "compare", 360, "d"),),
+            test_readings=(LedgerEntry("2026-01-02T03:04:00+00:00", "compare", 360, "d"),),
             **{part: metrics(found[part], labels[part], names) for part in labels},
         )
         for seed, (found, curve) in enumerate(results)

@@ -4,19 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from mobilenets.auditing.rules.accounting import account
-from mobilenets.auditing.rules.finding import Audit
-from mobilenets.auditing.rules.judge import judge
+from mobilenets.auditing.result import Audit
+from mobilenets.auditing.rules.findings import account, apply_rules
 from mobilenets.auditing.structure.cost import chain_cost
 from mobilenets.auditing.structure.layers import Chain, ChainLayer
 from mobilenets.auditing.structure.nearest import compare
 from mobilenets.auditing.structure.published import reference
-from mobilenets.report.audit import audit_record, audit_text, one_line
+from mobilenets.report.audit import audit_text, one_line
 
 
 def audited(found: Chain, **arguments: object) -> Audit:
     comparison = compare(found, **arguments)  # type: ignore[arg-type]
-    findings, parameters, macs = account(comparison, judge(comparison))
+    findings, parameters, macs = account(comparison, apply_rules(comparison))
     return Audit("net.py:Net", "torch.export", comparison, findings, parameters, macs, ("read with hooks",))
 
 
@@ -34,7 +33,7 @@ def article() -> Audit:
 def test_what_it_is_stands_first(article: Audit) -> None:
     lines = audit_text(article).splitlines()
     assert lines[0] == "net.py:Net (torch.export)"
-    assert lines[1].startswith("mobilenet_v2, width 1, 1,000 classes, 224 pixels, ImageNet strides (sure: ")
+    assert lines[1].startswith("mobilenet_v2, width 1, 1,000 classes, 224 pixels, ImageNet strides (confidence ")
 
 
 def test_totals_errors_notes_and_remarks(article: Audit) -> None:
@@ -98,7 +97,7 @@ def test_a_clean_bill_says_so() -> None:
 
 
 def test_the_record_holds_everything_and_adds_up(article: Audit) -> None:
-    record = audit_record(article)
+    record = article.to_dict()
     assert record["reference"]["name"] == "mobilenet_v2"
     assert record["difference"] == {"parameters": 1_088, "macs": 32 * 32 * 112**2}
     for column in ("parameters", "macs"):
@@ -142,6 +141,6 @@ def test_features_alone_are_said_to_be_that() -> None:
     chain = reference("mobilenet_v2").chain
     features = audited(replace(chain, layers=chain.layers[:-1]))
     assert ", features only, " in audit_text(features)
-    assert audit_record(features)["num_classes"] is None
+    assert features.to_dict()["num_classes"] is None
     assert [finding.diagnostic.rule for finding in features.findings] == ["no-classifier"]
     assert not features.errors

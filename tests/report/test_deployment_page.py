@@ -32,7 +32,7 @@ def view() -> DeploymentView:
     return DeploymentView(
         title="<script>document.title = 'owned'</script>",
         lead="360 test images",
-        headline="Take model.onnx",
+        headline="Recommended: model.onnx",
         holds=True,
         reason="The fastest.",
         keys=(("Latency", "1.50 ms", "p95 1.80"),),

@@ -6,8 +6,8 @@ from mobilenets.report.doctor import (
     Bar,
     DoctorView,
     FindingView,
-    Picture,
-    PictureGroup,
+    ImageGroup,
+    PageImage,
     render_doctor_page,
     write_doctor_page,
 )
@@ -22,10 +22,10 @@ HOSTILE = "<script>document.title='owned'</script>&\"'.jpg"
 
 def view(**changes: object) -> DoctorView:
     groups = (
-        PictureGroup((Picture(HOSTILE, DOT), Picture("train/b.jpg", "")), "cat <b>(train)</b>", 2),
-        PictureGroup((Picture("c.jpg", DOT),), "", 0),
+        ImageGroup((PageImage(HOSTILE, DOT), PageImage("train/b.jpg", "")), "cat <b>(train)</b>", 2),
+        ImageGroup((PageImage("c.jpg", DOT),), "", 0),
     )
-    names = (PictureGroup((Picture("notes.txt", ""),), "", 0),)
+    names = (ImageGroup((PageImage("notes.txt", ""),), "", 0),)
     values: dict[str, object] = {
         "title": "Checkup of photos",
         "lead": "9 images",

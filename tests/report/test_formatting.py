@@ -16,9 +16,9 @@ from mobilenets.evaluation.results import (
     Comparison,
     Interval,
     Latency,
+    LedgerEntry,
     Metrics,
     PairedTest,
-    Reading,
 )
 from mobilenets.evaluation.selection import Contender, choose
 
@@ -120,7 +120,7 @@ def test_a_duration_always_has_a_unit(seconds: float) -> None:
     assert formatting.duration(seconds).split()[-1] in ("s", "min", "h")
 
 
-def again(comparison: Comparison, *readings: Reading) -> Comparison:
+def again(comparison: Comparison, *readings: LedgerEntry) -> Comparison:
     """The comparison with its first run read so."""
     row = comparison.rows[0]
     runs = (replace(row.runs[0], test_readings=readings), *row.runs[1:])
@@ -132,7 +132,7 @@ def test_the_split_sentence_says_what_was_chosen_by_and_when_test_images_were_re
         "The choice went by 144 validation images, not by the 360 test images; these were read once for each network "
         "trained: 2026-01-02 03:04:00 UTC."
     )
-    first, second = (Reading(f"2026-01-0{day}T03:04:00+00:00", "compare", 360) for day in (1, 2))
+    first, second = (LedgerEntry(f"2026-01-0{day}T03:04:00+00:00", "compare", 360) for day in (1, 2))
     assert "read more than once (1 of 3 runs, up to 2 times): 2026-01-01 03:04:00 UTC to 2026-01-02" in (
         formatting.split_sentence(again(comparison, first, second))
     )

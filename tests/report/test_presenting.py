@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from mobilenets.benchmarking.results import Ratio
-from mobilenets.deployment.results import Advantage, Decision, DeploymentReport, TestReading
+from mobilenets.deployment.results import Advantage, Decision, DeploymentReport, DeploymentTest
 from mobilenets.report.deploy import advantage_sentence, choice_sentence, deploy_text, headline, shell_commands
-from mobilenets.report.deploy_page import deployment_record, page_view, write_report
+from mobilenets.report.deploy_page import page_view, write_report
 
 
 def printed(report: DeploymentReport) -> str:
@@ -30,9 +30,19 @@ def test_the_files_are_written_and_read_back(report: DeploymentReport, tmp_path:
     assert "<svg" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_numbers_that_are_none_become_null(report: DeploymentReport) -> None:
+def test_a_notebook_shows_a_line_and_the_ways(report: DeploymentReport) -> None:
+    assert repr(report).startswith("<DeploymentReport: mobilenet_v2 x1 32 px: int8.onnx, OpenVINO int8, 2 threads")
+    assert len(repr(report)) < 200
+    html = replace(report, network="<b>net</b>")._repr_html_()
+    assert "&lt;b&gt;net" in html
+    assert "<b>" not in html
+    assert html.count("<tr>") == 1 + len(report.ways)
+    assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["notes"] == list(report.notes)
+
+
+def test_nan_becomes_null(report: DeploymentReport) -> None:
     broken = replace(report, float_top1=float("nan"))
-    assert deployment_record(broken)["float_top1"] is None
+    assert broken.to_dict()["float_top1"] is None
 
 
 def test_every_way_gets_its_verdict(report: DeploymentReport) -> None:
@@ -41,22 +51,27 @@ def test_every_way_gets_its_verdict(report: DeploymentReport) -> None:
     assert report.verdict(bf16) == "loses 1.40 points, 1 allowed"
     assert report.verdict(fp32) == "holds, 1.60× the time"
     tied = replace(report, decision=replace(report.decision, tied=(fp32.label,)))
-    assert "as fast" in tied.verdict(fp32)
+    assert "not measurably slower" in tied.verdict(fp32)
 
 
 def test_the_terminal_shows_ways_outcomes_and_decision(report: DeploymentReport) -> None:
     text = printed(report)
     for way in report.ways:
         assert way.label in text
-    for said in ("missing: float.pte", "refused: int8.tflite", "Take model.onnx", "18.0× (17.0 to 19.0) as fast as"):
+    for said in (
+        "missing: float.pte",
+        "refused: int8.tflite",
+        "Recommended: model.onnx",
+        "18.0× (17.0 to 19.0) as fast as",
+    ):
         assert said in text
 
 
 def test_advantages_in_words(report: DeploymentReport) -> None:
     eager, _, openvino = report.advantages
     assert advantage_sentence(eager) == "18.0× (17.0 to 19.0) as fast as PyTorch eager"
-    assert advantage_sentence(openvino).endswith("no difference this machine could tell")
-    slower = Advantage("OpenVINO with defaults", Ratio("a", "b", 1, 0.8, 0.7, 0.9, True))
+    assert advantage_sentence(openvino).endswith("not measurably different")
+    slower = Advantage("OpenVINO with its defaults", Ratio("a", "b", 1, 0.8, 0.7, 0.9, True))
     assert advantage_sentence(slower).endswith("slower")
 
 
@@ -81,11 +96,11 @@ def test_the_page_lists_peers_among_the_ways_by_time(report: DeploymentReport) -
 
 
 def test_the_test_images_are_shown_beside_those_that_decided(report: DeploymentReport) -> None:
-    assert choice_sentence(report) == "Chosen on 1,000 test images of photos, 89.70 % of which it answers rightly."
+    assert choice_sentence(report) == "Chosen on 1,000 test images of photos, top-1 89.70 %."
     ways = tuple(replace(way, test_top1=way.top1 - 1 if number < 3 else None) for number, way in enumerate(report.ways))
-    tested = replace(report, ways=ways, test=TestReading("2,000 test images of photos", 89.5))
-    asked = "Of the 2,000 test images of photos, asked once, afterwards,"
-    sentence = f"{asked} it answers 88.70 % rightly, 0.80 points below PyTorch."
+    tested = replace(report, ways=ways, test=DeploymentTest("2,000 test images of photos", 89.5))
+    asked = "the 2,000 test images of photos, asked once, afterwards"
+    sentence = f"Top-1 on {asked}: 88.70 %, 0.80 points below PyTorch."
     text = printed(tested)
     assert sentence in text
     assert "validation 90.00 %, test 89.50 %" in text

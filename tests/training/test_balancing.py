@@ -13,15 +13,14 @@ from torch import nn
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import prepare
 from mobilenets.errors import TrainingInterruptedError
-from mobilenets.evaluation.predictions import evaluate
+from mobilenets.evaluation.predictions import evaluate_predictions
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
-from mobilenets.training.balancing import balanced
 from mobilenets.training.checkpoints import Experiment
 from mobilenets.training.loop import Training
 from mobilenets.training.optimizer import CrossEntropy, cross_entropy
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.run import torch_predict
+from mobilenets.training.run import balanced, torch_predict
 from mobilenets.training.teacher import Distillation
 from mobilenets.workflows.train import train
 
@@ -110,7 +109,7 @@ def test_rare_classes_gain(digits: Dataset, tmp_path: Path, balance: str) -> Non
             objective=CrossEntropy(0.0, weights),
         )
         predict = torch_predict(training.fit(), Preprocessing(8), torch.device("cpu"))
-        scores = evaluate(predict, test.batches(250), digits.classes).metrics
+        scores = evaluate_predictions(predict, test.batches(250), digits.classes).metrics
         return float(np.mean([one.recall for one in scores.classes]))
 
     recipe = replace(QUICK, epochs=6, crop_padding=0)

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 import mobilenets.data.decoding as training_decoding
-import mobilenets.training.run as run
 from mobilenets.progress import Silent
+from mobilenets.training import scoring
 from mobilenets.training.checkpoints import load_state
 from mobilenets.workflows.train import train
 
@@ -30,7 +30,7 @@ class Listener(Silent):
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two classes of ten JPEGs, too many for the memory allowed."""
-    monkeypatch.setattr(run, "default_memory_limit", lambda: 0)
+    monkeypatch.setattr(scoring, "default_memory_limit", lambda: 0)
     draws = np.random.default_rng(0)
     for label, name in enumerate(("dark", "light")):
         folder = tmp_path / "photos" / name

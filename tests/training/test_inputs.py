@@ -6,7 +6,7 @@ import torch
 
 from mobilenets.data.loader import PreparedImages, Share
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.training.inputs import BatchInputs, Place
+from mobilenets.training.inputs import BatchInputs, StepIndex
 from mobilenets.training.recipe import Recipe
 
 ALL = Recipe(
@@ -31,12 +31,12 @@ def inputs_of(images: PreparedImages, recipe: Recipe) -> BatchInputs:
 def test_shares_put_together_are_the_batch_of_one_process(few_digits: PreparedImages, recipe: Recipe) -> None:
     make = inputs_of(few_digits, recipe)
     whole = next(few_digits.epoch(5, 16, first=2))
-    inputs, targets = make(*whole, Place(1, 2), torch.contiguous_format)
+    inputs, targets = make(*whole, StepIndex(1, 2), torch.contiguous_format)
     parts = []
     for index in range(4):
         share = Share(index, 4)
         part = next(few_digits.epoch(5, 16, first=2, share=share))
-        parts.append(make(*part, Place(1, 2, share), torch.contiguous_format))
+        parts.append(make(*part, StepIndex(1, 2, share), torch.contiguous_format))
     assert torch.equal(torch.cat([one for one, _ in parts]), inputs)
     assert torch.equal(torch.cat([labels for _, labels in parts]), targets)
 
@@ -44,7 +44,7 @@ def test_shares_put_together_are_the_batch_of_one_process(few_digits: PreparedIm
 def test_another_step_draws_otherwise(few_digits: PreparedImages) -> None:
     make = inputs_of(few_digits, Recipe(crop_padding=3))
     batch = few_digits.batch(range(16)), few_digits.labels[:16]
-    first, again, other = (make(*batch, Place(0, step), torch.contiguous_format)[0] for step in (3, 3, 4))
+    first, again, other = (make(*batch, StepIndex(0, step), torch.contiguous_format)[0] for step in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -59,11 +59,11 @@ def test_an_epoch_goes_on_where_it_is_entered(few_digits: PreparedImages, first:
 
 def test_mixed_images_have_shares_of_classes_for_targets(few_digits: PreparedImages) -> None:
     batch = few_digits.batch(range(16)), few_digits.labels[:16]
-    inputs, targets = inputs_of(few_digits, ALL)(*batch, Place(3, 0), torch.contiguous_format)
+    inputs, targets = inputs_of(few_digits, ALL)(*batch, StepIndex(3, 0), torch.contiguous_format)
     assert inputs.shape == (16, 3, 8, 8)
     assert targets.shape == (16, 10)
     assert targets.sum(dim=1).tolist() == pytest.approx([1.0] * 16)
-    plain, labels = inputs_of(few_digits, Recipe())(*batch, Place(3, 0), torch.contiguous_format)
+    plain, labels = inputs_of(few_digits, Recipe())(*batch, StepIndex(3, 0), torch.contiguous_format)
     assert labels.tolist() == few_digits.labels[:16].tolist()
     assert plain.dtype == inputs.dtype
 
@@ -71,7 +71,7 @@ def test_mixed_images_have_shares_of_classes_for_targets(few_digits: PreparedIma
 def test_images_are_small_at_first() -> None:
     images, labels = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8), np.arange(4)
     make = BatchInputs(Recipe(epochs=4, progressive_start=0.5), Preprocessing(32), 10, torch.device("cpu"))
-    sizes = [make(images, labels, Place(epoch, 0), torch.channels_last)[0].shape[-1] for epoch in range(4)]
+    sizes = [make(images, labels, StepIndex(epoch, 0), torch.channels_last)[0].shape[-1] for epoch in range(4)]
     assert sizes == [16, 24, 24, 32]
 
 
@@ -82,7 +82,7 @@ def test_images_that_come_cropped_are_not_cropped_again(few_digits: PreparedImag
         cropped: BatchInputs(recipe, few_digits.preprocessing, 10, torch.device("cpu"), cropped=cropped)
         for cropped in (False, True)
     }
-    inputs = {key: make(*batch, Place(0, 0), torch.contiguous_format)[0] for key, make in made.items()}
+    inputs = {key: make(*batch, StepIndex(0, 0), torch.contiguous_format)[0] for key, make in made.items()}
     plain = made[True].plain(torch.from_numpy(batch[0]), torch.contiguous_format)
     assert torch.equal(inputs[True], plain)
     assert not torch.equal(inputs[False], plain)

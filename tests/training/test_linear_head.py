@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mobilenets.data.sampling import ALONE, fold_of
 from mobilenets.errors import DataError
-from mobilenets.training.linear_head import ALONE, fit_head, fold_of
+from mobilenets.training.linear_head import fit_head
 
 
 def clouds(sizes: list[int], seed: int = 0, spread: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

@@ -268,7 +268,7 @@ def test_answers_to_validation_images_that_are_no_numbers_are_a_training_that_di
     training.validate = diverged
     with pytest.raises(NonFiniteLossError, match=r"after epoch 1 of .* answer to image 0 .*`resume=True` `force=True`"):
         training.fit()
-    assert load_state(tmp_path, torch.device("cpu")).progress.epoch == 0
+    assert load_state(tmp_path, torch.device("cpu")).position.epoch == 0
 
 
 class OutOfMemory:

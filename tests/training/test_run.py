@@ -19,8 +19,8 @@ from mobilenets.training import run
 from mobilenets.training.checkpoints import STATE
 from mobilenets.training.distributed import Team
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.run import prepare_splits, read_run, train_and_score
-from mobilenets.training.scoring import SCORES, torch_predict
+from mobilenets.training.run import read_run, train_and_score
+from mobilenets.training.scoring import SCORES, prepare_splits, torch_predict
 
 
 class Listener(Silent):

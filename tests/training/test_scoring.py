@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 
 from mobilenets.data.datasets import Dataset
+from mobilenets.data.held_out import cut_validation
 from mobilenets.data.loader import PreparedImages
 from mobilenets.data.sources import ImageSplit
-from mobilenets.data.validation import cut_validation
 from mobilenets.errors import RunError, TrainingInterruptedError
 from mobilenets.evaluation.evaluation_set import SealedTestSet
 from mobilenets.evaluation.images import labelled_set
@@ -30,8 +30,8 @@ from mobilenets.training import run as running
 from mobilenets.training import scoring
 from mobilenets.training.progress import StopRequest, read_curve
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.run import prepare_splits, read_run, train_and_score, train_unseen
-from mobilenets.training.scoring import Splits, Validator, read_scores, score_test
+from mobilenets.training.run import read_run, train_and_score, train_unseen
+from mobilenets.training.scoring import Splits, Validator, prepare_splits, read_scores, score_test
 
 from .conftest import QUICK, StartTraining
 

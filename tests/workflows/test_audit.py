@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.models import mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from torchvision.ops.misc import Conv2dNormActivation, SqueezeExcitation
 
-from mobilenets.auditing.rules.finding import Audit
+from mobilenets.auditing.result import Audit
 from mobilenets.errors import AuditError
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, save_network

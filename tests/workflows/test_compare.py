@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from mobilenets.comparison import measure, networks
-from mobilenets.comparison.measure import RUNTIMES, Cost
-from mobilenets.comparison.networks import Candidate
+from mobilenets.comparison.measure import RUNTIMES, NetworkCost
+from mobilenets.comparison.networks import ComparedNetwork
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import DataError, MobilenetsError, NonFiniteLossError, RecipeError, RunError, TrainingError
 from mobilenets.evaluation.evaluation_set import SealedTestSet
 from mobilenets.evaluation.predictions import Predictions
-from mobilenets.evaluation.results import Bounds, Comparison, Latency
+from mobilenets.evaluation.results import Comparison, Latency
 from mobilenets.models.registry import create_model
 from mobilenets.progress import Progress, Silent
 from mobilenets.report.compare import read_json
@@ -134,7 +134,7 @@ def test_files_for_people_and_programs(result: Comparison, out: Path) -> None:
 def test_the_same_call_again_trains_nothing_and_bounds_may_change(result: Comparison, out: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/seed*/model.safetensors")}
     assert len(before) == 4
-    again = run(out, bounds=Bounds(max_params=1))
+    again = run(out, max_params=1)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert [row.test_top1 for row in again.rows] == [row.test_top1 for row in result.rows]
     assert [row.runs for row in again.rows] == [row.runs for row in result.rows], "test images read again"
@@ -186,11 +186,11 @@ def few_digits() -> Dataset:
 
 
 def fixed_costs(
-    trained: dict[Candidate, Path], splits: dict[int, Splits], progress: Progress
-) -> tuple[dict[Candidate, Cost], tuple[str, ...]]:
+    trained: dict[ComparedNetwork, Path], splits: dict[int, Splits], progress: Progress
+) -> tuple[dict[ComparedNetwork, NetworkCost], tuple[str, ...]]:
     """Costs that are the same at every measurement, so that only answers can make a difference to the choice."""
     latency = {runtime: Latency(1.0, 1.1, 0.1, 9) for runtime in RUNTIMES}
-    return {one: Cost(1_000 + number, 10, 100, 50.0, latency) for number, one in enumerate(trained)}, ()
+    return {one: NetworkCost(1_000 + number, 10, 100, 50.0, latency) for number, one in enumerate(trained)}, ()
 
 
 def test_other_test_labels_give_the_same_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

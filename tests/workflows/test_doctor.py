@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 from seeded_folder import jpeg, picture
 
-from mobilenets.checkup import pictures
+from mobilenets.checkup import images
 from mobilenets.checkup.inventory import take_inventory
 from mobilenets.checkup.results import Checkup, Example, Extent, SideRange
 from mobilenets.data.datasets import load_dataset
 from mobilenets.data.sources import read_exclusions
 from mobilenets.errors import DataError, RunError
+from mobilenets.progress import Silent
 from mobilenets.report.doctor import text_lines
 from mobilenets.workflows.doctor import EXCLUSIONS, PAGE, RECORD, doctor
 
@@ -28,20 +29,20 @@ FOUND: dict[str, tuple[str, list[tuple[str, ...]]]] = {
     ),
     "classes-differ": ("error", [("only-here",)]),
     "empty-class": ("error", [("test/star",)]),
-    "same-across-splits": ("error", [("test/disc/000.jpg", "train/disc/leaked.jpg")]),
-    "same-two-classes": ("error", [("train/disc/003.jpg", "train/square/wrong-label.jpg")]),
+    "duplicates-across-splits": ("error", [("test/disc/000.jpg", "train/disc/leaked.jpg")]),
+    "duplicates-across-classes": ("error", [("train/disc/003.jpg", "train/square/wrong-label.jpg")]),
     "in-no-class": ("warning", [("train/loose.jpg",)]),
     "tiny-class": ("warning", [("only-here",), ("star",)]),
     "imbalance": ("warning", []),
-    "same": (
+    "duplicates": (
         "warning",
         [("train/disc/001.jpg", "train/disc/copy.jpg"), ("train/disc/002.jpg", "train/disc/other-bytes.png")],
     ),
-    "alike-across-splits": ("warning", [("test/square/001.jpg", "train/square/compressed.jpg")]),
+    "near-duplicates-across-splits": ("warning", [("test/square/001.jpg", "train/square/compressed.jpg")]),
     "one-colour": ("warning", [("train/disc/blank.png",)]),
     "long": ("warning", [("train/disc/long.jpg",)]),
     "other-files": ("note", [("train/square/notes.txt",)]),
-    "alike": ("note", [("train/square/004.jpg", "train/square/brighter.jpg")]),
+    "near-duplicates": ("note", [("train/square/004.jpg", "train/square/brighter.jpg")]),
     "rotated": ("note", [("train/disc/turned.jpg",)]),
     "small": ("note", [("train/disc/small.png",)]),
     "animated": ("note", [("train/square/moving.gif",)]),
@@ -112,7 +113,7 @@ def test_what_to_leave_out_keeps_the_test_images_and_one_of_each(checkup: Checku
         "train/square/wrong-label.jpg",
     ]
     reasons = dict(checkup.excluded)
-    assert reasons["train/disc/leaked.jpg"] == "the same picture as test/disc/000.jpg"
+    assert reasons["train/disc/leaked.jpg"] == "the same image as test/disc/000.jpg"
     assert reasons["train/square/compressed.jpg"] == "looks like test/square/001.jpg, a test image"
     assert reasons["train/disc/truncated.jpg"].startswith("truncated")
 
@@ -130,7 +131,12 @@ def test_files_are_written_only_where_asked_and_the_images_never_touched(seeded:
 
 def test_progress_tells_both_long_parts(sound: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    doctor(sound, progress=lambda *one: told.append(one))
+
+    class Recorded(Silent):
+        def update(self, what: str, done: int, total: int) -> None:
+            told.append((what, done, total))
+
+    doctor(sound, progress=Recorded())
     pairs = 48 * 48 + 48 * 16 + 16 * 16
     assert told[-1] == ("comparing pairs of images", pairs, pairs)
     assert ("looking at images", 64, 64) in told
@@ -174,8 +180,8 @@ def test_an_unsplit_folder_is_looked_at_as_training_splits_it(tmp_path: Path) ->
     (folder / trained[1]).write_bytes((folder / trained[2]).read_bytes())
     checkup = doctor(folder)
     found = {finding.kind: [example.images for example in finding.examples] for finding in checkup.findings}
-    assert found["alike-across-splits"] == [(dataset.test.sources[0].name, trained[0])]
-    assert [set(group) for group in found["same"]] == [{trained[1], trained[2]}]
+    assert found["near-duplicates-across-splits"] == [(dataset.test.sources[0].name, trained[0])]
+    assert [set(group) for group in found["duplicates"]] == [{trained[1], trained[2]}]
     assert [name for name, _ in checkup.excluded] == [trained[0], trained[2]]
     again = load_dataset(folder)
     split = f"{len(again.train)} to train, {len(again.test)} to test as training splits them"
@@ -229,7 +235,7 @@ def test_a_link_to_nowhere_and_a_broken_member_are_unreadable_images(sound: Path
     archive.write_bytes(content.replace(whole, whole[:-9] + bytes(9), 1))
     [found] = doctor(archive).findings
     assert found.examples[0].images == ("train/disc/000.jpg",)
-    assert found.examples[0].remark.startswith("damaged in the zip")
+    assert found.examples[0].note.startswith("damaged in the zip")
 
 
 def test_a_class_without_a_good_image_is_an_error_before_the_list_is_used(sound: Path, tmp_path: Path) -> None:
@@ -249,7 +255,7 @@ def test_the_same_picture_in_two_classes_and_both_splits_leaves_the_test_image(s
     for name in ("square/a.jpg", "disc/a.jpg"):
         shutil.copyfile(tested, tmp_path / "photos" / "train" / name)
     checkup = doctor(tmp_path / "photos")
-    assert {finding.kind for finding in checkup.findings} == {"same-across-splits", "same-two-classes"}
+    assert {finding.kind for finding in checkup.findings} == {"duplicates-across-splits", "duplicates-across-classes"}
     assert [name for name, _ in checkup.excluded] == ["train/disc/a.jpg", "train/square/a.jpg"]
 
 
@@ -268,8 +274,8 @@ def test_validation_images_of_their_own_stay_before_training_and_go_before_test_
     assert checkup.splits == ("train", "validation", "test")
     found = {finding.kind: [example.images for example in finding.examples] for finding in checkup.findings}
     assert found == {
-        "same-across-splits": [("val/disc/001.jpg", "train/disc/new.jpg")],
-        "alike-across-splits": [("test/disc/003.jpg", "val/disc/002.jpg")],
+        "duplicates-across-splits": [("val/disc/001.jpg", "train/disc/new.jpg")],
+        "near-duplicates-across-splits": [("test/disc/003.jpg", "val/disc/002.jpg")],
     }
     assert [name for name, _ in checkup.excluded] == ["train/disc/new.jpg", "val/disc/002.jpg"]
     dataset = load_dataset(tmp_path / "photos", exclude=tmp_path / "out" / EXCLUSIONS)
@@ -278,7 +284,7 @@ def test_validation_images_of_their_own_stay_before_training_and_go_before_test_
 
 
 def test_huge_pictures_and_numbered_classes_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "HUGE_PIXELS", 96 * 96)
+    monkeypatch.setattr(images, "HUGE_PIXELS", 96 * 96)
     for name in ("2", "10"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for number in range(26):

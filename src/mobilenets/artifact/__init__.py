@@ -1,1 +1,1 @@
-"""What an exported file says of itself, where that stands in each format, and how it is read; no PyTorch here."""
+"""The description inside an exported file: what it holds, where it is in each format, how it is read; no PyTorch."""

@@ -1,4 +1,4 @@
-"""Where the description stands in each format, and the digest that tells whether the rest is unharmed.
+"""Where the description is in each format, and the digest that tells whether the rest is unchanged.
 
 | kind         | on disk                         | description                                                       |
 | ------------ | ------------------------------- | ----------------------------------------------------------------- |
@@ -28,15 +28,10 @@ from mobilenets.files import make_folder, write_bytes_atomically
 from mobilenets.limits import MAX_JSON_BYTES, MAX_MODEL_BYTES, read_bytes
 from mobilenets.quoting import printable
 
-# Metadata properties of an ONNX file, read and written without the package `onnx`.
-#
-# The core install has no `onnx`, and this little needs none: a protobuf message is a sequence of fields, each a tag
-# and
-# a value, and a field may stand anywhere in it (protobuf encoding guide, "Message Structure"). Of ONNX's `ModelProto`
-# only the top level is walked; `metadata_props` is its field 14, whose entries have `key` as field 1 and `value` as
-# field 2 (onnx.proto).
-
-
+# The core install lacks the package `onnx`, and a metadata property needs little of it: a protobuf message is a
+# sequence of fields, each a tag and a value, in any order (protobuf encoding guide, "Message Structure"). Of ONNX's
+# `ModelProto` only the top level is walked; `metadata_props` is its field 14, whose entries have `key` as field 1 and
+# `value` as field 2 (onnx.proto).
 _METADATA, _KEY, _VALUE = 14, 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _IR_VERSION = 1
@@ -124,7 +119,7 @@ PROPERTY = "mobilenets"
 DOCUMENT = "mobilenets.json"
 LABELS = "labels.txt"
 OPENVINO_FILES = ("model.xml", "model.bin")
-# What `zipfile` raises on bytes that are no zip, or a harmed one: there is no common base.
+# What `zipfile` raises on bytes that are no zip, or a damaged one: there is no common base.
 _ZIP_FAULTS = (
     *(zipfile.BadZipFile, zlib.error, struct.error, KeyError, ValueError, OverflowError),
     *(NotImplementedError, RuntimeError, EOFError, OSError),
@@ -225,7 +220,7 @@ def read_payload(artifact: Artifact) -> dict[str, bytes]:
 
 
 def check_suffix(path: Path, kind: str) -> None:
-    """Refuse a name whose suffix guarantees another format.
+    """Refuse a name whose suffix is another format's.
 
     Raises:
         ArtifactError: it does, or there is no name; the message says which suffix the format has.
@@ -281,7 +276,7 @@ def _verified(path: Path, kind: str, text: bytes, parts: list[bytes]) -> Artifac
     description = Description.from_json(text, str(path))
     if description.kind != kind:
         raise ArtifactError(f"{path}: it says it is {description.kind}; give it its own suffix again")
-    # The digest is of the text before it was filled in, so that a class name can't be harmed unseen either.
+    # The digest is of the text before it was filled in, so that a changed class name is noticed, too.
     if description.digest != _digest([*parts, text.replace(description.digest.encode(), b"")]):
         raise ArtifactError(f"{path}: damaged or changed since it was written (its digest differs); export it again")
     return Artifact(path, description)
@@ -300,7 +295,7 @@ def _split_onnx(content: bytes, path: Path) -> tuple[bytes, bytes]:
 def _split_trailer(content: bytes, path: Path) -> tuple[bytes, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as trailer:
-            # Read with a bound: what it unpacks to is not to be believed.
+            # Read with a bound: the size it claims is not to be trusted.
             with trailer.open(DOCUMENT) as member:
                 text = member.read(MAX_JSON_BYTES + 1)
             start = min(member.header_offset for member in trailer.infolist())

@@ -1,7 +1,7 @@
-"""What an artifact says of itself: everything needed to run it and to tell that it still answers correctly.
+"""An artifact's description: everything needed to run it and to check that its answers are still correct.
 
-The description is one JSON document inside the file or its folder (`artifact.container` says where); its records
-hold no reference to any runtime.
+It is one JSON document inside the file or its folder (`artifact.container` says where). Its records refer to no
+runtime. Each field's type is checked before any is used, so that an error names its field.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from mobilenets.limits import parse_json
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.quoting import one_line
 
-# What each field of an artifact's description must be, looked at before any is used: each fault names its field.
-
 
 @dataclass(frozen=True)
-class _Kind:
-    """What a field must be, in words and as a test."""
+class _FieldType:
+    """What a field must be: as text for messages, and as a test."""
 
-    words: str
+    text: str
     holds: Callable[[Any], bool]
 
 
@@ -42,16 +40,16 @@ def _is_table(value: object) -> bool:
     return isinstance(value, dict)
 
 
-_TEXT: Final = _Kind("text", lambda value: isinstance(value, str))
-_NUMBER: Final = _Kind("a number", _is_number)
-_COUNT: Final = _Kind("a whole number from 1", lambda value: type(value) is int and value >= 1)
-_SWITCH: Final = _Kind("true or false", lambda value: isinstance(value, bool))
-_TABLE: Final = _Kind("a table", _is_table)
-_TABLE_OR_NONE: Final = _Kind("a table or null", lambda value: value is None or _is_table(value))
-_TEXTS: Final = _Kind("a list of texts", _is_texts)
-_SOME_TEXTS: Final = _Kind("a list of one or more texts", lambda value: _is_texts(value) and bool(value))
-_TABLE_OF_TEXTS: Final = _Kind("a table of texts", lambda value: _is_table(value) and _is_texts([*value.values()]))
-_TABLE_OF_NUMBERS: Final = _Kind(
+_TEXT: Final = _FieldType("text", lambda value: isinstance(value, str))
+_NUMBER: Final = _FieldType("a number", _is_number)
+_COUNT: Final = _FieldType("a whole number from 1", lambda value: type(value) is int and value >= 1)
+_SWITCH: Final = _FieldType("true or false", lambda value: isinstance(value, bool))
+_TABLE: Final = _FieldType("a table", _is_table)
+_TABLE_OR_NONE: Final = _FieldType("a table or null", lambda value: value is None or _is_table(value))
+_TEXTS: Final = _FieldType("a list of texts", _is_texts)
+_SOME_TEXTS: Final = _FieldType("a list of one or more texts", lambda value: _is_texts(value) and bool(value))
+_TABLE_OF_TEXTS: Final = _FieldType("a table of texts", lambda value: _is_table(value) and _is_texts([*value.values()]))
+_TABLE_OF_NUMBERS: Final = _FieldType(
     "a table of numbers", lambda value: _is_table(value) and all(map(_is_number, value.values()))
 )
 
@@ -92,7 +90,7 @@ def check_fields(description: Mapping[str, Any]) -> None:
         holder = description if not part else description.get(record) or {}  # a table, as was seen before its parts
         key = part or record
         if key in holder and not kind.holds(holder[key]):
-            raise ArtifactError(f"{name} is {kind.words}, not {_short(holder[key])}")
+            raise ArtifactError(f"{name} is {kind.text}, not {_short(holder[key])}")
 
 
 def _short(value: object) -> str:
@@ -107,12 +105,12 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure an answer has to be: probabilities are `softmax(logits / temperature)`, below `threshold` is unknown.
+    """Calibrated confidence: probabilities are `softmax(logits / temperature)`, below `threshold` is unknown.
 
     Attributes:
         temperature: above 0; found on images that were not trained on (Guo et al. 2017, arXiv 1706.04599).
         threshold: smallest probability, 0 to 1, of an answer that is given; below it the answer is "unknown".
-        basis: which images both were found on, and what they guarantee there.
+        basis: which images both were found on, and the accuracy they give there.
     """
 
     temperature: float
@@ -120,7 +118,7 @@ class Confidence:
     basis: str
 
     def __post_init__(self) -> None:
-        """Refuse values that would make every answer nonsense."""
+        """Refuse values that are out of range."""
         if not (0 < self.temperature < math.inf and 0 <= self.threshold <= 1):
             raise ArtifactError(
                 f"a temperature is above 0 and a threshold from 0 to 1, not {self.temperature} and {self.threshold}"
@@ -138,7 +136,7 @@ class RuntimeSettings:
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """An artifact's own account of itself.
+    """What an artifact holds beside the network.
 
     Attributes:
         kind: the format of the file, one of `KINDS`.

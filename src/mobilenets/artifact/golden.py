@@ -1,4 +1,4 @@
-"""Golden pairs: a few images with the answers a file gave when it was made, to be asked again wherever it is loaded."""
+"""Golden pairs: a few images with the logits a file gave when it was made, checked again wherever it is loaded."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _FAULTS = (
     *(TypeError, EOFError, MemoryError, ArithmeticError, struct.error, zlib.error),
 )
 _SHARE_LOST: Final = {"bf16": 0.05, "fp16": 0.01}
-"""Of files without measured bounds: what fewer bits may change a logit, as a share of the greatest."""
+"""Of files without measured bounds: how much fewer bits may change a logit, as a share of the greatest."""
 
 
 @dataclass(frozen=True)
 class GoldenAnswer:
-    """What came of asking the golden images again.
+    """How a file answers its golden images now.
 
     Attributes:
         difference: largest |difference| of a logit; NaN where an answer is none.
@@ -49,7 +49,7 @@ class GoldenAnswer:
         return self.difference <= self.allowed  # not where it is not a number
 
     @property
-    def words(self) -> str:
+    def figures(self) -> str:
         """The figures, as part of a message."""
         return (
             f"a logit differs by {self.difference:.3g}, more than {self.allowed:.3g}; {self.same_class} of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import pickletools
@@ -16,7 +17,7 @@ from torch import nn
 
 from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, quiet, switch_mode
 from mobilenets.auditing.sizing import check_image_size, detector_backbone, input_shape, materialized
-from mobilenets.auditing.user_code import ALLOW_RUNNING, FORMS, called_with, named_object, names_code
+from mobilenets.auditing.user_code import ALLOW_RUNNING, FORMS, called_with, named_object
 from mobilenets.errors import AuditError, first_line
 from mobilenets.limits import open_regular
 from mobilenets.models.config import NetworkConfig
@@ -201,6 +202,24 @@ def _described(classes: list[str]) -> str:
         f"is a whole module saved with torch.save{what}, and unpickling it would run whatever it says; "
         f"audit its code: {example}"
     )
+
+
+def names_code(text: str) -> bool:
+    """Whether a target names an object behind a colon, in a file that is there or a package: auditing it runs that."""
+    source, _, name = text.rpartition(":")
+    if not source or not name or Path(text).exists():
+        return False
+    return Path(source).is_file() if source.endswith(".py") else True
+
+
+def will_run(text: str) -> bool:
+    """Whether a target's code is there to be run, and not only named; nothing is imported to tell."""
+    if not names_code(text):
+        return False
+    source = text.rpartition(":")[0]
+    package = source.partition(".")[0]
+    here = Path(package).is_dir() or Path(f"{package}.py").is_file()
+    return source.endswith(".py") or here or (package.isidentifier() and importlib.util.find_spec(package) is not None)
 
 
 @dataclass(frozen=True)

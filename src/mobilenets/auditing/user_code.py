@@ -38,24 +38,6 @@ def named_object(text: str) -> Any:
     return found
 
 
-def names_code(text: str) -> bool:
-    """Whether a target names an object behind a colon, in a file that is there or a package: auditing it runs that."""
-    source, _, name = text.rpartition(":")
-    if not source or not name or Path(text).exists():
-        return False
-    return Path(source).is_file() if source.endswith(".py") else True
-
-
-def will_run(text: str) -> bool:
-    """Whether a target's code is there to be run, and not only named; nothing is imported to tell."""
-    if not names_code(text):
-        return False
-    source = text.rpartition(":")[0]
-    package = source.partition(".")[0]
-    here = Path(package).is_dir() or Path(f"{package}.py").is_file()
-    return source.endswith(".py") or here or (package.isidentifier() and importlib.util.find_spec(package) is not None)
-
-
 def _part(source: str, found: Any, part: str) -> Any:
     try:
         return getattr(found, part)

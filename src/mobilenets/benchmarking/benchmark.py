@@ -1,8 +1,9 @@
 """Measuring exported files on this machine: every runtime, arithmetic and number of threads side by side.
 
 Which of them is fastest can't be known beforehand (8 bits are slower than float for some networks in some runtimes),
-so it is measured, here, with everything alternating. The regime is told where it is kept: `worker` (a process each, and
-why), `rounds` (alternation), `noise` (whether a difference is one). No PyTorch here, unless it is asked for as a peer.
+so it is measured, here, with everything alternating. The method is described where it is implemented: `worker` (a
+process each, and why) and `latency` (alternation, and whether a difference is measurable). No PyTorch here, unless it
+is asked for as a baseline.
 """
 
 from __future__ import annotations
@@ -14,28 +15,31 @@ from datetime import datetime
 
 from mobilenets.arguments import MAX_BATCH, GivenPaths, names_of, numbers_of, paths_of
 from mobilenets.artifact.container import Artifact, read_artifact
-from mobilenets.benchmarking.candidates import Candidate, Wanted, distinctly_labelled, find_candidates, find_peers
+from mobilenets.benchmarking.candidates import (
+    BenchmarkCandidate,
+    Wanted,
+    distinctly_labelled,
+    find_candidates,
+    find_peers,
+)
 from mobilenets.benchmarking.environment import environment
 from mobilenets.benchmarking.latency import Timed, ratios, relative_difference, time_turns
-from mobilenets.benchmarking.process import DUPLICATE, Started, Worker, start_all
+from mobilenets.benchmarking.process import REPEAT, Started, Worker, start_all
 from mobilenets.benchmarking.results import Accuracy, BenchmarkReport, BenchmarkRow, Failure, Measurement, Ratio
 from mobilenets.errors import MobilenetsError
 from mobilenets.formatting import three_digits
 from mobilenets.machine import usable_cores
 from mobilenets.progress import Update
 
-# What a reader must know before believing a benchmark's differences, each in one sentence.
-
-
 _DRIFT = 0.10
-_DUPLICATE = 0.05
+_REPEAT_DIFFERENCE = 0.05
 _TIES_TOLD = 3  # of each batch size in full; the others by name
 _SLOW_GOVERNORS = ("powersave", "ondemand", "conservative")
 
 
 def find_warnings(report: BenchmarkReport) -> tuple[str, ...]:
     """Say what makes this report's figures doubtful; empty when nothing does."""
-    return (*_machine(report), *_duplicates(report), *_drifts(report), *_ties(report))
+    return (*_machine(report), *_repeats(report), *_drifts(report), *_ties(report))
 
 
 def _machine(report: BenchmarkReport) -> Iterator[str]:
@@ -53,12 +57,12 @@ def _machine(report: BenchmarkReport) -> Iterator[str]:
         yield f"{most} threads were asked for on {cores} cores: they take turns, which no device would do"
 
 
-def _duplicates(report: BenchmarkReport) -> Iterator[str]:
-    for duplicates in report.noise:
-        if relative_difference(duplicates.ratio) > _DUPLICATE:
+def _repeats(report: BenchmarkReport) -> Iterator[str]:
+    for repeat in report.noise:
+        if relative_difference(repeat.ratio) > _REPEAT_DIFFERENCE:
             yield (
-                f"batch {duplicates.batch_size}: two processes of one and the same file differed by "
-                f"{100 * relative_difference(duplicates.ratio):.0f} %: smaller differences mean nothing here"
+                f"batch {repeat.batch_size}: two processes of one and the same file differed by "
+                f"{100 * relative_difference(repeat.ratio):.0f} %: smaller differences are noise"
             )
 
 
@@ -83,18 +87,18 @@ def _ties(report: BenchmarkReport) -> Iterator[str]:
         for ratio in ties[:_TIES_TOLD]:
             yield tie(report, ratio)
         if len(ties) > _TIES_TOLD:
-            yield f"batch {batch}: nor from {', '.join(one.first for one in ties[_TIES_TOLD:])}"
+            yield f"batch {batch}: nor are {', '.join(one.first for one in ties[_TIES_TOLD:])}"
 
 
 def tie(report: BenchmarkReport, ratio: Ratio) -> str:
-    """Say that two rows can't be told apart: `too noisy to tell A from B: 3.1 ms and 3.2 ms, ratio 0.92 to 1.08`."""
+    """Say that two rows are not measurably different: `A is not measurably slower than B: 3.2 ms and 3.1 ms`."""
     times = []
     for label in (ratio.first, ratio.second):
         measured = report.row(label).at(ratio.batch_size)
         times.append("not measured" if measured is None else f"{three_digits(measured.latency.median_ms)} ms")
     return (
-        f"batch {ratio.batch_size}: too noisy to tell {ratio.first} from {ratio.second}: {times[0]} and {times[1]}, "
-        f"ratio {ratio.low:.2f} to {ratio.high:.2f}"
+        f"batch {ratio.batch_size}: {ratio.first} is not measurably slower than {ratio.second}: "
+        f"{times[0]} and {times[1]}, ratio {ratio.low:.2f} to {ratio.high:.2f}"
     )
 
 
@@ -146,8 +150,8 @@ def benchmark(
 
     Args:
         artifacts: a file or folder, or several, as `mobilenets export` or `quantize` wrote.
-        against: peers: `pytorch`, `onnxruntime`, `openvino` (those two with their defaults), an artifact, or any model
-            file.
+        against: baselines: `pytorch`, `onnxruntime`, `openvino` (those two with the runtime's defaults), an artifact,
+            or any model file.
         backends: restrict to these; by default every one installed.
         precisions: restrict to these; by default every one the backends have on this processor.
         threads: numbers of threads; by default 1 and every usable core.
@@ -225,7 +229,7 @@ def _measure(workers: Mapping[str, Worker], settings: Settings, tell: Update) ->
             tell("timing, percent", round(100 * (before + share) / len(settings.batch_sizes)), 100)
 
         timed[batch] = time_turns(alive, batch, seconds=settings.seconds, progress=progress)
-        # A process that died stays dead for the batch sizes that follow.
+        # A process that crashed is left out of the batch sizes that follow.
         alive = {label: worker for label, worker in alive.items() if label in timed[batch].calls}
         found = _compare(timed[batch], batch)
         pairs += found[0]
@@ -234,13 +238,19 @@ def _measure(workers: Mapping[str, Worker], settings: Settings, tell: Update) ->
 
 
 def _compare(timed: Timed, batch: int) -> tuple[tuple[Ratio, ...], tuple[Ratio, ...]]:
+<<<<<<< HEAD
     """Ratios of every pair of candidates, and that of the duplicates, which tells how large one must be to be
     believed."""
     duplicate = next((label for label in timed.turns if label.endswith(DUPLICATE)), None)
     own = {label: turns for label, turns in timed.turns.items() if label != duplicate}
+=======
+    """Ratios of every pair of candidates, and that of the repeat, which tells how large one must be to count."""
+    repeat = next((label for label in timed.turns if label.endswith(REPEAT)), None)
+    own = {label: turns for label, turns in timed.turns.items() if label != repeat}
+>>>>>>> main
     noise: tuple[Ratio, ...] = ()
-    if duplicate is not None and (first := duplicate.removesuffix(DUPLICATE)) in own:
-        noise = ratios({duplicate: timed.turns[duplicate], first: own[first]}, batch)
+    if repeat is not None and (first := repeat.removesuffix(REPEAT)) in own:
+        noise = ratios({repeat: timed.turns[repeat], first: own[first]}, batch)
     floor = max((relative_difference(one.ratio) for one in noise), default=0.0)
     return (ratios(own, batch, floor) if own else ()), noise
 
@@ -263,7 +273,7 @@ def _arithmetic(artifact: Artifact) -> str:
     return "fp32" if stored == "fp16" else stored
 
 
-def _row(candidate: Candidate, start: Started, measurements: tuple[Measurement, ...]) -> BenchmarkRow:
+def _row(candidate: BenchmarkCandidate, start: Started, measurements: tuple[Measurement, ...]) -> BenchmarkRow:
     return BenchmarkRow(
         label=candidate.label,
         path=candidate.path,

@@ -33,19 +33,23 @@ RUNTIME_WORDS = {
 
 
 @dataclass(frozen=True)
-class Candidate:
+class BenchmarkCandidate:
     """What a worker process is told to open. Plain values only, since it travels as JSON.
 
     Attributes:
         label: names it in every table and message.
-        source: `artifact` runs through `mobilenets.runtime`; `file` opens a model file with the runtime's own defaults,
-            with the runtime's defaults; `pytorch` builds the network with random weights.
+        source: `artifact` runs through `mobilenets.runtime`; `file` opens a model file with the runtime's own
+            defaults; `pytorch` builds the network with random weights.
         path: the artifact or model file; empty for `pytorch`.
         backend: a key of `RUNTIME_WORDS`.
         precision: arithmetic; empty for the runtime's own choice.
         threads: threads, and cores, it may use.
+<<<<<<< HEAD
         default_threads: leave the runtime's own number of threads alone (only of files with the runtime's defaults,
             when it may use every core).
+=======
+        default_threads: leave the runtime's own number of threads alone (only of `file`, when it may use every core).
+>>>>>>> main
         peer: whether it is what the others are compared against.
         network: name and width for people.
         arguments: `create_model`'s arguments as JSON, of a `pytorch` network.
@@ -112,6 +116,8 @@ def distinct_names(paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 PEERS = ("pytorch", "onnxruntime", "openvino")
+DEFAULTS = "with its defaults"
+"""How a label names a runtime that opens a model file with its own settings."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,7 @@ class Wanted:
 
 def find_candidates(
     artifacts: Sequence[Artifact], wanted: Wanted, against: Sequence[str] = ()
-) -> tuple[Candidate, ...]:
+) -> tuple[BenchmarkCandidate, ...]:
     """List every way to run the artifacts that is wanted and installed; named apart from peers' files too.
 
     Raises:
@@ -170,7 +176,7 @@ def find_candidates(
 
 def find_peers(
     against: Sequence[str], artifacts: Sequence[Artifact], thread_counts: Sequence[int]
-) -> tuple[Candidate, ...]:
+) -> tuple[BenchmarkCandidate, ...]:
     """List what the artifacts are compared against.
 
     Args:
@@ -183,7 +189,7 @@ def find_peers(
         BackendError: a peer that is neither, or a runtime that reads none of the artifacts.
         MissingExtraError: the peer's runtime is not installed.
     """
-    makers: list[Callable[[int], Candidate]] = []
+    makers: list[Callable[[int], BenchmarkCandidate]] = []
     names = _names(artifacts, against)
     for peer in dict.fromkeys(name if name in PEERS else Path(name) for name in against):
         if isinstance(peer, Path):
@@ -191,13 +197,13 @@ def find_peers(
         elif peer == "pytorch":
             makers += _pytorch_peers(artifacts)
         else:
-            makers += _peers_by_hand(peer, artifacts, names)
+            makers += _default_peers(peer, artifacts, names)
     return tuple(make(threads) for make in makers for threads in thread_counts)
 
 
-def distinctly_labelled(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+def distinctly_labelled(candidates: Iterable[BenchmarkCandidate]) -> tuple[BenchmarkCandidate, ...]:
     """Number those whose label another has already: rows, ratios and processes are found by it."""
-    found: dict[str, Candidate] = {}
+    found: dict[str, BenchmarkCandidate] = {}
     for one in candidates:
         name, number = one.label, 1
         while name in found:
@@ -214,8 +220,10 @@ def _names(artifacts: Sequence[Artifact], against: Sequence[str]) -> dict[Path, 
     return dict(zip(paths, distinct_names(paths), strict=True))
 
 
-def _candidate(artifact: Artifact, name: str, choice: RuntimeOption, threads: int, *, peer: bool = False) -> Candidate:
-    return Candidate(
+def _candidate(
+    artifact: Artifact, name: str, choice: RuntimeOption, threads: int, *, peer: bool = False
+) -> BenchmarkCandidate:
+    return BenchmarkCandidate(
         label=label(name, choice.backend, choice.precision, threads) + (" (peer)" if peer else ""),
         source="artifact",
         path=str(artifact.path),
@@ -227,14 +235,14 @@ def _candidate(artifact: Artifact, name: str, choice: RuntimeOption, threads: in
     )
 
 
-def _pytorch_peers(artifacts: Sequence[Artifact]) -> list[Callable[[int], Candidate]]:
+def _pytorch_peers(artifacts: Sequence[Artifact]) -> list[Callable[[int], BenchmarkCandidate]]:
     if find_spec("torch") is None:
         raise MissingExtraError(f"`against=pytorch` needs torch: {install_line('train')}")
     networks = {json.dumps(dict(one.description.network), sort_keys=True): one for one in artifacts}
 
-    def maker(arguments: str, artifact: Artifact) -> Callable[[int], Candidate]:
+    def maker(arguments: str, artifact: Artifact) -> Callable[[int], BenchmarkCandidate]:
         network = network_words(artifact.description.network)
-        return lambda threads: Candidate(
+        return lambda threads: BenchmarkCandidate(
             label=label(network if len(networks) > 1 else "", "pytorch", "", threads),
             source="pytorch",
             path="",
@@ -249,9 +257,9 @@ def _pytorch_peers(artifacts: Sequence[Artifact]) -> list[Callable[[int], Candid
     return [maker(arguments, artifact) for arguments, artifact in networks.items()]
 
 
-def _peers_by_hand(
+def _default_peers(
     backend: str, artifacts: Sequence[Artifact], names: Mapping[Path, str]
-) -> list[Callable[[int], Candidate]]:
+) -> list[Callable[[int], BenchmarkCandidate]]:
     kinds = {"onnxruntime": ("onnx",), "openvino": ("onnx", "openvino")}[backend]
     able = [artifact for artifact in artifacts if artifact.description.kind in kinds]
     if not able:
@@ -259,12 +267,12 @@ def _peers_by_hand(
             f"`against={backend}` needs an artifact it reads ({' or '.join(kinds)}) among those measured"
         )
     return [
-        _by_hand(artifact.model_path, names[artifact.path], backend, network_words(artifact.description.network))
+        _with_defaults(artifact.model_path, names[artifact.path], backend, network_words(artifact.description.network))
         for artifact in able
     ]
 
 
-def _peer_file(path: Path, name: str) -> Callable[[int], Candidate]:
+def _peer_file(path: Path, name: str) -> Callable[[int], BenchmarkCandidate]:
     try:
         artifact = read_artifact(path)
     except ArtifactError as error:
@@ -274,7 +282,7 @@ def _peer_file(path: Path, name: str) -> Callable[[int], Candidate]:
                 f"`against` {path}: a peer is {', '.join(PEERS)}, an artifact, or a file of the kinds "
                 f"{', '.join(RUNTIME_OF_SUFFIX)} ({error})"
             ) from error
-        return _by_hand(path, name, backend, "")
+        return _with_defaults(path, name, backend, "")
     able = choices(artifact)
     if not able:
         open_backend(artifact)  # says which extra is missing
@@ -282,9 +290,9 @@ def _peer_file(path: Path, name: str) -> Callable[[int], Candidate]:
     return lambda threads: _candidate(artifact, name, able[0], threads, peer=True)
 
 
-def _by_hand(path: Path, name: str, backend: str, network: str) -> Callable[[int], Candidate]:
-    return lambda threads: Candidate(
-        label=label(name, backend, "with defaults", threads),
+def _with_defaults(path: Path, name: str, backend: str, network: str) -> Callable[[int], BenchmarkCandidate]:
+    return lambda threads: BenchmarkCandidate(
+        label=label(name, backend, DEFAULTS, threads),
         source="file",
         path=str(path),
         backend=backend,

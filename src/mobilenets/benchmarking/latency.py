@@ -4,8 +4,8 @@ The regime:
 
 1. *Warm-up*: every call runs a few times unmeasured (first calls allocate, compile and fill caches).
 2. *Alternation*: a round calls everything once. Whatever slows the machine for a while (heat, another program) then
-   slows everything equally, instead of the one network that happened to be measured at that moment. The order rotates,
-   and turns round after every full rotation, so that none always runs first or always follows the same neighbour.
+   slows everything alike, instead of the one network that happened to be measured at that moment. The order rotates,
+   and is reversed after every full rotation, so that none always runs first or always follows the same neighbour.
 3. *Rounds*: at least `rounds`, and on until `seconds` have passed. Slow networks so get enough calls, and fast ones,
    whose single calls scatter more, get many.
 4. *Figures*: median, 95th percentile, interquartile range. Never the mean, which one interruption can double, nor the
@@ -109,28 +109,23 @@ def _garbage_collection_paused() -> Iterator[None]:
             gc.enable()
 
 
-# Whether two candidates can be told apart: a bootstrap over the rounds they shared.
-#
-# A round gives each candidate one turn, and whatever slowed the machine in that round slowed all of them. So rounds
-# are
-# drawn, not calls: each draw takes the same rounds for every candidate, and the ratio of two medians keeps what
-# pairing
-# gained. Calls of one turn are not independent of each other; counting them as if they were would make every interval
-# far too narrow (percentile bootstrap over blocks; Efron and Tibshirani 1993, chapters 8 and 13).
-
-
 DRAWS = 2000
 _SEED = 0  # the same measurements give the same intervals
 _INTERVAL = (2.5, 97.5)
 
 
 def ratios(turns: Mapping[str, Sequence[float]], batch_size: int, floor: float = 0.0) -> tuple[Ratio, ...]:
-    """Compare every pair of candidates.
+    """Compare every pair of candidates by a bootstrap over the rounds they shared.
+
+    A round gives each candidate one turn, and whatever slowed the machine in that round slowed all of them. So rounds
+    are drawn, not calls: each draw takes the same rounds for every candidate, and the ratio of two medians keeps what
+    pairing gained. Calls of one turn are not independent of each other; counting them as if they were would make every
+    interval far too narrow (percentile bootstrap over blocks; Efron and Tibshirani 1993, chapters 8 and 13).
 
     Args:
         turns: for each candidate, the median time of its turn in each round, in milliseconds; all equally long.
         batch_size: what they were measured at; goes into the records.
-        floor: relative difference, e.g. 0.03, below which two candidates count as equal whatever their interval.
+        floor: relative difference, e.g. 0.03, below which two candidates count as equally fast whatever their interval.
 
     Returns:
         Time of the first over time of the second of every pair, in the order of `turns`.
@@ -175,16 +170,6 @@ def _matrix(turns: Mapping[str, Sequence[float]]) -> NDArray[np.float64]:
     return times
 
 
-# Alternating turns over all candidates: what makes two of them comparable on a machine that is never quite still.
-#
-# A round gives every candidate one turn of at most a twentieth of a second, in an order that rotates and turns round
-# (`latency.round_order`). Whatever slows the machine for a while (heat, another program) so slows all of them equally.
-# The
-# first round is warm-up and dropped. Rounds follow until the time budget is measured, and at least `LEAST_ROUNDS`:
-# with
-# fewer, an interval over rounds means nothing.
-
-
 TURN_SECONDS = 0.05
 LEAST_ROUNDS = 10
 
@@ -198,7 +183,7 @@ class TurnTaker(Protocol):
 
 @dataclass(frozen=True)
 class Timed:
-    """Times of the candidates that lasted, by label, and those that did not.
+    """Times of the candidates, by label, and those that crashed.
 
     Attributes:
         calls: nanoseconds of each call of the turn in each round, the rounds all share.
@@ -237,10 +222,14 @@ def time_turns(
     seconds: float,
     progress: Callable[[float], None] | None = None,
 ) -> Timed:
-    """Time all candidates at one batch size.
+    """Time all candidates at one batch size in alternating turns.
+
+    A round gives every candidate one turn of at most a twentieth of a second, in the order of `round_order`. The first
+    round is warm-up and dropped. Rounds follow until the time budget is measured, and at least `LEAST_ROUNDS`: with
+    fewer, an interval over rounds means nothing.
 
     Args:
-        takers: who answers, by label. One that fails is left out from then on.
+        takers: what answers, by label. One that fails is left out from then on.
         batch_size: images a call.
         seconds: measured time for each candidate, on average.
         progress: called after each round with the share of the work done, 0 to 1.

@@ -1,7 +1,7 @@
-"""Model files run with the runtime's defaults: the baseline to beat.
+"""Model files opened with the runtime's own defaults, and PyTorch eager: the baselines of a benchmark.
 
 The input's shape and type are read from the file and filled with random numbers, so any classifier will do. Each
-opener returns how the file is asked: `prepare(batch)` gives a call that answers `batch` images. A file that fixes its
+opener returns how the file is called: `prepare(batch)` gives a call that answers `batch` images. A file that fixes its
 batch is asked as often as it takes. Where OpenVINO's file leaves the batch open, it is fixed before compiling, because
 that is its faster way. Without a number of threads the runtime's own choice stands.
 """
@@ -43,7 +43,7 @@ class Opened:
     check: Call = lambda: None
 
 
-def open_by_hand(path: Path, backend: str, threads: int | None) -> Opened:
+def open_with_defaults(path: Path, backend: str, threads: int | None) -> Opened:
     """Open a model file.
 
     Args:
@@ -59,7 +59,7 @@ def open_by_hand(path: Path, backend: str, threads: int | None) -> Opened:
         raise BackendError(f"{path}: no such file")
     openers = {"onnxruntime": _open_onnxruntime, "openvino": _open_openvino, "litert": _open_litert}
     if backend not in openers:
-        raise BackendError(f"{path}: files with a runtime's defaults run in {', '.join(openers)}, not in {backend}")
+        raise BackendError(f"{path}: with its defaults a file runs in {', '.join(openers)}, not in {backend}")
     try:
         return openers[backend](path, threads)
     except ModuleNotFoundError as error:
@@ -175,11 +175,10 @@ def _repeated(answer: Call, times: int) -> Call:
     return call
 
 
-# PyTorch eager as a peer: the same network with random weights, which take the same time as trained ones.
-
-
 def open_pytorch(arguments: str, threads: int) -> Opened:
     """Build the network of `create_model(**arguments)` for float images `[B, C, H, W]`, already normalized.
+
+    Its weights are random, which take the same time as trained ones.
 
     PyTorch so saves the normalisation that every artifact does inside its file: the comparison favours the peer.
 

@@ -1,4 +1,8 @@
-"""The benchmark's side of a worker process: start it, ask for turns, notice when it dies."""
+"""The benchmark's side of worker processes: start them, several times over, ask for turns, notice a crash.
+
+Cold start and peak memory are read from fresh processes. Memory needs one of its own in any case, because memory once
+used is rarely given back: whatever ran before (training, another network) would be counted too. No PyTorch here.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from typing import Any, Self
 
 from mobilenets.arguments import check_threads
 from mobilenets.artifact.container import read_artifact
-from mobilenets.benchmarking.candidates import Candidate
+from mobilenets.benchmarking.candidates import BenchmarkCandidate
 from mobilenets.benchmarking.results import Failure
 from mobilenets.errors import ArtifactError, BackendError, ExportError, MobilenetsError
 from mobilenets.limits import parse_json
@@ -45,7 +49,7 @@ class Worker:
             repeated in it.
     """
 
-    def __init__(self, candidate: Candidate, *, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, candidate: BenchmarkCandidate, *, timeout: float = TIMEOUT_SECONDS) -> None:
         self.candidate = candidate
         self._timeout = timeout
         self._resources = ExitStack()
@@ -75,14 +79,14 @@ class Worker:
         """Let it answer batches for `seconds`; nanoseconds of each call.
 
         Raises:
-            BackendError: it died or did not answer in time, with its own last line.
+            BackendError: it crashed or did not answer in time, with its own last line.
         """
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({"batch": batch_size, "seconds": seconds}) + "\n")
             self._process.stdin.flush()
         except OSError as error:  # it is gone: a broken pipe, on Windows an invalid argument
-            raise self._death() from error
+            raise self._crash() from error
         times: list[int] = self._answer()["nanoseconds"]
         return times
 
@@ -126,11 +130,11 @@ class Worker:
         finally:
             watch.cancel()
         if not line:
-            raise BackendError(f"no answer within {self._timeout:g} s") if hung.is_set() else self._death()
+            raise BackendError(f"no answer within {self._timeout:g} s") if hung.is_set() else self._crash()
         answer: dict[str, Any] = parse_json(line)
         return answer
 
-    def _death(self) -> BackendError:
+    def _crash(self) -> BackendError:
         code = self._process.wait()
         self._complaints.seek(0)
         said = [line.strip() for line in self._complaints if line.strip()]
@@ -140,10 +144,8 @@ class Worker:
         return BackendError(f"its process ended with {signal}{f' after saying: {said[-1]}' if said else ''}")
 
 
-# Starting a process for every candidate, several times over: what cold start and peak memory are read from.
-
-
-DUPLICATE = " (duplicate)"
+REPEAT = " (repeat)"
+"""Added to the label of the first candidate's second process, whose times show what noise alone makes of a ratio."""
 _MEMORY_SHARE = 0.7
 
 
@@ -157,9 +159,9 @@ class Started:
 
 
 def start_all(
-    candidates: Sequence[Candidate], starts: int, stack: ExitStack, tell: Update
+    candidates: Sequence[BenchmarkCandidate], starts: int, stack: ExitStack, tell: Update
 ) -> tuple[dict[str, Worker], dict[str, Started], list[Failure]]:
-    """Start every candidate several times in turn; the last process of each stays, and a duplicate of the first.
+    """Start every candidate several times in turn; the last process of each stays, and a repeat of the first candidate.
 
     Args:
         candidates: what to start.
@@ -200,7 +202,7 @@ def start_all(
     _require_memory({label: started[-1].peak_memory_mb for label, started in begun.items()})
     workers = {label: started[-1] for label, started in begun.items()}
     first = next(iter(workers.values()))
-    workers[first.candidate.label + DUPLICATE] = stack.enter_context(Worker(first.candidate))
+    workers[first.candidate.label + REPEAT] = stack.enter_context(Worker(first.candidate))
     return workers, {label: _summed(started) for label, started in begun.items()}, list(failures.values())
 
 
@@ -219,12 +221,6 @@ def _require_memory(peaks_mb: Mapping[str, float]) -> None:
             f"{len(peaks_mb)} candidates need {needed / 1e9:.1f} GB together, of {memory / 1e9:.1f} GB here: measure "
             "fewer at once with `backends`, `precisions` or `threads`"
         )
-
-
-# Peak memory of answering one image, measured in a fresh process; no PyTorch here.
-#
-# A process of its own, because memory once used is rarely given back: whatever ran before (training, another network)
-# would be counted too.
 
 
 def peak_memory_mb(
@@ -251,7 +247,7 @@ def peak_memory_mb(
         chosen = next((one for one in able if backend in (None, one.backend)), None)
         runtime = backend or (chosen.backend if chosen else "onnxruntime")
         arithmetic = precision or (chosen.precision if chosen else "")
-        with Worker(Candidate(str(path), "artifact", str(path), runtime, arithmetic, threads)) as worker:
+        with Worker(BenchmarkCandidate(str(path), "artifact", str(path), runtime, arithmetic, threads)) as worker:
             return worker.peak_memory_mb
     except (ArtifactError, BackendError) as error:
         raise ExportError(f"the memory {path} needs can't be measured: {error}") from error

@@ -1,16 +1,17 @@
-"""What a benchmark knows when it is done: plain frozen records, written as JSON.
+"""What a benchmark found: plain frozen records, written as JSON.
 
 Times are milliseconds of one call, memory is MiB, accuracies are percentages. Measuring fills these records;
-`benchmark_text` and `report.benchmark_plot` show them.
+`report.benchmark` and `report.plots.benchmark` show them.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from mobilenets.evaluation.results import Latency
+from mobilenets.result import Result
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class BenchmarkRow:
     Attributes:
         label: names the row; no two rows share one.
         path: the file or folder as given; empty for a network that has none (PyTorch eager).
-        source: `artifact`, run as `predict` runs it; `file`, run with the runtime's defaults; `pytorch`.
+        source: `artifact`, run as `predict` runs it; `file`, opened with the runtime's defaults; `pytorch`.
         backend: `onnxruntime`, `openvino`, `litert`, `executorch` or `pytorch`.
         precision: arithmetic it computed in.
         threads: threads, and cores, it was given.
@@ -83,7 +84,7 @@ class Accuracy:
 class Ratio:
     """Time of `first` over time of `second` at one batch size, with its 95 % interval: below 1, `first` is faster.
 
-    `distinct` tells whether the two can be told apart on this machine as it was: the interval leaves out 1 and the
+    `distinct` tells whether the difference is measurable on this machine as it was: the interval leaves out 1 and the
     difference exceeds what two processes of one and the same file differed by.
     """
 
@@ -110,8 +111,8 @@ class Failure:
     reason: str
 
 
-@dataclass(frozen=True)
-class BenchmarkReport:
+@dataclass(frozen=True, repr=False)
+class BenchmarkReport(Result):
     """A benchmark's result.
 
     Attributes:
@@ -170,6 +171,31 @@ class BenchmarkReport:
         )
         return replace(self, rows=tuple(rows))
 
-    def to_json(self) -> str:
-        """Return the whole report as JSON."""
-        return json.dumps(asdict(self), indent=2)
+    def to_dict(self) -> dict[str, Any]:
+        """The whole report."""
+        return asdict(self)
+
+    def _headline(self) -> str:
+        batch = next(iter(self.batch_sizes), None)
+        fastest = None if batch is None else self.fastest(batch)
+        measured = None if fastest is None or batch is None else fastest.at(batch)
+        if fastest is None or measured is None:
+            return "nothing was measured"
+        return f"fastest at batch {batch}: {fastest.label}, {measured.latency.median_ms:.3g} ms"
+
+    def _rows(self) -> Sequence[Mapping[str, object]]:
+        return [
+            {
+                "candidate": row.label,
+                "batch_size": one.batch_size,
+                "median_ms": one.latency.median_ms,
+                "p95_ms": one.latency.p95_ms,
+                "images_per_second": one.images_per_second,
+                "file_bytes": row.file_bytes,
+                "peak_memory_mb": row.peak_memory_mb,
+                "cold_start_ms": row.cold_start_ms,
+                "top1": row.top1,
+            }
+            for row in self.rows
+            for one in row.measurements
+        ]

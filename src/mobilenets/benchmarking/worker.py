@@ -1,10 +1,10 @@
 """The process that runs one candidate: `python -m mobilenets.benchmarking.worker CANDIDATE`, speaking JSON.
 
-Every candidate has a process of its own, which the benchmark asks in turn; `rounds` alternates them. Within one process
-candidates disturb each other: the threads of ONNX Runtime and PyTorch go on spinning after a call, to be quick for the
-next. On a machine of 2 cores, an ONNX Runtime session of 2 threads was measured to burn a whole core for 30 to 45 ms
-after each call, ten times what a call of MobileNetV2 takes: alternating call by call, each candidate would race
-against the ghost of the one before. So a turn is
+Every candidate has a process of its own, which the benchmark asks in turn; `latency` alternates them. Within one
+process candidates disturb each other: the threads of ONNX Runtime and PyTorch go on spinning after a call, to be quick
+for the next. On a machine of 2 cores, an ONNX Runtime session of 2 threads was measured to burn a whole core for 30 to
+45 ms after each call, ten times what a call of MobileNetV2 takes: alternating call by call, each candidate would race
+against the spinning threads of the one before. So a turn is
 
 1. one call unmeasured, which wakes the threads and fills the caches (none where a call outlasts the turn);
 2. calls until the turn's time is spent, at least one;
@@ -30,8 +30,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from mobilenets.benchmarking.candidates import Candidate
-from mobilenets.benchmarking.peers import Opened, open_by_hand
+from mobilenets.benchmarking.candidates import BenchmarkCandidate
+from mobilenets.benchmarking.peers import Opened, open_with_defaults
 from mobilenets.errors import MobilenetsError
 from mobilenets.limits import parse_json
 
@@ -154,11 +154,11 @@ _QUIET_STEPS = 2
 _LONGEST_WAIT = 1.0  # seconds; threads that never sleep must not stop the benchmark
 
 
-def open_candidate(candidate: Candidate) -> Opened:
+def open_candidate(candidate: BenchmarkCandidate) -> Opened:
     """Open what a candidate names.
 
     Raises:
-        MobilenetsError: it can't be opened; the kinds are those of the runtime and of `by_hand`.
+        MobilenetsError: it can't be opened; the kinds are those of the runtime and of `peers`.
     """
     if candidate.source == "pytorch":
         from mobilenets.benchmarking.peers import open_pytorch
@@ -166,11 +166,11 @@ def open_candidate(candidate: Candidate) -> Opened:
         return open_pytorch(candidate.arguments, candidate.threads)
     if candidate.source == "file":
         threads = None if candidate.default_threads else candidate.threads
-        return open_by_hand(Path(candidate.path), candidate.backend, threads)
+        return open_with_defaults(Path(candidate.path), candidate.backend, threads)
     return _open_artifact(candidate)
 
 
-def _open_artifact(candidate: Candidate) -> Opened:
+def _open_artifact(candidate: BenchmarkCandidate) -> Opened:
     import numpy as np
 
     from mobilenets.artifact.container import read_artifact
@@ -226,7 +226,7 @@ def wait_until_idle() -> float:
     return time.monotonic() - start
 
 
-def serve(candidate: Candidate, requests: TextIO, answers: TextIO) -> None:
+def serve(candidate: BenchmarkCandidate, requests: TextIO, answers: TextIO) -> None:
     """Open the candidate, answer one image, check its answers, then take turns until `requests` ends."""
     opened = open_candidate(candidate)
     calls = {1: opened.prepare(1)}
@@ -257,7 +257,7 @@ def _main(text: str) -> int:
     # Runtimes print on standard output what they like; answers go where it led, it leads to standard error from here.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    candidate = Candidate.from_json(text)
+    candidate = BenchmarkCandidate.from_json(text)
     pin(candidate.threads)
     try:
         serve(candidate, sys.stdin, answers)

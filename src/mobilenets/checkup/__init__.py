@@ -1,1 +1,1 @@
-"""The data's doctor: looks at every image before training, and says what would go wrong."""
+"""Checks of a data set before training: files, folders, classes, duplicates and images."""

@@ -1,4 +1,4 @@
-"""Looking at every image once, a thread a core, telling how far it is."""
+"""Decoding every image once, a thread a core, and keeping about a kilobyte of each."""
 
 from __future__ import annotations
 
@@ -21,38 +21,35 @@ from mobilenets.errors import BadImage, BadImagesError
 from mobilenets.image_formats import AS_STORED, DeepPixels
 from mobilenets.images import Header, inspect_image
 
-# What one look at an image tells, small enough to keep of millions.
-
-
 HASH_SIDE: Final = 32
 """The side an image is reduced to before it is hashed."""
-LOOK_SIDE: Final = 16
-"""The side of the tiny picture that tells apart what the hash does not."""
+THUMBNAIL_SIDE: Final = 16
+"""The side of the tiny image that tells apart what the hash does not."""
 FLAT: Final = 2.0
-"""Grey values of less spread are one colour with noise: nothing to learn, and all alike to a hash."""
+"""Grey values of less spread are one colour with noise: nothing to learn, and one hash for all."""
 _LOW: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ImageFacts:
     """An image in about a kilobyte.
 
     Attributes:
         header: what its file says of it.
-        digest: of its upright RGB pixels and their size: equal ones are the same picture, whatever its file.
-        hash: 64 bits that change little when the picture does; see `perceptual_hash`.
-        look: the picture at 16x16, uint8 `[16, 16, 3]`.
+        digest: of its upright RGB pixels and their size: equal ones are the same image, whatever its file.
+        hash: 64 bits that change little when the image does; see `perceptual_hash`.
+        thumbnail: the image at 16x16, uint8 `[16, 16, 3]`.
         contrast: standard deviation of its grey values, 0 to 127.
     """
 
     header: Header
     digest: bytes
     hash: int
-    look: NDArray[np.uint8]
+    thumbnail: NDArray[np.uint8]
     contrast: float
 
 
-def look_at(source: ImageSource, deep: DeepPixels = AS_STORED) -> Facts:
+def image_facts(source: ImageSource, deep: DeepPixels = AS_STORED) -> ImageFacts:
     """Decode an image once and keep what a checkup needs; `deep` scales more than 8 bits a sample.
 
     Raises:
@@ -64,12 +61,12 @@ def look_at(source: ImageSource, deep: DeepPixels = AS_STORED) -> Facts:
     # Reducing in whole steps first makes large photographs cheap; what it costs in exactness a hash does not see.
     small = image.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX, reducing_gap=2)
     grey = np.asarray(small.convert("L"))
-    look = np.asarray(small.reduce(HASH_SIDE // LOOK_SIDE))
-    return Facts(header, digest.digest(), perceptual_hash(grey), look, float(grey.std()))
+    thumbnail = np.asarray(small.reduce(HASH_SIDE // THUMBNAIL_SIDE))
+    return ImageFacts(header, digest.digest(), perceptual_hash(grey), thumbnail, float(grey.std()))
 
 
 def perceptual_hash(grey: NDArray[np.uint8]) -> int:
-    """64 bits of a grey picture `[32, 32]`: which of its 63 lowest frequencies but the mean lie above their median.
+    """64 bits of a grey image `[32, 32]`: which of its 63 lowest frequencies but the mean lie above their median.
 
     Compression, resizing, brightness and slight crops change few of them. Source: C. Zauner, "Implementation and
     benchmarking of perceptual image hash functions", 2010, section 3.2.1 (DCT based hash).
@@ -95,7 +92,7 @@ _CHUNK: Final = 64
 class Examination:
     """What was seen of each entry: its facts, or None and why it can't be read."""
 
-    facts: Sequence[Facts | None]
+    facts: Sequence[ImageFacts | None]
     bad: dict[int, BadImage]
 
 
@@ -111,15 +108,15 @@ def examine(
     """
     stop = threading.Event()
 
-    def look(chunk: Sequence[Entry]) -> list[Facts | BadImage]:
-        return [_look(entry, deep) for entry in chunk if not stop.is_set()]
+    def facts_of(chunk: Sequence[Entry]) -> list[ImageFacts | BadImage]:
+        return [_facts_or_reason(entry, deep) for entry in chunk if not stop.is_set()]
 
-    facts: list[Facts | None] = []
+    facts: list[ImageFacts | None] = []
     bad: dict[int, BadImage] = {}
     pool = ThreadPoolExecutor(worker_count([entry.source for entry in entries]), thread_name_prefix="examine")
     chunks = [entries[start : start + _CHUNK] for start in range(0, len(entries), _CHUNK)]
     try:
-        for found in pool.map(look, chunks):
+        for found in pool.map(facts_of, chunks):
             for one in found:
                 if isinstance(one, BadImage):
                     bad[len(facts)] = one
@@ -133,8 +130,8 @@ def examine(
     return Examination(facts, bad)
 
 
-def _look(entry: Entry, deep: DeepPixels) -> Facts | BadImage:
+def _facts_or_reason(entry: Entry, deep: DeepPixels) -> ImageFacts | BadImage:
     try:
-        return look_at(entry.source, deep)
+        return image_facts(entry.source, deep)
     except BadImagesError as error:
         return BadImage(entry.name, error.bad[0].reason)

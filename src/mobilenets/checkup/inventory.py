@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from mobilenets.data.archives import read_zip
-from mobilenets.data.datasets import Dataset, find_data, load_dataset
+from mobilenets.data.datasets import Dataset, find_cifar10, find_data, load_dataset
 from mobilenets.data.layout import ImageTree, Parts, find_layout, parts_of, read_folder, unwrapped
-from mobilenets.data.packaged import find_cifar10
 from mobilenets.data.shards.location import names_shards
 from mobilenets.data.sources import ImageSource
 from mobilenets.data.splits import content_split, image_digests
@@ -26,7 +25,7 @@ from mobilenets.quoting import decodable
 
 ALL, TRAIN, VALIDATION, TEST = "all", "train", "validation", "test"
 RANKS = {ALL: 0, TRAIN: 0, VALIDATION: 1, TEST: 2}
-"""Of the same picture in two splits, that of the higher rank stays: what scores must not change with what is scored."""
+"""Of the same image in two splits, that of the higher rank stays: what scores must not change with what is scored."""
 HELD_OUT, SEED = 0.2, 0
 """How `load_dataset` splits a folder that is not."""
 

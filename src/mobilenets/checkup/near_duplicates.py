@@ -1,4 +1,4 @@
-"""Images that are there twice: the same picture, or nearly."""
+"""Exact duplicates and near-duplicates among images."""
 
 from __future__ import annotations
 
@@ -11,50 +11,47 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.checkup.examination import FLAT, LOOK_SIDE, Facts
+from mobilenets.checkup.examination import FLAT, THUMBNAIL_SIDE, ImageFacts
 from mobilenets.progress import Count
 
-# Whether two small pictures show the same thing, though one was cut, turned, moved or lightened a little.
+# Image alignment: whether two small images show the same thing, though one was cropped, moved or brightened a little.
 #
-# What a slight change of the frame does to a picture is, to first order, adding some of its own slopes: those along x
-# and
-# y for a shift, those times the place for a stretch. So one picture is fitted by the other and its slopes, in one
-# small
-# system of equations for each pair, and how well it fits is the answer (the step of B. Lucas, T. Kanade, "An
-# iterative
-# image registration technique", 1981, taken once).
+# To first order, a slight change of the frame adds some of an image's own slopes to it: those along x and y for a
+# shift, those times the position for a stretch. So one image is fitted by the other and its slopes, in one small system
+# of equations for each pair, and how well it fits is the result (one step of B. Lucas, T. Kanade, "An iterative image
+# registration technique", 1981).
 
 
-Pictures = NDArray[np.float32]
-"""Small pictures, `[N, S, S, C]`."""
+ImageBatch = NDArray[np.float32]
+"""Small images, `[N, S, S, C]`."""
 
 MOST_MOVED: Final = 0.09
-"""Share of a side by which an edge may move: cuts of 5 % at one side, with room; more is another picture."""
+"""Share of a side by which an edge may move: cuts of 5 % at one side, with room; more is another image."""
 _STEADY: Final = 1e-3
 _TINY: Final = 1e-6
 
 
-def correlation(one: Pictures, other: Pictures) -> NDArray[np.float32]:
-    """Correlation of pictures as they are, -1 to 1, `[N]`."""
+def correlation(one: ImageBatch, other: ImageBatch) -> NDArray[np.float32]:
+    """Correlation of images as they are, -1 to 1, `[N]`."""
     return _cosine(_levelled(one), _levelled(other))
 
 
-def aligned_correlation(one: Pictures, other: Pictures) -> NDArray[np.float32]:
-    """Correlation of pictures once one is moved and stretched a little to fit the other, -1 to 1, `[N]`.
+def aligned_correlation(one: ImageBatch, other: ImageBatch) -> NDArray[np.float32]:
+    """Correlation of images once one is moved and stretched a little to fit the other, -1 to 1, `[N]`.
 
     The edge of a pixel is left out, as it has no slope. The better of both directions counts.
     """
     return np.maximum(_fit(one, other), _fit(other, one))
 
 
-def halved(pictures: Pictures) -> Pictures:
-    """Pictures at half the side, `[N, S/2, S/2, C]`."""
-    count, side, _, channels = pictures.shape
-    mean: Pictures = pictures.reshape(count, side // 2, 2, side // 2, 2, channels).mean(axis=(2, 4))
+def halved(images: ImageBatch) -> ImageBatch:
+    """ImageBatch at half the side, `[N, S/2, S/2, C]`."""
+    count, side, _, channels = images.shape
+    mean: ImageBatch = images.reshape(count, side // 2, 2, side // 2, 2, channels).mean(axis=(2, 4))
     return mean
 
 
-def _fit(moved: Pictures, fixed: Pictures) -> NDArray[np.float32]:
+def _fit(moved: ImageBatch, fixed: ImageBatch) -> NDArray[np.float32]:
     count, side, _, channels = moved.shape
     inner = (side - 2) ** 2 * channels
     place = ((np.arange(side, dtype=np.float32) - (side - 1) / 2) / (side / 2))[1:-1]
@@ -65,19 +62,19 @@ def _fit(moved: Pictures, fixed: Pictures) -> NDArray[np.float32]:
     regressors = _levelled(parts.reshape(5 * count, side - 2, side - 2, channels)).reshape(count, 5, inner)
     wanted = _levelled(fixed[:, 1:-1, 1:-1])
     products = regressors @ regressors.transpose(0, 2, 1)
-    # A little of the picture's own size on the diagonal: one without slopes, or of one colour, still has an answer.
+    # A little of the image's own size on the diagonal: one without slopes, or of one colour, still has an answer.
     products += np.eye(5, dtype=np.float32) * (_STEADY * products[:, :1, :1] + _TINY)
     weights = np.linalg.solve(products, regressors @ wanted[:, :, None])[:, :, 0]
-    gain = np.maximum(weights[:, :1], 0)  # a negative is another picture
+    gain = np.maximum(weights[:, :1], 0)  # a negative is another image
     reach = MOST_MOVED * side * gain
     weights = np.concatenate([gain, np.clip(weights[:, 1:], -reach, reach)], axis=1)
     return _cosine((weights[:, None] @ regressors)[:, 0], wanted)
 
 
-def _levelled(pictures: Pictures) -> NDArray[np.float32]:
-    """Pictures less the mean of each channel, `[N, S * S * C]`: a blue sky is no likeness to another."""
-    less: Pictures = pictures - pictures.mean(axis=(1, 2), keepdims=True)
-    return less.reshape(len(pictures), int(np.prod(pictures.shape[1:])))
+def _levelled(images: ImageBatch) -> NDArray[np.float32]:
+    """Images less the mean of each channel, `[N, S * S * C]`: two blue skies are not the same image."""
+    less: ImageBatch = images - images.mean(axis=(1, 2), keepdims=True)
+    return less.reshape(len(images), int(np.prod(images.shape[1:])))
 
 
 def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -87,18 +84,18 @@ def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.
 
 
 NEAR_BITS: Final = 16
-"""Bits in which the hashes of two prints of one picture may differ: a crop of 5 % of a small one costs so many."""
-CLOSE_LOOK: Final = 0.6
-"""Correlation of their 8x8 pictures as they are, below which two are not looked at further."""
-FIRST_LOOK: Final = 0.93
-"""Correlation of their 8x8 pictures, once aligned, below which two are not looked at further."""
-SECOND_LOOK, PER_BIT = 0.912, 0.002
-"""Correlation of their 16x16 pictures, once aligned, from which two look alike, and how much more for each bit in which
-their hashes differ. Of CIFAR-10's images nearly all pairs above are the same picture. With less, other ships on other
-seas come in; with as much for every number of bits, crops are lost.
+"""Bits in which the hashes of near-duplicates may differ: a crop of 5 % of a small one costs so many."""
+MIN_CORRELATION: Final = 0.6
+"""Correlation of their 8x8 images as they are, below which two are not compared further."""
+MIN_ALIGNED_HALF: Final = 0.93
+"""Correlation of their 8x8 images, once aligned, below which two are not compared further."""
+MIN_ALIGNED, PER_BIT = 0.912, 0.002
+"""Correlation of their 16x16 images, once aligned, from which two are near-duplicates, and how much more for each bit
+in which their hashes differ. Of CIFAR-10's images nearly all pairs above are the same image. With less, other ships on
+other seas come in; with as much for every number of bits, crops are lost.
 """
 MOST_PARTNERS: Final = 8
-"""Pairs an image is first in, for each split: of a film's frames all are alike, and their pairs would fill memory."""
+"""Pairs an image is first in, for each split: frames of a film are near-duplicates, whose pairs would fill memory."""
 _ROWS, _COLUMNS = 256, 4096  # a tile of a million pairs fits a processor's cache
 _CHECKED_AT_ONCE: Final = 2048
 
@@ -106,8 +103,8 @@ Pair = tuple[int, int]
 """Places of two images, the smaller first."""
 
 
-def exact_groups(facts: Sequence[Facts | None]) -> list[tuple[int, ...]]:
-    """Places of images that are the same picture, pixel for pixel, in groups of two and more."""
+def exact_groups(facts: Sequence[ImageFacts | None]) -> list[tuple[int, ...]]:
+    """Places of images that are the same image, pixel for pixel, in groups of two and more."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for place, one in enumerate(facts):
         if one is not None:
@@ -116,11 +113,11 @@ def exact_groups(facts: Sequence[Facts | None]) -> list[tuple[int, ...]]:
 
 
 def near_pairs(
-    facts: Sequence[Facts | None], splits: Sequence[str] | None = None, progress: Count | None = None
+    facts: Sequence[ImageFacts | None], splits: Sequence[str] | None = None, progress: Count | None = None
 ) -> list[Pair]:
-    """Pairs of images that look alike and are not the same pixel for pixel.
+    """Pairs of near-duplicates: images that look the same and differ in some pixels.
 
-    Their hashes differ in at most `NEAR_BITS`, and small pictures of them are nearly the same once aligned. Images of
+    Their hashes differ in at most `NEAR_BITS`, and small images of them are nearly the same once aligned. Images of
     one colour and those of less than 16 pixels a side are left out: they have too little to tell them apart. Every
     image that has partners later in the data is in at least one pair with each split that has some, and in
     `MOST_PARTNERS` at most.
@@ -132,9 +129,9 @@ def near_pairs(
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for place, one in enumerate(facts):
-        if one is not None and one.contrast >= FLAT and min(one.header.width, one.header.height) >= LOOK_SIDE:
+        if one is not None and one.contrast >= FLAT and min(one.header.width, one.header.height) >= THUMBNAIL_SIDE:
             groups["" if splits is None else splits[place]].append(place)
-    parts = [_prints(facts, places) for places in groups.values()]
+    parts = [_fingerprints(facts, places) for places in groups.values()]
     jobs = list(combinations_with_replacement(parts, 2))
     total = sum(len(here.places) * len(there.places) for here, there in jobs)
     pairs: list[Pair] = []
@@ -147,37 +144,35 @@ def near_pairs(
 
 
 @dataclass(frozen=True, eq=False)
-class _Prints:
-    """What is compared of the images of one split: their places, hashes, small pictures and digests."""
+class _Fingerprints:
+    """What is compared of the images of one split: their places, hashes, small images and digests."""
 
     places: NDArray[np.int64]
     hashes: NDArray[np.uint64]
-    looks: NDArray[np.uint8]
+    thumbnails: NDArray[np.uint8]
     digests: NDArray[np.uint64]
 
 
-def _prints(facts: Sequence[Facts | None], places: Sequence[int]) -> _Prints:
+def _fingerprints(facts: Sequence[ImageFacts | None], places: Sequence[int]) -> _Fingerprints:
     known = [one for place in places if (one := facts[place]) is not None]
-    return _Prints(
+    return _Fingerprints(
         np.array(places, np.int64),
         np.array([one.hash for one in known], np.uint64),
-        np.array([one.look for one in known], np.uint8),
+        np.array([one.thumbnail for one in known], np.uint8),
         np.frombuffer(b"".join(one.digest for one in known), np.uint64).reshape(len(known), -1),
     )
 
 
 def _near(
-    one: _Prints, other: _Prints, progress: Count | None
+    one: _Fingerprints, other: _Fingerprints, progress: Count | None
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Places of images that look alike, some at a time."""
+    """Places of near-duplicates, some at a time."""
     kept = np.zeros(len(one.places), np.int64)
     settled = np.zeros(len(one.places), np.bool_)
     for first, second in close_hashes(one.hashes, None if one is other else other.hashes, NEAR_BITS, settled, progress):
-        starts = range(0, len(first), _CHECKED_AT_ONCE)
-        alike = np.concatenate(
-            [_alike(one, other, first[at : at + _CHECKED_AT_ONCE], second[at : at + _CHECKED_AT_ONCE]) for at in starts]
-        )
-        first, second = first[alike], second[alike]
+        parts = [slice(at, at + _CHECKED_AT_ONCE) for at in range(0, len(first), _CHECKED_AT_ONCE)]
+        near = np.concatenate([_are_near(one, other, first[part], second[part]) for part in parts])
+        first, second = first[near], second[near]
         # Rows come in order: an image's pairs stand together, and its earliest partners are kept.
         number = np.arange(len(first)) - np.searchsorted(first, first) + kept[first]
         room = number < MOST_PARTNERS
@@ -187,19 +182,21 @@ def _near(
         yield one.places[first], other.places[second]
 
 
-def _alike(one: _Prints, other: _Prints, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether pairs with close hashes look alike, by their small pictures, and are not the very same."""
-    here, there = (part.looks[places].astype(np.float32) for part, places in ((one, first), (other, second)))
+def _are_near(
+    one: _Fingerprints, other: _Fingerprints, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether pairs with close hashes are near-duplicates, by their small images, and not equal."""
+    here, there = (part.thumbnails[places].astype(np.float32) for part, places in ((one, first), (other, second)))
     half, other_half = halved(here), halved(there)
-    alike: NDArray[np.bool_] = (one.digests[first] != other.digests[second]).any(axis=1)
-    alike &= correlation(half, other_half) >= CLOSE_LOOK
-    # Each look costs some times the one before, and is taken at those that passed it.
-    left = np.flatnonzero(alike)
-    alike[left] = aligned_correlation(half[left], other_half[left]) >= FIRST_LOOK
-    left = np.flatnonzero(alike)
+    near: NDArray[np.bool_] = (one.digests[first] != other.digests[second]).any(axis=1)
+    near &= correlation(half, other_half) >= MIN_CORRELATION
+    # Each comparison costs some times the one before, and is made of those that passed it.
+    left = np.flatnonzero(near)
+    near[left] = aligned_correlation(half[left], other_half[left]) >= MIN_ALIGNED_HALF
+    left = np.flatnonzero(near)
     bits = np.bitwise_count(one.hashes[first[left]] ^ other.hashes[second[left]])
-    alike[left] = aligned_correlation(here[left], there[left]) >= SECOND_LOOK + PER_BIT * bits
-    return alike
+    near[left] = aligned_correlation(here[left], there[left]) >= MIN_ALIGNED + PER_BIT * bits
+    return near
 
 
 def close_hashes(

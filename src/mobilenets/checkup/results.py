@@ -1,28 +1,33 @@
-"""What a checkup found: plain frozen records, for programs and for the page."""
+"""What a checkup found: frozen records, for programs and for the page."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from mobilenets.result import Result
 
 Severity = Literal["error", "warning", "note"]
+NAME_SHOWN = 60
+"""Letters of a data set's name in one line."""
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True)
 class Example:
-    """Images that show a finding: one, or several that belong together, with what is to be said of them."""
+    """Images that show a finding: one, or several that belong together, with a note on them."""
 
     images: tuple[str, ...]
-    remark: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
-class Finding:
+class DataIssue:
     """One kind of thing found.
 
     Attributes:
-        kind: its name for programs, e.g. `duplicates-across-splits`.
+        kind: the id of its rule, e.g. `duplicates-across-splits`.
         severity: `error` costs accuracy or stops training, `warning` may, `note` is good to know.
         title: what it is, in words.
         count: how many images, or classes, or folders.
@@ -83,8 +88,8 @@ class Measures:
     modes: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True)
-class Checkup:
+@dataclass(frozen=True, repr=False)
+class Checkup(Result):
     """All that was found in a data set.
 
     Attributes:
@@ -92,11 +97,12 @@ class Checkup:
         splits: `("train", "test")`, or the one that is there, or `("all",)` where it can't be split.
         drawn: whether training draws the split itself, from images that come unsplit.
         classes: in the order of labels, with their images.
-        images: how many were looked at.
+        images: how many were decoded.
         measures: their sizes and kinds; None if none can be read.
         findings: errors first.
         excluded: what `--fix` would leave out of training: names and why.
         seconds: how long it took.
+        ignored: what the rules found that were to be ignored.
     """
 
     data: str
@@ -105,10 +111,34 @@ class Checkup:
     classes: tuple[ClassCount, ...]
     images: int
     measures: Measures | None
-    findings: tuple[Finding, ...]
+    findings: tuple[DataIssue, ...]
     excluded: tuple[tuple[str, str], ...]
     seconds: float
+    ignored: tuple[DataIssue, ...] = ()
 
     def count(self, severity: Severity) -> int:
         """How many findings are of a severity."""
         return sum(finding.severity == severity for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, for JSON; what `mobilenets doctor --json` prints."""
+        return asdict(self)
+
+    def _headline(self) -> str:
+        numbers = [(self.count(severity), severity) for severity in SEVERITIES]
+        counts = ", ".join(f"{number} {severity}{'s' * (number != 1)}" for number, severity in numbers if number)
+        ignored = f", {len(self.ignored)} ignored" if self.ignored else ""
+        return f"{self.data[:NAME_SHOWN]}: {self.images:,} images: {counts or 'nothing found'}{ignored}"
+
+    def _rows(self) -> Sequence[Mapping[str, object]]:
+        return [
+            {
+                "rule": issue.kind,
+                "severity": issue.severity,
+                "title": issue.title,
+                "count": issue.count,
+                "advice": issue.advice,
+                "first": ", ".join(issue.examples[0].images) if issue.examples else None,
+            }
+            for issue in self.findings
+        ]

@@ -12,7 +12,7 @@ from mobilenets.cli.options import UsageError, parse
 from mobilenets.cli.streams import say, warn
 from mobilenets.quoting import printable
 
-ABOUT = """Compare anybody's MobileNet with the published one: every deviation with its place, source, cost and cure.
+ABOUT = """Compare anybody's MobileNet with the published one: every deviation with its place, source, cost and fix.
 Structure and behaviour are read, never names. Exits 1 when there are errors, so that a CI job fails.
 
 TARGET is package.module:Factory, path/file.py:Class, an ONNX file, a TensorFlow Lite file or a run folder.
@@ -32,18 +32,22 @@ Example:
 class AuditOptions:
     """Options of `audit`."""
 
-    target: Positional[str]
+    target: Positional[str | None] = None
     """What to audit, e.g. torchvision.models:mobilenet_v2."""
+    expect: str | None = None
+    """The network it should be, e.g. mobilenet_v2; default: the nearest."""
+    ignore: str = ""
+    """Rules whose findings are set aside, with commas between: no errors, and only counted."""
+    width_mult: float | None = None
+    """Its width multiplier; default: the nearest."""
+    image_size: int | None = None
+    """Side of the square images in pixels; default: the target's own, or 224."""
     args: str = "{}"
     """Keyword arguments of the factory as a JSON object."""
-    expect: str | None = None
-    """The network it should be, e.g. mobilenet_v2; by default the nearest."""
-    width_mult: float | None = None
-    """Its width multiplier; by default the nearest."""
-    image_size: int | None = None
-    """Side of the square images in pixels; by default the target's own, or 224."""
     run: bool = True
     """Run the code a target names; --no-run audits files and run folders only."""
+    list_rules: bool = False
+    """Print the rules and audit nothing."""
     json: bool = False
     """Print JSON instead of text."""
 
@@ -54,18 +58,22 @@ def main(argv: Sequence[str]) -> int:
 
 
 def audit(options: AuditOptions) -> int:
-    """Print the audit; returns 1 when it has errors, else 0.
+    """Print the audit, or the rules; returns 1 when there are errors, else 0.
 
     Raises:
         AuditError: the target can't be audited.
-        UsageError: `--args` is no JSON object.
+        UsageError: `--args` is no JSON object, or no target is named.
     """
     import json
 
+    if options.list_rules:
+        return _list_rules(as_json=options.json)
+    if options.target is None:
+        raise UsageError("the following arguments are required: TARGET (see 'mobilenets audit --help')")
     arguments = _arguments(options.args)
 
-    from mobilenets.auditing.user_code import will_run
-    from mobilenets.report.audit import audit_record, audit_text
+    from mobilenets.auditing.target import will_run
+    from mobilenets.report.audit import audit_text
     from mobilenets.workflows.audit import audit as run
 
     if options.run and will_run(options.target):
@@ -73,16 +81,24 @@ def audit(options: AuditOptions) -> int:
     result = run(
         options.target,
         expect=options.expect,
+        ignore=options.ignore,
         width_mult=options.width_mult,
         image_size=options.image_size,
         args=arguments,
         run=options.run,
     )
     if options.json:
-        print(json.dumps(audit_record(result), indent=2))
+        print(json.dumps(result.to_dict(), indent=2))
     else:
         say(audit_text(result))
     return 1 if result.errors else 0
+
+
+def _list_rules(*, as_json: bool) -> int:
+    from mobilenets.report.rules import audit_groups, rules_json, rules_text
+
+    print(rules_json(audit_groups()) if as_json else rules_text(audit_groups()))
+    return 0
 
 
 def _arguments(text: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilenets.cli.options import Floats, Integers, Names, parse
+from mobilenets.cli.options import Floats, Integers, Names, arguments_of, parse
 from mobilenets.cli.streams import console
 from mobilenets.images import MAX_PIXELS
 from mobilenets.quoting import printable
@@ -34,20 +34,16 @@ class CompareOptions:
 
     data: str = "digits"
     """digits, cifar10, or a folder or zip: a folder a class, within train/ and test/ (or val/) or just so."""
+    out: Path | None = None
+    """Folder of the report and the trained networks; default: comparison-DATA here."""
     models: Names = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large")
     """Networks to compare, with commas between."""
-    out: Path | None = None
-    """Folder of the report and the trained networks; without it, comparison-DATA here."""
     recipe: str = "article"
     """How to train: article, quick, strong, paper-v1 ... paper-v4, or a TOML file."""
     epochs: int | None = None
     """Epochs instead of the recipe's."""
     validation_fraction: float | None = None
     """Share of the training images to choose by, instead of the recipe's; the papers' keep none."""
-    width_mult: Floats = (1.0,)
-    """Width multipliers; every network is built at each."""
-    image_size: Integers = ()
-    """Input sizes in pixels; without it, what suits the images."""
     seeds: int = 1
     """Times each network is trained, with seeds 0, 1, ...; the intervals then cover training."""
     max_latency_ms: float | None = None
@@ -56,16 +52,20 @@ class CompareOptions:
     """Bound on parameters."""
     min_top1: float | None = None
     """Bound on accuracy in percent, on the validation images."""
-    skip_bad: bool = False
-    """Leave unreadable images out, and count them, instead of refusing."""
+    width_mult: Floats = (1.0,)
+    """Width multipliers; every network is built at each."""
+    image_size: Integers | None = None
+    """Input sizes in pixels; default: what suits the images."""
     exclude: Path | None = None
     """List of images to leave out, as `doctor --fix` writes it."""
+    skip_bad: bool = False
+    """Leave unreadable images out, and count them, instead of refusing."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
     max_pixels: int = MAX_PIXELS
-    """Pixels an image may have; one of more is refused by its header, so that it can\'t take all memory."""
+    """Pixels an image may have; one of more is refused by its header, so that it can't take all memory."""
     device: str | None = None
-    """cpu, cuda or mps; without it, the best there is."""
+    """cpu, cuda or mps; default: the best there is."""
     json: bool = False
     """Print the result as JSON on standard output instead of the table."""
 
@@ -73,39 +73,21 @@ class CompareOptions:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(CompareOptions, argv, "compare", ABOUT)
+    from mobilenets.arguments import command_line
     from mobilenets.cli.progress import Live
-    from mobilenets.evaluation.results import Bounds
     from mobilenets.formatting import split_sentence
     from mobilenets.report.compare import comparison_table, to_json, verdict_lines
     from mobilenets.workflows.compare import compare
 
     out = options.out or Path(f"comparison-{Path(options.data).stem or 'data'}")
-    with Live(console(stderr=True)) as live:
-        result = compare(
-            options.data,
-            out,
-            models=options.models,
-            recipe=options.recipe,
-            epochs=options.epochs,
-            validation_fraction=options.validation_fraction,
-            seeds=options.seeds,
-            width_mult=options.width_mult,
-            image_size=options.image_size,
-            bounds=Bounds(options.max_latency_ms, options.max_params, options.min_top1),
-            skip_bad=options.skip_bad,
-            exclude=options.exclude,
-            data_root=options.data_root,
-            max_pixels=options.max_pixels,
-            device=options.device,
-            progress=live,
-            command=shlex.join(["mobilenets", "compare", *argv]),
-        )
+    with Live(console(stderr=True)) as live, command_line("compare", argv):
+        result = compare(**arguments_of(options), progress=live)
     if options.json:
         print(to_json(result))
     else:
         screen = console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
         screen.print(comparison_table(result, width=screen.width))
-        screen.print(f"Choose: {result.choice.label or 'none'}. {result.choice.reason}")
+        screen.print(f"Recommended: {result.choice.label or 'none'}. {result.choice.reason}")
         for line in verdict_lines(result):
             screen.print(f"  {line}")
         screen.print(split_sentence(result))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,16 +41,10 @@ class DeployOptions:
     """Formats to make; those not installed are listed with what to install."""
     against: Names = ("pytorch", "onnxruntime", "openvino")
     """What the kept file is compared with: PyTorch eager, and the two runtimes with their defaults."""
-    threads: Integers = ()
-    """Numbers of threads to try; without it, 1 and one for every core."""
     seconds: float = 1.0
     """Measured time of each way; waits in between take about as long again."""
-    limit: int | None = None
-    """Score on so many images of each split; without it, all of them."""
     int8: bool = True
     """Whether 8-bit files are made, too, which takes the longest."""
-    calibration_images: int = 320
-    """Training images to find the ranges of 8-bit files on."""
     finetune: bool = True
     """Whether training the network a little more may be the last way to 8 bits that is tried."""
     model: str | None = None
@@ -59,17 +52,23 @@ class DeployOptions:
     width_mult: float = 1.0
     """Width multiplier of a weight file's network."""
     image_size: int | None = None
-    """Input size in pixels for a weight file's network; without it, the file's own, or 224."""
-    seed: int = 0
-    """Draws the calibration images; cuts the test images in halves where there are no validation images."""
-    skip_bad: bool = False
-    """Leave unreadable images out, and list them, instead of refusing."""
+    """Input size in pixels for a weight file's network; default: the file's own, or 224."""
+    max_images: int | None = None
+    """Score on so many images of each split at most; default: all."""
+    calibration_images: int = 320
+    """Training images to find the ranges of 8-bit files on."""
     exclude: Path | None = None
     """List of images to leave out, as `doctor --fix` writes it, beside those left out in training."""
+    skip_bad: bool = False
+    """Leave unreadable images out, and list them, instead of refusing."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
     max_pixels: int = MAX_PIXELS
-    """Pixels an image may have; one of more is refused by its header, so that it can\'t take all memory."""
+    """Pixels an image may have; one of more is refused by its header, so that it can't take all memory."""
+    threads: Integers | None = None
+    """Numbers of threads to try; default: 1 and one for every core."""
+    seed: int = 0
+    """Draws the calibration images; cuts the test images in halves where there are no validation images."""
     json: bool = False
     """Print the report as JSON."""
 
@@ -79,16 +78,16 @@ def main(argv: Sequence[str]) -> int:
     options = parse(DeployOptions, argv, "deploy", ABOUT)
     import json
 
+    from mobilenets.arguments import command_line
     from mobilenets.cli.progress import Live
     from mobilenets.report.deploy import deploy_text
-    from mobilenets.report.deploy_page import deployment_record
     from mobilenets.workflows.deploy import deploy
 
     arguments = {name: value for name, value in vars(options).items() if name != "json"}
-    with Live(console(stderr=True)) as live:
-        report = deploy(**arguments, progress=live, command=shlex.join(["mobilenets", "deploy", *argv]))
+    with Live(console(stderr=True)) as live, command_line("deploy", argv):
+        report = deploy(**arguments, progress=live)
     if options.json:
-        print(json.dumps(deployment_record(report), allow_nan=False))
+        print(json.dumps(report.to_dict(), allow_nan=False))
     else:
         console().print(deploy_text(report))
     return 0 if report.decision.holds else 1

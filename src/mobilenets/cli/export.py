@@ -1,4 +1,4 @@
-"""`mobilenets export`: one file from one trained network, proven before it is handed over."""
+"""`mobilenets export`: one file from one trained network, verified before it is handed over."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mobilenets.cli.options import parse
 from mobilenets.cli.streams import console, say
 from mobilenets.images import MAX_PIXELS
 
-ABOUT = """Write a trained network as one file that runs without PyTorch, and prove that it answers as the network does.
+ABOUT = """Write a trained network as one file that runs without PyTorch; verify that it answers as the network does.
 
 Class names, preprocessing and golden answers travel inside. Exits 1 when the file's answers differ; it is then kept as
 FILE with .rejected in its name, whatever was at FILE is unharmed, and the first layer that differs is named.
@@ -31,34 +31,34 @@ class ExportOptions:
 
     run: tyro.conf.Positional[str]
     """Run folder; with --model also a torchvision, timm or TFLite weight file, or imagenet."""
-    to: str
-    """Format: onnx, openvino, litert or executorch."""
     out: Path
     """File to write (.onnx, .tflite, .pte); OpenVINO's is a folder."""
+    to: str
+    """Format: onnx, openvino, litert or executorch."""
     data: str | None = None
-    """Images, as for train: validation images calibrate its probabilities, test images prove it; or made images."""
-    precision: str = "fp32"
-    """fp32, or fp16 to store weights in half the bytes."""
-    limit: int | None = None
-    """Ask so many images of each split; without it, all of them."""
-    promise: float = 0.5
-    """With --data: how likely right an answer must be to be given, 0 to below 1; below that it is "unknown"."""
+    """Images, as for train: validation images calibrate, test images verify; default: synthetic images."""
+    min_confidence_accuracy: float = 0.5
+    """With --data: how likely correct an answer must be to be given, 0 to below 1; below that it is "unknown"."""
     model: str | None = None
     """The network a weight file is of, e.g. mobilenet_v2."""
     width_mult: float = 1.0
     """Width multiplier of a weight file's network."""
     image_size: int | None = None
-    """Input size in pixels for a weight file's network; without it, the file's own, or 224."""
-    threads: int | None = None
-    """Threads of the runtime asked; without it, every core this process may use."""
-    skip_bad: bool = False
-    """Leave unreadable images out, and list them, instead of refusing."""
+    """Input size in pixels for a weight file's network; default: the file's own, or 224."""
+    max_images: int | None = None
+    """Ask so many images of each split at most; default: all."""
     exclude: Path | None = None
     """List of images to leave out, as `doctor --fix` writes it, beside those left out in training."""
+    skip_bad: bool = False
+    """Leave unreadable images out, and list them, instead of refusing."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
     max_pixels: int = MAX_PIXELS
-    """Pixels an image may have; one of more is refused by its header, so that it can\'t take all memory."""
+    """Pixels an image may have; one of more is refused by its header, so that it can't take all memory."""
+    precision: str = "fp32"
+    """fp32, or fp16 to store weights in half the bytes."""
+    threads: int | None = None
+    """Threads of the runtime asked; default: every core this process may use."""
     json: bool = False
     """Print the report as JSON."""
 
@@ -69,30 +69,14 @@ def main(argv: Sequence[str]) -> int:
     import json
 
     from mobilenets.cli.progress import Live
-    from mobilenets.report.export import export_record, export_text
+    from mobilenets.report.export import export_text
     from mobilenets.workflows.export import export
 
+    arguments = {name: value for name, value in vars(options).items() if name != "json"}
     with Live(console(stderr=True)) as live:
-        report = export(
-            options.run,
-            options.to,
-            options.out,
-            data=options.data,
-            precision=options.precision,
-            limit=options.limit,
-            promise=options.promise,
-            model=options.model,
-            width_mult=options.width_mult,
-            image_size=options.image_size,
-            threads=options.threads,
-            skip_bad=options.skip_bad,
-            exclude=options.exclude,
-            data_root=options.data_root,
-            max_pixels=options.max_pixels,
-            progress=live,
-        )
+        report = export(**arguments, progress=live)
     if options.json:
-        print(json.dumps(export_record(report)))
+        print(json.dumps(report.to_dict()))
     else:
         say(export_text(report))
     return 0

@@ -64,18 +64,18 @@ def orderly_termination() -> Iterator[None]:
 
 
 VERBS = {
-    "compare": "train networks on your images, measure them alike, say which to choose",
+    "compare": "train networks on your images, measure them, recommend one",
     "train": "train one network into a run folder",
-    "doctor": "what is wrong with your images, before anything is trained on them",
+    "doctor": "what is wrong with your images, before training on them",
     "evaluate": "score a trained network or an exported file on images",
-    "summary": "layers, parameters, multiply-adds and memory of a network",
-    "export": "write a trained network as one proven file: ONNX, OpenVINO, LiteRT, ExecuTorch",
+    "summary": "layers, parameters, multiply-adds and memory of a network, module, file or run",
+    "export": "write a trained network as one verified file: ONNX, OpenVINO, LiteRT, ExecuTorch",
     "quantize": "8-bit files that keep the accuracy, or a refusal",
     "deploy": "all of it: the fastest file for this machine whose accuracy holds",
     "predict": "classify images with an exported file, without PyTorch",
     "shard": "many images into WebDataset shards, which training streams",
     "benchmark": "latency, throughput and memory of exported files on this machine",
-    "audit": "where anybody's MobileNet, a module or a file, differs from the published one",
+    "audit": "where any MobileNet, a module or a file, differs from the published one",
     "models": "every published variant: what sources print, what is true, and why they differ",
 }
 

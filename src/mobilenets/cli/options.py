@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
+import json
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, TypeVar, cast
+from pathlib import Path
+from typing import Annotated, Any, Optional, TypeVar, cast
 
 import tyro
 
 from mobilenets.errors import MobilenetsError
+from mobilenets.limits import parse_json
 
 Options = TypeVar("Options")
 Item = TypeVar("Item", str, int, float)
@@ -39,6 +43,17 @@ def comma_separated(
 Names = Annotated[tuple[str, ...], comma_separated(str, "A,B,...")]
 Floats = Annotated[tuple[float, ...], comma_separated(float, "X,Y,...")]
 Integers = Annotated[tuple[int, ...], comma_separated(int, "N,M,...")]
+# To check a default against `str | None` tyro imports typeguard, and asyncio with it, which takes a tenth of the time
+# `predict` needs for an image. Typing's older spelling needs no such help.
+OptionalText = Optional[str]  # noqa: UP045
+OptionalInteger = Optional[int]  # noqa: UP045
+OptionalNumber = Optional[float]  # noqa: UP045
+OptionalPath = Optional[Path]  # noqa: UP045
+
+
+def arguments_of(options: Any) -> dict[str, Any]:
+    """A verb's options as its Python function takes them: all but `json`, which only says what is printed."""
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(options) if field.name != "json"}
 
 
 def parse(
@@ -60,6 +75,30 @@ def parse(
         if not stop.code:
             raise
         raise UsageError(_one_line(complaint.getvalue()) + f" (see 'mobilenets {verb} --help')") from None
+
+
+def keyword_arguments(text: str | None) -> dict[str, Any] | None:
+    """Read `--args`, a JSON object; None where it is not given.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if text is None:
+        return None
+    try:
+        arguments = parse_json(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--args is no JSON: {error.msg} at character {error.pos + 1} of {_short(text)}") from None
+    except ValueError as error:
+        raise UsageError(f"--args can't be read: {error}") from None
+    if not isinstance(arguments, dict):
+        raise UsageError(f"--args must be a JSON object such as '{{\"num_classes\": 10}}', not {_short(text)}")
+    return arguments
+
+
+def _short(text: str) -> str:
+    """The beginning of what was given, quoted."""
+    return repr(text if len(text) <= 200 else f"{text[:200]}...")
 
 
 def _one_line(box: str) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Optional
 
 import tyro
 
-from mobilenets.cli.options import parse
+from mobilenets.cli.options import OptionalInteger, OptionalNumber, OptionalPath, OptionalText, parse
 from mobilenets.cli.streams import say, warn
 from mobilenets.errors import BadImage, DataError
 from mobilenets.formatting import duration, plural
@@ -43,8 +43,7 @@ class Files(tuple[Path, ...]):
     __slots__ = ()
 
 
-# To check a default against `tuple[Path, ...]` or `str | None` tyro imports typeguard, and asyncio with it, which takes
-# a tenth of the time one image does. A class of our own and typing's older spelling need no such help.
+# For a default of `tuple[Path, ...]`, too, tyro would import typeguard; not for a class of our own.
 _Files = Annotated[
     Files,
     tyro.constructors.PrimitiveConstructorSpec(
@@ -55,10 +54,6 @@ _Files = Annotated[
         str_from_instance=lambda value: [str(path) for path in value],
     ),
 ]
-_Text = Optional[str]  # noqa: UP045
-_Integer = Optional[int]  # noqa: UP045
-_Number = Optional[float]  # noqa: UP045
-_Folder = Optional[Path]  # noqa: UP045
 _Format = Optional[Literal["table", "csv", "jsonl"]]  # noqa: UP045
 
 
@@ -72,30 +67,30 @@ class PredictOptions:
     """Images, folders of images and zips of images."""
     top: int = 5
     """How many classes an answer lists."""
-    threshold: _Number = None
+    threshold: OptionalNumber = None
     """Below this probability the answer is "unknown"; default: the file's own. 0 always answers."""
     batch_size: int = 16
     """Images a call of the network."""
     engine: Literal["threads", "ray"] = "threads"
     """ray for very many images: Ray Data on all cores here or of a cluster, into a folder; a killed job goes on."""
-    out: _Folder = None
+    out: OptionalPath = None
     """With --engine ray: folder for part-00000.jsonl and on, and bad.jsonl."""
     format: _Format = None
     """How answers are written; default: table, with --engine ray jsonl, since it writes no table."""
-    address: _Text = None
+    address: OptionalText = None
     """With --engine ray: auto, HOST:PORT or ray://HOST:PORT of a cluster; default: this machine."""
-    workers: _Integer = None
+    workers: OptionalInteger = None
     """With --engine ray: processes that classify; default: one for each --threads cores."""
-    part_size: _Integer = None
+    part_size: OptionalInteger = None
     """With --engine ray: images a file of answers holds; after a kill, parts that are not whole are made anew;
     default: 10,000."""
     max_pixels: int = MAX_PIXELS
     """Pixels an image may have; one of more is refused by its header, so that it can't take all memory."""
-    backend: _Text = None
+    backend: OptionalText = None
     """onnxruntime, openvino, litert or executorch; default: the file's own."""
-    precision: _Text = None
+    precision: OptionalText = None
     """fp32, bf16, fp16 or int8, as far as file and processor have it; default: the file's own."""
-    threads: _Integer = None
+    threads: OptionalInteger = None
     """Threads an answer may use; default: every core, and with --engine ray one for each worker."""
     json: bool = False
     """The same as --format jsonl: one JSON object a line. With --engine ray the summary is one, too."""

@@ -64,7 +64,7 @@ class Live:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def update(self, what: str, done: int, total: int | None) -> None:
-        """Show `done` of `total` and the time left at the speed so far; None where nobody knows the total yet."""
+        """Show `done` of `total` and the time left at the speed so far; None where the total is not known yet."""
         if what != self._what:
             self._started = time.monotonic()
         spent = time.monotonic() - self._started
@@ -87,9 +87,9 @@ class Live:
 
     def epoch(self, point: EpochPoint, epochs: int) -> None:
         """Print the epoch's line; it stays."""
-        judged = "" if point.validation_top1 is None else f"validation {point.validation_top1:5.1f} %  "
+        validation = "" if point.validation_top1 is None else f"validation {point.validation_top1:5.1f} %  "
         self.message(
-            f"  epoch {point.epoch:>3}/{epochs}  loss {point.loss:.4f}  accuracy {point.top1:5.1f} %  {judged}"
+            f"  epoch {point.epoch:>3}/{epochs}  loss {point.loss:.4f}  accuracy {point.top1:5.1f} %  {validation}"
             f"{point.images_per_second:6,.0f} images/s  {duration(point.seconds)}"
         )
 

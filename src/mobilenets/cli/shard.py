@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from tyro.conf import Positional
@@ -35,19 +35,19 @@ class ShardOptions:
     out: Path
     """Folder to write the shards and their index.json into."""
     images_per_shard: int | None = None
-    """How many a shard holds; without it, what makes about 32 MiB."""
+    """Images of a shard; default: what makes about 32 MiB."""
     image_size: int | None = None
-    """Reduce larger images to this shorter side in pixels; without it, all bytes are copied as they are."""
-    seed: int = 0
-    """Of the order in which images are mixed."""
-    skip_bad: bool = False
-    """Leave unreadable images out, instead of refusing."""
+    """Reduce larger images to this shorter side in pixels; default: copy all bytes as they are."""
     exclude: Path | None = None
-    """A list of images to leave out, as 'mobilenets doctor --fix' writes it."""
+    """List of images to leave out, as `doctor --fix` writes it."""
+    skip_bad: bool = False
+    """Leave unreadable images out instead of refusing."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
     max_pixels: int = MAX_PIXELS
-    """Pixels an image may have; one of more is refused by its header, so that it can\'t take all memory."""
+    """Pixels an image may have; one of more is refused by its header, so that it can't take all memory."""
+    seed: int = 0
+    """Of the order in which images are mixed."""
     json: bool = False
     """Print the index as JSON."""
 
@@ -64,15 +64,15 @@ def main(argv: Sequence[str]) -> int:
             options.out,
             images_per_shard=options.images_per_shard,
             image_size=options.image_size,
-            seed=options.seed,
-            skip_bad=options.skip_bad,
             exclude=options.exclude,
+            skip_bad=options.skip_bad,
             data_root=options.data_root,
             max_pixels=options.max_pixels,
-            progress=live.update,
+            seed=options.seed,
+            progress=live,
         )
     if options.json:
-        print(json.dumps(asdict(index)))
+        print(json.dumps(index.to_dict()))
         return 0
     size = sum(entry.bytes for entry in index.shards) / 2**20
     say(

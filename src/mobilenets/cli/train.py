@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -39,11 +39,11 @@ class TrainOptions:
 
     model: tyro.conf.Positional[str]
     """Network, e.g. mobilenet_v2."""
+    data: str
+    """digits, cifar10, shards, or a folder or zip: a folder a class, within train/ and test/ (or val/) or just so."""
     out: Path
     """Run folder to write."""
     fields: Annotated[Recipe, tyro.conf.arg(name="")]
-    data: str = "digits"
-    """digits, cifar10, shards, or a folder or zip: a folder a class, within train/ and test/ (or val/) or just so."""
     recipe: str = "article"
     """How to train: article, quick, strong, finetune, paper-v1 ... paper-v4, or TOML; its fields are flags."""
     weights: str | None = None
@@ -51,7 +51,7 @@ class TrainOptions:
     teacher: str | None = None
     """Learn from a trained network too: a run folder, or weights as above, that answer the same classes."""
     teacher_model: str | None = None
-    """Network of a teacher that is a weight file; without it, the student's own."""
+    """Network of a teacher that is a weight file; default: the student's own."""
     teacher_width_mult: float = 1.0
     """Its width multiplier."""
     head_only: bool = False
@@ -65,23 +65,23 @@ class TrainOptions:
     width_mult: float = 1.0
     """Width multiplier."""
     image_size: int | None = None
-    """Input size in pixels; without it, what suits the images."""
+    """Input size in pixels; default: what suits the images."""
     dropout: float | None = None
-    """Dropout before the classifier; without it, the paper's."""
+    """Dropout before the classifier; default: the paper's."""
     padding: Literal["same", "symmetric"] | None = None
     """How convolutions pad, where the weights don't say it: same (TensorFlow's) or symmetric (PyTorch's)."""
     norm_eps: float | None = None
     """Eps of batch norm, where the weights don't say it: 1e-3 in TensorFlow's, 1e-5 in PyTorch's."""
-    skip_bad: bool = False
-    """Leave unreadable images out, and count them, instead of refusing."""
     exclude: Path | None = None
     """List of images to leave out, as `doctor --fix` writes it."""
+    skip_bad: bool = False
+    """Leave unreadable images out, and count them, instead of refusing."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
     max_pixels: int = MAX_PIXELS
-    """Pixels an image may have; one of more is refused by its header, so that it can\'t take all memory."""
+    """Pixels an image may have; one of more is refused by its header, so that it can't take all memory."""
     device: str | None = None
-    """cpu, cuda or mps; without it, the best there is."""
+    """cpu, cuda or mps; default: the best there is."""
     json: bool = False
     """Print the scores as JSON on standard output."""
 
@@ -117,18 +117,18 @@ def main(argv: Sequence[str]) -> int:
             dropout=options.dropout,
             padding=options.padding,
             norm_eps=options.norm_eps,
-            skip_bad=options.skip_bad,
             exclude=options.exclude,
+            skip_bad=options.skip_bad,
             data_root=options.data_root,
             max_pixels=options.max_pixels,
             device=options.device,
             progress=live,
-            **(_set_by_hand(options) if options.head_only else {}),
+            **(_changed_fields(options) if options.head_only else {}),
         )
     if os.environ.get("RANK", "0") != "0":
         return 0  # of several processes training together, the first reports
     if options.json:
-        print(json.dumps(asdict(run)))
+        print(json.dumps(run.to_dict()))
     else:
         from mobilenets.formatting import class_lines, run_line
 
@@ -136,7 +136,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _set_by_hand(options: TrainOptions) -> dict[str, str | int | float | bool | None]:
+def _changed_fields(options: TrainOptions) -> dict[str, str | int | float | bool | None]:
     """The recipe's fields that flags changed: a head refuses those that mean nothing to it."""
     shipped = load_recipe(options.recipe)
     names = (field.name for field in fields(Recipe))
@@ -160,5 +160,7 @@ def _options(argv: Sequence[str]) -> TrainOptions:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", nargs="?", default="article")
     name = first.parse_known_args(list(argv))[0].recipe or "article"
-    default = TrainOptions(model=tyro.MISSING, out=tyro.MISSING, fields=load_recipe(name), recipe=name)
+    default = TrainOptions(
+        model=tyro.MISSING, data=tyro.MISSING, out=tyro.MISSING, fields=load_recipe(name), recipe=name
+    )
     return parse(TrainOptions, argv, "train", ABOUT, default)

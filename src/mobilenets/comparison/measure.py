@@ -21,11 +21,11 @@ import torch
 from mobilenets.auditing.count import count
 from mobilenets.benchmarking.latency import measure_latency
 from mobilenets.benchmarking.process import peak_memory_mb
-from mobilenets.comparison.networks import Candidate
+from mobilenets.comparison.networks import ComparedNetwork
 from mobilenets.errors import ExportError
 from mobilenets.evaluation.results import Latency
-from mobilenets.exporters.onnx import export_onnx
-from mobilenets.exporters.parity import check_parity
+from mobilenets.exporters.export import export_onnx
+from mobilenets.exporters.verify import check_parity
 from mobilenets.machine import usable_cores
 from mobilenets.models.saved import load_network
 from mobilenets.progress import Progress
@@ -40,7 +40,7 @@ TIMING_SECONDS = 1.0  # for each network in each runtime
 
 
 @dataclass(frozen=True)
-class Cost:
+class NetworkCost:
     """What one network costs; latency is keyed by runtime, memory in MiB, `macs` for one image."""
 
     parameters: int
@@ -51,7 +51,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Exported:
+class TimedFile:
     """A network and its file, ready to be timed: how each runtime answers, and what the file costs at rest."""
 
     calls: dict[str, Callable[[], object]]
@@ -62,8 +62,8 @@ class Exported:
 
 
 def measure(
-    trained: dict[Candidate, Path], splits: dict[int, Splits], progress: Progress
-) -> tuple[dict[Candidate, Cost], tuple[str, ...]]:
+    trained: dict[ComparedNetwork, Path], splits: dict[int, Splits], progress: Progress
+) -> tuple[dict[ComparedNetwork, NetworkCost], tuple[str, ...]]:
     """Export each candidate's trained run, check the file's answers, and time all of them in turn.
 
     Args:
@@ -92,7 +92,7 @@ def measure(
     with _one_thread():
         latency = measure_latency(calls, seconds=seconds, progress=_countdown(seconds, progress))
     costs = {
-        one: Cost(
+        one: NetworkCost(
             file.parameters,
             file.macs,
             file.file_bytes,
@@ -104,7 +104,7 @@ def measure(
     return costs, tuple(failures)
 
 
-def _export(run: Path, splits: Splits) -> Exported:
+def _export(run: Path, splits: Splits) -> TimedFile:
     saved = load_network(run)
     file = run.parent / ONNX_FILE
     artifact = export_onnx(
@@ -117,7 +117,7 @@ def _export(run: Path, splits: Splits) -> Exported:
     image = images.batch([0])
     answers = zip(RUNTIMES, (torch_answers, onnx_answers), strict=True)
     counted = count(saved.model)
-    return Exported(
+    return TimedFile(
         calls={runtime: partial(answer, image) for runtime, answer in answers},
         parameters=counted.parameters,
         macs=counted.macs,
@@ -139,7 +139,7 @@ def _countdown(seconds: float, progress: Progress) -> Callable[[int], None]:
     return tell
 
 
-def _key(candidate: Candidate, runtime: str) -> str:
+def _key(candidate: ComparedNetwork, runtime: str) -> str:
     return f"{candidate.label} {runtime}"
 
 

@@ -26,7 +26,7 @@ from mobilenets.training.scoring import Splits, score_test
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ComparedNetwork:
     """One network at one width and one input size; `label` names it in tables."""
 
     model: str
@@ -49,9 +49,9 @@ class Candidate:
         }
 
 
-def candidates(
+def compared_networks(
     models: Sequence[str], width_mults: Sequence[float], image_sizes: Sequence[int]
-) -> tuple[Candidate, ...]:
+) -> tuple[ComparedNetwork, ...]:
     """Every model at every width and size, each once; labels tell apart only what differs.
 
     Raises:
@@ -66,7 +66,7 @@ def candidates(
         for width in width_mults:
             for size in image_sizes:
                 label = f"{model} x{width:g}" + (f" @{size}" if len(set(image_sizes)) > 1 else "")
-                found[label] = Candidate(model, width, size, label)
+                found[label] = ComparedNetwork(model, width, size, label)
                 create_model(model, num_classes=2, width_mult=width, image_size=size)
     return tuple(found.values())
 
@@ -96,7 +96,7 @@ def extension_notes(runs: Iterable[TrainedRun]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Stage:
+class ComparisonRuns:
     """What all trainings of a comparison share."""
 
     dataset: Dataset
@@ -107,8 +107,8 @@ class Stage:
     progress: Progress
 
     def train_all(
-        self, networks: Sequence[Candidate], seeds: int
-    ) -> tuple[dict[Candidate, list[TrainedRun]], tuple[str, ...]]:
+        self, networks: Sequence[ComparedNetwork], seeds: int
+    ) -> tuple[dict[ComparedNetwork, list[TrainedRun]], tuple[str, ...]]:
         """Train every network with every seed; finished runs stay, begun ones are continued.
 
         Seeds are the outer loop, so that a comparison that was stopped early has every network. A network that
@@ -121,8 +121,8 @@ class Stage:
         if min(self.recipe.batch_size, *(len(splits.trained_on) for splits in self.splits.values())) == 1:
             for network in networks:
                 self._check_single_images(network)
-        runs: dict[Candidate, list[TrainedRun]] = {network: [] for network in networks}
-        failures: dict[Candidate, str] = {}
+        runs: dict[ComparedNetwork, list[TrainedRun]] = {network: [] for network in networks}
+        failures: dict[ComparedNetwork, str] = {}
         plan = [(seed, network) for seed in range(seeds) for network in networks]
         start = time.monotonic()
         for number, (seed, network) in enumerate(plan, start=1):
@@ -138,7 +138,7 @@ class Stage:
                 self.progress.message(failures[network])
         return {network: found for network, found in runs.items() if network not in failures}, (*failures.values(),)
 
-    def _check_single_images(self, network: Candidate) -> None:
+    def _check_single_images(self, network: ComparedNetwork) -> None:
         with torch.random.fork_rng(devices=[]):  # building a network draws numbers
             model = create_model(**network.arguments(len(self.dataset.classes)))
         try:
@@ -146,7 +146,7 @@ class Stage:
         except RecipeError as error:
             raise reworded(error, f"{network.label}: {error}") from error
 
-    def train_one(self, network: Candidate, seed: int) -> TrainedRun:
+    def train_one(self, network: ComparedNetwork, seed: int) -> TrainedRun:
         """Train one network with one seed, or continue or keep what is there."""
         run = self.out / "runs" / network.folder / f"seed{seed}"
         try:
@@ -168,7 +168,7 @@ class Stage:
         for splits in self.splits.values():
             splits.test.keep_until(until)
 
-    def score(self, network: Candidate, runs: Sequence[TrainedRun]) -> list[SeedRun]:
+    def score(self, network: ComparedNetwork, runs: Sequence[TrainedRun]) -> list[SeedRun]:
         """Score a network's runs on the test images, those that were not yet, and return all that came of them."""
         for run in runs:
             score_test(run.folder, self.splits[network.image_size], self.device, self.progress, "compare")

@@ -1,4 +1,4 @@
-"""One door to labelled images: `load_dataset` takes a name, a folder or a zip and returns classes and two splits."""
+"""Labelled images: `load_dataset` takes a name, a folder, a zip or shards and returns classes and two splits."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import numpy as np
 from mobilenets.data.archives import read_zip
 from mobilenets.data.layout import ImageTree, Layout, find_layout, read_folder
 from mobilenets.data.packaged import (
+    CIFAR10_FOLDER,
     DIGITS_NOTE,
     default_data_root,
     fetch_cifar10,
-    find_cifar10,
     read_cifar10,
     read_digits,
 )
@@ -30,7 +30,7 @@ from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.image_folders import is_junk
 from mobilenets.image_formats import MAX_PIXELS, check_max_pixels
 from mobilenets.limits import check_seed, require_regular
-from mobilenets.progress import Update
+from mobilenets.progress import Progress, Update
 from mobilenets.quoting import decodable, printable
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Dataset:
         digest: SHA-256 over class names, image names, sizes in bytes and labels of all splits as read, as 64 hex
             digits. Cheap, for no image is opened: it notices other data and another split, but not an edit that keeps
             the size. Cutting validation images from the training images leaves it as it is.
-        validation: images to choose by: a folder's own, or cut from the training images (see `data.validation`).
+        validation: images to choose by: a folder's own, or cut from the training images (see `data.held_out`).
         cut: how they were cut; None where they came with the data, or there are none.
         packaged: whether a package delivers them: they never change, and are split as has been published.
         excluded: names of images that were left out on request, with their content digests.
@@ -89,7 +89,7 @@ def load_dataset(
     exclude: str | Path | None = None,
     classes: Sequence[str] | None = None,
     max_pixels: int = MAX_PIXELS,
-    progress: Update | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Find labelled images; none is decoded yet.
 
@@ -98,17 +98,17 @@ def load_dataset(
             folder or zip: one folder of images for each class, either at the top or below `train/` and `test/` (or
             `val/`; where there are both, `val/` holds the validation images); or of a folder that is or holds
             `cifar-10-batches-py`. A folder called `digits` is `./digits`. A data set in memory is returned as it is, so
-            that everything that loads images takes one as well. WebDataset
-            shards are named by their folder, a pattern such as `shards/train-{000..099}.tar`, or the URL of either.
+            that everything that loads images takes one as well. WebDataset shards are named by their folder, a pattern
+            such as `shards/train-{000..099}.tar`, or the URL of either.
         seed: chooses the held-out images where the data comes unsplit.
         test_fraction: share of each class held out, where the data comes unsplit.
         data_root: where downloads are kept; by default `$MOBILENETS_DATA`, else the user's cache folder.
         exclude: a list of images to leave out of training and scoring, as `doctor --fix` writes it.
         classes: those of a network that is to be scored on the images, in the order of its outputs. Class folders are
             then matched with them by name; classes, parts and splits may be missing or hold few images.
-        max_pixels: of how many pixels an image may be: one of more is refused by its header, so that no small file
+        max_pixels: the most pixels an image may have: one of more is refused by its header, so that no small file
             takes all memory. Not looked at for a data set in memory.
-        progress: told of what takes long: what, how much is done, how much there is.
+        progress: receives what takes long.
 
     Raises:
         DataError: anything that keeps the data from being used; the message names the folder or file.
@@ -116,13 +116,14 @@ def load_dataset(
     check_max_pixels(max_pixels)
     if fault := check_seed(seed):
         raise DataError(fault)
+    update = None if progress is None else progress.update
     if not isinstance(data, Dataset) and names_shards(data):
         if exclude is not None:
             raise DataError(f"{data} is shards, which are read whole: give {exclude} to 'mobilenets shard' instead")
-        found = _from_shards(data, seed, test_fraction, max_pixels, progress)
+        found = _from_shards(data, seed, test_fraction, max_pixels, update)
         return found if classes is None else matched(found, tuple(classes))
     known = None if classes is None else tuple(classes)
-    dataset = _load(data, seed, test_fraction, data_root, max_pixels, progress, known)
+    dataset = _load(data, seed, test_fraction, data_root, max_pixels, update, known)
     if known is not None:
         dataset = matched(dataset, known)
     return dataset if exclude is None else without_listed(dataset, read_exclusions(exclude), exclude)
@@ -140,15 +141,12 @@ def _load(
     if isinstance(data, Dataset):
         return data
     if data == "digits":
-        classes, images = read_digits()
-        train, test = stratified_split(images.labels, test_fraction=test_fraction, seed=seed)
-        drawn = f"{test_fraction:.0%} of each class held out for testing, chosen with seed {seed}"
-        return _packaged("digits", classes, images.take(train), images.take(test), (DIGITS_NOTE, drawn))
+        return _digits(test_fraction, seed)
     if data == "cifar10":
-        return _packaged("cifar10", *_cifar10(Path(data_root) if data_root else default_data_root()))
+        return _cifar10(None if data_root is None else Path(data_root))
     path = find_data(data)
-    if path.is_dir() and (local := find_cifar10(path)) is not None:
-        return _packaged("cifar10", *read_cifar10(local))
+    if path.is_dir() and find_cifar10(path) is not None:
+        return _cifar10(path)
     name, tree = read_tree(path, max_pixels)
     return _build(name, find_layout(tree, known), seed, test_fraction, progress, strict=known is None)
 
@@ -249,9 +247,24 @@ def _some(classes: tuple[str, ...]) -> str:
     return f"{', '.join(classes[:5])}{', ...' * (len(classes) > 5)} ({len(classes)})"
 
 
-def _cifar10(root: Path) -> tuple[tuple[str, ...], ImageSplit, ImageSplit]:
+def find_cifar10(folder: Path) -> Path | None:
+    """The folder to give torchvision if `folder` is or holds `cifar-10-batches-py`, else None."""
+    if folder.name == CIFAR10_FOLDER and folder.is_dir():
+        return folder.parent
+    return folder if (folder / CIFAR10_FOLDER).is_dir() else None
+
+
+def _cifar10(folder: Path | None) -> Dataset:
+    root = folder or default_data_root()
     local = find_cifar10(root)
-    return read_cifar10(local) if local is not None else fetch_cifar10(root)
+    return _packaged("cifar10", *(fetch_cifar10(root) if local is None else read_cifar10(local)))
+
+
+def _digits(test_fraction: float, seed: int) -> Dataset:
+    classes, images = read_digits()
+    train, test = stratified_split(images.labels, test_fraction=test_fraction, seed=seed)
+    drawn = f"{test_fraction:.0%} of each class held out for testing, chosen with seed {seed}"
+    return _packaged("digits", classes, images.take(train), images.take(test), (DIGITS_NOTE, drawn))
 
 
 def _packaged(

@@ -1,4 +1,13 @@
-"""Decode many images at once in a pool of threads, telling how far it is and stopping when asked to."""
+"""Decode many images at once in a pool of threads, telling how far it is and stopping when asked to.
+
+JPEGs are decoded at a reduced scale and without detours by simplejpeg where it is installed: leaving high frequencies
+out decodes one at 1/2, 1/4 or 1/8 of its size for less work. simplejpeg hands out libjpeg-turbo's pixels as they are,
+lets other threads run meanwhile, and reports the least damage; what it refuses is left to `mobilenets.images`, whose
+pixels are the same where both use libjpeg-turbo.
+
+How many bits images hold, where they are stored with more than 8 (12 in 16, for example), is found once, in a sample of
+the training images, and kept with the network: see `mobilenets.image_formats`.
+"""
 
 from __future__ import annotations
 
@@ -12,31 +21,30 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import features
 
-from mobilenets.data.sources import MAX_FILE_BYTES, EncodedSource, ImageSource
+from mobilenets.data.sources import MAX_FILE_BYTES, EncodedSource, ImageSource, encoded_file
 from mobilenets.errors import BadImage, BadImagesError, RecipeError
-from mobilenets.images import MAX_PIXELS, ChooseScale, check_image, read_size
+from mobilenets.image_formats import AS_STORED, DeepPixels, DeepValue, find_rule
+from mobilenets.images import MAX_PIXELS, ChooseScale, check_image, greatest_value, read_size
 from mobilenets.machine import usable_cores
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Count
 
-# Decode JPEGs at a reduced scale and without detours, by simplejpeg where it is installed.
-#
-# A JPEG stores blocks of 8x8 frequencies; leaving the high ones out decodes it at 1/2, 1/4 or 1/8 of its size for
-# less
-# work. simplejpeg hands out libjpeg-turbo's pixels as they are, lets other threads run meanwhile, and reports the
-# least
-# damage; what it refuses is decided by `mobilenets.images`, whose pixels are the same where both use libjpeg-turbo.
-
-
 _COLOURS: Final = ("YCbCr", "Gray")  # others, as CMYK, are turned into RGB by Pillow's formulas
+
+
 _EXIF: Final = b"Exif\0\0"
+
+
 _XMP_ORIENTATION: Final = b"tiff:Orientation"
+
+
 _START: Final = b"\xff\xd8\xff"
 
 
@@ -97,16 +105,9 @@ def _simplejpeg() -> Any:
     return simplejpeg
 
 
-# Which part of a picture a training step sees: a random crop that draws alone decide, resized to the input
-# afterwards.
-#
-# Szegedy et al. 2014, arXiv 1409.4842, section 6 (training methodology): an area between 8 % and 100 % of the
-# picture, at
-# a ratio of the sides between 3/4 and 4/3.
-
-
 ATTEMPTS: Final = 10
 """Shapes drawn for one crop; the first that fits is taken, as torchvision's `RandomResizedCrop` does."""
+
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels of the upright picture; right and bottom are outside."""
@@ -165,11 +166,15 @@ def draw(seed: int, step: int, batch: int) -> NDArray[np.float64]:
     return np.random.default_rng((seed, step)).random((batch, ATTEMPTS + 1, 2))
 
 
-# A task decodes this many images, to make its own cost small, or this many bytes of them, to keep progress steady.
 _CHUNK: Final = 64
+
+
 _CHUNK_BYTES: Final = 4 * 2**20
+
+
 _PROGRESS_SECONDS: Final = 0.1
-# Decoding a picture below this size is mostly Python, which runs one thread at a time: a second only adds switching.
+
+
 _TINY_BYTES: Final = 8192
 
 
@@ -251,9 +256,6 @@ def worker_count(sources: Sequence[ImageSource]) -> int:
     return usable_cores()
 
 
-# How pictures are decoded for training, as a record: small, and without PyTorch.
-
-
 @dataclass(frozen=True)
 class TrainingDecoding:
     """How pictures are decoded for training, where they are decoded for each batch.
@@ -268,3 +270,76 @@ class TrainingDecoding:
 
     def __str__(self) -> str:
         return f"by {decoder_name()}{' at reduced scale' if self.reduced else ''}"
+
+
+HEADERS: Final = 1024
+"""Images whose header is looked at."""
+
+
+_SHALLOW: Final = frozenset({"", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".avif", ".pbm"})
+
+
+def find_bit_depth(sources: Sequence[ImageSource]) -> tuple[DeepPixels, tuple[str, ...]]:
+    """Find the rule by which images with more than 8 bits a sample are scaled, and what a user should know of it.
+
+    Looks at up to `HEADERS` images, spread evenly over those of formats that can hold more than 8 bits, and decodes
+    those that do. Images that can't be read are passed over: whoever decodes them all reports them.
+
+    Args:
+        sources: the training images.
+
+    Returns:
+        The rule, the usual one where no image decides; and a sentence for each way in which it differs from that.
+    """
+    values = _values(sources)
+    rule = find_rule(values)
+    return rule, tuple(_notes(rule, values))
+
+
+def differing(rule: DeepPixels, sources: Sequence[ImageSource]) -> str | None:
+    """What to say where images to be scored hold another number of bits than the network takes; None where they don't.
+
+    A dark set may seem to hold fewer bits than it does: this is a hint, nothing is read otherwise for it.
+    """
+    values = _values(sources)
+    found = find_rule(values)
+    if found.bits == rule.bits or all(value.is_float for value in values):
+        return None
+    looks = "darker" if found.bits < rule.bits else "brighter, or all white,"
+    return (
+        f"16-bit images hold {found.bits} bits, where {rule.bits} are read with this network, as it was trained: "
+        f"they look {looks} to it"
+    )
+
+
+def _values(sources: Sequence[ImageSource]) -> list[DeepValue]:
+    able = [source for source in sources if PurePosixPath(source.name).suffix.lower() not in _SHALLOW]
+    if not able:
+        return []
+    places = np.unique(np.linspace(0, len(able) - 1, min(len(able), HEADERS)).astype(np.int64))
+    sample = [able[place] for place in places]
+    with ThreadPoolExecutor(worker_count(sample), thread_name_prefix="bit-depth") as pool:
+        return [value for value in pool.map(_value, sample) if value is not None]
+
+
+def _value(source: ImageSource) -> DeepValue | None:
+    try:
+        found = encoded_file(source)
+        return None if found is None else greatest_value(found[0], max_pixels=found[1])
+    except BadImagesError:
+        return None
+
+
+def _notes(rule: DeepPixels, values: Sequence[DeepValue]) -> Iterator[str]:
+    whole = [value.greatest for value in values if not value.is_float]
+    real = [value.greatest for value in values if value.is_float]
+    if rule.bits != AS_STORED.bits:
+        yield (
+            f"16-bit images hold {rule.bits} bits (greatest value {max(whole):,.0f} in {len(whole):,} looked at): "
+            f"{rule.white:,.0f} is read as white, and will be with this network"
+        )
+    if rule.float_white is not None and rule.float_white != 1:
+        yield (
+            f"images of floats go up to {rule.float_white:,.0f} (greatest value {max(real):,g} in {len(real):,} looked "
+            "at): that is read as white, and will be with this network"
+        )

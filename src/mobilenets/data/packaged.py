@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 # torchvision and scikit-learn take seconds to load: each is imported only when its data set is asked for.
 DATA_VARIABLE: Final = "MOBILENETS_DATA"
 DIGITS_NOTE: Final = "digits have a handedness: train them without flip (the quick recipe does)"
-_CIFAR10_FOLDER: Final = "cifar-10-batches-py"
+
+CIFAR10_FOLDER: Final = "cifar-10-batches-py"
+"""What torchvision unpacks CIFAR-10 into."""
 _DIGITS_TOP: Final = 16  # the scans' grey values go from 0 to 16
 
 
@@ -45,13 +47,6 @@ def read_digits() -> tuple[tuple[str, ...], ImageSplit]:
     return tuple(str(name) for name in bunch.target_names), ImageSplit(sources, labels)
 
 
-def find_cifar10(folder: Path) -> Path | None:
-    """Return the folder to give torchvision if `folder` is or holds `cifar-10-batches-py`, else None."""
-    if folder.name == _CIFAR10_FOLDER and folder.is_dir():
-        return folder.parent
-    return folder if (folder / _CIFAR10_FOLDER).is_dir() else None
-
-
 def read_cifar10(root: Path) -> tuple[tuple[str, ...], ImageSplit, ImageSplit]:
     """Return classes, train and test images of the copy in `root`, checked against the published checksums.
 
@@ -61,7 +56,7 @@ def read_cifar10(root: Path) -> tuple[tuple[str, ...], ImageSplit, ImageSplit]:
     try:
         train, test = _open_cifar10(root, train=True), _open_cifar10(root, train=False)
     except (RuntimeError, OSError, pickle.UnpicklingError) as error:
-        folder = root / _CIFAR10_FOLDER
+        folder = root / CIFAR10_FOLDER
         raise DataError(
             f"{folder} is damaged or incomplete ({error}): remove it, then get {_archive_address()} anew"
         ) from error

@@ -16,7 +16,7 @@ Data sets that a package delivers never grow, and keep the exact shares they hav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.data.decoding import worker_count
+from mobilenets.data.sampling import hold_out
 from mobilenets.data.sources import ArraySource, EncodedSource, FileSource, ImageSource, ImageSplit
 from mobilenets.errors import BadImagesError, DataError
 from mobilenets.image_record import Digests, digest_array, digest_of
@@ -76,7 +77,7 @@ def stratified_split(
     for label, count in zip(found, counts, strict=True):
         if count < 2:
             raise DataError(f"class {label} has {count} image: at least 2 are needed, to train and to test on")
-    return _hold_out(
+    return hold_out(
         labels, lambda count: min(max(1, round(test_fraction * count)), count - 1), np.random.default_rng(seed)
     )
 
@@ -131,7 +132,7 @@ def validation_split(
     def share(count: int) -> int:
         return min(max(round(cut.fraction * count), int(count >= SPARING)), count - 1)
 
-    return _hold_out(labels, share, np.random.default_rng((cut.seed, _VALIDATION_STREAM)))
+    return hold_out(labels, share, np.random.default_rng((cut.seed, _VALIDATION_STREAM)))
 
 
 def _check(fraction: float, seed: int, name: str) -> None:
@@ -166,19 +167,6 @@ def _below(labels: NDArray[np.int64], share: float, numbers: Digests, *, least: 
 def _parted(held: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     positions = np.arange(len(held), dtype=np.int64)
     return positions[~held], positions[held]
-
-
-def _hold_out(
-    labels: NDArray[np.int64], share: Callable[[int], int], random: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Take `share` of each class's count out; returns the positions that stay and those held out."""
-    # One stream for all classes: with a fresh one each, equally large classes would be cut in the same places.
-    held_out: list[NDArray[np.int64]] = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        held_out.append(random.permutation(members)[: share(len(members))])
-    held = np.sort(np.concatenate(held_out)).astype(np.int64) if held_out else np.empty(0, np.int64)
-    return np.setdiff1d(np.arange(len(labels), dtype=np.int64), held), held
 
 
 # The content digests of images: what they are told apart by when a folder is split or a network is scored.

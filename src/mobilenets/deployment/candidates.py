@@ -1,47 +1,60 @@
-"""Making the files to choose from: a float one in every format, and 8-bit ones; what fails is told, not raised."""
+"""Making the files to choose from: a float one in every format, and 8-bit ones; what fails is reported, not raised.
+
+Each format is exported once: an 8-bit file starts from the float export. The file that is kept is written anew, with
+the settings it was found fastest with.
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from mobilenets.artifact.container import SUFFIXES, Artifact, read_artifact, read_payload, write_artifact
 from mobilenets.artifact.description import Confidence, RuntimeSettings
 from mobilenets.data.datasets import Dataset
 from mobilenets.deployment.results import FileOutcome, Way
-from mobilenets.deployment.select import points
 from mobilenets.errors import ArtifactError, MissingExtraError, MobilenetsError
 from mobilenets.evaluation.evaluation_set import EvaluationSet
-from mobilenets.exporters.describe import Subject
-from mobilenets.exporters.formats import Target
+from mobilenets.exporters.export import verify_export, write_export
+from mobilenets.exporters.prepare import Exported
+from mobilenets.exporters.subject import ExportTarget, Subject
 from mobilenets.progress import Progress
-from mobilenets.quantization.config import Order
-from mobilenets.quantization.quantizing import quantize_loaded
-from mobilenets.quantization.results import QuantizationReport
+from mobilenets.quantization.config import QuantizeConfig
+from mobilenets.quantization.quantize import OnRung, quantize_candidate
+from mobilenets.quantization.results import QuantizationReport, points
 from mobilenets.runtime.backend import open_backend
 from mobilenets.runtime.classifier import check_golden
-from mobilenets.workflows.export import deliver, prove
 
 TARGETS = ("onnx", "openvino", "litert", "executorch")
 QUANTIZABLE = ("onnx", "litert")
+STEM = "model"
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """What all files are made of.
+class FloatExport:
+    """A float file that was made: the translated network, which 8-bit files start from too, and the file's size."""
+
+    exported: Exported
+    file_bytes: int
+
+
+@dataclass(frozen=True)
+class CandidateBuilder:
+    """Makes the files to choose from.
 
     Attributes:
         subject: the network.
         dataset: its images, as `evaluation.images.load_evaluation_data` gives them.
-        images: those that select, on which every float file is proven.
+        images: those that select, on which every float file is verified.
         folder: where the files go.
         run: where the network came from, in words.
+        config: how 8-bit files are made; `out` and `kind` are set for each.
         threads: for the runtimes that are asked; None for every usable core.
-        ordering: the attributes of every `Order` but for `out` and `kind`.
         progress: told of progress.
+        on_rung: gives what each ladder search is to tell of its rungs.
     """
 
     subject: Subject
@@ -49,9 +62,11 @@ class Workshop:
     images: EvaluationSet
     folder: Path
     run: str
+    config: QuantizeConfig
     threads: int | None
-    ordering: dict[str, Any]
     progress: Progress
+    on_rung: Callable[[], OnRung | None] = lambda: None
+    _floats: dict[str, FloatExport] = field(default_factory=dict, init=False)
 
     def make(
         self, targets: tuple[str, ...], *, int8: bool
@@ -59,52 +74,52 @@ class Workshop:
         """Make a float file of each target, then with `int8` an 8-bit one where the format has them.
 
         Returns:
-            What became of each, and the ladders climbed.
+            What became of each, and the ladder searches.
         """
         steps: list[tuple[str, str]] = [(kind, "fp32") for kind in targets]
         steps += [(kind, "int8") for kind in targets if int8 and kind in QUANTIZABLE]
         outcomes: list[FileOutcome] = []
-        ladders: list[QuantizationReport] = []
+        searches: list[QuantizationReport] = []
         for number, (kind, precision) in enumerate(steps, 1):
             name = file_name(kind, precision)
             self.progress.message(f"[{number}/{len(steps)}] {name}")
-            if precision == "int8":
-                outcome, ladder = self._quantized(kind, name)
-                ladders += [ladder] if ladder is not None else []
-            else:
-                outcome = _told(kind, precision, name, lambda kind=kind, name=name: self._exported(kind, name))  # type: ignore[misc]
+            make = self._exported if precision == "fp32" else partial(self._quantized, searches)
+            outcome = _outcome(kind, precision, name, partial(make, kind, name))
             outcomes.append(outcome)
             if outcome.reason:
                 self.progress.message(f"  {outcome.status}: {outcome.reason}")
-        return tuple(outcomes), tuple(ladders)
+        return tuple(outcomes), tuple(searches)
 
     def _exported(self, kind: str, name: str) -> FileOutcome:
-        target = Target(kind, "fp32", self.folder / name, self.threads)
+        target = ExportTarget(kind, "fp32", self.folder / name, self.threads)
         target.check()
-        report = deliver(self.subject, target, prove(self.subject, target, self.images, self.progress), ())
-        return _made(kind, "fp32", name, report.artifact.path, report.artifact.file_bytes)
+        verified = verify_export(self.subject, target, self.images, self.progress)
+        artifact = write_export(self.subject, target, verified, ()).artifact
+        self._floats[kind] = FloatExport(verified.exported, artifact.file_bytes)
+        return _made(kind, "fp32", name, artifact.path, artifact.file_bytes)
 
-    def _quantized(self, kind: str, name: str) -> tuple[FileOutcome, QuantizationReport | None]:
-        climbed: list[QuantizationReport] = []
-
-        def make() -> FileOutcome:
-            order = Order(self.folder / name, kind, **self.ordering)
-            order.check()
-            # The test images are not asked here: which file is kept is still to be chosen.
-            report = quantize_loaded(self.subject, self.dataset, order, self.progress, run=self.run)
-            climbed.append(report)
-            if report.refused:
-                # The float file it leaves instead is here already, under its own name.
-                Path(report.out).unlink(missing_ok=True)
-                (self.folder / name).unlink(missing_ok=True)  # of an earlier run
-                best = report.best
-                reason = f"no rung is within {points(report.max_drop)}: the best, {best.name}, lost {best.lost:.2f}"
-                return FileOutcome(name, kind, "int8", "refused", reason=reason)
-            path = Path(report.out)
-            return _made(kind, "int8", name, path, read_artifact(path).file_bytes)
-
-        outcome = _told(kind, "int8", name, make)
-        return outcome, climbed[0] if climbed else None
+    def _quantized(self, searches: list[QuantizationReport], kind: str, name: str) -> FileOutcome:
+        config = replace(self.config, out=self.folder / name, kind=kind)
+        config.check()
+        made = self._floats.get(kind)
+        report = quantize_candidate(
+            self.subject,
+            self.dataset,
+            config,
+            self.progress,
+            run=self.run,
+            float_exported=None if made is None else made.exported,
+            float_bytes=0 if made is None else made.file_bytes,
+            on_rung=self.on_rung(),
+        )
+        searches.append(report)
+        if report.refused:
+            (self.folder / name).unlink(missing_ok=True)  # of an earlier run
+            best = report.best
+            reason = f"no rung is within {points(report.max_drop)}: the best, {best.name}, lost {best.lost:.2f}"
+            return FileOutcome(name, kind, "int8", "refused", reason=reason)
+        path = Path(report.out)
+        return _made(kind, "int8", name, path, read_artifact(path).file_bytes)
 
 
 def file_name(kind: str, precision: str) -> str:
@@ -117,7 +132,7 @@ def _made(kind: str, precision: str, name: str, path: Path, file_bytes: int) -> 
     return FileOutcome(name, kind, precision, "made", path=str(path), file_bytes=file_bytes)
 
 
-def _told(kind: str, precision: str, name: str, make: Callable[[], FileOutcome]) -> FileOutcome:
+def _outcome(kind: str, precision: str, name: str, make: Callable[[], FileOutcome]) -> FileOutcome:
     """One file that can't be made must not lose the others."""
     try:
         return make()
@@ -125,12 +140,6 @@ def _told(kind: str, precision: str, name: str, make: Callable[[], FileOutcome])
         return FileOutcome(name, kind, precision, "missing", reason=str(error))
     except MobilenetsError as error:
         return FileOutcome(name, kind, precision, "failed", reason=str(error))
-
-
-# Writing the file that is kept: the candidate's own content, with the settings it was found fastest with.
-
-
-STEM = "model"
 
 
 def keep(way: Way, out: Path, provenance: dict[str, str], confidence: Confidence | None = None) -> Artifact:

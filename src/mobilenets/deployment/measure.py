@@ -2,33 +2,43 @@
 
 Accuracy is asked of each backend in each precision, not assumed: one and the same file answers differently in bfloat16.
 Times come from two alternations. The *survey* has all ways at once and decides. Its winner may have been lucky, so the
+<<<<<<< HEAD
 *final* measures it again beside PyTorch eager and the float file in ONNX Runtime and OpenVINO with their defaults, and
 only those ratios are told.
+=======
+*final* measures it again beside PyTorch eager and the float file opened with the defaults of ONNX Runtime and OpenVINO,
+and only those ratios are reported. The test images are asked when the file is chosen: of every way in the table, and of
+PyTorch.
+>>>>>>> main
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from mobilenets.artifact.container import Artifact, read_artifact
+from mobilenets.artifact.description import Confidence
 from mobilenets.benchmarking.benchmark import benchmark
 from mobilenets.benchmarking.candidates import PEERS, RUNTIME_WORDS
 from mobilenets.benchmarking.results import Accuracy, BenchmarkReport, BenchmarkRow, Ratio
-from mobilenets.deployment.results import Advantage, Decision, FileOutcome, Way
+from mobilenets.deployment.results import Advantage, Decision, DeploymentTest, FileOutcome, Way
 from mobilenets.deployment.select import choose
 from mobilenets.errors import BackendError, ExportError, MobilenetsError
 from mobilenets.evaluation.evaluation_set import EvaluationSet
+from mobilenets.evaluation.predictions import Predict
+from mobilenets.exporters.confidence import evaluate_confidence
 from mobilenets.machine import usable_cores
 from mobilenets.progress import Progress, Update
+from mobilenets.quantization.results import points, within
 from mobilenets.runtime.backend import choices, open_backend
 
 BATCH = 1
 STARTS = 1
 FINAL_SHARE = 2.0
-"""Measured seconds of the final over those of the survey: fewer rows, and theirs are the ratios that are told."""
+"""Measured seconds of the final over those of the survey: fewer rows, and theirs are the ratios that are reported."""
 
 Key = tuple[str, str, str]
 """Path, backend, precision: what decides accuracy; threads don't."""
@@ -137,7 +147,7 @@ def final(
 
     Args:
         kept: the way chosen.
-        floats: the float files, of which one is run with the defaults.
+        floats: the float files, of which one is opened with the runtimes' defaults.
         surveyed: tells with how many threads PyTorch is fastest.
         against: `pytorch`, `onnxruntime`, `openvino`.
         seconds: of the survey.
@@ -146,13 +156,15 @@ def final(
     Raises:
         MobilenetsError: what `benchmark` raises.
     """
-    by_hand = _by_hand_file(floats)
-    peers = [name for name in against if name == "pytorch" or (by_hand is not None and _reads(name, by_hand))]
+    with_defaults = _defaults_file(floats)
+    peers = [
+        name for name in against if name == "pytorch" or (with_defaults is not None and _reads(name, with_defaults))
+    ]
     if not peers:
         return None
     eager = [row for row in surveyed.rows if row.backend == "pytorch"]
     counts = {kept.threads, usable_cores(), *(row.threads for row in _fastest(eager))}
-    paths = [Path(kept.path), *([by_hand.path] if by_hand is not None else [])]
+    paths = [Path(kept.path), *([with_defaults.path] if with_defaults is not None else [])]
     return benchmark(
         paths,
         against=peers,
@@ -167,9 +179,9 @@ def final(
 
 
 def advantages(report: BenchmarkReport, kept: Way, floats: Sequence[Artifact]) -> tuple[Advantage, ...]:
-    """The kept way against the fastest row of each peer; of those with defaults only that of the float file counts."""
-    by_hand = _by_hand_file(floats)
-    peers = {"", *([str(by_hand.model_path)] if by_hand is not None else [])}  # PyTorch has no file
+    """The kept way against the fastest row of each peer; of the runtimes' defaults only the float file's row counts."""
+    with_defaults = _defaults_file(floats)
+    peers = {"", *([str(with_defaults.model_path)] if with_defaults is not None else [])}  # PyTorch has no file
     own = next(
         (
             row
@@ -186,7 +198,7 @@ def advantages(report: BenchmarkReport, kept: Way, floats: Sequence[Artifact]) -
         for peer in _fastest(rows):
             ratio: Ratio | None = report.ratio(peer.label, own.label, BATCH)
             if ratio is not None:
-                words = RUNTIME_WORDS[backend] + (" with defaults" if peer.source == "file" else "")
+                words = RUNTIME_WORDS[backend] + (" with its defaults" if peer.source == "file" else "")
                 found.append(Advantage(words, ratio))
     return tuple(found)
 
@@ -196,8 +208,8 @@ def _fastest(rows: Sequence[BenchmarkRow]) -> list[BenchmarkRow]:
     return [min(timed, key=lambda pair: pair[0])[1]] if timed else []
 
 
-def _by_hand_file(floats: Sequence[Artifact]) -> Artifact | None:
-    """The float file for the runtimes with their defaults: ONNX, which both runtimes read, else OpenVINO's."""
+def _defaults_file(floats: Sequence[Artifact]) -> Artifact | None:
+    """The float file someone would open with a runtime's defaults: ONNX, which both runtimes read, else OpenVINO's."""
     for kind in ("onnx", "openvino"):
         for artifact in floats:
             if artifact.description.kind == kind:
@@ -211,12 +223,9 @@ def _reads(backend: str, artifact: Artifact) -> bool:
     return artifact.description.kind == "onnx"
 
 
-# The contest of all files made: every way to run them scored and timed, one chosen, and held against its peers.
-
-
 @dataclass(frozen=True)
-class Rules:
-    """How the contest is held.
+class MeasureConfig:
+    """How the ways are measured.
 
     Attributes:
         max_drop: points of top-1 allowed.
@@ -232,8 +241,8 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Contest:
-    """How it ended; fields as `DeploymentReport` has them, and the way that is kept."""
+class Measured:
+    """What was found; fields as `DeploymentReport` has them, and the way that is kept."""
 
     ways: tuple[Way, ...]
     decision: Decision
@@ -244,16 +253,16 @@ class Contest:
     notes: tuple[str, ...]
 
 
-def hold_contest(
-    files: Sequence[FileOutcome], images: EvaluationSet, reference: float, rules: Rules, progress: Progress
-) -> Contest:
+def measure_and_select(
+    files: Sequence[FileOutcome], images: EvaluationSet, reference: float, config: MeasureConfig, progress: Progress
+) -> Measured:
     """Score and time every way to run the files, and choose.
 
     Args:
         files: what was made, and what was not.
         images: the evaluation images.
         reference: the network's own top-1 on them in PyTorch, in percent.
-        rules: how.
+        config: how.
         progress: told of progress.
 
     Raises:
@@ -263,27 +272,27 @@ def hold_contest(
     artifacts = [read_artifact(Path(file.path)) for file in files if file.status == "made"]
     if not artifacts:
         raise ExportError(f"not one file could be made: {'; '.join(f'{file.name}: {file.reason}' for file in files)}")
-    scores, lost = score(artifacts, images, max(rules.threads, default=None), progress)
+    scores, lost = score(artifacts, images, max(config.threads, default=None), progress)
     progress.message("measuring every way to run them, in turn")
     surveyed = survey(
         [artifact.path for artifact in artifacts if any(path == str(artifact.path) for path, *_ in scores)],
-        against=rules.against,
-        threads=rules.threads,
-        seconds=rules.seconds,
+        against=config.against,
+        threads=config.threads,
+        seconds=config.seconds,
         progress=progress.update,
     )
     ways = ways_of(surveyed, scores, artifacts, reference)
     if not ways:
         reasons = (*lost, *(f"{one.label}: {one.reason}" for one in surveyed.failures))
         raise BackendError(f"no file could be both scored and timed here: {'; '.join(reasons)}")
-    decision = choose(ways, rules.max_drop, lambda first, second: _distinct(surveyed, first, second))
+    decision = choose(ways, config.max_drop, lambda first, second: _distinct(surveyed, first, second))
     kept = next(way for way in ways if way.label == decision.label)
     progress.message(f"{decision.label}: {decision.reason}")
     floats = [artifact for artifact in artifacts if artifact.description.precision != "int8"]
-    if rules.against:
+    if config.against:
         progress.message("measuring it against its peers")
-    finals = final(kept, floats, surveyed, against=rules.against, seconds=rules.seconds, progress=progress.update)
-    return Contest(
+    finals = final(kept, floats, surveyed, against=config.against, seconds=config.seconds, progress=progress.update)
+    return Measured(
         ways=ways,
         decision=decision,
         kept=kept,
@@ -292,8 +301,8 @@ def hold_contest(
         final=finals,
         notes=(
             *lost,
-            *_said(surveyed, "measuring all ways"),
-            *(() if finals is None else _said(finals, "measuring against the peers")),
+            *_warnings(surveyed, "measuring all ways"),
+            *(() if finals is None else _warnings(finals, "measuring against the peers")),
         ),
     )
 
@@ -303,9 +312,77 @@ def _distinct(report: BenchmarkReport, first: str, second: str) -> bool:
     return ratio is not None and ratio.distinct
 
 
-def _said(report: BenchmarkReport, where: str) -> tuple[str, ...]:
+def _warnings(report: BenchmarkReport, where: str) -> tuple[str, ...]:
     """What a reader must know of a measurement before believing it."""
     return (
         *(f"{where}: not measured: {one.label}: {one.reason}" for one in report.failures),
         *(f"{where}: {sentence}" for sentence in report.warnings),
     )
+
+
+@dataclass(frozen=True)
+class TestScores:
+    """What the test images say.
+
+    Attributes:
+        test: the images, and PyTorch's accuracy on them.
+        ways: those given, each with its accuracy on them.
+        confidence: of the kept file, with what it is worth on them; None where it has none.
+        notes: what the user should know, a sentence each.
+    """
+
+    __test__ = False  # pytest takes it for tests otherwise
+
+    test: DeploymentTest
+    ways: tuple[Way, ...]
+    confidence: Confidence | None
+    notes: tuple[str, ...]
+
+
+def score_test_images(
+    ways: Sequence[Way],
+    kept: Way,
+    images: EvaluationSet,
+    network: Predict,
+    threads: int | None,
+    max_drop: float,
+    progress: Progress,
+) -> TestScores:
+    """Ask the test images of every way. Nothing is chosen by the answers.
+
+    Args:
+        ways: those of the table.
+        kept: the one chosen.
+        images: the test images.
+        network: the network in PyTorch.
+        threads: for the runtimes; None for every usable core.
+        max_drop: points allowed; a kept way that loses more here is warned of.
+        progress: told of progress.
+    """
+    reference = images.top1(images.predict(network, "asking the network in PyTorch", progress.update))
+    artifacts = [read_artifact(Path(path)) for path in dict.fromkeys(way.path for way in ways)]
+    scores, lost = score(artifacts, images, threads, progress)
+    tested = tuple(replace(way, test_top1=scores.get((way.path, way.backend, way.precision))) for way in ways)
+    own = next(way for way in tested if way.label == kept.label)
+    warnings = []
+    if own.test_top1 is not None and not within(drop := reference - own.test_top1, max_drop):
+        warnings.append(
+            f"on the {images.what} {own.label} loses {drop:.2f} points, more than the {points(max_drop)} allowed: "
+            "the validation images showed a smaller drop; don't choose again by the test images"
+        )
+    return TestScores(
+        test=DeploymentTest(images.what, reference),
+        ways=tested,
+        confidence=_confidence(kept, images, progress),
+        notes=(*warnings, *lost, *images.notes),
+    )
+
+
+def _confidence(kept: Way, images: EvaluationSet, progress: Progress) -> Confidence | None:
+    artifact = read_artifact(Path(kept.path))
+    found = artifact.description.confidence
+    if found is None:
+        return None
+    backend = open_backend(artifact, backend=kept.backend, precision=kept.precision, threads=kept.threads)
+    logits = images.predict(backend.predict, "asking the kept file again for its probabilities", progress.update)
+    return evaluate_confidence(found, logits, images.truth, images.what).confidence

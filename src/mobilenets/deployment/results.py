@@ -5,13 +5,14 @@ Accuracies and drops are percentages and points (0 to 100), sizes bytes, times m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from mobilenets.benchmarking.results import BenchmarkReport, Ratio
 from mobilenets.evaluation.results import Latency
-from mobilenets.quantization.results import QuantizationReport, within
+from mobilenets.quantization.results import QuantizationReport, finite, within
+from mobilenets.result import Result
 
 Status = Literal["made", "missing", "failed", "refused"]
 
@@ -24,8 +25,8 @@ class FileOutcome:
         name: below the folder of candidates.
         kind: its format, one of `artifact.description.KINDS`.
         precision: `fp32` or `int8`.
-        status: `made`; `missing` lacks a package; `failed` could not be made or answers wrongly; `refused` loses more
-            accuracy than allowed.
+        status: `made`; `missing` lacks a package; `failed` could not be made or answers incorrectly; `refused` loses
+            more accuracy than allowed.
         path: the file or folder; empty unless made.
         file_bytes: bytes on disk; 0 unless made.
         reason: why there is no file, and what to do; empty where there is one.
@@ -103,17 +104,15 @@ class Advantage:
 
 
 @dataclass(frozen=True)
-class TestReading:
+class DeploymentTest:
     """The test images, asked once the choice was made: in words, and the network's own accuracy on them in PyTorch."""
-
-    __test__ = False  # pytest takes it for tests otherwise
 
     data: str
     float_top1: float
 
 
-@dataclass(frozen=True)
-class DeploymentReport:
+@dataclass(frozen=True, repr=False)
+class DeploymentReport(Result):
     """Everything `deploy` found out.
 
     Attributes:
@@ -128,7 +127,7 @@ class DeploymentReport:
         advantages: how it compares with PyTorch eager, and with ONNX Runtime and OpenVINO with their defaults.
         files: what became of every file that was to be made.
         ways: every way to run them here, the fastest first.
-        quantizations: the ladders climbed.
+        quantizations: the ladder searches; `runtimes` of each is empty, since `survey` times all files.
         survey: all ways measured in one alternation.
         final: the kept way and its peers measured again, undisturbed by the others; None where there are no peers.
         environment: the machine and versions.
@@ -152,7 +151,7 @@ class DeploymentReport:
     final: BenchmarkReport | None
     environment: Mapping[str, str]
     notes: tuple[str, ...]
-    test: TestReading | None = None
+    test: DeploymentTest | None = None
 
     @property
     def kept(self) -> Way:
@@ -171,5 +170,39 @@ class DeploymentReport:
         if not within(way.drop, self.max_drop):
             return f"loses {way.drop:.2f} points, {self.max_drop:g} allowed"
         if way.label in self.decision.tied:
-            return "as fast, as far as can be told"
+            return "not measurably slower"
         return f"holds, {way.latency.median_ms / kept.latency.median_ms:.2f}× the time"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON can hold it, with each way's verdict; NaN and infinity become null."""
+        record: dict[str, Any] = finite(asdict(self))
+        record["quantizations"] = [_without_refused(one.to_dict()) for one in self.quantizations]
+        record["kept"] = finite(asdict(self.kept))
+        for way, shown in zip(self.ways, record["ways"], strict=True):
+            shown["verdict"] = self.verdict(way)
+        return record
+
+    def _headline(self) -> str:
+        kept = self.kept
+        held = "" if self.decision.holds else "nothing holds the accuracy; "
+        return f"{self.network}: {held}{kept.label}, {kept.latency.median_ms:.3g} ms, top-1 {kept.top1:.2f} %"
+
+    def _rows(self) -> Sequence[Mapping[str, object]]:
+        return [
+            {
+                "way": way.label,
+                "median_ms": way.latency.median_ms,
+                "top1": way.top1,
+                "drop": way.drop,
+                "test_top1": way.test_top1,
+                "file_bytes": way.file_bytes,
+                "peak_memory_mb": way.peak_memory_mb,
+                "verdict": self.verdict(way),
+            }
+            for way in self.ways
+        ]
+
+
+def _without_refused(record: dict[str, Any]) -> dict[str, Any]:
+    """Whether a ladder was refused, the outcome of its file says here."""
+    return {name: value for name, value in record.items() if name != "refused"}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from mobilenets.artifact.description import PRECISIONS
 from mobilenets.deployment.results import Decision, Way
 from mobilenets.formatting import three_digits
-from mobilenets.quantization.results import within
+from mobilenets.quantization.results import points, within
 
 TIE = 1.10
 """A way slower by more than this is no tie, however noisy the machine: the choice must not cost what noise hides."""
@@ -15,7 +15,7 @@ SAME_SIZE = 1.05
 """Files of one network in two formats differ by their wrapping; that is no reason to choose between them."""
 
 Distinct = Callable[[str, str], bool]
-"""Whether the times of two ways, by label, can be told apart."""
+"""Whether the times of two ways, by label, are measurably different."""
 
 
 def choose(ways: Sequence[Way], max_drop: float, distinct: Distinct) -> Decision:
@@ -47,11 +47,6 @@ def choose(ways: Sequence[Way], max_drop: float, distinct: Distinct) -> Decision
         reason=_reason(kept, fastest, tied, len(ways) - len(holding), max_drop),
         tied=tuple(way.label for way in tied if way is not kept),
     )
-
-
-def points(count: float) -> str:
-    """Write a number of percentage points: `1 point`, `0.5 points`."""
-    return f"{count:g} point{'' if count == 1 else 's'}"
 
 
 def _ties(way: Way, fastest: Way, distinct: Distinct) -> bool:
@@ -87,10 +82,11 @@ def _reason(kept: Way, fastest: Way, tied: Sequence[Way], fallen: int, max_drop:
     if kept is fastest:
         why = "it is also the smallest or most exact of them"
     elif fastest.file_bytes > SAME_SIZE * kept.file_bytes:
-        why = f"it is smaller than {fastest.label}, which the clock can't tell from it"
+        why = f"it is smaller than {fastest.label}, which is not measurably slower"
     else:
-        why = f"it is more exact, or uses fewer threads, than {fastest.label}, which the clock can't tell from it"
+        why = f"it is more exact, or uses fewer threads, than {fastest.label}, which is not measurably slower"
+    others = "1 other is" if len(tied) == 2 else f"{len(tied) - 1} others are"
     return (
         f"As fast as any within {points(max_drop)}, {time} an image; it {lost}. "
-        f"{len(tied)} ways can't be told apart here; {why}.{out}"
+        f"{others} not measurably slower; {why}.{out}"
     )

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.data.loader import Indices
+from mobilenets.data.sampling import halves
 from mobilenets.errors import BadImage, DataError, ModelError, RunError
 from mobilenets.evaluation.ledger import record_reading
 from mobilenets.evaluation.predictions import Predict, top1_accuracy
@@ -200,16 +201,6 @@ def selecting_images(labels: NDArray[np.int64], *, validated: bool, seed: int) -
         everything = np.arange(len(labels))
         return everything, everything[:0]
     return halves(labels, seed)
-
-
-def halves(labels: NDArray[np.int64], seed: int) -> tuple[Positions, Positions]:
-    """Positions of two halves, ascending, each with half of every class as nearly as can be.
-
-    `data.splits` would refuse a class of one image, of which some test sets have many.
-    """
-    shuffled = np.random.default_rng(seed).random(len(labels))
-    by_class = np.lexsort((shuffled, labels))
-    return np.sort(by_class[::2]), np.sort(by_class[1::2])
 
 
 class SealedTestSet:

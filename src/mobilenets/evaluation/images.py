@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.data.datasets import Dataset, check_classes, load_dataset
+from mobilenets.data.held_out import as_trained
 from mobilenets.data.loader import PreparedImages, prepare
 from mobilenets.data.splits import stratified_split
-from mobilenets.data.unseen import as_trained
 from mobilenets.errors import DataError
 from mobilenets.evaluation.evaluation_set import MIN_SELECTING, EvaluationSet, SealedTestSet
 from mobilenets.evaluation.ledger import ledger_folder
 from mobilenets.image_record import ImageRecord
 from mobilenets.images import MAX_PIXELS
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Update
+from mobilenets.progress import Progress, Update
 
 
 class ScoredNetwork(Protocol):
@@ -50,7 +50,7 @@ def load_evaluation_data(
     exclude: str | Path | None = None,
     data_root: str | Path | None = None,
     max_pixels: int = MAX_PIXELS,
-    progress: Update | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Load a network's images, and find its validation images again, to choose by.
 
@@ -63,7 +63,7 @@ def load_evaluation_data(
         exclude: a list of further images to leave out.
         data_root: where downloads are kept.
         max_pixels: of how many pixels an image may be; see `load_dataset`.
-        progress: told of what takes long in finding them.
+        progress: receives what takes long in finding them.
 
     Returns:
         The data set. Where its validation images can't be known it has none: the test images have to select then, and
@@ -74,7 +74,9 @@ def load_evaluation_data(
     """
     loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=progress)
     check_classes(loaded, data, network.classes)
-    dataset, why = as_trained(loaded, network.provenance, network.images, progress=progress)
+    dataset, why = as_trained(
+        loaded, network.provenance, network.images, progress=None if progress is None else progress.update
+    )
     if dataset.validation is not None and len(dataset.validation) < MIN_SELECTING:
         dataset, why = replace(dataset, validation=None), f"{dataset.name} has too few validation images"
     if dataset.validation is not None:

@@ -14,15 +14,17 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from mobilenets.errors import RunError
-from mobilenets.evaluation.results import Reading
+from mobilenets.evaluation.results import LedgerEntry
 from mobilenets.limits import check_json, read_text
 from mobilenets.run_folder import DESCRIPTION
 
 LEDGER = "test_reads.jsonl"
-_READING = TypeAdapter(Reading)
+_READING = TypeAdapter(LedgerEntry)
 
 
-def record_reading(run: Path, command: str, images: int, digest: str, *, repeats: bool = False) -> tuple[Reading, ...]:
+def record_reading(
+    run: Path, command: str, images: int, digest: str, *, repeats: bool = False
+) -> tuple[LedgerEntry, ...]:
     """Write down that test images are about to be read, and return the earlier readings of the same data.
 
     Args:
@@ -37,7 +39,7 @@ def record_reading(run: Path, command: str, images: int, digest: str, *, repeats
     """
     before = readings(run)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    line = json.dumps(asdict(Reading(now, command, images, digest, repeats))) + "\n"
+    line = json.dumps(asdict(LedgerEntry(now, command, images, digest, repeats))) + "\n"
     path = run / LEDGER
     try:
         torn = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
@@ -69,7 +71,7 @@ def ledger_folder(run: object) -> Path | None:
     return None
 
 
-def readings(run: Path) -> tuple[Reading, ...]:
+def readings(run: Path) -> tuple[LedgerEntry, ...]:
     """All readings recorded in a run folder, the first first; none where nothing was.
 
     Raises:
@@ -90,7 +92,7 @@ def readings(run: Path) -> tuple[Reading, ...]:
                 found.append(_READING.validate_json(check_json(line)))
         except ValueError as error:  # also pydantic's ValidationError
             if number < len(lines) and not _torn(line):
-                raise RunError(f"{path}, line {number} is damaged: mend it, or remove the line") from error
+                raise RunError(f"{path}, line {number} is damaged: fix it, or remove the line") from error
     return tuple(found)
 
 

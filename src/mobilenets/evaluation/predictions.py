@@ -1,14 +1,18 @@
-"""Scoring a predict function on labelled images.
+"""Scoring a predict function on labelled images: accuracy, loss, figures of each class, confusion, calibration.
 
 A predict function takes images `[B, H, W, C]` uint8 and returns logits `[B, K]` float32. Nothing else is known here, no
 PyTorch and no file format, so float, int8, ONNX and any runtime are scored by the same code.
+
+An answer that holds NaN or infinity names no class, and is wrong wherever answers are counted: `argmax` would take the
+first NaN for the largest number, and a damaged file that answers nothing but NaN would be correct on the first class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,16 +24,19 @@ from mobilenets.evaluation.results import ClassScore, Metrics
 from mobilenets.evaluation.wrong_answers import WrongAnswer
 from mobilenets.files import write_atomically
 from mobilenets.limits import read_arrays
+from mobilenets.result import Result
 
-# Flip test-time averaging: an image is answered together with its mirror image.
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""A predict function: images `[B, H, W, C]` uint8 -> logits `[B, K]` float32."""
+Batch = tuple[NDArray[np.uint8], ArrayLike]
+
+CALIBRATION_BINS = 15
+NO_CLASS = -1
+"""What is predicted where an answer holds NaN or infinity."""
 
 
-Answer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""Images `[B, H, W, C]` -> logits `[B, K]`: `evaluate`'s predict function."""
-
-
-def flip_averaged(predict: Answer) -> Answer:
-    """Make a predict function that answers the mean logits of each image and of its mirror image, left to right.
+def flip_averaged(predict: Predict) -> Predict:
+    """Make a predict function that gives the mean logits of each image and of its mirror image, left to right.
 
     It takes twice the time, and is wrong for digits, letters or anything else that has a handedness.
     """
@@ -40,22 +47,6 @@ def flip_averaged(predict: Answer) -> Answer:
         return mean
 
     return averaged
-
-
-# Scores of an image classifier on labelled images: accuracy, loss, figures of each class, confusion, calibration.
-#
-# Everything is computed from two arrays, the true labels `[N]` and the log-probabilities `[N, K]`, so that whoever
-# made
-# the answers (PyTorch, an int8 network, an ONNX file) is scored by the same code.
-#
-# An answer that holds NaN or infinity names no class, and is wrong wherever answers are counted: `argmax` would take
-# the
-# first NaN for the largest number, and a damaged file that answers nothing but NaN would be right of the first class.
-
-
-CALIBRATION_BINS = 15
-NO_CLASS = -1
-"""What is predicted where an answer holds NaN or infinity."""
 
 
 def compute_metrics(
@@ -185,10 +176,6 @@ def _check(labels: NDArray[np.integer], log_probabilities: NDArray[np.floating],
         )
 
 
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-Batch = tuple[NDArray[np.uint8], ArrayLike]
-
-
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """What was answered, image by image: true labels `[N]` int64 and class probabilities `[N, K]` float32."""
@@ -209,7 +196,7 @@ class Predictions:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Which images were called rightly, `[N]`."""
+        """Which images were classified correctly, `[N]`."""
         return correct_answers(self.labels, self.probabilities)
 
     def wrong_answers(self, names: Sequence[str], classes: Sequence[str]) -> tuple[WrongAnswer, ...]:
@@ -261,23 +248,42 @@ class Predictions:
         return cls(labels, probabilities)
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """Scores of a predict function, the answers they were computed from, and the wrong ones where images have names."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Result):
+    """What a predict function scored.
+
+    Attributes:
+        metrics: the scores.
+        predictions: the answers they were computed from.
+        mistakes: the images answered wrongly, the most confident answer first, where images have names.
+        notes: what the user should know of the images, a sentence each.
+    """
 
     metrics: Metrics
     predictions: Predictions
     mistakes: tuple[WrongAnswer, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores."""
+        return asdict(self.metrics)
+
+    def _headline(self) -> str:
+        scores = self.metrics
+        return f"top-1 {scores.top1:.2f} %, top-5 {scores.top5:.2f} % of {scores.count:,} images"
+
+    def _rows(self) -> Sequence[Mapping[str, object]]:
+        return [asdict(score) for score in self.metrics.classes]
 
 
-def evaluate(
+def evaluate_predictions(
     predict: Predict,
     batches: Iterable[Batch],
     classes: Sequence[str],
-    progress: Callable[[int], None] | None = None,
     *,
     flip_test: bool = False,
     names: Sequence[str] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Let `predict` answer every batch and score the answers.
 
@@ -285,13 +291,13 @@ def evaluate(
         predict: images `[B, H, W, C]` uint8 to logits `[B, K]`.
         batches: pairs of images and their B true class indices; batches may differ in size.
         classes: the K class names in output order.
-        progress: called after each batch with the number of images done so far.
-        flip_test: answer each image together with its mirror image; the scores then say so.
+        flip_test: average the answers to each image and its mirror image; the scores then say so.
         names: of all images in order, to list in `mistakes` those answered wrongly, the most confident answer first;
             `mobilenets.evaluation.wrong_answers.write_wrong_answers` writes them to a CSV or JSON file.
+        progress: called after each batch with the number of images done so far.
 
     Raises:
-        ModelError: logits of another shape than `[B, K]`, or infinite or not a number.
+        ModelError: logits of another shape than `[B, K]`, or infinite or NaN.
         DataError: no images, or labels that do not fit the images or the classes.
     """
     all_labels: list[NDArray[np.int64]] = []

@@ -8,10 +8,14 @@ seconds as their names say.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from mobilenets.errors import MobilenetsError
+from mobilenets.result import Result
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LedgerEntry:
     """One time that a network was scored on its test images.
 
     Attributes:
@@ -132,8 +136,8 @@ class Mistake:
     confidence: float
 
 
-@dataclass(frozen=True)
-class SeedRun:
+@dataclass(frozen=True, repr=False)
+class SeedRun(Result):
     """One network trained once: where its run folder is, how it learned and how it scored.
 
     `plan` says where and how it was computed, e.g. `cpu, float32, channels_last`. `validation` is None where there were
@@ -148,7 +152,18 @@ class SeedRun:
     curve: tuple[EpochPoint, ...]
     plan: str = ""
     validation: Metrics | None = None
-    test_readings: tuple[Reading, ...] = ()
+    test_readings: tuple[LedgerEntry, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `Result`."""
+        return asdict(self)
+
+    def _headline(self) -> str:
+        name = Path(self.folder).name
+        return f"{name[:60]}: test accuracy {self.test.top1:.2f} % ({self.test.count:,} images), seed {self.seed}"
+
+    def _rows(self) -> Sequence[Mapping[str, object]]:
+        return [asdict(point) for point in self.curve]
 
 
 @dataclass(frozen=True)
@@ -250,9 +265,9 @@ class DataSummary:
     validation_images: int = 0
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The main job's result. `recipe` holds the recipe's fields, `environment` versions and the machine."""
+@dataclass(frozen=True, repr=False)
+class Comparison(Result):
+    """A comparison's result. `recipe` holds the recipe's fields, `environment` versions and the machine."""
 
     created: str
     command: str
@@ -264,3 +279,29 @@ class Comparison:
     bounds: Bounds
     choice: Choice
     notes: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything; NaN and infinities, which JSON lacks, are strings."""
+        from pydantic_core import to_jsonable_python
+
+        found: dict[str, Any] = to_jsonable_python(self, inf_nan_mode="strings")
+        return found
+
+    def _headline(self) -> str:
+        return f"{len(self.rows)} networks on {self.data.name}; recommended: {self.choice.label or 'none'}"
+
+    def _rows(self) -> Sequence[Mapping[str, object]]:
+        return [
+            {
+                "network": row.label,
+                "validation_top1": None if row.validation_top1 is None else row.validation_top1.mean,
+                "test_top1": row.test_top1.mean,
+                "parameters": row.parameters,
+                "macs": row.macs,
+                "file_bytes": row.file_bytes,
+                "peak_memory_mb": row.peak_memory_mb,
+                **{f"{runtime}_ms": latency.median_ms for runtime, latency in row.latency.items()},
+                "recommended": row.label == self.choice.label,
+            }
+            for row in self.rows
+        ]

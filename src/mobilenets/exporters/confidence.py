@@ -3,7 +3,7 @@
 Temperature scaling (Guo et al. 2017, arXiv 1706.04599, section 4.2) divides all logits by one number, which changes no
 answer, only how sure it claims to be. An answer is given where it is likely enough to be right (Chow 1970, "On optimum
 recognition error and reject tradeoff"): by default where it is likelier right than wrong, a bar that a weak network can
-clear too, unlike a share of right answers that only a strong one can promise. The validation images find temperature
+clear too, unlike a share of correct answers that only a strong one can reach. The validation images find temperature
 and threshold, and the test images, which had no part in it, say what they are worth. Where there are no validation
 images, one half of the test images, stratified over classes and seeded, does the one, and the other half the other.
 """
@@ -18,11 +18,11 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from mobilenets.artifact.description import Confidence
+from mobilenets.data.sampling import halves
 from mobilenets.errors import DataError
-from mobilenets.evaluation.evaluation_set import halves
 from mobilenets.evaluation.predictions import correct_answers, expected_calibration_error
 
-PROMISE = 0.5
+MIN_CONFIDENCE_ACCURACY = 0.5
 """How likely right an answer has to be to be given: likelier than wrong."""
 KEPT = 0.99
 """Share of the right answers that are at least as sure as the threshold's lower bound.
@@ -37,7 +37,7 @@ TEMPERATURES = (0.05, 20.0)
 
 
 @dataclass(frozen=True)
-class Calibration:
+class ConfidenceReport:
     """What calibrating brought, measured on images that had no part in it.
 
     Attributes:
@@ -45,8 +45,8 @@ class Calibration:
         ece_before: expected calibration error without them, in percent.
         ece_after: with the temperature.
         coverage: images that get an answer, in percent.
-        answered_top1: answers given that are right, in percent; None where none is given.
-        unknown_top1: of the images left unknown, those whose first guess was right, in percent; None where none is.
+        answered_top1: answers given that are correct, in percent; None where none is given.
+        unknown_top1: of the images left unknown, those whose first guess was correct, in percent; None where none is.
         images: how many images these are.
     """
 
@@ -60,79 +60,94 @@ class Calibration:
 
 
 def calibrate(
-    logits: NDArray[np.float32], labels: NDArray[np.int64], what: str, *, promise: float = PROMISE, seed: int = 0
-) -> Calibration | None:
+    logits: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    what: str,
+    *,
+    min_accuracy: float = MIN_CONFIDENCE_ACCURACY,
+    seed: int = 0,
+) -> ConfidenceReport | None:
     """Find temperature and threshold on one half of some images, and tell by the other; None for fewer than 100.
 
     Args:
         logits: the exported file's own answers, `[N, K]`.
         labels: the true classes, `[N]`.
         what: the images in words, e.g. `test images of cifar10`.
-        promise: how likely right an answer has to be to be given, from 0, which gives every answer, to below 1.
+        min_accuracy: how likely correct an answer has to be to be given, from 0, which gives every answer, to below 1.
         seed: of the choice of halves.
 
     Raises:
-        DataError: there is no such promise.
+        DataError: `min_accuracy` is out of range.
     """
-    check_promise(promise)
+    check_min_confidence_accuracy(min_accuracy)
     if len(labels) < FEWEST_IMAGES:
         return None
     first, second = halves(labels, seed)
-    found = find_confidence(logits[first], labels[first], f"{len(first)} {what}", promise=promise)
-    return None if found is None else tell_worth(found, logits[second], labels[second], f"{len(second)} others")
+    found = find_confidence(logits[first], labels[first], f"{len(first)} {what}", min_accuracy=min_accuracy)
+    return (
+        None if found is None else evaluate_confidence(found, logits[second], labels[second], f"{len(second)} others")
+    )
 
 
 def find_confidence(
-    logits: NDArray[np.float32], labels: NDArray[np.int64], what: str, *, promise: float = PROMISE
+    logits: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    what: str,
+    *,
+    min_accuracy: float = MIN_CONFIDENCE_ACCURACY,
 ) -> Confidence | None:
-    """Find temperature and threshold on images of which nothing else is told; None where there are fewer than 50.
+    """Find temperature and threshold on images on which nothing else is reported; None where there are fewer than 50.
 
-    The threshold is the probability at which answers to them cease to be right as often as promised, and no smaller
+    The threshold is the probability at which answers to them cease to be correct as often as demanded, and no smaller
     than that of all but one in a hundred of the right answers.
 
     Args:
         logits: the exported file's own answers, `[N, K]`.
         labels: the true classes, `[N]`.
         what: the images in words, with their number.
-        promise: how likely right an answer has to be to be given, from 0, which gives every answer, to below 1.
+        min_accuracy: how likely correct an answer has to be to be given, from 0, which gives every answer, to below 1.
 
     Raises:
-        DataError: there is no such promise.
+        DataError: `min_accuracy` is out of range.
     """
-    check_promise(promise)
+    check_min_confidence_accuracy(min_accuracy)
     if len(labels) < FEWEST_IMAGES // 2:
         return None
     temperature = fit_temperature(logits, labels)
-    threshold, kept = choose_threshold(*_top(logits / temperature, labels), promise)
-    wanted = "likelier right than wrong" if promise == PROMISE else f"at least {100 * promise:g} % likely right"
+    threshold, kept = choose_threshold(*_top(logits / temperature, labels), min_accuracy)
+    wanted = (
+        "likelier right than wrong"
+        if min_accuracy == MIN_CONFIDENCE_ACCURACY
+        else f"at least {100 * min_accuracy:g} % likely right"
+    )
     found = f"answers {wanted}" if kept else f"no answers were {wanted}, these came nearest"
     return Confidence(temperature, threshold, f"{found}; found on {what}")
 
 
-def tell_worth(
+def evaluate_confidence(
     confidence: Confidence, logits: NDArray[np.float32], labels: NDArray[np.int64], what: str
-) -> Calibration:
-    """Say what a temperature and a threshold are worth on images by which they were not found.
+) -> ConfidenceReport:
+    """Measure a temperature and a threshold on images by which they were not found.
 
     Args:
-        confidence: as `find_confidence` found it; what is told is added to its basis.
+        confidence: as `find_confidence` found it; what is measured is added to its basis.
         logits: the file's answers, `[N, K]`.
         labels: the true classes, `[N]`.
         what: the images in words, with their number.
     """
-    sure, right = _top(logits / confidence.temperature, labels)
-    given = sure >= confidence.threshold
-    answered, unknown = _percent(right[given]), _percent(right[~given])
+    probability, correct = _top(logits / confidence.temperature, labels)
+    given = probability >= confidence.threshold
+    answered, unknown = _percent(correct[given]), _percent(correct[~given])
     coverage = 100 * float(given.mean())
     said = [f"{coverage:.1f} % are answered"]
     if answered is not None:
         said.append(f"{answered:.1f} % of them right")
     if unknown is not None:
         said.append(f"of those left unknown {unknown:.1f} % would have been")
-    return Calibration(
+    return ConfidenceReport(
         confidence=replace(confidence, basis=f"{confidence.basis}; on {what} {', '.join(said)}"),
         ece_before=expected_calibration_error(*_top(logits, labels)),
-        ece_after=expected_calibration_error(sure, right),
+        ece_after=expected_calibration_error(probability, correct),
         coverage=coverage,
         answered_top1=answered,
         unknown_top1=unknown,
@@ -164,55 +179,60 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
     return round(float(np.exp(found.x)), 4)
 
 
-def choose_threshold(sure: NDArray[np.float64], right: NDArray[np.bool_], promise: float) -> tuple[float, bool]:
+def choose_threshold(
+    probability: NDArray[np.float64], correct: NDArray[np.bool_], min_accuracy: float
+) -> tuple[float, bool]:
     """The probability to answer from, and whether answers from there on are worth giving.
 
-    Where a wrong answer costs `promise` and a right one is worth the rest of 1, giving those above the threshold pays
-    most; each of them is then at least as likely right as promised. Measured so, it needs no bins.
+    Where a wrong answer costs `min_accuracy` and a correct one is worth the rest of 1, giving those above the threshold
+    pays most; each of them is then at least as likely correct as demanded. Measured so, it needs no bins.
 
     Args:
-        sure: probability of each image's first guess, `[N]`.
-        right: whether it is right, `[N]`.
-        promise: how likely right an answer has to be to be given.
+        probability: probability of each image's first guess, `[N]`.
+        correct: whether it is correct, `[N]`.
+        min_accuracy: how likely correct an answer has to be to be given.
     """
-    if promise == 0:
+    if min_accuracy == 0:
         return 0.0, True
-    order = np.argsort(-sure, kind="stable")
-    sorted_sure = sure[order]
-    worth = np.cumsum(right[order] - promise)
+    order = np.argsort(-probability, kind="stable")
+    sorted_probability = probability[order]
+    worth = np.cumsum(correct[order] - min_accuracy)
     # Images of equal probability are answered all or none: only the last of them is a place to stop.
-    place = np.append(sorted_sure[:-1] > sorted_sure[1:], True)
+    place = np.append(sorted_probability[:-1] > sorted_probability[1:], True)
     place[: FEWEST_ANSWERS - 1] = False
     places = np.flatnonzero(place)
     if len(places) == 0:
-        return float(sorted_sure[-1]), bool(worth[-1] >= 0)
+        return float(sorted_probability[-1]), bool(worth[-1] >= 0)
     best = places[worth[places] == worth[places].max()][-1]
     kept = bool(worth[best] >= 0)
     if not kept:
         best = places[(worth[places] / (places + 1)).argmax()]
-    lowest = float(np.quantile(sure[right], 1 - KEPT)) if right.any() else 0.0
+    lowest = float(np.quantile(probability[correct], 1 - KEPT)) if correct.any() else 0.0
     # Rounded down, so that the image it was taken from is answered still.
-    threshold = np.floor(max(float(sorted_sure[best]), lowest) * 1e4) / 1e4
+    threshold = np.floor(max(float(sorted_probability[best]), lowest) * 1e4) / 1e4
     return float(threshold), kept
 
 
-def check_promise(promise: float) -> None:
-    """Refuse what is no promise, before anything long is begun.
+def check_min_confidence_accuracy(min_accuracy: float) -> None:
+    """Refuse what is no such share, before anything long is begun.
 
     Raises:
         DataError: it is not from 0 to below 1.
     """
-    if not 0 <= promise < 1:
-        raise DataError(f"a promise is how likely right an answer has to be, from 0 to below 1, not {promise:g}")
+    if not 0 <= min_accuracy < 1:
+        raise DataError(
+            "min_confidence_accuracy is how likely correct an answer has to be, from 0 to below 1, "
+            f"not {min_accuracy:g}"
+        )
 
 
-def _percent(right: NDArray[np.bool_]) -> float | None:
-    return 100 * float(right.mean()) if len(right) else None
+def _percent(correct: NDArray[np.bool_]) -> float | None:
+    return 100 * float(correct.mean()) if len(correct) else None
 
 
 def _top(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Probability of each first guess, 0 where NaN or infinity is answered, and whether it is right."""
     answered = np.isfinite(logits).all(axis=1, keepdims=True)
     probabilities = np.exp(log_softmax(np.where(answered, logits.astype(np.float64), 0.0), axis=1))
-    sure: NDArray[np.float64] = np.where(answered, probabilities, 0.0).max(axis=1)
-    return sure, correct_answers(labels, logits)
+    probability: NDArray[np.float64] = np.where(answered, probabilities, 0.0).max(axis=1)
+    return probability, correct_answers(labels, logits)

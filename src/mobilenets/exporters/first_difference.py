@@ -17,11 +17,19 @@ from torch.fx.proxy import TraceError
 
 from mobilenets.artifact.container import write_artifact
 from mobilenets.errors import BackendError, ExportError
-from mobilenets.exporters.describe import Subject, describe, golden_pairs
-from mobilenets.exporters.formats import Target, Translate, translator
-from mobilenets.exporters.parity import TOLERANCES, Parity, compare_answers, describe_failure, network_predict, opened
 from mobilenets.exporters.prepare import trace
-from mobilenets.exporters.verify import Proof, golden_positions
+from mobilenets.exporters.subject import ExportTarget, Subject, Translate, describe, translator
+from mobilenets.exporters.verify import (
+    TOLERANCES,
+    Parity,
+    VerifiedExport,
+    compare_answers,
+    describe_failure,
+    golden_pairs,
+    golden_positions,
+    network_predict,
+    opened,
+)
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress
 
@@ -30,7 +38,7 @@ IMAGES = 4
 
 
 @dataclass(frozen=True)
-class Difference:
+class LayerDifference:
     """The first call whose output differs: its name for people, and how far it is off there."""
 
     layer: str
@@ -46,7 +54,7 @@ def first_difference(
     translate: Translate,
     precision: str,
     tolerance: float,
-) -> Difference | None:
+) -> LayerDifference | None:
     """Find the first layer whose output a translator or its runtime gets wrong.
 
     Args:
@@ -95,7 +103,7 @@ def first_difference(
             right = middle
         else:
             wrong, found = middle, parity
-    return Difference(_name(network, calls[wrong]), found)
+    return LayerDifference(_name(network, calls[wrong]), found)
 
 
 def _tensor_calls(network: fx.GraphModule, images: NDArray[np.float32]) -> list[fx.Node]:
@@ -144,23 +152,20 @@ def _upstream(call: fx.Node) -> list[fx.Node]:
     return before[: before.index(call)][::-1]
 
 
-# A file that does not answer as its network does: kept apart, with the first layer that differs named.
-
-
 REJECTED = ".rejected"
 
 
-def reject(subject: Subject, target: Target, proof: Proof, progress: Progress) -> str:
+def reject(subject: Subject, target: ExportTarget, verified: VerifiedExport, progress: Progress) -> str:
     """Keep a file that failed beside the place it was meant for, and say what is wrong with it."""
     place = target.out.with_name(f"{target.out.stem}{REJECTED}{target.out.suffix}")
-    asked = golden_positions(proof.images)
-    images = proof.images.batch(asked)
+    asked = golden_positions(verified.images)
+    images = verified.images.batch(asked)
     # With the network's own answers, so that whoever opens the file is told that it does not give them.
-    golden = golden_pairs(images, proof.expected[asked], target.precision)
-    description = describe(subject, target.to, target.precision, proof.exported, golden)
-    write_artifact(place, proof.exported.payload, description)
+    golden = golden_pairs(images, verified.expected[asked], target.precision)
+    description = describe(subject, target.to, target.precision, verified.exported, golden)
+    write_artifact(place, verified.exported.payload, description)
     progress.message("the file's answers differ: looking for the first layer that does")
-    failure = describe_failure(proof.parity)
+    failure = describe_failure(verified.parity)
     try:
         found = first_difference(
             subject.model,

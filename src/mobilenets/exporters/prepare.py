@@ -1,4 +1,13 @@
-"""The network every translator starts from: folded, quiet about memory layouts, fed with pictures as they are."""
+"""The network every translator starts from: folded, without memory layouts, fed with pictures as they are.
+
+What scales and shifts channels is folded into the convolution beside it, on the network's traced graph. In evaluation
+mode a batch norm is `x * scale + shift` for each channel, and so is a layer scale (without shift). Behind a convolution
+both are a matter of its weights and bias; ahead of unpadded 1x1 convolutions, as in MobileNetV4's attention, likewise.
+Ahead of a padded filter a shift stays: the zeros around the map are not shifted.
+
+A pool that is flattened and given its two dimensions back, as ahead of MobileNetV4's last convolution, keeps them
+instead: the same values without two operators, of which OpenCV's reader can't follow the second.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +25,6 @@ from mobilenets.errors import ExportError
 from mobilenets.models.layers import Normalizer, SameConv2d
 from mobilenets.models.mobilenet_v4_blocks import LayerScale, MultiQueryAttention
 from mobilenets.preprocessing import Preprocessing
-
-# Folding what scales and shifts channels into the convolution beside it, on a network's traced graph.
-#
-# In evaluation mode a batch norm is `x * scale + shift` for each channel, and so is a layer scale (without shift).
-# Behind
-# a convolution both are a matter of its weights and bias; ahead of unpadded 1x1 convolutions, as in MobileNetV4's
-# attention, likewise. Ahead of a padded filter a shift stays: the zeros around the map are not shifted.
-#
-# A pool that is flattened and given its two dimensions back, as ahead of MobileNetV4's last convolution, keeps them
-# instead: the same values without two operators, of which OpenCV's reader can't follow the second.
-
 
 _AS_MAP = (slice(None), slice(None), None, None)
 
@@ -105,7 +103,7 @@ def _keep_dimensions(network: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _fold_behind(network: fx.GraphModule, node: fx.Node) -> None:
-    """Fold `node`, when it scales the channels of a convolution nobody else uses, into that convolution."""
+    """Fold `node`, when it scales the channels of a convolution nothing else uses, into that convolution."""
     layer = _layer(network, node)
     if not isinstance(layer, nn.BatchNorm2d | LayerScale) or len(node.all_input_nodes) != 1:
         return
@@ -186,9 +184,6 @@ def _calls(network: fx.GraphModule, node: fx.Node) -> int:
     """How often the graph calls the node's layer: one called twice must stay as it is."""
     layer = _layer(network, node)
     return sum(_layer(network, other) is layer for other in network.graph.nodes)
-
-
-# `Exported`: what every translator hands to the one place that describes, proves and writes files.
 
 
 @dataclass(frozen=True)

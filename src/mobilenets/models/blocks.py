@@ -92,6 +92,8 @@ class InvertedResidual(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, in_channels, H, W]` to `[B, out_channels, ceil(H/s), ceil(W/s)]`."""
-        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        out = x
+        for layer in self:  # not `super().forward`, which torch.jit.script can't compile
+            out = layer(out)
         # In place is safe: the last batch norm keeps its input for the backward pass, not its output.
         return out.add_(x) if self.has_shortcut else out

@@ -25,14 +25,14 @@ MAX_WIDTH_MULT = 10.0
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The arguments of a network, so that `create_model(**config.to_dict())` builds its twin.
+    """The arguments of a network, so that `create_model(**config.to_dict())` builds it again.
 
     Whole and real numbers of any kind (NumPy's too) are accepted and kept as Python's own, so that the record can be
     written as JSON.
 
     Attributes:
         name: the registered name.
-        num_classes: outputs of the classifier, 1 to 1,000,000.
+        num_classes: outputs of the classifier, at most 1,000,000; 0 for a network without classifier.
         width_mult: factor on every layer's channels, the papers' alpha.
         image_size: side in pixels of the square images the strides are planned for, 8 to 4096.
         dropout: rate before the classifier, in [0, 1).
@@ -53,7 +53,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         checked = {
-            "num_classes": _whole("num_classes", self.num_classes, minimum=1, maximum=MAX_CLASSES),
+            "num_classes": _whole("num_classes", self.num_classes, minimum=0, maximum=MAX_CLASSES),
             "image_size": _whole("image_size", self.image_size, minimum=MIN_IMAGE_SIZE, maximum=MAX_IMAGE_SIZE),
             "in_channels": _whole("in_channels", self.in_channels, minimum=1, maximum=MAX_CHANNELS),
             "width_mult": _width_mult(self.width_mult),

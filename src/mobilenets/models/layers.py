@@ -16,7 +16,7 @@ from mobilenets.errors import ModelError
 from mobilenets.preprocessing import Preprocessing
 
 Padding = Literal["symmetric", "same"]
-"""Where a convolution's zeros go: alike on both sides (PyTorch's habit), or as TensorFlow's SAME, the odd one last."""
+"""Where a convolution's zeros go: as many on both sides (PyTorch), or as TensorFlow's SAME, the odd one last."""
 PADDINGS: tuple[str, ...] = get_args(Padding)
 MAX_NORM_EPS = 0.1
 """A hundred times the largest in use (TensorFlow's 1e-3); catches a momentum given for an eps."""
@@ -45,7 +45,7 @@ def check_padding(padding: object) -> Padding:
     """Return `padding` when it is one; builders take it as text.
 
     Raises:
-        ModelError: it is none; the message lists those there are.
+        ModelError: it is unknown; the message lists the valid ones.
     """
     if padding == "symmetric":
         return "symmetric"
@@ -76,6 +76,17 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+def pad_same(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+    """`[..., H, W]` with the zeros of `same_padding` around it, for a convolution of this kernel and stride."""
+    top, bottom = same_padding(x.shape[-2], kernel[0], stride[0])
+    left, right = same_padding(x.shape[-1], kernel[1], stride[1])
+    return F.pad(x, (left, right, top, bottom))
+
+
+# One node of a graph traced by torch.fx, which follows no arithmetic on sizes.
+torch.fx.wrap("pad_same")
+
+
 class SameConv2d(nn.Conv2d):
     """A convolution padded as TensorFlow's SAME, from the size of the images it is given; same tensors as `Conv2d`.
 
@@ -84,9 +95,9 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map `[B, in_channels, H, W]` to `[B, out_channels, ceil(H/s), ceil(W/s)]`."""
-        top, bottom = same_padding(input.shape[-2], self.kernel_size[0], self.stride[0])
-        left, right = same_padding(input.shape[-1], self.kernel_size[1], self.stride[1])
-        return super().forward(F.pad(input, (left, right, top, bottom)))
+        padded = pad_same(input, (self.kernel_size[0], self.kernel_size[1]), (self.stride[0], self.stride[1]))
+        # Not `super().forward`, which torch.jit.script can't compile.
+        return F.conv2d(padded, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class ConvNormActivation(nn.Sequential):

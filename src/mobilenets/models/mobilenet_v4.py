@@ -48,8 +48,10 @@ class PooledConv(ConvNormActivation):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, in_channels]` to `[B, out_channels]`."""
-        out: Tensor = super().forward(x[:, :, None, None])  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        return out.flatten(1)
+        x = x[:, :, None, None]
+        for layer in self:
+            x = layer(x)
+        return x.flatten(1)
 
 
 def mobilenet_v4(

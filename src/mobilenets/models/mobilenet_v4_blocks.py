@@ -21,7 +21,7 @@ DOWNSAMPLE_KERNEL = 3
 class LayerScale(nn.Module):
     """A learned factor for each channel, `[B, channels, H, W]` -> the same shape; it starts at 1e-5.
 
-    At the start a residual branch hardly speaks, so that a deep network begins as a shallow one.
+    At the start a residual branch adds almost nothing, so that a deep network behaves as a shallow one.
     Source: Touvron et al. 2021 (arXiv 2103.17239), section 2; in MobileNetV4 the hybrid networks have it.
     """
 
@@ -31,7 +31,7 @@ class LayerScale(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Start anew, in place."""
+        """Set every factor to 1e-5, in place."""
         nn.init.constant_(self.gamma, LAYER_SCALE_START)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,7 +112,9 @@ class UniversalBottleneck(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, in_channels, H, W]` to `[B, out_channels, ceil(H/s), ceil(W/s)]`."""
-        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        out = x
+        for layer in self:  # not `super().forward`, which torch.jit.script can't compile
+            out = layer(out)
         # In place is safe: batch norm and layer scale keep their inputs for the backward pass, not their outputs.
         return out.add_(x) if self.has_shortcut else out
 
@@ -161,14 +163,14 @@ class FusedBottleneck(nn.Sequential):
 
 
 class MultiQueryAttention(nn.Module):
-    """Each place asks `heads` queries of all places: `[B, channels, H, W]` -> `[B, channels, H, W]`.
+    """Attention with one set of keys and values for all heads: `[B, channels, H, W]` -> `[B, channels, H, W]`.
 
     softmax(q k / sqrt(head_channels)) v, where the heads differ in q only. With `kv_stride` above 1, keys and values
     come from a depthwise convolution's smaller map. Maps of any size will do, down to 1x1.
 
     Args:
         channels: of input and output.
-        heads: queries of each place.
+        heads: queries of each position.
         head_channels: channels of a query, of a key and of a value.
         kv_stride: how much smaller the map of keys and values is, on each side; 1 keeps its size and has no filter.
         norm: makes the normalization of a channel count.
@@ -195,7 +197,7 @@ class MultiQueryAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Start every convolution with Glorot's uniform weights, in place: Keras' own, which the authors' code keeps.
+        """Start every convolution with Glorot's uniform weights, in place: Keras' default, as in the authors' code.
 
         No batch norm follows the projections to undo a start of another size.
         """
@@ -206,18 +208,19 @@ class MultiQueryAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, channels, H, W]` to the same shape.
 
-        In the shapes below N places ask, M places answer (fewer with a `kv_stride`), and D are a head's channels.
+        In the shapes below N positions have queries, M have keys and values (fewer with a `kv_stride`), and D are a
+        head's channels.
         """
-        # The heads' queries in one column, as if more places asked: shared keys need not be copied for each head, and
-        # both products are plain matrix products.
+        # The heads' queries in one column, as if there were more positions: shared keys need not be copied for each
+        # head, and both products are plain matrix products.
         queries = torch.unflatten(self.query(x).flatten(2), 1, (self.heads, -1))  # [B, heads, D, N]
         queries = queries.transpose(2, 3).flatten(1, 2)  # [B, heads * N, D]
         keys = self.key(x).flatten(2)  # [B, D, M]
         values = self.value(x).flatten(2).transpose(1, 2)  # [B, M, D]
         weights = torch.softmax(torch.bmm(queries * self.scale, keys), dim=-1)  # [B, heads * N, M]
-        answers = torch.unflatten(torch.bmm(weights, values), 1, (self.heads, -1))  # [B, heads, N, D]
-        answers = answers.transpose(2, 3).flatten(1, 2)  # [B, heads * D, N]
-        mixed: Tensor = self.output(torch.unflatten(answers, 2, x.shape[2:]))
+        heads = torch.unflatten(torch.bmm(weights, values), 1, (self.heads, -1))  # [B, heads, N, D]
+        heads = heads.transpose(2, 3).flatten(1, 2)  # [B, heads * D, N]
+        mixed: Tensor = self.output(torch.unflatten(heads, 2, x.shape[2:]))
         return mixed
 
 
@@ -242,11 +245,11 @@ class MobileAttention(nn.Sequential):
     """Norm, attention and layer scale around a shortcut: `[B, channels, H, W]` -> `[B, channels, H, W]`.
 
     Source: Qin et al. 2024 (arXiv 2404.10518), section 3.2: the "Mobile-MQA" rows. There is no positional encoding:
-    the depthwise filters around it tell places apart.
+    the depthwise filters around it encode position.
 
     Args:
         channels: of input and output.
-        heads: queries of each place.
+        heads: queries of each position.
         head_channels: channels of a query, of a key and of a value.
         kv_stride: how much smaller the map of keys and values is, on each side.
         layer_scale: whether the branch ends in a `LayerScale`.
@@ -276,6 +279,8 @@ class MobileAttention(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, channels, H, W]` to the same shape."""
-        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        out = x
+        for layer in self:  # not `super().forward`, which torch.jit.script can't compile
+            out = layer(out)
         # In place is safe: neither convolution nor layer scale keeps its output for the backward pass.
         return out.add_(x)

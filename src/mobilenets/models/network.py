@@ -1,14 +1,20 @@
-"""`MobileNet`, the one network class of all papers; how it starts, and how it fits small images."""
+"""`MobileNet`, the one network class of all papers; how it is initialised, and how it fits small images.
+
+It follows the conventions of timm's models, so that code written for these works: `forward_features` and
+`forward_head`, `get_classifier` and `reset_classifier`, `num_classes`, `num_features` and `feature_info`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from mobilenets.models.config import NetworkConfig
+from mobilenets.models.features import feature_info
 from mobilenets.models.mobilenet_v4_blocks import LayerScale, MultiQueryAttention
 
 MIN_FEATURE_SIZE = 3
@@ -45,17 +51,24 @@ class MobileNet(nn.Module):
     """A MobileNet: stem, blocks, head convolution, global average pool, penultimate layer, dropout, classifier.
 
     Images `[B, in_channels, H, W]` in, logits `[B, num_classes]` out. Images of another size than the planned one run
-    too: convolutions pad and the pool adapts.
+    too: convolutions pad and the pool adapts. `forward(x)` is `forward_head(forward_features(x))`.
 
     Args:
         stem: the first convolution.
         blocks: the paper's blocks in order.
         head: the last convolution before the pool; None in V1, which has none.
-        penultimate: what stands between pool and dropout, `[B, C]` to `[B, features]`; None but in V3 and V4.
+        penultimate: what stands between pool and dropout, `[B, num_features]` to `[B, features]`; None but in V3, V4.
         features: inputs of the classifier.
-        num_classes: its outputs.
+        num_classes: its outputs; 0 for a network without classifier, which returns `[B, features]`.
         dropout: rate before the classifier.
-        config: the arguments it was built with; kept, not read.
+        config: the arguments it was built with; `reset_classifier` keeps it up to date.
+
+    Attributes:
+        num_classes: outputs of the classifier, 0 without one.
+        num_features: channels of `forward_features`.
+        head_hidden_size: inputs of the classifier; unlike `num_features` in V3 and V4, which have a penultimate layer.
+        feature_info: channels, stride and module of the last feature map of each resolution, as `create_model` with
+            `features_only=True` returns them.
     """
 
     def __init__(
@@ -78,27 +91,66 @@ class MobileNet(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.penultimate = penultimate
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(features, num_classes)
+        self.classifier: nn.Module = nn.Linear(features, num_classes) if num_classes else nn.Identity()
+        self.num_classes = num_classes
+        self.feature_info = feature_info(stem, blocks, self.feature_head())
+        self.num_features = features if penultimate is None else self.feature_info[-1].channels
+        self.head_hidden_size = features
         initialise(self)
 
+    def feature_head(self) -> nn.Module | None:
+        """The head convolution where its output counts as a feature map: in V3 and V4, as in timm.
+
+        There the penultimate layer takes its place in front of the classifier. V2's head convolution only widens what
+        the classifier gets.
+        """
+        return None if self.penultimate is None else self.head
+
     def forward_features(self, images: Tensor) -> Tensor:
-        """The last feature map, `[B, C, h, w]`, of images `[B, in_channels, H, W]`."""
+        """The last feature map, `[B, num_features, h, w]`, of images `[B, in_channels, H, W]`."""
         x: Tensor = self.blocks(self.stem(images))
         return x if self.head is None else self.head(x)
 
-    def embed(self, images: Tensor) -> Tensor:
-        """What the classifier is given, before dropout: `[B, features]`, of images `[B, in_channels, H, W]`."""
-        x = torch.flatten(self.pool(self.forward_features(images)), 1)
-        return x if self.penultimate is None else self.penultimate(x)
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits `[B, num_classes]` of the last feature map `[B, num_features, h, w]`.
+
+        With `pre_logits` what the classifier is given, before dropout: `[B, head_hidden_size]`.
+        """
+        x = torch.flatten(self.pool(x), 1)
+        if self.penultimate is not None:
+            x = self.penultimate(x)
+        return x if pre_logits else self.classifier(self.dropout(x))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `[B, num_classes]` of images `[B, in_channels, H, W]`."""
-        logits: Tensor = self.classifier(self.dropout(self.embed(images)))
-        return logits
+        return self.forward_head(self.forward_features(images))
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer: linear, `[B, head_hidden_size]` to `[B, num_classes]`, or an identity without classes."""
+        return self.classifier
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace the classifier by a new, initialised one, on the same device and of the same type.
+
+        `num_classes` and `config` change with it, so that the network can be saved and built again. 0 leaves the
+        classifier out: the network then returns `[B, head_hidden_size]`.
+
+        Raises:
+            ModelError: the number of classes is not valid; the message says what is.
+        """
+        config = replace(self.config, num_classes=num_classes)
+        like = next(self.parameters())
+        self.config, self.num_classes = config, config.num_classes
+        self.classifier = nn.Identity()
+        if config.num_classes:
+            self.classifier = nn.Linear(
+                self.head_hidden_size, config.num_classes, device=like.device, dtype=like.dtype
+            ).train(self.training)
+            initialise(self.classifier)
 
 
 def initialise(module: nn.Module) -> None:
-    """Start every layer as the papers' code does, in place.
+    """Initialise every layer as the papers' code does, in place.
 
     Convolution and linear weights: normal, standard deviation 0.09, cut at two of them; biases 0; batch norm 1 and 0.
     Source: TF-slim `mobilenet.py` and `mobilenet_v1.py`, the training scope's `truncated_normal_initializer`, which

@@ -8,9 +8,11 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal, overload
 
 from mobilenets.errors import ModelError
 from mobilenets.models.config import OptionValue
+from mobilenets.models.features import MobileNetFeatures
 from mobilenets.models.mobilenet_v1 import mobilenet_v1
 from mobilenets.models.mobilenet_v2 import mobilenet_v2
 from mobilenets.models.mobilenet_v3 import (
@@ -44,7 +46,7 @@ _TIMM = re.compile(r"^tf_|(?<=[a-z])_\d{3}$|\..*$")
 def register(name: str, builder: Builder) -> None:
     """Make `create_model(name, ...)` call `builder`.
 
-    The builder's signature is the truth about its arguments: the common five and its own options, each with a default.
+    The builder's signature says which arguments there are: the common five and its own options, each with a default.
 
     Raises:
         ModelError: the name is taken, or the builder lacks one of the common arguments or a default.
@@ -76,6 +78,7 @@ def default_options(name: str) -> dict[str, OptionValue]:
     return {option: row.default for option, row in parameters.items() if option not in COMMON_ARGUMENTS}
 
 
+@overload
 def create_model(
     name: str,
     *,
@@ -85,13 +88,42 @@ def create_model(
     dropout: float | None = None,
     in_channels: int = 3,
     weights: str | Path | None = None,
+    features_only: Literal[False] = False,
+    out_indices: None = None,
     **options: OptionValue,
-) -> MobileNet:
+) -> MobileNet: ...
+@overload
+def create_model(
+    name: str,
+    *,
+    num_classes: int = 1000,
+    width_mult: float = 1.0,
+    image_size: int = 224,
+    dropout: float | None = None,
+    in_channels: int = 3,
+    weights: str | Path | None = None,
+    features_only: Literal[True],
+    out_indices: Sequence[int] | None = None,
+    **options: OptionValue,
+) -> MobileNetFeatures: ...
+def create_model(
+    name: str,
+    *,
+    num_classes: int = 1000,
+    width_mult: float = 1.0,
+    image_size: int = 224,
+    dropout: float | None = None,
+    in_channels: int = 3,
+    weights: str | Path | None = None,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+    **options: OptionValue,
+) -> MobileNet | MobileNetFeatures:
     """Build a network with fresh or given weights, in training mode.
 
     Args:
         name: one of `list_models()`.
-        num_classes: outputs of the classifier, at least 1.
+        num_classes: outputs of the classifier; 0 for a network without one, which returns `[B, head_hidden_size]`.
         width_mult: factor on every layer's channels, above 0.
         image_size: side in pixels of the images it is for, at least 8; below 65 early strides become 1.
         dropout: rate before the classifier, in [0, 1); None takes the rate of the paper's code.
@@ -100,18 +132,24 @@ def create_model(
             the path of a file: torchvision's `.pth`, timm's `.safetensors` or `.pth`, a TensorFlow Lite file, or a run
             folder. The options these weights were made with (padding, eps, ...) become the defaults. What is done to
             make them fit, such as leaving the classifier fresh where `num_classes` differs, is logged as a warning.
+        features_only: return a `MobileNetFeatures` for detection or segmentation instead: its forward gives a list of
+            feature maps, and its `feature_info` their channels and strides. `num_classes` then means nothing.
+        out_indices: which of these maps, e.g. `(2, 3, 4)` for strides 8, 16 and 32; None for all.
         **options: the network's own: `padding` (`symmetric`, or `same` as TensorFlow's) and `norm_eps` of all;
             `activation` of `mobilenet_v1` (`relu` or `relu6`); `fixed_stem` of V3 (the stem keeps its full width).
 
     Returns:
-        The network; `model.config.to_dict()` are arguments that build its twin.
+        The network; `create_model(**model.config.to_dict())` builds it again.
 
     Raises:
         ModelError: an unknown name or argument, or a value that is not valid; the message lists what is.
-        WeightsError: the weights can't be had, read, or are of another network; the message names what does not fit.
+        WeightsError: the weights can't be downloaded or read, or are of another network; the message names what does
+            not fit.
     """
+    if not features_only and out_indices is not None:
+        raise ModelError("out_indices chooses feature maps: give features_only=True with it")
     arguments: dict[str, OptionValue] = {
-        "num_classes": num_classes,
+        "num_classes": 0 if features_only else num_classes,
         "width_mult": width_mult,
         "image_size": image_size,
         "in_channels": in_channels,
@@ -119,11 +157,23 @@ def create_model(
     if dropout is not None:
         arguments["dropout"] = dropout
     if weights is None:
-        return _checked_builder(name, options)(**arguments, **options)
-    model, report = create_from_weights(name, weights, {**arguments, **options})
-    for note in report.notes:
-        logger.warning("%s: %s", report.path.name, note)
-    return model
+        model = _checked_builder(name, options)(**arguments, **options)
+    else:
+        model, report = create_from_weights(name, weights, {**arguments, **options})
+        for note in report.notes:
+            logger.warning("%s: %s", report.path.name, note)
+    return _features(model, out_indices) if features_only else model
+
+
+def _features(model: MobileNet, out_indices: Sequence[int] | None) -> MobileNetFeatures:
+    """The network up to its last selected feature map; the modules are shared, not copied."""
+    return MobileNetFeatures(
+        stem=model.stem,
+        blocks=list(model.blocks),
+        head=model.feature_head(),
+        out_indices=out_indices,
+        config=model.config,
+    )
 
 
 def create_from_weights(
@@ -170,10 +220,10 @@ def _find(name: str) -> Builder:
 
 
 def meant_names(name: str, valid: Sequence[str]) -> list[str]:
-    """The names somebody may mean: those it begins, however it is written, else the one written most alike.
+    """The registered names a user may mean: those that begin with it, in any spelling, else the closest one.
 
-    `mobilenetv3`, `MobileNet-V3` and `v3` begin the names of V3; timm's `tf_mobilenetv3_small_100` is one of them with
-    a prefix and a width. A name that only lengthens another one is left out: `mobilenet_v3_small_minimalistic`.
+    `mobilenetv3`, `MobileNet-V3` and `v3` mean the networks of V3; timm's `tf_mobilenetv3_small_100` is one of them
+    with a prefix and a width. A name that only lengthens another one is left out: `mobilenet_v3_small_minimalistic`.
     """
     word = _letters(_TIMM.sub("", name.lower()))
     if not word:

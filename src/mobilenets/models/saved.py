@@ -1,4 +1,4 @@
-"""A trained network on disk: `model.safetensors` (weights) and `model.json` (how to build it and what it answers).
+"""A trained network on disk: `model.safetensors` (weights) and `model.json` (how to build and use it).
 
 The two files are half of the run folder that training leaves; evaluation and export need nothing else.
 """
@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from mobilenets.errors import MobilenetsError, RunError, WeightsError, first_line, other_format
+from mobilenets.errors import MobilenetsError, ModelError, RunError, WeightsError, first_line, other_format
 from mobilenets.files import write_bytes_atomically, write_text_atomically
 from mobilenets.image_record import ImageRecord
 from mobilenets.limits import read_json
@@ -45,7 +45,13 @@ class SavedNetwork:
 
 
 def save_network(folder: Path, network: SavedNetwork) -> None:
-    """Write weights, description and, where there is one, the record of images into `folder`, each file whole."""
+    """Write weights, description and, where there is one, the record of images into `folder`, each file whole.
+
+    Raises:
+        ModelError: the network has no classifier.
+    """
+    if network.model.num_classes == 0:
+        raise ModelError("a run folder holds a classifier, and this network has none: call reset_classifier(n) first")
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in network.model.state_dict().items()}
     write_bytes_atomically(folder / WEIGHTS, save(tensors))
     description = {
@@ -88,7 +94,7 @@ def load_network(folder: str | Path) -> SavedNetwork:
 
 
 def record_of_weights(weights: str | Path) -> ImageRecord | None:
-    """Which images weights were trained on, where they are a run folder or a file in one; None where nobody knows.
+    """Which images weights were trained on, where they are a run folder or a file in one; None where it is not known.
 
     Raises:
         RunError: the record is damaged.
@@ -99,9 +105,9 @@ def record_of_weights(weights: str | Path) -> ImageRecord | None:
 
 
 def _check_agreement(path: Path, model: MobileNet, classes: tuple[str, ...], preprocessing: Preprocessing) -> None:
-    """Refuse a description whose parts are each valid but not of one network: its answers would be misnamed."""
+    """Refuse a description whose parts are each valid but not of one network: its outputs would be misnamed."""
     config = model.config
-    if len(classes) != config.num_classes:
+    if len(classes) != config.num_classes or not classes:
         raise RunError(
             f"{path} names {len(classes)} classes for a network of {config.num_classes} outputs; train it again"
         )

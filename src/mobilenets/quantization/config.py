@@ -1,4 +1,7 @@
-"""What `quantize` is asked for, checked before anything long begins."""
+"""What `quantize` is asked for, checked before anything long begins, and the ladder of each format.
+
+Only the modules of the format asked for are imported.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,12 @@ from mobilenets.arguments import check_threads
 from mobilenets.artifact.container import SUFFIXES, check_suffix
 from mobilenets.data.datasets import Dataset
 from mobilenets.errors import MobilenetsError
-from mobilenets.exporters.describe import Subject
-from mobilenets.exporters.formats import check_place, translator
 from mobilenets.exporters.prepare import Exported
+from mobilenets.exporters.subject import Subject, check_place, translator
 from mobilenets.models.network import MobileNet
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.progress import Progress, Silent
-from mobilenets.quantization.images import DEFAULT_IMAGES, CalibrationImages
-from mobilenets.quantization.search import Ladder
-
-# The ladder of each format, by name; only what is asked for is imported.
-
+from mobilenets.quantization.search import CALIBRATION_IMAGES, CalibrationImages, Ladder
 
 _PACKAGES = {"onnx": "nncf", "litert": "ai-edge-quantizer"}
 
@@ -34,7 +32,7 @@ def require_quantizer(kind: str) -> None:
     """Raise MissingExtraError where the format's quantizer is not installed: before images are read, not after."""
     if kind == "onnx":
         from mobilenets.exporters.onnx import require_exporter
-        from mobilenets.quantization.nncf import require_nncf
+        from mobilenets.quantization.onnx import require_nncf
 
         require_exporter()
         require_nncf()
@@ -136,13 +134,13 @@ RUNTIMES = ("onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
-class Order:
-    """An 8-bit file to be made; attributes as `quantize` has them."""
+class QuantizeConfig:
+    """How an 8-bit file is to be made; attributes as the arguments of `quantize`."""
 
     out: Path
     kind: str
     max_drop: float = 1.0
-    calibration_images: int = DEFAULT_IMAGES
+    calibration_images: int = CALIBRATION_IMAGES
     max_images: int | None = None
     finetune: bool = True
     tensorrt: bool = False

@@ -16,24 +16,21 @@ from mobilenets.data.datasets import Dataset
 from mobilenets.evaluation.evaluation_set import MIN_SELECTING, EvaluationSet
 from mobilenets.evaluation.images import evaluation_set
 from mobilenets.evaluation.predictions import Predict
-from mobilenets.exporters.confidence import calibrate, find_confidence, tell_worth
-from mobilenets.exporters.describe import Subject, describe, golden_pairs
-from mobilenets.exporters.formats import translator
-from mobilenets.exporters.parity import opened
+from mobilenets.exporters.confidence import calibrate, evaluate_confidence, find_confidence
+from mobilenets.exporters.onnx import tensorrt_sentence
 from mobilenets.exporters.prepare import Exported
-from mobilenets.exporters.tensorrt import tensorrt_sentence
-from mobilenets.exporters.verify import IMAGES, choose_golden, measure_bounds
+from mobilenets.exporters.subject import Subject, describe, translator
+from mobilenets.exporters.verify import BOUND_IMAGES, choose_golden, golden_pairs, measure_bounds, opened
 from mobilenets.progress import Progress
-from mobilenets.quantization.config import Order
-from mobilenets.quantization.images import CalibrationImages, draw_calibration, score
+from mobilenets.quantization.config import QuantizeConfig
 from mobilenets.quantization.results import Top1
-from mobilenets.quantization.search import Built, Climb
+from mobilenets.quantization.search import CalibrationImages, QuantizedFile, SearchResult, draw_calibration, score
 from mobilenets.runtime.backend import open_backend
 from mobilenets.runtime.classifier import check_golden
 
 
 @dataclass(eq=False)
-class Job:
+class QuantizationContext:
     """What stays the same from rung to rung, and the answers of the file scored last.
 
     `images` select. `tested`, the test images, and `test_answers`, logits `[N, K]` of each file by its precision, come
@@ -55,10 +52,10 @@ class Job:
     tested: EvaluationSet | None = None
     test_answers: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
-    def score_built(self, built: Built) -> Top1:
-        """Score a rung's file, and remember its answers: those of the chosen one are the last."""
+    def score_file(self, made: QuantizedFile) -> Top1:
+        """Accuracy of a rung's file; its answers are kept, and those of the chosen one are the last."""
         ask = _ask(self.images, self.progress)
-        self.latest = _answers(self.subject, built.exported, self.kind, "int8", self.threads, ask)
+        self.latest = _answers(self.subject, made.exported, self.kind, "int8", self.threads, ask)
         return score(self.images, self.latest)
 
     def write(self, path: Path, exported: Exported, precision: str, extra: dict[str, str]) -> Artifact:
@@ -88,7 +85,7 @@ class Job:
         """Training images with the file's answers; more of them say how far other ways to run it may be off."""
         golden = choose_golden(self.calibration.labels, seed=self.seed)
         count = len(self.calibration.images)
-        asked = np.union1d(np.linspace(0, count - 1, min(IMAGES, count)).astype(np.int64), golden)
+        asked = np.union1d(np.linspace(0, count - 1, min(BOUND_IMAGES, count)).astype(np.int64), golden)
         images = self.calibration.images[asked]
 
         def answers(file: Exported, precision: str) -> NDArray[np.float32]:
@@ -114,15 +111,15 @@ class Job:
         """How many images did not select and were scored nevertheless."""
         return len(self.images.report if self.tested is None else self.tested)
 
-    def ask_test(self, images: EvaluationSet, climbed: Climb) -> Climb:
+    def score_test(self, images: EvaluationSet, found: SearchResult) -> SearchResult:
         """Ask the test images of the float file and of the one chosen, now that nothing is left to choose.
 
         Returns:
-            The same with the chosen rung's, and the job's float file's, accuracy on them.
+            The same with the chosen rung's, and the context's float file's, accuracy on them.
         """
         files = {"fp32": self.float_exported}
-        if climbed.chosen is not None:
-            files["int8"] = climbed.chosen.exported
+        if found.chosen is not None:
+            files["int8"] = found.chosen.exported
 
         def ask(predict: Predict) -> NDArray[np.float32]:
             return images.predict(predict, "scoring test images", self.progress.update)
@@ -133,11 +130,11 @@ class Job:
             for precision, exported in files.items()
         }
         self.float_top1 = replace(self.float_top1, report=images.top1(self.test_answers["fp32"]))
-        if climbed.chosen is None:
-            return climbed
-        top1 = replace(climbed.rungs[-1].top1, report=images.top1(self.test_answers["int8"]))
-        last = replace(climbed.rungs[-1], top1=top1, drop=top1.drop_from(self.float_top1))
-        return replace(climbed, rungs=(*climbed.rungs[:-1], last))
+        if found.chosen is None:
+            return found
+        top1 = replace(found.rungs[-1].top1, report=images.top1(self.test_answers["int8"]))
+        last = replace(found.rungs[-1], top1=top1, drop=top1.drop_from(self.float_top1))
+        return replace(found, rungs=(*found.rungs[:-1], last))
 
     def _confidence(self, logits: NDArray[np.float32], precision: str) -> Confidence | None:
         """Found on the images that decide; told by those that don't, where these are asked."""
@@ -148,17 +145,24 @@ class Job:
         found = find_confidence(logits, labels, self.images.what)
         if found is None or self.tested is None:
             return found
-        return tell_worth(found, self.test_answers[precision], self.tested.truth, self.tested.what).confidence
+        return evaluate_confidence(found, self.test_answers[precision], self.tested.truth, self.tested.what).confidence
 
 
-def prepare_job(subject: Subject, dataset: Dataset, order: Order, progress: Progress) -> Job:
-    """Draw the images, export the float network and score it.
+def prepare_context(
+    subject: Subject,
+    dataset: Dataset,
+    config: QuantizeConfig,
+    progress: Progress,
+    float_exported: Exported | None = None,
+) -> QuantizationContext:
+    """Draw the images, export the float network unless it is exported already, and score it.
 
     Args:
         subject: the network.
         dataset: its images; where they have validation images, these select.
-        order: what is asked for.
+        config: what is asked for.
         progress: told of progress.
+        float_exported: the network in `config.kind`, where it is exported already.
 
     Raises:
         DataError: too few images.
@@ -167,38 +171,39 @@ def prepare_job(subject: Subject, dataset: Dataset, order: Order, progress: Prog
     calibration = draw_calibration(
         dataset.train,
         subject.preprocessing,
-        images=order.calibration_images,
-        seed=order.seed,
-        skip_bad=order.skip_bad,
+        images=config.calibration_images,
+        seed=config.seed,
+        skip_bad=config.skip_bad,
     )
     validated = dataset.validation is not None
     images = evaluation_set(
         subject,
         dataset,
         "validation" if validated else "test",
-        max_images=order.max_images,
+        max_images=config.max_images,
         least=MIN_SELECTING,
-        skip_bad=order.skip_bad,
-        seed=order.seed,
+        skip_bad=config.skip_bad,
+        seed=config.seed,
         progress=progress.update,
     )
-    progress.message(f"exporting the float network to {order.kind}")
-    exported = translator(order.kind)(subject.model, subject.preprocessing)
-    logits = _answers(subject, exported, order.kind, "fp32", order.threads, _ask(images, progress))
+    if float_exported is None:
+        progress.message(f"exporting the float network to {config.kind}")
+        float_exported = translator(config.kind)(subject.model, subject.preprocessing)
+    logits = _answers(subject, float_exported, config.kind, "fp32", config.threads, _ask(images, progress))
     top1 = score(images, logits)
     on_all = "" if validated else f", {top1.whole:.2f} % on all"
     progress.message(f"float: top-1 {top1.selection:.2f} % on the images that decide{on_all}")
-    return Job(
+    return QuantizationContext(
         subject,
         dataset,
-        order.kind,
+        config.kind,
         images,
         calibration,
-        exported,
+        float_exported,
         top1,
         logits,
-        order.threads,
-        order.seed,
+        config.threads,
+        config.seed,
         progress,
         latest=logits,
     )

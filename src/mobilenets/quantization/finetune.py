@@ -17,13 +17,13 @@ from torch import fx, nn
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages, prepare
+from mobilenets.data.sampling import stratified_sample
 from mobilenets.errors import QuantizationError, TrainingInterruptedError
 from mobilenets.files import temporary_folder
 from mobilenets.models.layers import Normalizer
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.progress import Progress, Silent, counted
 from mobilenets.quantization.fake_quantization import fake_quantized
-from mobilenets.quantization.images import stratified_sample
 from mobilenets.training.checkpoints import Experiment
 from mobilenets.training.loop import Training
 from mobilenets.training.plan import choose_device
@@ -124,7 +124,7 @@ def _recipe(saved: SavedNetwork, epochs: int, batch_size: int, learning_rate: fl
 def _images(
     saved: SavedNetwork, dataset: Dataset, recipe: Recipe, max_steps: int, skip_bad: bool, progress: Progress
 ) -> PreparedImages:
-    """As many training images as the steps can take, every class alike; no others are decoded."""
+    """As many training images as the steps can take, as many of each class; no others are decoded."""
     wanted = max(1, max_steps // recipe.epochs) * recipe.batch_size
     split = dataset.train
     if wanted < len(split):

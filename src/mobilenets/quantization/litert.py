@@ -1,8 +1,12 @@
-"""The ways to quantize a network for LiteRT, from the plainest on: steps for `compression.ladder.climb`.
+"""The ways to quantize a network for LiteRT, from the plainest on: steps for `quantization.search.search_ladder`.
 
 Weights have a scale for each output channel from the first rung on, and values a zero point, as LiteRT's int8 kernels
 want them. What is left to try is how much of each range to keep, and which layers to leave out. 16-bit values between
 the layers are no rung: LiteRT's fast kernels have none, so such a file takes many times as long as the float one.
+
+A float file becomes one in 8 bits through AI Edge Quantizer with ranges of our own: weights int8 with a scale for each
+output channel, values int8 with a scale and a zero point for each tensor. The input stays uint8 pictures, the output
+float32 logits, and so does the one addition that centres the pixels.
 """
 
 from __future__ import annotations
@@ -22,17 +26,10 @@ from mobilenets.exporters.prepare import Exported
 from mobilenets.install import install_line
 from mobilenets.output_capture import capture_python_output
 from mobilenets.progress import Update
-from mobilenets.quantization.images import CalibrationImages
-from mobilenets.quantization.search import Built, Ladder, Step
+from mobilenets.quantization.search import CalibrationImages, Ladder, LadderStep, QuantizedFile
 
 if TYPE_CHECKING:
     from mobilenets.quantization.litert_statistics import Statistics
-
-
-# A float LiteRT file in 8 bits, through AI Edge Quantizer with ranges of our own.
-#
-# Weights become int8, a scale for each output channel; values int8 with a scale and a zero point for each tensor.
-# The input stays uint8 pictures, the output float32 logits, and so does the one addition that centres the pixels.
 
 
 CENTRED: Final = "images/centred"
@@ -187,7 +184,7 @@ class LitertLadder:
         self._file, self._statistics = cache(self._make_file), cache(self._collect)
         self._ranges, self._sensitivity = cache(self._compute_ranges), cache(self._measure_sensitivity)
 
-    def build(self, settings: LitertSettings) -> Built:
+    def build(self, settings: LitertSettings) -> QuantizedFile:
         """Quantize in this way.
 
         Raises:
@@ -195,36 +192,38 @@ class LitertLadder:
         """
         ranges = self._ranges(settings.ranges, settings.tuned)
         file = quantized(self._file(settings.tuned), ranges, settings.int8)
-        return Built(Exported({FILE: file}, dynamic_batch=True), settings.int8.keep_float)
+        return QuantizedFile(Exported({FILE: file}, dynamic_batch=True), settings.int8.keep_float)
 
-    def steps(self) -> Iterator[Step[LitertSettings]]:
+    def steps(self) -> Iterator[LadderStep[LitertSettings]]:
         """What to try, from the plainest on."""
-        yield Step("int8", "Weights by output channel, values from the least to the largest seen.", lambda best: best)
-        yield Step(
+        yield LadderStep(
+            "int8", "Weights by output channel, values from the least to the largest seen.", lambda best: best
+        )
+        yield LadderStep(
             "percentile ranges",
             f"The outermost {100 - PERCENTILE:.2g} % of the values are clipped, so that outliers cost no precision.",
             lambda best: replace(best, ranges="percentile"),
         )
-        yield Step(
+        yield LadderStep(
             "least-error ranges",
             "Each range is clipped where rounding and clipping together do the least harm.",
             lambda best: replace(best, ranges="least error"),
         )
-        yield Step(
+        yield LadderStep(
             "clipped weights",
             "Weights are clipped likewise (OCTAV), channel by channel.",
             lambda best: replace(best, int8=replace(best.int8, weights="octav")),
         )
         count = 1
         while count <= max(1, len(self.layers) // MOST_FLOAT):
-            yield Step(
+            yield LadderStep(
                 f"{count} {'layer' if count == 1 else 'layers'} in float",
                 "The layers whose 8 bits disturb the logits most, found by leaving out each in turn, stay in float32.",
                 self._with_float(count),
             )
             count *= 2
         if self._tune is not None:
-            yield Step(
+            yield LadderStep(
                 "fine-tuned",
                 "Trained on for a while with its weights and values rounded as int8 rounds them.",
                 lambda best: LitertSettings(best.ranges, replace(best.int8, keep_float=()), tuned=True),

@@ -2,6 +2,18 @@
 
 A runtime sees `DequantizeLinear -> Conv -> QuantizeLinear` and runs one integer convolution; what lies outside such
 pairs stays float. Source: ONNX operators QuantizeLinear and DequantizeLinear; ONNX Runtime, "Quantize ONNX models".
+
+What NNCF's choice of types and places leaves out, so that the runtimes compute such a file in integers, was found by
+counting `QLinearConv` in the graphs ONNX Runtime makes of them:
+
+- A convolution becomes integer only when its input and output have one type. NNCF stores what is never negative as
+  uint8 and all else as int8, so that a convolution behind a ReLU whose own output is linear stays float: 15 of
+  MobileNetV2's 52. As uint8 with zero point 128 the int8 values are the same values (`make_unsigned`).
+- A ReLU or ReLU6 is left to the rounding only where the rounding ends where it does, as uint8 with zero point 0 does.
+  TensorRT wants int8 all the same, hence `make_signed` for it alone.
+- h-swish has no integer form. NNCF puts pairs around convolution and h-swish together, as OpenVINO likes it, and ONNX
+  Runtime then computes both in float, slower than a float file. A pair between the two makes the convolution integer
+  (`enclose_layers`).
 """
 
 from __future__ import annotations
@@ -15,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.machine import usable_cores
-from mobilenets.quantization.images import CalibrationImages
+from mobilenets.quantization.search import CalibrationImages
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
@@ -130,23 +142,6 @@ def _arrays(graph: GraphProto) -> dict[str, NDArray[np.generic]]:
     from onnx import numpy_helper
 
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-
-
-# Writing a QDQ file such that the runtimes compute it in integers: what NNCF's choice of types and places leaves out.
-#
-# Rounding stays the same to the last bit in `make_unsigned`; it is only written otherwise. What was found by counting
-# `QLinearConv` in the graphs ONNX Runtime makes of such files:
-#
-# - A convolution becomes integer only when its input and output have one type. NNCF stores what is never negative as
-#   uint8 and all else as int8, so that a convolution behind a ReLU whose own output is linear stays float: 15 of
-#   MobileNetV2's 52. As uint8 with zero point 128 the int8 values are the same values.
-# - A ReLU or ReLU6 is left to the rounding only where the rounding ends where it does, as uint8 with zero point 0
-# does.
-#   TensorRT wants int8 all the same, hence `make_signed` for it alone.
-# - h-swish has no integer form. NNCF puts pairs around convolution and h-swish together, as OpenVINO likes it, and
-# ONNX
-#   Runtime then computes both in float, slower than a float file. A pair between the two makes the convolution
-# integer.
 
 
 _INTO_UNSIGNED = 128

@@ -1,14 +1,13 @@
-"""What quantization knows when it is done: plain frozen records, for printing, for JSON, and for other rooms.
+"""What quantization knows when it is done: plain frozen records, for printing, for JSON, and for other packages.
 
 How they hang together:
 
 - `Top1` holds one predict function's accuracy.
-- `Rung` is one attempt of the ladder (`compression.ladder`): what was tried, how it scored, what it bought.
+- `Rung` is one attempt of the ladder (`quantization.search`): what was tried, how it scored, what it bought.
 - `RuntimeRow` is one way to run one file: backend and precision, size, accuracy, latency.
 - `QuantizationReport` is all of it, what `quantize` returns; `chosen` is None exactly where it refused.
 
-Whoever writes another format (LiteRT) makes a `ladder.Ladder` of its own, which `quantize` climbs, and fills
-the same records.
+Another format has a `search.Ladder` of its own and fills the same records.
 
 Which images decide. A ladder that picks the best of many rungs on the images it reports on flatters itself. So the
 validation images, the *selection*, decide what later rungs build on and which rung is taken; the test images, the
@@ -22,15 +21,33 @@ Accuracies and drops are percentages and points (0 to 100), sizes bytes, times s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from mobilenets.errors import QuantizationError
 from mobilenets.evaluation.results import Latency
+from mobilenets.result import Result
 
 
 def within(drop: float, max_drop: float) -> bool:
     """Whether a drop is allowed; differences of percentages carry errors of rounding, which must not decide."""
     return drop <= max_drop + 1e-9
+
+
+def points(count: float) -> str:
+    """Write a number of percentage points: `1 point`, `0.5 points`."""
+    return f"{count:g} point{'' if count == 1 else 's'}"
+
+
+def finite(value: Any) -> Any:
+    """What JSON can hold: NaN and infinity become null, tuples lists."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)
@@ -40,7 +57,7 @@ class Top1:
     Attributes:
         selection: on the images that decide: validation images, or one half of the test images.
         report: on those that don't: the test images, None where they were not asked, or their other half.
-        whole: on all images that judge rungs: the validation images, or both halves.
+        whole: on all images that rungs are scored on: the validation images, or both halves.
     """
 
     selection: float
@@ -124,8 +141,8 @@ class RuntimeRow:
     latency: Latency
 
 
-@dataclass(frozen=True)
-class QuantizationReport:
+@dataclass(frozen=True, repr=False)
+class QuantizationReport(Result):
     """Everything `quantize` found out.
 
     Attributes:
@@ -143,9 +160,11 @@ class QuantizationReport:
         float_bytes: its size.
         rungs: in the order they were tried.
         chosen: name of the first rung within `max_drop`, None where none is.
-        runtimes: both files in every installed runtime.
-        remarks: what a user should know, a sentence each.
+        runtimes: both files in every installed runtime; none in a deployment, which times all its files itself.
+        notes: what a user should know, a sentence each.
         validated: whether validation images decided, and not one half of the test images.
+        chance_level: accuracy in percent of always answering the most frequent class.
+        keeps_tensorrt_rules: whether the ONNX file keeps TensorRT's rules; None of another format or no 8-bit file.
     """
 
     network: str
@@ -163,8 +182,10 @@ class QuantizationReport:
     rungs: tuple[Rung, ...]
     chosen: str | None
     runtimes: tuple[RuntimeRow, ...]
-    remarks: tuple[str, ...]
+    notes: tuple[str, ...]
     validated: bool = False
+    chance_level: float = 0.0
+    keeps_tensorrt_rules: bool | None = None
 
     @property
     def refused(self) -> bool:
@@ -187,3 +208,31 @@ class QuantizationReport:
                 f"no 8-bit {self.network} within {self.max_drop:g} points of float: the best, {self.best.name}, lost "
                 f"{self.best.lost:.2f}; kept the float file, {self.out}. Allow more with `max_drop`"
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON can hold it; the key of the notes is older than their name."""
+        shown = {name: value for name, value in asdict(self).items() if name not in _NOT_IN_JSON}
+        record: dict[str, Any] = finite({_JSON_NAMES.get(name, name): value for name, value in shown.items()})
+        return {**record, "refused": self.refused}
+
+    def _headline(self) -> str:
+        if self.refused:
+            return f"{self.network}: no 8-bit {self.kind} file within {points(self.max_drop)} of float"
+        return f"{self.network}: {self.best.name}, {self.best.lost:.2f} points of top-1 lost"
+
+    def _rows(self) -> Sequence[Mapping[str, object]]:
+        return [
+            {
+                "rung": rung.name,
+                "top1": rung.top1.selection,
+                "drop": rung.drop.selection,
+                "bought": rung.bought,
+                "file_bytes": rung.file_bytes,
+                "chosen": rung.name == self.chosen,
+            }
+            for rung in self.rungs
+        ]
+
+
+_JSON_NAMES = {"notes": "remarks"}  # codespell:ignore remarks
+_NOT_IN_JSON = ("chance_level", "keeps_tensorrt_rules")  # what is to be said of them, the notes say

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, is_dataclass
-from enum import Enum
-from typing import Any
 
-from mobilenets.auditing.rules.finding import STRANGER, Audit, Finding, Severity
-from mobilenets.auditing.structure.differences import AlignedSlot
-from mobilenets.auditing.structure.layers import Reference
+from mobilenets.auditing.result import Audit
+from mobilenets.auditing.rules.context import Finding, Severity
+from mobilenets.auditing.rules.leftover import NOT_A_MOBILENET
 
 WIDTH = 118
 SHOWN = 3
@@ -23,17 +20,18 @@ _LABEL = 10
 def audit_text(audit: Audit) -> str:
     """The whole audit, lines separated by newlines, none at the end."""
     notes = [finding for finding in audit.findings if finding.diagnostic.severity is Severity.NOTE]
-    if _is_stranger(audit):
+    if _is_another_network(audit):
         # Beside a network it is nowhere near, its costs say nothing.
-        sections = [_stranger(audit), _section("note", notes), _remarks(audit)]
+        sections = [_another_network(audit), _section("note", notes), _ignored(audit), _notes(audit)]
     else:
         sections = [
             _identity(audit),
             _totals(audit),
             _errors(audit),
             _section("note", notes),
+            _ignored(audit),
             _additions(audit),
-            _remarks(audit),
+            _notes(audit),
         ]
     return "\n\n".join("\n".join(section) for section in sections if section)
 
@@ -45,13 +43,14 @@ def one_line(finding: Finding) -> str:
     return f"{cost}{detail}: {finding.diagnostic.found}"
 
 
-def _is_stranger(audit: Audit) -> bool:
-    return any(finding.diagnostic.rule == STRANGER for finding in audit.findings)
+def _is_another_network(audit: Audit) -> bool:
+    return any(finding.diagnostic.rule == NOT_A_MOBILENET for finding in (*audit.findings, *audit.ignored))
 
 
-def _stranger(audit: Audit) -> list[str]:
+def _another_network(audit: Audit) -> list[str]:
     found = audit.comparison.found
-    (diagnostic,) = (finding.diagnostic for finding in audit.findings if finding.diagnostic.rule == STRANGER)
+    findings = (*audit.findings, *audit.ignored)
+    (diagnostic,) = (finding.diagnostic for finding in findings if finding.diagnostic.rule == NOT_A_MOBILENET)
     costs = f"{found.parameters:,} parameters, {_amount(found.macs)} multiply-adds at {found.image_size} pixels"
     return [f"{audit.target} ({audit.front_end})", *_wrapped(diagnostic.found), costs, *_wrapped(diagnostic.fix)]
 
@@ -60,9 +59,9 @@ def _identity(audit: Audit) -> list[str]:
     comparison, chain = audit.comparison, audit.comparison.found
     name = f"{comparison.reference.name}, width {comparison.reference.width_mult:g}"
     form = "small-image strides" if comparison.reference.small_input else "ImageNet strides"
-    sure = "the one expected" if comparison.expected_by_user else f"sure: {100 * comparison.certainty:.0f} %"
+    certainty = "the one expected" if comparison.expected_by_user else f"confidence {100 * comparison.certainty:.0f} %"
     lines = [f"{audit.target} ({audit.front_end})"]
-    verdict = f"{name}, {_classes(chain.num_classes)}, {chain.image_size} pixels, {form} ({sure})"
+    verdict = f"{name}, {_classes(chain.num_classes)}, {chain.image_size} pixels, {form} ({certainty})"
     lines += _wrapped(verdict + (f"; {_unexplained(audit)}" if _is_open(audit) else ""))
     if comparison.runner_up and comparison.certainty < DOUBTFUL and not comparison.expected_by_user:
         lines.append(f"next nearest: {comparison.runner_up}; name the one it should be with --expect")
@@ -91,6 +90,8 @@ def _errors(audit: Audit) -> list[str]:
         return _section("error", audit.errors)
     if _is_open(audit):
         return [f"no errors found, but the network is not the published one: {_unexplained(audit)}"]
+    if any(finding.diagnostic.severity is Severity.ERROR for finding in audit.ignored):
+        return ["no errors beside those ignored"]
     return ["no errors: the network is the published one, or a legitimate variant of it"]
 
 
@@ -122,21 +123,30 @@ def _finding(finding: Finding) -> list[str]:
         ("expected", diagnostic.expected),
         ("found", diagnostic.found),
         ("source", diagnostic.source),
-        ("costs", "" if diagnostic.rule == STRANGER else _costs(finding)),
+        ("costs", "" if diagnostic.rule == NOT_A_MOBILENET else _costs(finding)),
         ("effect", diagnostic.effect),
-        ("mend", diagnostic.fix),
+        ("fix", diagnostic.fix),
     ]
     return ["", f"{diagnostic.severity.value}: {diagnostic.rule}", *_rows(rows)]
 
 
 def _short(finding: Finding) -> list[str]:
-    """A note in a few lines: it needs no cure."""
+    """A note in a few lines: it needs no fix."""
     diagnostic = finding.diagnostic
     instead = f" (published: {diagnostic.expected})" if diagnostic.expected else ""
     text = f"{diagnostic.rule}: {diagnostic.found}{instead}"
     if finding.parameters or finding.macs:
         text += f"; {_costs(finding)}"
     return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="      ")
+
+
+def _ignored(audit: Audit) -> list[str]:
+    """How many findings were ignored, and by which rules."""
+    if not audit.ignored:
+        return []
+    count = f"{len(audit.ignored)} finding{'' if len(audit.ignored) == 1 else 's'} ignored"
+    rules = dict.fromkeys(finding.diagnostic.rule for finding in audit.ignored)
+    return _wrapped(f"{count}: {', '.join(rules)}")
 
 
 def _costs(finding: Finding) -> str:
@@ -172,7 +182,7 @@ def _rows(rows: Iterable[tuple[str, str]]) -> list[str]:
 def _additions(audit: Audit) -> list[str]:
     """The closing table: the differences of all findings and what is unexplained, adding up to the total."""
     found, published = audit.comparison.found, audit.comparison.reference.chain
-    changing = [finding for finding in audit.findings if finding.parameters or finding.macs]
+    changing = [finding for finding in (*audit.findings, *audit.ignored) if finding.parameters or finding.macs]
     unexplained = (audit.unexplained_parameters, audit.unexplained_macs)
     if not changing and not any(unexplained):
         return []
@@ -192,8 +202,8 @@ def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
 
 
-def _remarks(audit: Audit) -> list[str]:
-    return [line for remark in audit.notes for line in _wrapped(f"seen: {remark}")]
+def _notes(audit: Audit) -> list[str]:
+    return [line for note in audit.notes for line in _wrapped(f"seen: {note}")]
 
 
 def _aligned(rows: Sequence[tuple[str, str, str]]) -> list[str]:
@@ -216,84 +226,3 @@ def _signed(number: int) -> str:
 
 def _change(number: int) -> str:
     return f"{'+' if number > 0 else '-'}{_amount(abs(number))}" if number else "0"
-
-
-# An audit as plain values for JSON: everything the text says, with full counts and the layers of both networks.
-
-
-def audit_record(audit: Audit) -> dict[str, Any]:
-    """The audit as dictionaries, lists, texts and numbers; what `mobilenets audit --json` prints.
-
-    The `parameters` and `macs` of `findings` and of `unexplained` add up to those of `difference`.
-
-    Keys:
-        target, front_end: what was named, and how it was read (`torch.export`, `hooks`, `ONNX`, `TensorFlow Lite`).
-        reference: the published network it was laid beside: `name`, `width_mult`, `options`, `small_input`,
-            `variant_note`.
-        certainty, runner_up, expected_by_user: 0 to 1, the next nearest, and whether the network was expected by name.
-        image_size, in_channels, num_classes: of the network; classes are null where it ends with its features.
-        found, published, difference, unexplained: each with `parameters` and `macs`.
-        errors: how many findings are errors; the command exits 1 when there is one.
-        findings: each with `rule`, `severity`, `where` (a list of paths), `expected`, `found`, `source`, `effect`,
-            `mend`, `differences`, `parameters`, `macs`, `detail`.
-        notes: sentences about the reading.
-        slots: the layers of both networks, aligned: `index`, `expected`, `found` (null where one has none).
-    """
-    comparison = audit.comparison
-    found, published = comparison.found, comparison.reference.chain
-    return {
-        "target": audit.target,
-        "front_end": audit.front_end,
-        "reference": _reference(comparison.reference),
-        "certainty": comparison.certainty,
-        "runner_up": comparison.runner_up,
-        "expected_by_user": comparison.expected_by_user,
-        "image_size": found.image_size,
-        "in_channels": found.in_channels,
-        "num_classes": found.num_classes,
-        "found": {"parameters": found.parameters, "macs": found.macs},
-        "published": {"parameters": published.parameters, "macs": published.macs},
-        "difference": {
-            "parameters": found.parameters - published.parameters,
-            "macs": found.macs - published.macs,
-        },
-        "unexplained": {"parameters": audit.unexplained_parameters, "macs": audit.unexplained_macs},
-        "errors": len(audit.errors),
-        "findings": [_finding_record(finding) for finding in audit.findings],
-        "notes": list(audit.notes),
-        "slots": [_slot(slot) for slot in comparison.slots],
-    }
-
-
-def _reference(reference: Reference) -> dict[str, Any]:
-    return {
-        "name": reference.name,
-        "width_mult": reference.width_mult,
-        "options": dict(reference.options),
-        "small_input": reference.small_input,
-        "variant_note": reference.variant_note,
-    }
-
-
-def _finding_record(finding: Finding) -> dict[str, Any]:
-    return {
-        **_plain(finding.diagnostic),
-        "parameters": finding.parameters,
-        "macs": finding.macs,
-        "detail": finding.detail,
-    }
-
-
-def _slot(slot: AlignedSlot) -> dict[str, Any]:
-    return {"index": slot.index, "expected": _plain(slot.expected), "found": _plain(slot.found)}
-
-
-def _plain(value: object) -> Any:
-    """A frozen record as a dictionary, a tuple as a list, an enumeration as its value; JSON's own as they are."""
-    if isinstance(value, Enum):
-        return value.value
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value

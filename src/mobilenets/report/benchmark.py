@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mobilenets.benchmarking.candidates import RUNTIME_WORDS
+from mobilenets.benchmarking.candidates import DEFAULTS, RUNTIME_WORDS
 from mobilenets.benchmarking.results import BenchmarkReport, BenchmarkRow, Measurement, Ratio
 from mobilenets.formatting import three_digits
 
@@ -129,14 +129,16 @@ def cost_table(report: BenchmarkReport) -> Table:
 
 
 def _kind(peer: BenchmarkRow) -> str:
+<<<<<<< HEAD
     """What a peer's column is called: PyTorch and runtimes with their defaults stand for one peer of a network, a
     file for itself."""
+=======
+    """Heading of a peer's column: PyTorch and default runtimes are one peer a network, a file is its own."""
+>>>>>>> main
     if peer.source == "pytorch":
         return "PyTorch\neager"
     return (
-        f"{RUNTIME_WORDS[peer.backend]}\nwith defaults"
-        if peer.network and peer.source == "file"
-        else Path(peer.path).name
+        f"{RUNTIME_WORDS[peer.backend]}\n{DEFAULTS}" if peer.network and peer.source == "file" else Path(peer.path).name
     )
 
 

@@ -1,4 +1,4 @@
-"""A deployment for a terminal: the table of ways, what became of the files, and the decision."""
+"""A deployment for a terminal, in a table of ways, sentences and commands; the page uses the same ones."""
 
 from __future__ import annotations
 
@@ -17,27 +17,24 @@ from mobilenets.install import install_line
 from mobilenets.quantization.results import within
 from mobilenets.report.benchmark import FASTEST_MARK
 
-# A deployment in sentences and commands, the same ones for the terminal and the page.
-
-
 _EXTRA = {"onnxruntime": "", "openvino": "openvino", "litert": "litert", "executorch": "executorch"}
-_REMARK = {"executorch": "  # its Python bindings bring PyTorch"}
+_NOTE = {"executorch": "  # its Python bindings bring PyTorch"}
 
 
 def headline(report: DeploymentReport) -> str:
     """The decision in a few words."""
     name = Path(report.path).name
-    return f"Take {name}" if report.decision.holds else f"Nothing holds the accuracy: kept {name}, in float"
+    return f"Recommended: {name}" if report.decision.holds else f"Nothing holds the accuracy: kept {name}, in float"
 
 
 def choice_sentence(report: DeploymentReport) -> str:
     """On which images the choice was made, and what the test images say of it."""
     if report.test is None:
-        return f"Chosen on {report.data}, {report.kept.top1:.2f} % of which it answers rightly."
+        return f"Chosen on {report.data}, top-1 {report.kept.top1:.2f} %."
     drop, asked = report.test_drop(report.kept), f"the {report.test.data}, asked once, afterwards"
     if drop is None:
         return f"Chosen on {report.data}; {asked}, could not be answered."
-    return f"Chosen on {report.data}. Of {asked}, it answers {report.kept.test_top1:.2f} % rightly, {drop_words(drop)}."
+    return f"Chosen on {report.data}. Top-1 on {asked}: {report.kept.test_top1:.2f} %, {drop_words(drop)}."
 
 
 def advantage_sentence(advantage: Advantage) -> str:
@@ -47,13 +44,13 @@ def advantage_sentence(advantage: Advantage) -> str:
     digits = 2 if ratio.ratio < 3 else 1 if ratio.ratio < 100 else 0
     times = f"{ratio.ratio:.{digits}f}× ({ratio.low:.{digits}f} to {ratio.high:.{digits}f}) as fast as {advantage.peer}"
     if not ratio.distinct:
-        return f"{times}: no difference this machine could tell"
+        return f"{times}: not measurably different"
     return times if ratio.ratio > 1 else f"{times}: slower"
 
 
 def shell_commands(report: DeploymentReport) -> str:
     """What to type to run the kept file, without PyTorch."""
-    install = install_line(_EXTRA[report.kept.backend]) + _REMARK.get(report.kept.backend, "")
+    install = install_line(_EXTRA[report.kept.backend]) + _NOTE.get(report.kept.backend, "")
     return f"{install}\nmobilenets predict {shlex.quote(report.path)} photos/"
 
 
@@ -130,7 +127,7 @@ def ways_table(report: DeploymentReport) -> Table:
 
 
 def _drop_or_test(report: DeploymentReport, way: Way) -> str:
-    """Beside the accuracy that decided, that on the test images; a terminal has no room for both drops."""
+    """Beside the accuracy that decided, that on the test images; both drops do not fit into a terminal."""
     if report.test is None:
         return f"{way.drop:.2f}"
     return "" if way.test_top1 is None else f"{way.test_top1:.2f}"

@@ -1,4 +1,9 @@
-"""What the page shows of a deployment: its records turned into words and figures, in the order they are read."""
+"""A deployment's `report.html`, and the JSON and picture beside it.
+
+The page shows the recommended file, how to run it, and everything it was chosen from. Like the comparison's page it
+needs no network and no server. `page_view` turns the report into words and figures in the order they are shown, and the
+template lays these out.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +11,19 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mobilenets.benchmarking.results import BenchmarkReport, BenchmarkRow
 from mobilenets.deployment.measure import BATCH
-from mobilenets.deployment.results import DeploymentReport, FileOutcome, TestReading, Way
-from mobilenets.deployment.select import points
+from mobilenets.deployment.results import DeploymentReport, DeploymentTest, FileOutcome, Way
 from mobilenets.evaluation.results import Latency
 from mobilenets.files import write_text_atomically
 from mobilenets.formatting import megabytes, plural, three_digits
-from mobilenets.quantization.results import QuantizationReport, within
+from mobilenets.quantization.results import QuantizationReport, points, within
 from mobilenets.report.deploy import (
     advantage_sentence,
     choice_sentence,
@@ -32,21 +35,13 @@ from mobilenets.report.deploy import (
 )
 from mobilenets.report.plots.benchmark import benchmark_figure, benchmark_png
 from mobilenets.report.plots.canvas import drawing, svg
-from mobilenets.report.quantize import finite
-
-# A deployment's `report.html`: the file to take, how to run it, and everything it was chosen from, on one page.
-#
-# Like the comparison's page it needs no network and no server. This room knows nothing of how a deployment is made:
-# it
-# is handed a view, words and figures in the order they are shown.
-
 
 PLOT = "deployment"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of a row: what it sorts by (None sorts last), how it is written, and a remark below it."""
+    """One figure of a row: what it sorts by (None sorts last), how it is written, and a detail below it."""
 
     value: float | None
     text: str
@@ -75,12 +70,12 @@ class FileView:
 
 @dataclass(frozen=True)
 class LadderView:
-    """The rungs climbed to one 8-bit file: a caption, rows of text, the chosen row's number, and remarks."""
+    """The rungs tried for one 8-bit file: a caption, rows of text, the chosen row's number, and notes."""
 
     title: str
     rows: tuple[tuple[str, ...], ...]
     chosen: int | None
-    remarks: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,7 @@ class DeploymentView:
         headline: the decision in a few words.
         holds: whether the kept file is within the bound.
         reason: why it is the one.
-        keys: its figures: heading, figure, remark.
+        keys: its figures: heading, figure, detail.
         advantages: how it compares with its peers, a sentence each.
         shell: commands that install its runtime and run it.
         python: the same in Python.
@@ -101,8 +96,8 @@ class DeploymentView:
         ways: fastest first.
         files: what was made.
         rung_headings: of the ladders.
-        ladder_lead: which images they were climbed by, a sentence.
-        ladders: the rungs climbed.
+        ladder_lead: which images they were scored on, a sentence.
+        ladders: the rungs tried.
         notes: what the reader should know, a sentence each.
         measured: how each figure was found: term and explanation.
         environment: the machine and versions.
@@ -189,7 +184,7 @@ def page_view(report: DeploymentReport) -> DeploymentView:
     kept, tested = report.kept, report.test is not None
     return DeploymentView(
         title=f"{report.network} on this machine",
-        lead=f"Chosen on {report.data}; PyTorch answers {report.float_top1:.2f} % of them rightly, "
+        lead=f"Chosen on {report.data}; PyTorch's top-1 on them is {report.float_top1:.2f} %, "
         f"{points(report.max_drop)} may be lost",
         headline=headline(report),
         holds=report.decision.holds,
@@ -260,11 +255,11 @@ def _way(report: DeploymentReport, way: Way) -> WayView:
     return WayView(way.label, mark, cells, report.verdict(way))
 
 
-def _tested(top1: float | None, test: TestReading) -> Cell:
+def _tested(top1: float | None, test: DeploymentTest) -> Cell:
     return Cell(None, MISSING) if top1 is None else Cell(top1, f"{top1:.2f}", _points(test.float_top1 - top1))
 
 
-def _peer(row: BenchmarkRow, latency: Latency, test: TestReading | None) -> WayView:
+def _peer(row: BenchmarkRow, latency: Latency, test: DeploymentTest | None) -> WayView:
     top1 = Cell(None, MISSING) if row.top1 is None else Cell(row.top1, f"{row.top1:.2f}")
     own = row.backend == "pytorch" and test is not None  # PyTorch eager is the network itself
     tested = [] if test is None else [Cell(test.float_top1, f"{test.float_top1:.2f}") if own else Cell(None, MISSING)]
@@ -313,13 +308,13 @@ def _ladder(report: QuantizationReport) -> LadderView:
         )
     chosen = next((number for number, rung in enumerate(report.rungs, 1) if rung.name == report.chosen), None)
     outcome = "refused" if report.refused else Path(report.out).name
-    return LadderView(f"{report.kind}: {outcome}", tuple(rows), chosen, report.remarks)
+    return LadderView(f"{report.kind}: {outcome}", tuple(rows), chosen, report.notes)
 
 
 def _measured(report: DeploymentReport) -> Iterator[tuple[str, str]]:
     yield (
         "Top-1" if report.test is None else "Validation",
-        f"Share of {report.data} whose first answer is right, asked of each file in each runtime and precision itself. "
+        f"Share of {report.data} answered correctly, asked of each file in each runtime and precision itself. "
         "Below it, points against the network in PyTorch. The choice is made by it.",
     )
     if report.test is not None:
@@ -330,7 +325,7 @@ def _measured(report: DeploymentReport) -> Iterator[tuple[str, str]]:
     yield (
         "Latency",
         "One image at a time. Every way runs in a process of its own, on as many cores as it has threads, and all take "
-        "turns, so that what slows the machine slows all alike; a call before each turn is not counted. "
+        "turns, so that what slows the machine slows all equally; a call before each turn is not counted. "
         f"{report.survey.settings.get('seconds', '')} s each.",
     )
     if report.final is not None:
@@ -347,9 +342,6 @@ def _measured(report: DeploymentReport) -> Iterator[tuple[str, str]]:
     )
 
 
-# A deployment's report as files: JSON for programs, a page and a picture for people.
-
-
 JSON_FILE, PAGE, PICTURE = "report.json", "report.html", "latency-accuracy.png"
 
 
@@ -359,16 +351,7 @@ def write_report(report: DeploymentReport, folder: Path) -> None:
     Raises:
         RunError: they can't be written.
     """
-    text = json.dumps(deployment_record(report), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
     write_text_atomically(folder / JSON_FILE, text + "\n")
     benchmark_png(report.survey, folder / PICTURE)
     write_deployment_page(page_view(report), folder / PAGE)
-
-
-def deployment_record(report: DeploymentReport) -> dict[str, Any]:
-    """The report as JSON can hold it, with each way's verdict; numbers that are none become null."""
-    record: dict[str, Any] = finite(asdict(report))
-    record["kept"] = finite(asdict(report.kept))
-    for way, shown in zip(report.ways, record["ways"], strict=True):
-        shown["verdict"] = report.verdict(way)
-    return record

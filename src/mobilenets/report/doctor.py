@@ -1,4 +1,8 @@
-"""A checkup as JSON, as lines of text, and as what its page shows."""
+"""A checkup as JSON, as lines of text, and as `doctor.html`, the page that shows the images of each finding.
+
+Like the other pages it needs no network and no server. File and class names come from anybody's disks: jinja2 escapes
+every one, and the page's content security policy forbids fetching anything and running any script.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,21 +18,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from mobilenets.checkup.inventory import Entry, Inventory
-from mobilenets.checkup.results import SEVERITIES, Checkup, Example, Finding, Measures
+from mobilenets.checkup.results import SEVERITIES, Checkup, DataIssue, Example, Measures
 from mobilenets.data.sources import as_listed
 from mobilenets.errors import BadImagesError
 from mobilenets.files import write_text_atomically
 from mobilenets.image_formats import AS_STORED, DeepPixels
 
-# A checkup's `doctor.html`: what was found in a data set, with the images that show it, on one page.
-#
-# Like the other pages it needs no network and no server. File and class names come from strangers' disks: jinja2
-# escapes
-# every one, and the page's content security policy forbids fetching anything and running any script.
-
 
 @dataclass(frozen=True)
-class Picture:
+class PageImage:
     """An image's name and its thumbnail, a data address; empty where it can't be shown."""
 
     name: str
@@ -36,11 +34,11 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class PictureGroup:
-    """Images that belong together, what is to be said of them, and how many more there are."""
+class ImageGroup:
+    """Images that belong together, a note on them, and how many more there are."""
 
-    pictures: tuple[Picture, ...]
-    remark: str
+    images: tuple[PageImage, ...]
+    note: str
     more: int
 
 
@@ -51,13 +49,13 @@ class FindingView:
     severity: str
     title: str
     advice: str
-    groups: tuple[PictureGroup, ...]
+    groups: tuple[ImageGroup, ...]
     more: int
 
     @property
-    def pictured(self) -> bool:
-        """Whether there is anything to see: names alone stand in a list."""
-        return any(picture.thumbnail for group in self.groups for picture in group.pictures)
+    def has_thumbnails(self) -> bool:
+        """Whether there are images to show: names alone stand in a list."""
+        return any(image.thumbnail for group in self.groups for image in group.images)
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class DoctorView:
-    """What the page shows; `sound` is whether nothing has to be mended.
+    """What the page shows; `sound` is whether nothing has to be fixed.
 
     `classes` are in the order of labels, `kinds` are names and texts about all images, `sides` their shorter sides.
     """
@@ -119,7 +117,7 @@ LISTED: Final = 3
 
 def to_json(checkup: Checkup) -> str:
     """All of it, for programs."""
-    return json.dumps(asdict(checkup), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(checkup.to_dict(), indent=1, ensure_ascii=False) + "\n"
 
 
 def text_lines(checkup: Checkup) -> Iterator[str]:
@@ -134,6 +132,8 @@ def text_lines(checkup: Checkup) -> Iterator[str]:
         if finding.count > LISTED and finding.examples:
             yield f"           and {finding.count - LISTED:,} more"
         yield f"         -> {finding.advice}"
+    if checkup.ignored:
+        yield f"ignored: {', '.join(issue.kind for issue in checkup.ignored)}"
     if not checkup.findings:
         yield "nothing found that speaks against training"
 
@@ -160,7 +160,7 @@ def view_of(checkup: Checkup, inventory: Inventory, deep: DeepPixels = AS_STORED
     )
 
 
-def headline(finding: Finding) -> str:
+def headline(finding: DataIssue) -> str:
     """A finding in a line."""
     return f"{finding.title}: {finding.count:,}" if finding.examples else finding.title
 
@@ -171,7 +171,7 @@ def verdict(checkup: Checkup) -> str:
     said = [f"{count} {severity}{'s' * (count != 1)}" for count, severity in counts if count]
     if not said:
         return "Nothing found that speaks against training."
-    return f"{', '.join(said)}." + ("" if counts[0][0] else " Nothing that has to be mended.")
+    return f"{', '.join(said)}." + ("" if counts[0][0] else " Nothing that has to be fixed.")
 
 
 def _splits(checkup: Checkup) -> str:
@@ -213,11 +213,11 @@ def _side_bars(measures: Measures) -> tuple[Bar, ...]:
 
 def _example_line(example: Example) -> str:
     shown = " = ".join(map(as_listed, example.images[:GROUPED])) + (" = ..." if len(example.images) > GROUPED else "")
-    return f"{shown}: {example.remark}" if example.remark else shown
+    return f"{shown}: {example.note}" if example.note else shown
 
 
-def _finding_view(finding: Finding, entries: dict[str, Entry], deep: DeepPixels) -> FindingView:
-    groups = [_picture_group(example, entries, deep) for example in finding.examples[:SHOWN]]
+def _finding_view(finding: DataIssue, entries: dict[str, Entry], deep: DeepPixels) -> FindingView:
+    groups = [_image_group(example, entries, deep) for example in finding.examples[:SHOWN]]
     return FindingView(
         severity=finding.severity,
         title=headline(finding),
@@ -227,14 +227,14 @@ def _finding_view(finding: Finding, entries: dict[str, Entry], deep: DeepPixels)
     )
 
 
-def _picture_group(example: Example, entries: dict[str, Entry], deep: DeepPixels) -> PictureGroup:
+def _image_group(example: Example, entries: dict[str, Entry], deep: DeepPixels) -> ImageGroup:
     names = example.images[:GROUPED]
-    pictures = [Picture(name, _thumbnail(entries[name], deep) if name in entries else "") for name in names]
-    return PictureGroup(tuple(pictures), example.remark, len(example.images) - len(names))
+    images = [PageImage(name, _thumbnail(entries[name], deep) if name in entries else "") for name in names]
+    return ImageGroup(tuple(images), example.note, len(example.images) - len(names))
 
 
 def _thumbnail(entry: Entry, deep: DeepPixels) -> str:
-    """A small picture as a data address; nothing where there is none to show."""
+    """A small image as a data address; nothing where there is none to show."""
     try:
         image = entry.source.open(deep)
     except BadImagesError:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from mobilenets.catalogue.figures import PrintedFigure, PublishedRow
 from mobilenets.catalogue.variants import IMAGENET_CLASSES, UNEXPLAINED, Publication, TableVariant, Verdict
+from mobilenets.formatting import multiply_adds
 
 WIDE = 120
 """Columns of the terminal that fit a variant and its first source in one line."""
@@ -138,7 +139,7 @@ def _mark(variant: TableVariant) -> Text:
 
 
 def _counts(variant: TableVariant) -> tuple[str, str]:
-    return f"{variant.parameters:,}", "" if variant.macs is None else f"{variant.macs / 1e6:,.2f} M"
+    return f"{variant.parameters:,}", "" if variant.macs is None else multiply_adds(variant.macs)
 
 
 def _cells(publication: Publication, extras: _Extras, notes: _Notes) -> list[Text]:

@@ -1,18 +1,20 @@
-"""A quantization as text: a line a rung as they come, two tables at the end, and JSON."""
+"""A quantization as text: a line a rung as they come, two tables at the end, and what to know of it in sentences."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from rich import box
-from rich.table import Table
-
+from mobilenets.evaluation.results import Latency
 from mobilenets.formatting import megabytes
-from mobilenets.quantization.results import QuantizationReport, Rung, Top1, within
+from mobilenets.quantization.results import QuantizationReport, Rung, RuntimeRow, Top1, within
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 CHOSEN_MARK = "★"
+NEARLY = 1.03
+"""Times within 3 % of each other are called the same, like those that differ by less than they scatter: it is noise."""
 
 
 def rung_line(rung: Rung, max_drop: float, *, first: bool) -> str:
@@ -33,6 +35,9 @@ def lost(drop: float) -> str:
 
 def rung_table(report: QuantizationReport) -> Table:
     """Every rung tried: accuracy and drop on the images that decide, what it bought, size; the others' where asked."""
+    from rich import box
+    from rich.table import Table
+
     others = ("Test\ntop-1 %", "\ndrop") if report.validated else ("Others\ndrop", "All\ntop-1 %", "\ndrop")
     decides = "Validation" if report.validated else "Decides"
     title = f"{report.network}: the ladder, {report.max_drop:g} points allowed"
@@ -68,6 +73,9 @@ def _number(value: float | None) -> str:
 
 def runtime_table(report: QuantizationReport) -> Table:
     """Every way to run the files here: accuracy, latency of one image on one thread, size."""
+    from rich import box
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE_HEAD, title="On this machine, one image at a time, one thread")
     for heading in ("File", "Runtime", "Precision"):
         table.add_column(heading, no_wrap=True)
@@ -94,7 +102,7 @@ def conclusion(report: QuantizationReport) -> list[str]:
         first = f"refused: no 8-bit {report.network} within {report.max_drop:g} points; kept {report.out} in float32"
     else:
         first = f"{report.out}: {report.best.name}, {_lost_where(report)}"
-    return [first, *report.remarks]
+    return [first, *report.notes]
 
 
 def _lost_where(report: QuantizationReport) -> str:
@@ -109,16 +117,86 @@ def _lost_where(report: QuantizationReport) -> str:
     return f"{lost(drop.selection)} on the {decided} validation images, which decided{told}"
 
 
-def quantization_record(report: QuantizationReport) -> dict[str, Any]:
-    """The report as JSON can hold it."""
-    record: dict[str, Any] = finite({**asdict(report), "refused": report.refused})
-    return record
+def with_notes(report: QuantizationReport) -> QuantizationReport:
+    """The report with what follows from its figures ahead of its notes: what to doubt, and where int8 is faster."""
+    said = [*_doubts(report), *_size(report), *_speed(report.runtimes), *_fastest(report), *_tensorrt(report)]
+    return replace(report, notes=(*said, *report.notes))
 
 
-def finite(value: Any) -> Any:
-    """What JSON can hold: it knows no numbers that are none, which become null, and no tuples."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _doubts(report: QuantizationReport) -> list[str]:
+    said = []
+    if report.float_top1.whole <= report.chance_level:
+        said.append(
+            f"the float network's top-1 is {report.float_top1.whole:.1f} %, no more than always answering the same "
+            f"class ({report.chance_level:.1f} %): a drop from there means nothing, train it first"
+        )
+    split = "validation" if report.validated else "test"
+    image = 100 / report.selection_images
+    if image > report.max_drop / 2:
+        said.append(
+            f"only {report.selection_images} images decide, one of them is {image:.2f} points: "
+            f"a drop of {report.max_drop:g} is hardly measured; give more {split} images"
+        )
+    drop = report.best.drop.report
+    if not report.refused and drop is not None and not within(drop, report.max_drop):
+        others = "test images" if report.validated else "images that did not decide"
+        again = "; don't choose again by them" if report.validated else ""
+        said.append(
+            f"on the {report.report_images} {others} it loses {drop:.2f} points, more than {report.max_drop:g}: it "
+            f"may lose too much on other images, too{again}"
+        )
+    return said
+
+
+def _size(report: QuantizationReport) -> list[str]:
+    sizes = {row.file: row.file_bytes for row in report.runtimes}
+    return [f"the int8 file is {sizes['float'] / sizes['int8']:.1f} times smaller"] if "int8" in sizes else []
+
+
+def _speed(rows: tuple[RuntimeRow, ...]) -> list[str]:
+    """One sentence a runtime: int8 against float32, plainly."""
+    floats = {row.backend: row for row in rows if row.file == "float" and row.precision == "fp32"}
+    said = []
+    for row in rows:
+        if row.file != "int8" or row.backend not in floats:
+            continue
+        where = f"in {row.backend} on one thread of this machine"
+        in_float = floats[row.backend].latency
+        ratio = row.latency.median_ms / in_float.median_ms
+        if _same(row.latency, in_float):
+            said.append(f"int8 is as fast as float32 {where}")
+        elif ratio > 1:
+            said.append(f"int8 is {ratio:.2f} times SLOWER than float32 {where}")
+        else:
+            said.append(f"int8 is {1 / ratio:.2f} times faster than float32 {where}")
+    return said
+
+
+def _same(first: Latency, second: Latency) -> bool:
+    """Whether two times are not measurably different: less than 3 % between them, or less than either scatters."""
+    low, high = sorted((first.median_ms, second.median_ms))
+    return high <= NEARLY * low or high - low < max(first.iqr_ms, second.iqr_ms)
+
+
+def _fastest(report: QuantizationReport) -> list[str]:
+    able = [row for row in report.runtimes if within(max(row.drop.selection, row.drop.whole), report.max_drop)]
+    if not able:
+        return []
+    row = min(able, key=lambda row: row.latency.median_ms)
+    same = [_way(other) for other in able if other is not row and _same(other.latency, row.latency)]
+    return [
+        f"fastest here within {report.max_drop:g} points: {_way(row)}, {row.latency.median_ms:.2f} ms on one thread"
+        f"{'; as fast: ' * bool(same)}{', '.join(same)}"
+    ]
+
+
+def _way(row: RuntimeRow) -> str:
+    return f"the {row.file} file in {row.backend} in {row.precision}"
+
+
+def _tensorrt(report: QuantizationReport) -> list[str]:
+    if report.keeps_tensorrt_rules is None:
+        return []
+    if report.keeps_tensorrt_rules:
+        return ["the file keeps TensorRT's rules for explicit quantization (symmetric int8); it was not run there"]
+    return ["TensorRT won't take this file, which is not symmetric int8 throughout: --tensorrt makes one it can"]

@@ -6,23 +6,24 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from mobilenets.auditing.count import LayerCount, NetworkCount, SeparablePair
+from mobilenets.formatting import mebibytes, multiply_adds
 
 Row = tuple[str, ...]
 
 _KIB = 1024
-_MIB = 1024**2
 _LAYER_HEADER: Row = ("layer", "output shape", "parameters", "multiply-adds", "activation KiB")
 _PAIR_HEADER: Row = ("separable pair", "kernel", "channels", "multiply-adds", "standard", "times cheaper")
 
 
-def summary_text(count: NetworkCount, title: str) -> str:
+def summary_text(count: NetworkCount, title: str, notes: Sequence[str] = ()) -> str:
     """The whole summary, lines separated by newlines, none at the end.
 
     Args:
         count: what to show.
         title: the first line, e.g. the network's name and width.
+        notes: sentences to go below it.
     """
-    sections = [title, "", *_layer_table(count), "", *_totals(count)]
+    sections = [title, *(f"note: {note}" for note in notes), "", *_layer_table(count), "", *_totals(count)]
     if count.separable_pairs:
         sections += ["", *_pair_table(count), "", *_standard(count)]
     return "\n".join(sections)
@@ -42,7 +43,12 @@ def _layer_table(count: NetworkCount) -> list[str]:
 
 
 def _block(path: str) -> str:
-    """The part of a dotted path that names its block: `blocks.3` of `blocks.3.expand.conv`, `stem` of `stem.conv`."""
+    """The part of a dotted path that names its block: `blocks.3` of `blocks.3.expand.conv`, `stem` of `stem.conv`.
+
+    Names of a file's operators and tensors, which hold slashes, name none but themselves.
+    """
+    if "/" in path:
+        return path
     parts = path.split(".")
     depth = 2 if len(parts) > 1 and parts[1].isdigit() else 1
     return ".".join(parts[:depth])
@@ -59,10 +65,10 @@ def _totals(count: NetworkCount) -> list[str]:
     where = f" (at {count.peak_layer})" if count.peak_layer else ""
     return [
         f"input              {' x '.join(map(str, count.input_shape))}, float32",
-        f"parameters         {count.parameters:,} ({_mib(4 * count.parameters)} in float32)",
-        f"multiply-adds      {_millions(count.macs)}",
-        f"activations        {_mib(count.activation_bytes)} filled in all",
-        f"peak activations   {_mib(count.peak_activation_bytes)} at once{where}",
+        f"parameters         {count.parameters:,} ({mebibytes(4 * count.parameters)} in float32)",
+        f"multiply-adds      {multiply_adds(count.macs)}",
+        f"activations        {mebibytes(count.activation_bytes)} filled in all",
+        f"peak activations   {mebibytes(count.peak_activation_bytes)} at once{where}",
     ]
 
 
@@ -95,7 +101,7 @@ def _standard(count: NetworkCount) -> list[str]:
     cheaper = count.standard_macs / count.macs
     smaller = count.standard_parameters / count.parameters
     return [
-        f"with standard convolutions: {count.standard_parameters:,} parameters, {_millions(count.standard_macs)} "
+        f"with standard convolutions: {count.standard_parameters:,} parameters, {multiply_adds(count.standard_macs)} "
         "multiply-adds",
         f"as it is: {cheaper:.1f} times fewer multiply-adds, {smaller:.1f} times fewer parameters",
     ]
@@ -125,11 +131,3 @@ def _line(row: Row, widths: Iterable[int], left: int) -> str:
 
 def _kib(size: int) -> str:
     return f"{size / _KIB:,.1f}"
-
-
-def _mib(size: int) -> str:
-    return f"{size / _MIB:,.2f} MiB"
-
-
-def _millions(number: int) -> str:
-    return f"{number / 1e6:,.2f} M"

@@ -1,7 +1,7 @@
 """Opening an artifact in a runtime that is installed here; no PyTorch.
 
-A backend is one runtime with one file loaded. They all answer the same, images uint8 `[B, H, W, C]` to logits float32
-`[B, K]`, so whoever holds one needs not know which it is. Its package is imported only when it is opened.
+A backend is one runtime with one file loaded. All take images uint8 `[B, H, W, C]` and return logits float32
+`[B, K]`, so callers need not know which it is. Its package is imported only when it is opened.
 """
 
 from __future__ import annotations

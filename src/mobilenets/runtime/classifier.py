@@ -1,8 +1,10 @@
-"""Classifying pictures with an exported file: decode, arrange, run, and say how sure the answer is; no PyTorch here.
+"""Classifying pictures with an exported file: decode, arrange, run, calibrate; no PyTorch here.
 
-classifier = Classifier("flowers.onnx")
-for answer in classifier.predict(["garden.jpg", "meadow.jpg"]):
-    print(answer.label, answer.probability)
+    classifier = Classifier("flowers.onnx")
+    for answer in classifier.predict(["garden.jpg", "meadow.jpg"]):
+        print(answer.label, answer.probability)
+
+A picture may be given in any of the forms of `Picture`; each becomes what its image file would.
 """
 
 from __future__ import annotations
@@ -31,9 +33,6 @@ from mobilenets.quoting import decodable
 from mobilenets.run_folder import recommended_file
 from mobilenets.runtime.backend import Backend, choices, open_backend
 
-# What a caller may hand over as a picture, and how each form becomes what its image file would; no PyTorch here.
-
-
 Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
 """A path, an image file's content, an open binary file, a picture of Pillow's, or pixels uint8 `[H, W, 3]`,
 `[H, W, 4]` (RGBA), `[H, W, 1]` or `[H, W]`."""
@@ -48,7 +47,7 @@ _READING: Final = lock_across_forks()
 
 
 def is_picture(value: object) -> TypeGuard[Picture]:
-    """Whether this is one picture, rather than several or nothing of the kind."""
+    """Whether this is one picture, not several or something else."""
     if isinstance(value, np.ndarray):
         return value.ndim != 4
     return isinstance(value, (str, os.PathLike, *_CONTENT, Image.Image)) or hasattr(value, "read")
@@ -135,7 +134,7 @@ UNKNOWN: Final = "unknown"
 _NOT_CALIBRATED: Final = Confidence(temperature=1.0, threshold=0.0, basis="not calibrated")
 _BATCH: Final = 16
 _LEFT_BEHIND: Final[list[Backend]] = []
-"""Backends of the process that this one is a fork of: to destroy one would wait for its threads, which are not here."""
+"""Backends of the process that this one is a fork of: destroying one would wait for its threads, which a fork lacks."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +235,7 @@ class Classifier:
             BadImagesError: pictures that can't be read; `bad` lists all of them, `picture 1` being the first. To go on
                 past them, or for folders and zips of images, use `predict_files`.
             DataError: what is no picture, or a `top` below 1.
-            ArtifactError: the file outputs NaN or infinity.
+            ArtifactError: the file answers with NaN or infinity.
         """
         pictures = iter(_pictures(images))
         numbers = count(1)
@@ -272,13 +271,13 @@ class Classifier:
 
         Raises:
             DataError: images of another size than the file takes, or a `top` below 1.
-            ArtifactError: the file outputs NaN or infinity; or, in a forked process, is no longer there.
+            ArtifactError: the file answers with NaN or infinity; or, in a forked process, is no longer there.
         """
         if top < 1:
             raise DataError(f"top is {top}; it must be at least 1")
         logits = self._own_backend().predict(images).astype(np.float64) / self.temperature
         if not np.isfinite(logits).all():  # also -inf, which softmax would take for a probability of 0
-            raise ArtifactError(f"{self.artifact.path}: its outputs are NaN or infinity; export it again")
+            raise ArtifactError(f"{self.artifact.path}: it answers with NaN or infinity; export it again")
         probabilities = softmax(logits)
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         return [
@@ -324,12 +323,12 @@ def check_golden(artifact: Artifact, backend: Backend) -> float:
             continue
         if sound:
             raise ArtifactError(
-                f"{where}: this way of computing is too coarse for it, or wrong: {answer.words}. The file itself is "
+                f"{where}: this way of computing is too coarse for it, or wrong: {answer.figures}. The file itself is "
                 f"sound: choose backend {choice.backend} with precision {choice.precision}, in which its golden pairs "
                 "hold, or export it again here to have this way's bound measured"
             )
     raise ArtifactError(
-        f"{where}: its golden pairs no longer hold: {answer.words}; the file is changed or this runtime computes it "
+        f"{where}: its golden pairs no longer hold: {answer.figures}; the file is changed or this runtime computes it "
         "incorrectly: export it again"
     )
 

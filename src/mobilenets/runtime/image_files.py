@@ -1,4 +1,7 @@
-"""Finding the images among files, folders and zips, one at a time: a folder of millions takes no memory."""
+"""Finding the images among files, folders and zips, one at a time, so that a folder of millions takes no memory.
+
+`list_parts` cuts them into parts, in an order that is the same every time.
+"""
 
 from __future__ import annotations
 
@@ -70,9 +73,6 @@ def _below(folder: Path, above: frozenset[tuple[int, int]], left_out: LeftOut | 
             yield path
         elif left_out is not None:
             left_out.add(entry.name, decodable(str(folder)), entry.what)
-
-
-# Cutting what files and folders hold into parts, in an order that is the same every time; no PyTorch here.
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""What all backends are: a file loaded in a runtime, by one process, for any number of its threads; no PyTorch here."""
+"""What all backends share: a file loaded in a runtime, by one process, for any number of its threads; no PyTorch here.
+
+`ResourcePool` shares what only one thread may use at a time, such as an interpreter, among any number of threads.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,6 @@ from numpy.typing import NDArray
 from mobilenets.artifact.container import Artifact
 from mobilenets.errors import ArtifactError, BackendError, DataError
 from mobilenets.machine import usable_cores
-
-# What the backends share: which images a file takes, asking one image at a time, and the error where that fails.
-
 
 _UINT8: Final = ("uint8", "u8", "tensor(uint8)")  # as LiteRT and ExecuTorch, OpenVINO, and ONNX Runtime call it
 
@@ -87,9 +87,6 @@ def require_signature(artifact: Artifact, inputs: Sequence[tuple[str, Shape]], o
         )
 
 
-# Sharing what only one thread may use at a time, such as an interpreter, among any number of threads; no PyTorch.
-
-
 Item = TypeVar("Item")
 
 _LEAST: Final = 2  # part of an answer runs on one core whatever `threads` says: a second caller uses the others
@@ -108,7 +105,7 @@ class _Loan(Generic[Item]):
 
 
 class ResourcePool(Generic[Item]):
-    """At most so many items, each made when all others are borrowed, each with one thread at a time.
+    """At most so many items, each made when all others are borrowed, each used by one thread at a time.
 
     Whatever ends a thread's use of an item, its place is free again: the loans are counted by the objects that stand
     for them, which vanish with the frames of the thread, even where Ctrl-C comes between two lines of this class.

@@ -17,13 +17,11 @@ from mobilenets.errors import BackendError, first_line
 from mobilenets.output_capture import capture_stderr
 from mobilenets.runtime.loaded_file import LoadedFile, ResourcePool, pool_size, require_signature, unanswered
 
-# Loading OpenVINO without its telemetry; no PyTorch here.
-
 
 def load_openvino() -> Any:
-    """Import OpenVINO and return its module.
+    """Import OpenVINO without its telemetry and return its module.
 
-    `import openvino` alone tells Google Analytics of it, with an identity it keeps in `~/intel`, unless one opts out.
+    `import openvino` alone reports to Google Analytics, with an identity it keeps in `~/intel`, unless one opts out.
     Where its package for that can't be imported it takes a stub of its own, and nothing is sent.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The layers of a TensorFlow Lite classifier in execution order, whatever way its converter wrote them.
+"""The layers of a TensorFlow Lite classifier in execution order, whichever converter wrote it.
 
 Convolutions and linear layers with their real-number weights channels first, their whole padding, and the activation
 behind them; standalone batch norm is folded in. This is what a network of the same layers needs to load its weights.
@@ -76,7 +76,7 @@ def read_layers(model: TfliteModel) -> Layers:
             walk.step(operator)
         walk.finish(model.outputs)
     except _CONTRADICTIONS as error:
-        raise WeightsError(f"the file's graph contradicts itself ({first_line(error)}): fetch it again") from error
+        raise WeightsError(f"the file's graph contradicts itself ({first_line(error)}): download it again") from error
     if not walk.layers:
         raise WeightsError("the file's graph has no layer with weights: it is no classifier")
     return Layers(tuple(walk.layers), walk.input_scale, walk.input_shift)
@@ -94,14 +94,14 @@ class _Walk:
         self._names = {tensor.index: tensor.name for tensor in model.tensors}
         self._signals = {model.inputs[0]: start(INPUT, model.inputs[0])}
         self._fresh = INPUT
-        self._resolved: set[int] = set()
+        self._finished: set[int] = set()
 
     def finish(self, outputs: tuple[int, ...]) -> None:
-        """The graph ends: nothing follows its outputs."""
-        self._resolve(outputs)
+        """Finish the layers of the graph's outputs, which nothing follows."""
+        self._finish_sources(outputs)
 
     def step(self, operator: TfliteOperator) -> None:
-        """Put one operator's output into the books."""
+        """Record one operator's output."""
         if operator.kind.startswith("CUSTOM:"):
             raise WeightsError(f"the file has the custom operator {operator.kind[7:]!r}, which no MobileNet needs")
         if not operator.inputs or not operator.outputs:
@@ -118,7 +118,7 @@ class _Walk:
         elif operator.kind in _ARITHMETIC:
             self._signals[output] = self._fused(self._arithmetic(operator), operator)
         else:
-            self._resolve(operator.inputs)
+            self._finish_sources(operator.inputs)
             self._signals[output] = self._mixed(output)
 
     def _keep(self, first: int, output: int) -> None:
@@ -130,7 +130,7 @@ class _Walk:
 
     def _layer(self, operator: TfliteOperator) -> Signal:
         source, weights, bias = (*operator.inputs, -1)[:3]
-        self._resolve((source,))
+        self._finish_sources((source,))
         name = self._names.get(weights, "").partition(";")[0]
         if weights not in self._constants:
             raise WeightsError(f"the weights of {operator.kind} {name!r} are computed, not stored: no trained network")
@@ -142,7 +142,7 @@ class _Walk:
             raise WeightsError(f"layer {name!r} has {len(weight)} outputs and {biases.size} biases: a damaged file")
         if not (np.isfinite(weight).all() and np.isfinite(biases).all()):
             raise WeightsError(
-                f"layer {name!r} has weights that are no numbers: a damaged file, or training that failed"
+                f"layer {name!r} has NaN or infinity in its weights: a damaged file, or training that failed"
             )
         linear = operator.kind == "FULLY_CONNECTED"
         shape = self.tensors[source].shape
@@ -190,7 +190,7 @@ class _Walk:
             return self._scaled(other, output, scale, shift)
         if one is not None and other is not None and one.source == other.source and kind == "MUL":
             return product(one, other)
-        self._resolve(operator.inputs)
+        self._finish_sources(operator.inputs)
         if kind == _SHORTCUT_SUM:
             self._mark_shortcut((one, other))
         return self._mixed(output)
@@ -222,19 +222,19 @@ class _Walk:
         self._fresh -= 1
         return start(self._fresh, output)
 
-    def _resolve(self, inputs: tuple[int, ...]) -> None:
+    def _finish_sources(self, inputs: tuple[int, ...]) -> None:
         """The signals' sources are complete: note the activation, fold a batch norm between layer and activation."""
         for signal in (self._signals[index] for index in inputs if index in self._signals):
-            if signal.source in self._resolved or signal.source < INPUT:
+            if signal.source in self._finished or signal.source < INPUT:
                 continue
-            self._resolved.add(signal.source)
+            self._finished.add(signal.source)
             activation, scale, shift = recognised(signal)
             if signal.source == INPUT:
-                self._resolve_input(activation, scale, shift)
+                self._finish_input(activation, scale, shift)
             else:
                 self.layers[signal.source] = folded(self.layers[signal.source], activation, scale, shift)
 
-    def _resolve_input(self, activation: str, scale: Values, shift: Values) -> None:
+    def _finish_input(self, activation: str, scale: Values, shift: Values) -> None:
         if activation != "identity":
             raise WeightsError("the image passes more than a scale and a shift before the file's first layer")
         self.input_scale, self.input_shift = tuple(map(float, scale)), tuple(map(float, shift))

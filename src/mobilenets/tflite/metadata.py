@@ -1,7 +1,7 @@
 """TensorFlow Lite Metadata: the label file and the normalization some files carry beside the network.
 
 The network's file holds a second flatbuffer (identifier `M001`) in a metadata buffer, and a zip archive behind its own
-end with the files the metadata speaks of. No package publishes that schema, so the few fields needed are read
+end with the files the metadata names. No package publishes that schema, so the few fields needed are read
 by their place in it (`metadata_schema.fbs` of tflite-support).
 """
 
@@ -45,7 +45,7 @@ def read_metadata(
         where: the file's name, for messages.
 
     Raises:
-        WeightsError: the metadata speaks of a label file that is not there, or can't be read.
+        WeightsError: the metadata names a label file that is missing or can't be read.
     """
     if metadata is None or metadata[4:8] != _IDENTIFIER:
         return None, None

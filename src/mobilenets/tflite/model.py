@@ -1,4 +1,4 @@
-"""`TfliteModel`: what a TensorFlow Lite file says, as plain records of NumPy arrays."""
+"""`TfliteModel`: the contents of a TensorFlow Lite file, as plain records of NumPy arrays."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TfliteOperator:
 
 @dataclass(frozen=True)
 class Normalization:
-    """The metadata's word on pixels: `(pixel - mean) / std`, pixels from 0 to 255; one value, or one a channel."""
+    """Pixel normalization in the metadata: `(pixel - mean) / std`, pixels from 0 to 255; one value or one a channel."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -77,10 +77,10 @@ class TfliteModel:
         tensors: by index.
         operators: in execution order.
         inputs: indices of the tensors the graph is given.
-        outputs: indices of those it answers with.
+        outputs: indices of those it returns.
         metadata: names of the metadata buffers.
         labels: names of the outputs, from the label file inside; None without one.
-        normalization: of the input image; None when the metadata does not say.
+        normalization: of the input image; None when the metadata does not state it.
     """
 
     description: str

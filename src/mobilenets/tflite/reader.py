@@ -1,7 +1,7 @@
 """`read_model`: a TensorFlow Lite file into records, with every offset and length checked against the file.
 
-The generated flatbuffer classes trust the file: a damaged one sends them anywhere. So lengths are checked before they
-are walked, and what still goes wrong while decoding means a damaged file, said in one line.
+The generated flatbuffer classes do not check the file, and a damaged one makes them read anywhere. So lengths are
+checked before they are used, and what still goes wrong while decoding means a damaged file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,27 @@ from mobilenets.limits import MAX_MODEL_BYTES, read_bytes
 from mobilenets.tflite.metadata import BUFFER, read_metadata
 from mobilenets.tflite.model import Array, Option, Quantization, TfliteModel, TfliteOperator, TfliteTensor
 
-# The options of the operators image classifiers are made of, under plain names.
+IDENTIFIER: Final = b"TFL3"
+_DTYPES: Final = {value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)}
+_KINDS: Final = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
+_MAX_SCALE: Final = 1e20
+"""No trained network comes near; times any 8-bit or 32-bit number it still is a float32."""
+_NUMPY: Final = {
+    "FLOAT32": "<f4",
+    "FLOAT16": "<f2",
+    "FLOAT64": "<f8",
+    "INT8": "i1",
+    "UINT8": "u1",
+    "INT16": "<i2",
+    "UINT16": "<u2",
+    "INT32": "<i4",
+    "UINT32": "<u4",
+    "INT64": "<i8",
+    "UINT64": "<u8",
+    "BOOL": "?",
+}
+_DAMAGE: Final = (struct.error, IndexError, KeyError, ValueError, TypeError, OverflowError, AttributeError)
+"""What decoding a damaged flatbuffer raises: an offset beyond the file, an unknown code, a table that is missing."""
 
 
 def _names(enumeration: type) -> dict[int, str]:
@@ -98,29 +118,6 @@ def read_options(kind: str, operator: Any) -> dict[str, Option]:
     return {name: read(table) for name, read in readers.items()}
 
 
-IDENTIFIER: Final = b"TFL3"
-_DTYPES: Final = {value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)}
-_KINDS: Final = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
-_MAX_SCALE: Final = 1e20
-"""No trained network comes near; times any 8-bit or 32-bit number it still is a float32."""
-_NUMPY: Final = {
-    "FLOAT32": "<f4",
-    "FLOAT16": "<f2",
-    "FLOAT64": "<f8",
-    "INT8": "i1",
-    "UINT8": "u1",
-    "INT16": "<i2",
-    "UINT16": "<u2",
-    "INT32": "<i4",
-    "UINT32": "<u4",
-    "INT64": "<i8",
-    "UINT64": "<u8",
-    "BOOL": "?",
-}
-_DAMAGE: Final = (struct.error, IndexError, KeyError, ValueError, TypeError, OverflowError, AttributeError)
-"""What decoding a damaged flatbuffer raises: an offset beyond the file, a code of no meaning, a table that is none."""
-
-
 def read_model(path: Path) -> TfliteModel:
     """Read a file into records; constant tensors are views of the file's bytes.
 
@@ -132,13 +129,15 @@ def read_model(path: Path) -> TfliteModel:
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {error.strerror or error}") from error
     if not file:
-        raise WeightsError(f"{path} is empty (0 bytes); get it anew")
+        raise WeightsError(f"{path} is empty (0 bytes); download it again")
     if file[4:8] != IDENTIFIER:
-        raise WeightsError(f"{path} is no TensorFlow Lite file: it lacks the mark {IDENTIFIER.decode()} in its head")
+        raise WeightsError(
+            f"{path} is no TensorFlow Lite file: it lacks the identifier {IDENTIFIER.decode()} at byte 4"
+        )
     try:
         return _decode(file, path)
     except _DAMAGE as error:
-        raise WeightsError(f"{path} is damaged or cut short ({first_line(error)}): fetch it again") from error
+        raise WeightsError(f"{path} is damaged or cut short ({first_line(error)}): download it again") from error
 
 
 def _decode(file: bytes, path: Path) -> TfliteModel:
@@ -247,7 +246,7 @@ def _operator(operator: Any, kinds: list[str], tensors: int) -> TfliteOperator:
 def _indices(length: int, read: Callable[[], Any], tensors: int) -> tuple[int, ...]:
     indices = tuple(int(index) for index in read()) if length else ()
     if any(not -1 <= index < tensors for index in indices):
-        raise ValueError(f"an operator speaks of tensors {list(indices)}, of {tensors} there are")
+        raise ValueError(f"an operator uses tensors {list(indices)}, of {tensors} there are")
     return indices
 
 

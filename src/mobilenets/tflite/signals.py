@@ -1,4 +1,9 @@
-"""`Layer`: one convolution or linear layer of a TensorFlow Lite file, and what brings its parts into our form."""
+"""`Layer`, a convolution or linear layer of a TensorFlow Lite file, and `Signal`, the elementwise functions behind it.
+
+Files write the same activation in many ways: fused into the convolution, as an operator of its own, or in pieces
+(h-swish as ADD 3, RELU6, MUL, MUL 1/6); batch norm likewise. So activations are recognised by their values: the pieces
+are composed into one function, evaluated on numbers, and compared with the papers' functions.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +15,6 @@ from numpy.typing import NDArray
 
 from mobilenets.errors import WeightsError
 from mobilenets.tflite.model import TfliteTensor
-
-# What a tensor of the graph is made of: a layer's output and the elementwise functions it has passed since.
-#
-# Files write the same activation in many ways: fused into the convolution, as an operator of its own, or in pieces
-# (h-swish as ADD 3, RELU6, MUL, MUL 1/6); batch norm likewise. So activations are known by what they do: the pieces
-# are
-# put together into one function, tried on numbers, and compared with the papers' functions.
-
 
 Values = NDArray[np.float64]
 Function = Callable[[Values], Values]
@@ -104,12 +101,12 @@ def product(left: Signal, right: Signal) -> Signal:
 def recognised(signal: Signal) -> tuple[str, Values, Values]:
     """The signal as `function(scale * x + shift)`: the function's name in `FUNCTIONS`, or `UNKNOWN`; scale; shift."""
     for anchor in reversed(list(signal.anchors.values())):
-        answer = anchor.since(_PROBES)
+        values = anchor.since(_PROBES)
         for name, function in FUNCTIONS.items():
-            if np.abs(answer - function(_PROBES)).max() <= _TOLERANCE:
+            if np.abs(values - function(_PROBES)).max() <= _TOLERANCE:
                 return name, anchor.scale, anchor.shift
         # TensorFlow's converter adds the 3 of x + 3 to the bias before: h-sigmoid of what was 3 less.
-        if np.abs(answer - FUNCTIONS["hard_sigmoid"](_PROBES - 3)).max() <= _TOLERANCE:
+        if np.abs(values - FUNCTIONS["hard_sigmoid"](_PROBES - 3)).max() <= _TOLERANCE:
             return "hard_sigmoid", anchor.scale, anchor.shift - 3
     return UNKNOWN, np.ones(1), np.zeros(1)
 
@@ -195,11 +192,11 @@ def checked_stride(option: object) -> tuple[int, int]:
     """A convolution's option as height and width.
 
     Raises:
-        WeightsError: it is none.
+        WeightsError: it is not a pair.
     """
     if isinstance(option, tuple) and len(option) == 2:
         return option
-    raise WeightsError(f"a convolution of the file has no stride but {option!r}: a damaged file")
+    raise WeightsError(f"a convolution of the file has a stride of {option!r}: a damaged file")
 
 
 def clamps(tensor: TfliteTensor) -> bool:

@@ -192,6 +192,9 @@ def fault_of(path: Path) -> str | None:
     return None if damaged is None else f"the checksum of {damaged} is wrong"
 
 
+_LOAD_FAULTS = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError, ValueError)
+
+
 class _DamagedError(Exception):
     """A state that is not whole."""
 
@@ -201,9 +204,6 @@ def _read_state(path: Path, device: torch.device) -> SavedState:
         require_regular(path)
         if path.stat().st_size == 0:
             raise _DamagedError(f"{path} is empty (0 bytes)")
-    except OSError as error:
-        raise _DamagedError(f"{path} can't be read ({error.strerror or error})") from error
-    try:
         if (fault := fault_of(path)) is not None:
             raise _DamagedError(f"{path} is damaged ({fault})")
         content = torch.load(path, map_location=device, weights_only=True)
@@ -212,15 +212,7 @@ def _read_state(path: Path, device: torch.device) -> SavedState:
         experiment = Experiment(**content.pop("experiment"))
         position = Position(**content.pop("progress"))
         return SavedState(experiment=experiment, position=position, **content)
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        EOFError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        ValueError,
-    ) as error:
+    except _LOAD_FAULTS as error:
         raise _DamagedError(f"{path} is damaged ({first_line(error)})") from error
     except OSError as error:
         raise _DamagedError(f"{path} can't be read ({error.strerror or error})") from error
@@ -260,7 +252,7 @@ class Restored:
 
 
 class Checkpoints:
-    """The states of one run, written by the leader of its team.
+    """The states of one run, written by the main process.
 
     Args:
         run: the run folder.
@@ -286,10 +278,7 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the next state: as often as told, yet writing takes a twentieth of the time at most.
-
-        Told 0 seconds, it always is.
-        """
+        """Whether it is time for the next state; writing takes at most a twentieth of the time, except with 0 s."""
         wait = max(self.seconds, 20 * self._took) if self.seconds else 0.0
         return self.team.is_main and time.monotonic() - self._saved_at >= wait
 
@@ -321,7 +310,7 @@ class Checkpoints:
         Args:
             trained: what it is put into.
             force: do so even if it is that of another experiment.
-            progress: told where the run goes on.
+            progress: receives where the run goes on.
 
         Raises:
             RunError: there is none, or it is of another experiment, or does not fit.
@@ -354,7 +343,7 @@ class Checkpoints:
 
     @property
     def record(self) -> dict[str, str]:
-        """What the network is to remember of epochs it was given later, for its provenance."""
+        """What the network's provenance says of epochs that were added later."""
         told = [
             f"from {had} to {has} epochs after epoch {epoch}" + (f", step {step}" if step else "")
             for had, has, epoch, step in self.extensions

@@ -1,7 +1,11 @@
 """`train --head-only`: the backbone runs once over the images, and a linear head is fitted to what it answers.
 
 Nothing but the classifier changes. The head is the minimum of a convex loss, so there are no learning rate and no
-epochs to choose: of a recipe only the fields in `USED` count.
+epochs to choose: of a recipe only the fields in `HEAD_FIELDS` count.
+
+Features are kept on disk, so the same images through the same backbone are computed once on this machine. A batch of
+images is known by its pixels and the backbone by its weights, so nothing kept can be out of date. A run that is killed
+finds every batch it had done, and so does another run on the same images.
 """
 
 from __future__ import annotations
@@ -10,7 +14,6 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 
 from mobilenets.data.loader import PreparedImages
-from mobilenets.errors import ModelError, RecipeError, RunError, TrainingInterruptedError
-from mobilenets.evaluation.predictions import evaluate
+from mobilenets.errors import RunError, TrainingInterruptedError
+from mobilenets.evaluation.predictions import evaluate_predictions
 from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_atomically, write_text_atomically
 from mobilenets.limits import read_arrays
@@ -34,15 +37,7 @@ from mobilenets.training.checkpoints import Experiment, SavedState, drop_damaged
 from mobilenets.training.linear_head import LinearHead, fit_head
 from mobilenets.training.loop import RECIPE
 from mobilenets.training.progress import MetricLog, Position, stop_on_interrupt
-from mobilenets.training.recipe import Recipe
-
-# What a backbone answers, kept: the same images through the same backbone are computed once on this machine.
-#
-# A part of the images is known by its pixels and the backbone by its weights, so nothing kept can be out of date:
-# another
-# picture under the same name, other weights or another preparation have another key. A run that is killed finds again
-# every part it had done, and so does another run on the same images.
-
+from mobilenets.training.recipe import HEAD_FIELDS, Recipe
 
 LIMIT: Final = 2 * 2**30
 """Bytes of features kept; beyond them, those not used for longest go. 2 GiB are 400,000 images of MobileNetV2."""
@@ -132,7 +127,7 @@ class Embedding:
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
         self.device = device
         self.cache = cache
-        self.size = model.classifier.in_features
+        self.size = model.head_hidden_size
         self._normalize = Normalizer(preprocessing).to(device)
         self._identity = _identity(model, preprocessing, device)
 
@@ -146,7 +141,8 @@ class Embedding:
             return known
         with torch.inference_mode():
             inputs: torch.Tensor = self._normalize(torch.from_numpy(images).to(self.device))
-            features = self.model.embed(inputs.contiguous(memory_format=torch.channels_last))
+            maps = self.model.forward_features(inputs.contiguous(memory_format=torch.channels_last))
+            features = self.model.forward_head(maps, pre_logits=True)
         found: NDArray[np.float32] = features.float().cpu().numpy()
         self.cache.put(key.hexdigest(), found)
         return found
@@ -165,34 +161,6 @@ def _identity(model: MobileNet, preprocessing: Preprocessing, device: torch.devi
 
 PART: Final = 250
 """Images whose features are computed and kept together."""
-USED: Final = ("flip", "balance", "validation_fraction", "seed")
-"""The fields of a recipe that mean something to a head."""
-
-
-def resolve_head_recipe(recipe: Recipe, changed: Iterable[str], *, has_weights: bool, has_teacher: bool) -> Recipe:
-    """The recipe of a head: its own fields of the given one, the backbone frozen, one pass over the images.
-
-    Args:
-        recipe: the recipe asked for.
-        changed: its fields that were set explicitly.
-        has_weights: whether there are weights to start from.
-        has_teacher: whether there is a teacher.
-
-    Raises:
-        ModelError: no weights, or a teacher, which a head fitted to features can't ask.
-        RecipeError: a field is set that means nothing to a head.
-    """
-    if not has_weights:
-        raise ModelError("`head_only=True` trains a head on what a backbone has learnt: give its `weights`")
-    if has_teacher:
-        raise ModelError("`head_only=True` fits the head to the labels alone; leave out `teacher`, or `head_only=True`")
-    idle = [name for name in changed if name not in USED]
-    if idle:
-        raise RecipeError(
-            f"`head_only=True` has no {idle[0]}: of a recipe it takes {', '.join(USED)} alone; leave out one of the two"
-        )
-    used = {name: getattr(recipe, name) for name in USED}
-    return Recipe(epochs=1, freeze="backbone", crop_padding=0, **used)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,8 +182,8 @@ class TrainedHead:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a head is trained, and who watches.
+class HeadRun:
+    """The run a head is trained in.
 
     Attributes:
         run: the run folder.
@@ -235,7 +203,7 @@ def train_head(
     images: PreparedImages,
     classes: tuple[str, ...],
     recipe: Recipe,
-    place: Place,
+    where: HeadRun,
     *,
     resume: bool,
     cache: FeatureCache | None = None,
@@ -247,7 +215,7 @@ def train_head(
         images: the training images, prepared as the weights want them.
         classes: their names, in the order of the outputs.
         recipe: of `resolve_head_recipe`.
-        place: the run folder and what belongs to it.
+        where: the run folder, its experiment, the device and who receives progress.
         resume: go on with a run that was begun, whose weights stand in its state.
         cache: where features are kept; None takes the user's cache folder.
 
@@ -256,29 +224,28 @@ def train_head(
         RunError: `resume`, and the run is another experiment's or damaged.
     """
     began = time.perf_counter()
-    progress, cache = place.progress, cache or FeatureCache()
+    progress, cache = where.progress, cache or FeatureCache()
     if resume:
-        _restore(place, model)
+        _restore(where, model)
     else:
-        _save(place, model, done=0)
-    embed = Embedding(model, images.preprocessing, place.device, cache)
+        _save(where, model, done=0)
+    embed = Embedding(model, images.preprocessing, where.device, cache)
     views = _views(images, embed, recipe, progress)
     running = time.perf_counter() - began
     _tell(cache, progress)
     head = _fit(views, images.labels, len(classes), recipe, progress)
-    with torch.no_grad():
-        model.classifier.weight.copy_(torch.from_numpy(head.weight))
-        model.classifier.bias.copy_(torch.from_numpy(head.bias))
+    fitted = {"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)}
+    model.get_classifier().load_state_dict(fitted)
     batch = np.empty(len(images), np.uint8), images.labels
-    scored = evaluate(lambda _: head(views[0]), [batch], classes).metrics
+    scored = evaluate_predictions(lambda _: head(views[0]), [batch], classes).metrics
     seconds = time.perf_counter() - began
     # As one epoch, whose rate of learning means nothing.
     point = EpochPoint(1, scored.loss, scored.top1, 0.0, seconds, len(views) * len(images) / running)
-    with MetricLog(place.run, 0) as log:
+    with MetricLog(where.run, 0) as log:
         log.add(point)
     progress.epoch(point, 1)
-    write_text_atomically(place.run / RECIPE, _toml(recipe))
-    _save(place, model, done=1)
+    write_text_atomically(where.run / RECIPE, _toml(recipe))
+    _save(where, model, done=1)
     return TrainedHead(model.eval(), embed, head)
 
 
@@ -325,23 +292,23 @@ def _tell(cache: FeatureCache, progress: Progress) -> None:
 
 def _toml(recipe: Recipe) -> str:
     """The fields that counted; the others had no part in it."""
-    kept = [line for line in recipe.to_toml().splitlines() if line.split(" = ")[0] in ("freeze", *USED)]
+    kept = [line for line in recipe.to_toml().splitlines() if line.split(" = ")[0] in ("freeze", *HEAD_FIELDS)]
     return "\n".join(["# --head-only: a logistic regression on the backbone's features, no epochs.", *kept]) + "\n"
 
 
-def _restore(place: Place, model: MobileNet) -> None:
+def _restore(where: HeadRun, model: MobileNet) -> None:
     """Take up the weights that the run began with: its state has them, the file they came from may be gone."""
-    state = load_state(place.run, torch.device("cpu"))
+    state = load_state(where.run, torch.device("cpu"))
     if state.warning is not None:
-        place.progress.message(f"warning: {state.warning}")
-        drop_damaged(place.run)
+        where.progress.message(f"warning: {state.warning}")
+        drop_damaged(where.run)
     try:
         model.load_state_dict(state.model)
     except RuntimeError as error:
-        raise RunError(f"{place.run}: its state does not fit this network; train in another folder") from error
+        raise RunError(f"{where.run}: its state does not fit this network; train in another folder") from error
 
 
-def _save(place: Place, model: MobileNet, *, done: int) -> None:
+def _save(where: HeadRun, model: MobileNet, *, done: int) -> None:
     """The run's state: there is no optimizer, and the features are kept elsewhere."""
-    plan = {"device": place.device.type, "precision": "float32", "memory_format": "channels_last", "parts": 1}
-    save_state(place.run, SavedState(place.experiment, plan, Position(epoch=done), model.state_dict(), {}))
+    plan = {"device": where.device.type, "precision": "float32", "memory_format": "channels_last", "parts": 1}
+    save_state(where.run, SavedState(where.experiment, plan, Position(epoch=done), model.state_dict(), {}))

@@ -250,7 +250,7 @@ ORDER, AUGMENT, DROPOUT, NORM, DISTORT, MIX = range(6)
 
 
 @dataclass(frozen=True)
-class Place:
+class StepIndex:
     """A step of a run: `epoch` and `step` counted from 0, and which part of its batch this process has."""
 
     epoch: int
@@ -292,7 +292,7 @@ class BatchInputs:
         self.normalize = Normalizer(preprocessing).to(device)
 
     def __call__(
-        self, images: NDArray[np.uint8], labels: NDArray[np.int64], place: Place, layout: torch.memory_format
+        self, images: NDArray[np.uint8], labels: NDArray[np.int64], place: StepIndex, layout: torch.memory_format
     ) -> tuple[Tensor, Tensor]:
         """Augment a batch as this step does.
 

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from mobilenets.data.sampling import fold_of
 from mobilenets.errors import DataError
 
 STRENGTHS: Final = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
@@ -22,7 +23,7 @@ FOLDS: Final = 5
 MANY_IMAGES: Final = 2_000
 """From here on one fold is held out instead of five in turn: it is large enough to tell the strengths apart."""
 MAX_ITERATIONS: Final = 300
-ALONE: Final = -1
+
 
 Features = NDArray[np.float32]
 
@@ -88,20 +89,6 @@ def fit_head(
     # Folded into the weights, the scaling costs nothing when the network runs.
     weight = (weight / std).astype(np.float32)
     return LinearHead(weight, (bias - weight @ mean).astype(np.float32), strength, how, converged)
-
-
-def fold_of(labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
-    """Which fold each image is held out in, `[N]`: every class spread evenly, a class's only image in none (`ALONE`).
-
-    Unlike scikit-learn's, it takes classes with fewer images than folds.
-    """
-    random = np.random.default_rng(seed)
-    fold = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = random.permutation(np.flatnonzero(labels == label))
-        # Another first fold for each class, or small classes would all be held out in the same.
-        fold[members] = (np.arange(len(members)) + random.integers(folds)) % folds if len(members) > 1 else ALONE
-    return fold
 
 
 def _choose_strength(

@@ -38,7 +38,7 @@ from mobilenets.training.accumulation import (
 )
 from mobilenets.training.checkpoints import SAVE_SECONDS, Checkpoints, Experiment, Trained
 from mobilenets.training.distributed import SOLO, Team
-from mobilenets.training.inputs import DROPOUT, NORM, ORDER, BatchInputs, Place, derived_seed
+from mobilenets.training.inputs import DROPOUT, NORM, ORDER, BatchInputs, StepIndex, derived_seed
 from mobilenets.training.optimizer import (
     CrossEntropy,
     Objective,
@@ -72,7 +72,6 @@ from mobilenets.training.progress import (
     where_of,
 )
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.synced_norm import sync_norms, unsync_norms
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -93,13 +92,13 @@ class Training(Generic[Network]):
         run: the run folder, which nobody else writes.
         experiment: what makes it the same run when it is resumed.
         device: where to compute.
-        progress: told of progress; in a team, the leader's.
+        progress: receives progress; in a team, the main process's.
         classes: how many the network answers.
-        objective: what a step minimises; None takes cross-entropy.
+        objective: what a step minimises; default: cross-entropy.
         team: the processes that train it together.
         save_seconds: at most so much time passes between two saved states, plus a step.
-        validate: asked after each epoch, of the network to use as it then stands; in a team, by the leader.
-        cropped: whether the images come cut as the recipe says, so that it need not be done here.
+        validate: called after each epoch with the network that would be the result; in a team, by the main process.
+        cropped: whether the images come cropped as the recipe says.
         decoded_by: what decodes the images, in words; a run that goes on with another one says so.
     """
 
@@ -163,7 +162,10 @@ class Training(Generic[Network]):
         if self.device.type == "cpu":
             keep_freed_memory()
         plan = self._restore(force) if resume else self._begin()
-        if self.recipe.sync_norm and self.team.count > 1:
+        synced = self.recipe.sync_norm and self.team.count > 1
+        if synced:
+            from mobilenets.training.synced_norm import sync_norms, unsync_norms
+
             sync_norms(self.model, self.device)
         self.compute = Accumulation(
             self.team.wrap(self.model, self.device),
@@ -183,10 +185,11 @@ class Training(Generic[Network]):
                     self._epochs(stop, log)
             else:
                 self._epochs(stop, None)
-        unsync_norms(self.model)
+        if synced:
+            unsync_norms(self.model)
         result = self.model if self.ema is None else cast(Network, self.ema.module)
         if self.team.is_main:
-            self._settle_norm(result)
+            self._reestimate_norms(result)
         return result.eval()
 
     def _epochs(self, stop: StopRequest, log: MetricLog | None) -> None:
@@ -209,11 +212,11 @@ class Training(Generic[Network]):
             self._stop(stop)
 
     def _asked(self, stop: StopRequest) -> bool:
-        """Whether any member was asked to stop; all of a team meet here."""
+        """Whether any process was asked to stop; all of a team meet here."""
         return self.team.sum([float(bool(stop))], self.device)[0] > 0
 
     def _steps(self, stop: StopRequest) -> bool:
-        """The rest of an epoch, or as much of it as there is until somebody asks to stop; whether somebody did."""
+        """The rest of an epoch, or what there is of it until a request to stop; returns whether one came."""
         try:
             for images, labels in self._remaining_batches():
                 if self._step(images, labels, stop):
@@ -223,7 +226,7 @@ class Training(Generic[Network]):
         except DataError as error:  # images or shards that can't be read any more
             self._save()
             where = where_of(self.position, self.steps)
-            # Of a team only the leader can save, and it may not know of this.
+            # Of a team only the main process can save, and it may not know of this.
             saved = f"Saved before {where}" if self.team.count == 1 else f"The state saved last is from before {where}"
             raise DataError(f"{error}. {saved}: `resume=True` goes on once they are back") from error
         except (RuntimeError, MemoryError) as error:  # where no smaller parts help: augmentation, the optimizer
@@ -237,13 +240,13 @@ class Training(Generic[Network]):
         return False
 
     def _step(self, images: NDArray[np.uint8], labels: NDArray[np.int64], stop: StopRequest) -> bool:
-        """One batch [B, H, W, C]: augment, forward, backward, update, account; whether a member was asked to stop."""
+        """One batch [B, H, W, C]: augment, forward, backward, update, count; returns whether to stop."""
         progress = self.position
-        place = Place(progress.epoch, progress.step, self.team.share)
-        inputs, targets = self.inputs(images, labels, place, self.compute.plan.layout)
+        index = StepIndex(progress.epoch, progress.step, self.team.share)
+        inputs, targets = self.inputs(images, labels, index, self.compute.plan.layout)
         set_learning_rate(self.optimizer, self._learning_rate())
 
-        mine = self.compute.gradients(inputs, targets, dominant(targets), place.seed(self.recipe, DROPOUT))
+        mine = self.compute.gradients(inputs, targets, dominant(targets), index.seed(self.recipe, DROPOUT))
         loss, correct, count, stopping = self.team.sum(
             [mine.loss * mine.images, mine.correct, mine.images, float(bool(stop))], self.device
         )
@@ -271,7 +274,7 @@ class Training(Generic[Network]):
         seed = derived_seed(self.recipe.seed, self.position.epoch, ORDER)
         return self.images.epoch(seed, self.batch_size, first=self.position.step, share=self.team.share)
 
-    def _settle_norm(self, model: nn.Module) -> None:
+    def _reestimate_norms(self, model: nn.Module) -> None:
         """Measure batch norm's statistics anew where training left none that fit; frozen ones are the weights' own."""
         reason = why_reestimate(model, self.recipe.epochs * self.steps, averaged=self.ema is not None)
         if reason is not None and self.recipe.freeze == "none":
@@ -291,7 +294,7 @@ class Training(Generic[Network]):
         steps = self.position.epoch * self.steps + self.position.step
         try:
             scored = None if self.validate is None else self.validate(network, self.compute.plan.layout, steps, stop)
-        except ModelError as error:  # the last step's gradient was no number, though its loss was one
+        except ModelError as error:  # the last step's gradient was NaN or infinite, though its loss was finite
             again = "or go on from the state before with `resume=True` `force=True`"
             raise NonFiniteLossError(f"after epoch {point.epoch} of {self.run} {error}, {again}") from error
         return point if scored is None else replace(point, validation_loss=scored[0], validation_top1=scored[1])
@@ -345,7 +348,7 @@ class Training(Generic[Network]):
         self.checkpoints.save(self._trained(), self.compute.plan, self.compute.parts, self.position)
 
     def _stop(self, stop: StopRequest) -> None:
-        """End in good order: all of a team together, when the leader has saved, by the signal that any of them got."""
+        """End in good order: all of a team together, once the state is saved, by the signal that any of them got."""
         self.team.run_on_main(self._save)
         signal = self.team.largest(stop.signal, self.device)
         where = f"epoch {self.position.epoch + 1}, step {self.position.step} of {self.steps}"
@@ -357,7 +360,7 @@ class Training(Generic[Network]):
         self.progress.message("stopping after this step; again to stop at once and lose it")
 
     def _halved(self, parts: int) -> None:
-        """Memory ran out. In a team the others are at another place by now: note it for the restart, and give up."""
+        """Memory ran out. In a team the others are at another point by now: note it for the restart, and give up."""
         if self.team.count > 1:
             remember_parts(self.run, parts)
             raise TrainingError(
@@ -370,7 +373,7 @@ class Training(Generic[Network]):
         return f"{-(-batch // parts)} images at a time, their gradients added up to the recipe's {self.batch_size}"
 
     def _refuse(self, images: NDArray[np.uint8], labels: NDArray[np.int64], loss: float) -> None:
-        """Stop at a loss that is no number, with the batch kept; the state saved last is from before it."""
+        """Stop at a loss that is NaN or infinite, with the batch kept; the state saved last is from before it."""
         where = where_of(self.position, self.steps)
         batch = self.team.gather((images, labels))
         kept = ""

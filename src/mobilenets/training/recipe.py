@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from mobilenets.errors import RecipeError
+from mobilenets.errors import ModelError, RecipeError
 from mobilenets.limits import MAX_TOML_BYTES, parse_toml, read_text
 
 LARGEST = 2**63  # of any number: torch takes no larger seed
@@ -74,6 +74,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "mix_probability": ("mixup_alpha", "cutmix_alpha"),
 }
 """A field -> others of which one must be given beside it."""
+HEAD_FIELDS = ("flip", "balance", "validation_fraction", "seed")
+"""The fields of a recipe that mean something to a head."""
 RENAMED: Mapping[str, str] = {"square_decay": "alpha", "rate_decay": "gamma"}
 """Fields of recipes and run folders written before 0.1 -> what they are called now."""
 TEMPERATURE, DISTILL_WEIGHT = 4.0, 0.9
@@ -293,6 +295,33 @@ def resolve_recipe(recipe: Recipe, *, has_teacher: bool) -> Recipe:
                 f"recipe field {name} is {getattr(recipe, name)}, but there is no teacher; give `teacher`"
             )
     return recipe
+
+
+def resolve_head_recipe(recipe: Recipe, changed: Iterable[str], *, has_weights: bool, has_teacher: bool) -> Recipe:
+    """The recipe of `head_only`: its own fields of the given one, the backbone frozen, one pass over the images.
+
+    Args:
+        recipe: the recipe asked for.
+        changed: its fields that were set by hand.
+        has_weights: whether there are weights to start from.
+        has_teacher: whether there is a teacher.
+
+    Raises:
+        ModelError: no weights, or a teacher, which a head fitted to features can't ask.
+        RecipeError: a field is set that means nothing to a head.
+    """
+    if not has_weights:
+        raise ModelError("`head_only=True` trains a head on what a backbone has learnt: give its `weights`")
+    if has_teacher:
+        raise ModelError("`head_only=True` fits the head to the labels alone; leave out `teacher`, or `head_only=True`")
+    idle = [name for name in changed if name not in HEAD_FIELDS]
+    if idle:
+        raise RecipeError(
+            f"`head_only=True` has no {idle[0]}: of a recipe it takes {', '.join(HEAD_FIELDS)} alone; "
+            "leave out one of the two"
+        )
+    used = {name: getattr(recipe, name) for name in HEAD_FIELDS}
+    return Recipe(epochs=1, freeze="backbone", crop_padding=0, **used)
 
 
 def check_freezing(recipe: Recipe, *, has_weights: bool) -> None:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mobilenets.data.datasets import Dataset
 from mobilenets.data.decoding import TrainingDecoding
-from mobilenets.data.loader import PreparedImages, default_memory_limit, prepare
+from mobilenets.data.held_out import DIGEST, image_record, validation_record
+from mobilenets.data.loader import TrainingImages
 from mobilenets.data.sources import write_exclusions
-from mobilenets.data.unseen import image_record
-from mobilenets.data.validation import DIGEST, validation_record
-from mobilenets.errors import BadImage, BadImagesError, RunError
-from mobilenets.evaluation.evaluation_set import SealedTestSet
-from mobilenets.evaluation.images import labelled_set
+from mobilenets.errors import RecipeError, RunError
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.predictions import Predict
 from mobilenets.evaluation.results import SeedRun
@@ -31,12 +27,9 @@ from mobilenets.limits import read_text
 from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, save_network, versions
-from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Progress, counted
-from mobilenets.training.balancing import balanced
+from mobilenets.progress import Progress
 from mobilenets.training.checkpoints import SAVE_SECONDS, STATE, Experiment, check_same, has_state, load_state
 from mobilenets.training.distributed import SOLO, Team
-from mobilenets.training.head import Place, train_head
 from mobilenets.training.inputs import random_crop
 from mobilenets.training.loop import Training
 from mobilenets.training.optimizer import CrossEntropy, Objective
@@ -52,80 +45,26 @@ from mobilenets.training.scoring import (
     score_trained,
     torch_predict,
 )
-from mobilenets.training.start import Start, seen_before
+from mobilenets.training.start import Start
 from mobilenets.training.teacher import Teacher
-
-if TYPE_CHECKING:
-    from mobilenets.data.shards.shard_set import ShardSet
-    from mobilenets.data.shards.streaming import ShardImages
 
 EXCLUDED = "exclude.txt"
 """The images left out of training and scoring, where there are any, as `--exclude` takes them."""
+
+
 LAUNCH = ".torchrun"
 """Which call of torchrun trains here: its restarts go on by themselves, another call has to say --resume."""
 
 
-def prepare_splits(
-    dataset: Dataset, preprocessing: Preprocessing, *, skip_bad: bool, progress: Progress, memory_share: int = 1
-) -> Splits:
-    """Decode all splits for `preprocessing`, telling the progress what the user should know of the data.
+class TrainOptions(TypedDict, total=False):
+    """Keyword arguments of `train_unseen` that `train_and_score` hands on."""
 
-    Args:
-        dataset: the images.
-        preprocessing: how to arrange them.
-        skip_bad: leave unreadable images out, and say so, instead of refusing.
-        progress: told of progress, notes and images left out.
-        memory_share: among how many such calls the memory for pixels is to be shared.
-
-    Raises:
-        BadImagesError: images can't be read and `skip_bad` is off; it lists those of all splits.
-    """
-    prepared: dict[str, PreparedImages] = {}
-    bad: list[BadImage] = []
-    parts = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    for name, split in parts.items():
-        if split is None:
-            continue
-
-        try:
-            limit = default_memory_limit() // memory_share
-            prepared[name] = prepare(
-                split,
-                preprocessing,
-                skip_bad=skip_bad,
-                progress=counted(progress.update, f"reading {name} images"),
-                memory_limit=limit,
-                every_class=name != "validation",
-            )
-        except BadImagesError as error:
-            bad += error.bad
-    if bad:
-        raise BadImagesError(bad)
-    announce(dataset.notes, [image for part in prepared.values() for image in part.skipped], progress)
-    test = SealedTestSet(labelled_set(prepared["test"], dataset, "test"))
-    validation = prepared.get("validation") or None  # where none of them can be read, there are none
-    streamed = None if dataset.shards is None else stream(dataset.shards, preprocessing, skip_bad, progress)
-    return Splits(dataset, prepared["training"], validation, test, preprocessing, streamed)
-
-
-def stream(shards: ShardSet, preprocessing: Preprocessing, skip_bad: bool, progress: Progress) -> ShardImages:
-    """Stream images to train on; those that are left out are told as they are met."""
-    from mobilenets.data.shards.streaming import ShardImages  # loads webdataset
-
-    def tell(image: BadImage) -> None:
-        progress.message(f"left out: {image}")
-
-    return ShardImages(shards, preprocessing, skip_bad=skip_bad, told=tell)
-
-
-def announce(notes: Sequence[str], left_out: Sequence[BadImage], progress: Progress) -> None:
-    """Tell what the user should know about how the data was read, and every image that was left out."""
-    for note in notes:
-        progress.message(f"note: {note}")
-    if left_out:
-        progress.message(f"{len(left_out)} image{'s' * (len(left_out) > 1)} left out:")
-    for image in left_out:
-        progress.message(f"  {image}")
+    start: Start | None
+    teacher: Teacher | None
+    head_only: bool
+    force: bool
+    team: Team
+    save_seconds: float
 
 
 def train_and_score(
@@ -137,38 +76,19 @@ def train_and_score(
     resume: bool,
     device: torch.device,
     progress: Progress,
-    start: Start | None = None,
-    teacher: Teacher | None = None,
-    head_only: bool = False,
-    force: bool = False,
-    team: Team = SOLO,
-    save_seconds: float = SAVE_SECONDS,
+    **options: Unpack[TrainOptions],
 ) -> SeedRun:
-    """Train `network` (arguments of `create_model`) into the folder `run`, score it, and return what came of it.
+    """Train `network` (arguments of `create_model`) into the folder `run`, score it, and return the scores.
 
     The test images are read last of all, and once. Arguments and errors are those of `train_unseen`.
     """
-    predict = train_unseen(
-        network,
-        splits,
-        recipe,
-        run,
-        resume=resume,
-        device=device,
-        progress=progress,
-        start=start,
-        teacher=teacher,
-        force=force,
-        team=team,
-        save_seconds=save_seconds,
-        head_only=head_only,
-    )
+    predict = train_unseen(network, splits, recipe, run, resume=resume, device=device, progress=progress, **options)
 
     def finish() -> SeedRun:
         score_test(run, splits, device, progress, "train", predict)
         return read_run(run, recipe.seed)
 
-    return team.run_on_main(finish)
+    return options.get("team", SOLO).run_on_main(finish)
 
 
 def train_unseen(
@@ -182,27 +102,37 @@ def train_unseen(
     progress: Progress,
     start: Start | None = None,
     teacher: Teacher | None = None,
+    head_only: bool = False,
     force: bool = False,
     team: Team = SOLO,
     save_seconds: float = SAVE_SECONDS,
-    head_only: bool = False,
 ) -> Predict | None:
-    """Train `network` (arguments of `create_model`) into the folder `run`, with the test images unseen.
-
-    It is scored on the training and the validation images. With `start` its network is trained, which has weights
-    already, and `network` is not looked at. With `teacher` it is distilled. With `head_only`, which needs `start` and a
-    recipe of `resolve_head_recipe`, the classifier alone is fitted. With `force` a run is continued even if it is of
-    another experiment.
+    """Train a network into a run folder and score it on the training and the validation images, not on the test images.
 
     A finished run is not trained again, unless `recipe` has more epochs: then it is extended. torch's global generator
     is left as it was.
 
+    Args:
+        network: arguments of `create_model`; not looked at with `start`.
+        splits: the images.
+        recipe: how to train.
+        run: the run folder.
+        resume: continue the run in the folder; where it holds none yet, one is begun.
+        device: where to compute.
+        progress: receives progress.
+        start: a network that has weights already.
+        teacher: a network to distil from.
+        head_only: fit the classifier alone; needs `start` and a recipe of `resolve_head_recipe`.
+        force: continue the run even if it is another experiment's.
+        team: the processes that train together.
+        save_seconds: at most this much time passes between two saved states, plus a step.
+
     Returns:
-        Where a head was fitted, how to ask it with the features that are kept; else None, the run folder has all.
+        Where a head was fitted, its predict function, which uses the features that are kept; else None: the run folder
+        has all.
 
     Raises:
-        RunError: the folder holds a run and `resume` is off, or one of another experiment, or is in use; with `resume`
-            one that holds none yet is begun.
+        RunError: the folder holds a run and `resume` is off, or one of another experiment, or is in use.
         RecipeError: the recipe has fields of distillation, and there is no teacher; or it freezes fresh layers.
     """
     recipe = resolve_recipe(recipe, has_teacher=teacher is not None)
@@ -211,59 +141,121 @@ def train_unseen(
         resume = team.run_on_main(lambda: _take(run, resume, held, team, progress))
         torch.manual_seed(recipe.seed)  # the weights a network starts with come from the global generator
         model = create_model(**network) if start is None else start.model
+        experiment = _experiment(model, recipe, splits, start, teacher, head_only)
+        if team.run_on_main(lambda: _finished(run, recipe, experiment, splits, force)):
+            progress.message(f"{run} is finished: {_epochs(recipe)} trained; nothing is trained again")
+            return None
+        team.run_on_main(lambda: _record_images(run, splits, _seen_before(start, teacher), progress))
+        if head_only:
+            fitted = _fit_head(model, splits, recipe, run, experiment, device, progress, resume=resume)
+        else:
+            training = _training(model, splits, recipe, run, experiment, device, progress, teacher, team, save_seconds)
+            fitted = _fit(training, splits, device, resume=resume, force=force)
         begun_with = {} if start is None else dict(start.record)
-        experiment = Experiment(
-            {**model.config.to_dict(), **begun_with},
-            recipe.to_dict() | ({"head_only": True} if head_only else {}),
-            _identity(splits),
-            {} if teacher is None else dict(teacher.identity),
-        )
-        if not team.run_on_main(lambda: _finished(run, recipe, experiment, splits, force)):
-            classes = splits.dataset.classes
-            predict: Predict
-            team.run_on_main(lambda: _remember_images(run, splits, seen_before(start, teacher), progress))
-            if head_only:
-                if splits.streamed is not None:
-                    raise RunError(
-                        "`head_only=True` keeps the features of all images; shards are streamed: train without it"
-                    )
-                place = Place(run, experiment, device, progress)
-                head = train_head(model, splits.train, classes, recipe, place, resume=resume)
-                trained, predict, record = head.model, head.predict, head.record
-            else:
-                decoded = splits.trained_on.for_training(TrainingDecoding(random_crop(recipe), recipe.reduced_decoding))
-                images, class_weights = balanced(decoded, recipe, len(classes), device)
-                decoded_by = decoded.decoded_by if images is decoded else splits.train.decoded_by
-                training = Training(
-                    model,
-                    images,
-                    recipe,
-                    run,
-                    experiment=experiment,
-                    device=device,
-                    progress=progress,
-                    classes=len(classes),
-                    objective=_objective(recipe, teacher, device, class_weights),
-                    team=team,
-                    save_seconds=save_seconds,
-                    validate=Validator(splits, device, progress),
-                    decoded_by=decoded_by,
-                    cropped=images is decoded and recipe.crop == "resized",
-                )
-                trained = training.fit(resume=resume, force=force)
-                predict = torch_predict(trained, splits.preprocessing, device, torch.channels_last)
-                record = {"training_images_decoded": decoded_by, **training.checkpoints.record}
-                record |= {} if teacher is None else teacher.record
-            record = {**begun_with, **record}
+        taught_by = {} if teacher is None else teacher.record
 
-            def finish() -> None:
-                _save(run, trained, splits, record)
-                score_trained(run, predict, splits, progress, experiment=experiment.digest, flip_test=recipe.flip_test)
+        def finish() -> None:
+            _save(run, fitted.model, splits, {**begun_with, **fitted.record, **taught_by})
+            score_trained(
+                run, fitted.predict, splits, progress, experiment=experiment.digest, flip_test=recipe.flip_test
+            )
 
-            team.run_on_main(finish)
-            return predict if head_only else None
-        progress.message(f"{run} is finished: {_epochs(recipe)} trained; nothing is trained again")
-        return None
+        team.run_on_main(finish)
+        return fitted.predict if head_only else None
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A trained network, its predict function, and what its provenance says of the training."""
+
+    model: MobileNet
+    predict: Predict
+    record: dict[str, str]
+
+
+def _experiment(
+    model: MobileNet, recipe: Recipe, splits: Splits, start: Start | None, teacher: Teacher | None, head_only: bool
+) -> Experiment:
+    """What has to be the same for the run to be continued."""
+    return Experiment(
+        {**model.config.to_dict(), **({} if start is None else start.record)},
+        recipe.to_dict() | ({"head_only": True} if head_only else {}),
+        _identity(splits),
+        {} if teacher is None else dict(teacher.identity),
+    )
+
+
+def _fit_head(
+    model: MobileNet,
+    splits: Splits,
+    recipe: Recipe,
+    run: Path,
+    experiment: Experiment,
+    device: torch.device,
+    progress: Progress,
+    *,
+    resume: bool,
+) -> _Fitted:
+    """Fit the classifier alone."""
+    from mobilenets.training.head import HeadRun, train_head  # loads scikit-learn
+
+    if splits.streamed is not None:
+        raise RunError("`head_only=True` keeps the features of all images; shards are streamed: train without it")
+    where = HeadRun(run, experiment, device, progress)
+    head = train_head(model, splits.train, splits.dataset.classes, recipe, where, resume=resume)
+    return _Fitted(head.model, head.predict, head.record)
+
+
+def _training(
+    model: MobileNet,
+    splits: Splits,
+    recipe: Recipe,
+    run: Path,
+    experiment: Experiment,
+    device: torch.device,
+    progress: Progress,
+    teacher: Teacher | None,
+    team: Team,
+    save_seconds: float,
+) -> Training[MobileNet]:
+    """The training loop for these images, balanced and decoded as the recipe says."""
+    classes = len(splits.dataset.classes)
+    decoded = splits.trained_on.for_training(TrainingDecoding(random_crop(recipe), recipe.reduced_decoding))
+    images, class_weights = balanced(decoded, recipe, classes, device)
+    if teacher is None:
+        objective: Objective = CrossEntropy(recipe.label_smoothing, class_weights)
+    else:
+        objective = teacher.objective(recipe, device, class_weights)
+    return Training(
+        model,
+        images,
+        recipe,
+        run,
+        experiment=experiment,
+        device=device,
+        progress=progress,
+        classes=classes,
+        objective=objective,
+        team=team,
+        save_seconds=save_seconds,
+        validate=Validator(splits, device, progress),
+        decoded_by=decoded.decoded_by if images is decoded else splits.train.decoded_by,
+        cropped=images is decoded and recipe.crop == "resized",
+    )
+
+
+def _fit(training: Training[MobileNet], splits: Splits, device: torch.device, *, resume: bool, force: bool) -> _Fitted:
+    """Train all layers that are not frozen."""
+    trained = training.fit(resume=resume, force=force)
+    predict = torch_predict(trained, splits.preprocessing, device, torch.channels_last)
+    decoded_by = training.checkpoints.decoded_by
+    return _Fitted(trained, predict, {"training_images_decoded": decoded_by, **training.checkpoints.record})
+
+
+def _seen_before(start: Start | None, teacher: Teacher | None) -> ImageRecord | None:
+    """Which images shaped what a run begins with: its weights, and its teacher's."""
+    records = [one.images.all_trained for one in (start, teacher) if one is not None and one.images is not None]
+    return ImageRecord(reduce(np.union1d, records)) if records else None
 
 
 def _epochs(recipe: Recipe) -> str:
@@ -296,7 +288,7 @@ def _take(run: Path, resume: bool, held: ExitStack, team: Team, progress: Progre
     return has_state(run)
 
 
-def _remember_images(run: Path, splits: Splits, begun_with: ImageRecord | None, progress: Progress) -> None:
+def _record_images(run: Path, splits: Splits, begun_with: ImageRecord | None, progress: Progress) -> None:
     """Write down which images are trained on, before any is: whatever becomes of the run, it has seen them.
 
     A run that is taken up again, by force maybe with other images, keeps those of before.
@@ -363,14 +355,6 @@ def _plan(run: Path) -> str:
     return f"{plan['device']}, {plan['precision']}, {plan['memory_format']}"
 
 
-def _objective(
-    recipe: Recipe, teacher: Teacher | None, device: torch.device, class_weights: Tensor | None
-) -> Objective:
-    if teacher is None:
-        return CrossEntropy(recipe.label_smoothing, class_weights)
-    return teacher.objective(recipe, device, class_weights)
-
-
 def _identity(splits: Splits) -> dict[str, Any]:
     """What makes images the same images to a run."""
     return {
@@ -388,3 +372,28 @@ def _save(run: Path, trained: MobileNet, splits: Splits, record: dict[str, str])
         images["excluded"] = f"{count:,} image{'s' * (count != 1)}, listed in {EXCLUDED}"
     provenance = {**versions(), **images, **record}
     save_network(run, SavedNetwork(trained, splits.dataset.classes, splits.preprocessing, provenance))
+
+
+def balanced(
+    images: TrainingImages, recipe: Recipe, classes: int, device: torch.device
+) -> tuple[TrainingImages, Tensor | None]:
+    """What the recipe's `balance` makes of the images and of the loss: class weights [K] on the device, or None.
+
+    Args:
+        images: the training images.
+        recipe: how to balance.
+        classes: K.
+        device: where the network is trained.
+
+    Raises:
+        RecipeError: they are to be balanced, but stream from shards.
+    """
+    if recipe.balance == "none":
+        return images, None
+    from mobilenets.data.sampling import BalancedImages, LabelledImages, class_weights
+
+    if not isinstance(images, LabelledImages):
+        raise RecipeError("balance needs the class of every image beforehand; shards are streamed: leave it out")
+    if recipe.balance == "sampling":
+        return BalancedImages(images), None
+    return images, torch.from_numpy(class_weights(images.labels, classes)).to(device)

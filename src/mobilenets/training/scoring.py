@@ -1,12 +1,13 @@
-"""Scoring a trained run, in two parts that are apart in time: what choices are made by, and the test images at the end.
+"""The images of a run, decoded for one input size, and their scores, in two parts that are apart in time.
 
 `scores.json` holds the training and the validation images' scores as soon as training has ended; those of the test
-images come to it when everything is chosen, and are never made anew.
+images, which stay sealed until then, come to it when everything is chosen, and are never made anew.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,36 +16,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
-from torch import nn
+from torch import distributed, nn
 
 from mobilenets.data.datasets import Dataset
-from mobilenets.data.loader import PreparedImages
-from mobilenets.errors import RunError
+from mobilenets.data.loader import PreparedImages, default_memory_limit, prepare
+from mobilenets.errors import BadImage, BadImagesError, RunError
 from mobilenets.evaluation.evaluation_set import EvaluationSet, SealedTestSet
+from mobilenets.evaluation.images import labelled_set
 from mobilenets.evaluation.ledger import readings
-from mobilenets.evaluation.predictions import Evaluation, Predict, evaluate
+from mobilenets.evaluation.predictions import Evaluation, Predict, evaluate_predictions
 from mobilenets.evaluation.results import Metrics
 from mobilenets.files import only_writer, write_text_atomically
 from mobilenets.limits import check_json, read_bytes
 from mobilenets.models.layers import Normalizer
 from mobilenets.models.saved import load_network
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Progress
+from mobilenets.progress import Progress, counted
 from mobilenets.training.optimizer import MAX_INITIAL_SHARE, initial_share, reestimate
 from mobilenets.training.progress import StopRequest
-from mobilenets.training.synced_norm import unsync_norms
 
 if TYPE_CHECKING:
+    from mobilenets.data.shards.shard_set import ShardSet
     from mobilenets.data.shards.streaming import ShardImages
-
-
-SCORES: Final = "scores.json"
-PREDICTIONS: Final = "predictions.npz"
-"""The answers to the test images."""
-VALIDATION_PREDICTIONS: Final = "predictions-validation.npz"
-SCORING_BATCH: Final = 250
-SETTLING_IMAGES, SETTLING_BATCH = 512, 64
-"""How many training images give a network that is scored early its statistics, and how many at a time."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +58,86 @@ class Splits:
     def trained_on(self) -> PreparedImages | ShardImages:
         """All training images."""
         return self.train if self.streamed is None else self.streamed
+
+
+def prepare_splits(
+    dataset: Dataset, preprocessing: Preprocessing, *, skip_bad: bool, progress: Progress, memory_share: int = 1
+) -> Splits:
+    """Decode all splits for `preprocessing`, reporting what the user should know of the data.
+
+    Args:
+        dataset: the images.
+        preprocessing: how to arrange them.
+        skip_bad: leave unreadable images out, and say so, instead of refusing.
+        progress: told of progress, notes and images left out.
+        memory_share: among how many such calls the memory for pixels is to be shared.
+
+    Raises:
+        BadImagesError: images can't be read and `skip_bad` is off; it lists those of all splits.
+    """
+    prepared: dict[str, PreparedImages] = {}
+    bad: list[BadImage] = []
+    parts = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    for name, split in parts.items():
+        if split is None:
+            continue
+
+        try:
+            limit = default_memory_limit() // memory_share
+            prepared[name] = prepare(
+                split,
+                preprocessing,
+                skip_bad=skip_bad,
+                progress=counted(progress.update, f"reading {name} images"),
+                memory_limit=limit,
+                every_class=name != "validation",
+            )
+        except BadImagesError as error:
+            bad += error.bad
+    if bad:
+        raise BadImagesError(bad)
+    announce(dataset.notes, [image for part in prepared.values() for image in part.skipped], progress)
+    test = SealedTestSet(labelled_set(prepared["test"], dataset, "test"))
+    validation = prepared.get("validation") or None  # where none of them can be read, there are none
+    streamed = None if dataset.shards is None else stream(dataset.shards, preprocessing, skip_bad, progress)
+    return Splits(dataset, prepared["training"], validation, test, preprocessing, streamed)
+
+
+def stream(shards: ShardSet, preprocessing: Preprocessing, skip_bad: bool, progress: Progress) -> ShardImages:
+    """Stream images to train on; those that are left out are told as they are met."""
+    from mobilenets.data.shards.streaming import ShardImages  # loads webdataset
+
+    def tell(image: BadImage) -> None:
+        progress.message(f"left out: {image}")
+
+    return ShardImages(shards, preprocessing, skip_bad=skip_bad, told=tell)
+
+
+def announce(notes: Sequence[str], left_out: Sequence[BadImage], progress: Progress) -> None:
+    """Tell what the user should know about how the data was read, and every image that was left out."""
+    for note in notes:
+        progress.message(f"note: {note}")
+    if left_out:
+        progress.message(f"{len(left_out)} image{'s' * (len(left_out) > 1)} left out:")
+    for image in left_out:
+        progress.message(f"  {image}")
+
+
+SCORES: Final = "scores.json"
+
+
+PREDICTIONS: Final = "predictions.npz"
+"""The answers to the test images."""
+
+
+VALIDATION_PREDICTIONS: Final = "predictions-validation.npz"
+
+
+SCORING_BATCH: Final = 250
+
+
+STATISTICS_IMAGES, STATISTICS_BATCH = 512, 64
+"""How many training images a network that is scored early gets its statistics from, and how many at a time."""
 
 
 @dataclass(frozen=True)
@@ -183,20 +256,20 @@ def torch_predict(
 
 
 class _StoppedError(Exception):
-    """Ends a validation that somebody asked to stop."""
+    """Ends a validation when a stop was requested."""
 
 
 class Validator:
     """Scores a network in training on the validation images, and leaves it as it found it.
 
-    While batch norm's statistics still hold much of their made-up start, as MobileNetV3's do for hundreds of steps, a
+    While batch norm's statistics still hold much of their initial values, as MobileNetV3's do for hundreds of steps, a
     copy with statistics of some training images is scored: the network itself would seem to have learned nothing.
     """
 
     def __init__(self, splits: Splits, device: torch.device, progress: Progress) -> None:
         self._splits = splits
         self._device = device
-        self._observer = progress
+        self._progress = progress
 
     def __call__(
         self, model: nn.Module, layout: torch.memory_format, steps: int, stop: StopRequest
@@ -209,7 +282,7 @@ class Validator:
         if images is None:
             return None
         if initial_share(model, steps) > MAX_INITIAL_SHARE:
-            model = self._settled(model, layout)
+            model = self._with_own_statistics(model, layout)
         modes = [(module, module.training) for module in model.modules()]  # some layers may be kept in evaluation mode
         predict = torch_predict(model, self._splits.preprocessing, self._device, layout)
 
@@ -219,7 +292,7 @@ class Validator:
             return predict(batch)
 
         try:
-            scored = _score(until_stopped, images, self._splits.dataset, "validating", self._observer).metrics
+            scored = _score(until_stopped, images, self._splits.dataset, "validating", self._progress).metrics
         except _StoppedError:
             return None
         finally:
@@ -227,13 +300,16 @@ class Validator:
                 module.training = mode
         return scored.loss, scored.top1
 
-    def _settled(self, model: nn.Module, layout: torch.memory_format) -> nn.Module:
+    def _with_own_statistics(self, model: nn.Module, layout: torch.memory_format) -> nn.Module:
         model, train = copy.deepcopy(model), self._splits.train
-        unsync_norms(model)  # the others of a team are not here to answer
+        if distributed.is_available() and distributed.is_initialized():
+            from mobilenets.training.synced_norm import unsync_norms
+
+            unsync_norms(model)  # the other processes of a team are not here to answer
         normalize = Normalizer(train.preprocessing).to(self._device)
         # Mixed, since images lie sorted by class, and parted evenly: few images in a batch would weigh as much as many.
-        mixed = np.random.default_rng(0).permutation(len(train))[:SETTLING_IMAGES]
-        parts = np.array_split(mixed, -(-len(mixed) // SETTLING_BATCH))
+        mixed = np.random.default_rng(0).permutation(len(train))[:STATISTICS_IMAGES]
+        parts = np.array_split(mixed, -(-len(mixed) // STATISTICS_BATCH))
         inputs = (normalize(torch.from_numpy(pixels).to(self._device)) for pixels, _ in train.stream(parts))
         with torch.random.fork_rng(devices=[]):  # dropout draws
             reestimate(model, (batch.contiguous(memory_format=layout) for batch in inputs))
@@ -249,7 +325,7 @@ def _score(
     flip_test: bool = False,
 ) -> Evaluation:
     batches = images.batches(SCORING_BATCH)
-    return evaluate(
+    return evaluate_predictions(
         predict,
         batches,
         dataset.classes,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from mobilenets.image_record import ImageRecord
@@ -19,7 +17,6 @@ from mobilenets.models.weights.fit import LoadedWeights
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress
 from mobilenets.training.checkpoints import load_state
-from mobilenets.training.teacher import Teacher
 
 WEIGHTS, WEIGHTS_FILE, WEIGHTS_SHA256 = "weights", "weights_file", "weights_sha256"
 """What a run remembers of the weights it began with: as they were asked for, their file and its digest."""
@@ -107,12 +104,6 @@ def images_before(weights: str | Path | None, run: Path, *, resume: bool) -> Ima
         return ImageRecord(own.inherited)
     begun = record_of_weights(weights)
     return None if begun is None else ImageRecord(begun.all_trained)
-
-
-def seen_before(start: Start | None, teacher: Teacher | None) -> ImageRecord | None:
-    """Which images shaped what a run begins with: its weights, and its teacher's."""
-    records = [one.images for one in (start, teacher) if one is not None and one.images is not None]
-    return ImageRecord(reduce(np.union1d, (one.all_trained for one in records))) if records else None
 
 
 def _settle_classes(model: MobileNet, report: LoadedWeights, classes: Sequence[str]) -> list[str]:

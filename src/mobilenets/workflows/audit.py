@@ -1,8 +1,8 @@
-"""`audit`: any MobileNet, module or file, beside the published one it is nearest to, and what differs."""
+"""`audit`: compare any MobileNet, a module or a file, with the published one it is nearest to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,9 @@ from torch import nn
 from mobilenets.auditing.graph.behaviour import observe, training_paths
 from mobilenets.auditing.graph.capture import capture
 from mobilenets.auditing.graph.nodes import Behaviour, Graph
-from mobilenets.auditing.graph.onnx import onnx_graph
-from mobilenets.auditing.graph.tflite import tflite_graph
-from mobilenets.auditing.rules.accounting import account
-from mobilenets.auditing.rules.finding import Audit
-from mobilenets.auditing.rules.judge import judge
+from mobilenets.auditing.result import Audit
+from mobilenets.auditing.rules.findings import account, apply_rules
+from mobilenets.auditing.rules.registry import RULES
 from mobilenets.auditing.sizing import check_image_size
 from mobilenets.auditing.structure.fold import fold
 from mobilenets.auditing.structure.nearest import compare
@@ -28,6 +26,7 @@ def audit(
     target: nn.Module | str | Path,
     *,
     expect: str | None = None,
+    ignore: str | Iterable[str] = (),
     width_mult: float | None = None,
     image_size: int | None = None,
     args: Mapping[str, Any] | None = None,
@@ -43,20 +42,23 @@ def audit(
             file, a run folder.
         expect: registered name of the network it should be; by default the one a run folder says it is, of other
             targets the nearest.
+        ignore: ids of rules whose findings are set aside: they are no errors, and the report counts them.
         width_mult: its width multiplier; by default likewise.
         image_size: side in pixels of the images; by default the target's own, or 224.
         args: keyword arguments of the factory.
         run: False refuses to run anybody's code: then the target is a file or a run folder.
 
     Returns:
-        The findings; their parameters and multiply-adds and the unexplained ones add up to the whole difference.
+        The findings; with those ignored and what is unexplained, their parameters and multiply-adds add up to the whole
+        difference.
 
     Raises:
         AuditError: the target can't be loaded or read, is code though `run` is False, takes no images of `image_size`,
-            or `expect` is no network.
+            `expect` is no network, or `ignore` names no rule.
         ModelError: `width_mult` is out of range.
         MissingExtraError: reading such a file needs a package that is not installed.
     """
+    ignored = RULES.ignored(ignore)
     if image_size is not None:
         check_image_size(image_size)
     if isinstance(target, nn.Module):
@@ -74,16 +76,17 @@ def audit(
         notes.append(f"it is expected to be what the run folder says: {expect}, width {loaded.config.width_mult:g}")
         width_mult = loaded.config.width_mult if width_mult is None else width_mult
     comparison = compare(chain, expect=expect, width_mult=width_mult, image_size=image_size)
-    diagnostics = judge(comparison, seen=seen, front_end=graph.front_end, unused=graph.unused)
+    diagnostics = apply_rules(comparison, seen=seen, front_end=graph.front_end, unused=graph.unused)
     findings, parameters, macs = account(comparison, diagnostics)
     return Audit(
         target=loaded.title,
         front_end=graph.front_end,
         comparison=comparison,
-        findings=findings,
+        findings=tuple(one for one in findings if one.diagnostic.rule not in ignored),
         unexplained_parameters=parameters,
         unexplained_macs=macs,
         notes=tuple(notes),
+        ignored=tuple(one for one in findings if one.diagnostic.rule in ignored),
     )
 
 
@@ -93,8 +96,19 @@ def _read(loaded: AuditTarget, image_size: int | None) -> tuple[Graph, Behaviour
         graph = capture(loaded.module, loaded.input_shape)
         return graph, observe(loaded.module, graph, loaded.input_shape)
     assert loaded.path is not None
-    graph = tflite_graph(loaded.path) if loaded.kind is TargetKind.TFLITE else onnx_graph(loaded.path, image_size)
+    graph = _file_graph(loaded.path, loaded.kind, image_size)
     own = graph.input_shape[2]
     if image_size is not None and image_size != own:
         raise AuditError(f"{loaded.title} takes images of {own} pixels only: leave `image_size={image_size}` out")
     return graph, Behaviour(stays_in_training=training_paths(graph))
+
+
+def _file_graph(path: Path, kind: TargetKind, image_size: int | None) -> Graph:
+    """A file's graph; each reader is loaded with its own dependency."""
+    if kind is TargetKind.TFLITE:
+        from mobilenets.auditing.graph.tflite import tflite_graph
+
+        return tflite_graph(path)
+    from mobilenets.auditing.graph.onnx import onnx_graph
+
+    return onnx_graph(path, image_size)

@@ -27,12 +27,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobilenets.comparison.measure import Cost, environment, measure
-from mobilenets.comparison.networks import Candidate, Stage, TrainedRun, candidates, extension_notes
-from mobilenets.data.bit_depth import find_bit_depth
+from mobilenets.arguments import command_or
+from mobilenets.comparison.measure import NetworkCost, environment, measure
+from mobilenets.comparison.networks import (
+    ComparedNetwork,
+    ComparisonRuns,
+    TrainedRun,
+    compared_networks,
+    extension_notes,
+)
 from mobilenets.data.datasets import Dataset, load_dataset, natural_image_size
-from mobilenets.data.unseen import without_copies
-from mobilenets.data.validation import cut_validation
+from mobilenets.data.decoding import find_bit_depth
+from mobilenets.data.held_out import cut_validation, without_copies
 from mobilenets.errors import DataError, MobilenetsError, TrainingError
 from mobilenets.evaluation.evaluation_set import Images
 from mobilenets.evaluation.predictions import NO_CLASS, Predictions
@@ -59,8 +65,7 @@ from mobilenets.report.plots.comparison import summary_png
 from mobilenets.run_folder import COMPARISON
 from mobilenets.training.plan import choose_device
 from mobilenets.training.recipe import Recipe, check_freezing, load_recipe, resolve_recipe
-from mobilenets.training.run import prepare_splits
-from mobilenets.training.scoring import PREDICTIONS, VALIDATION_PREDICTIONS, Splits
+from mobilenets.training.scoring import PREDICTIONS, VALIDATION_PREDICTIONS, Splits, prepare_splits
 
 # The test images a network got wrong with the most confidence: where to look for bad labels and blind spots.
 
@@ -100,24 +105,25 @@ DEFAULT_MODELS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilen
 
 
 def compare(
-    data: str | Path,
-    out: str | Path,
+    data: str | Path | Dataset = "digits",
+    out: str | Path | None = None,
     *,
     models: str | Sequence[str] = DEFAULT_MODELS,
     recipe: str | Path | Recipe = "article",
     epochs: int | None = None,
     validation_fraction: float | None = None,
     seeds: int = 1,
-    width_mult: float | Sequence[float] = 1.0,
-    image_size: int | Sequence[int] = (),
-    bounds: Bounds | None = None,
-    skip_bad: bool = False,
+    max_latency_ms: float | None = None,
+    max_params: int | None = None,
+    min_top1: float | None = None,
+    width_mult: float | Sequence[float] = (1.0,),
+    image_size: int | Sequence[int] | None = None,
     exclude: str | Path | None = None,
+    skip_bad: bool = False,
     data_root: str | Path | None = None,
     max_pixels: int = MAX_PIXELS,
     device: str | None = None,
     progress: Progress | None = None,
-    command: str | None = None,
 ) -> Comparison:
     """Train, score and measure every network, and write the report into the folder `out`.
 
@@ -128,29 +134,32 @@ def compare(
     notes say so.
 
     Args:
-        data: `digits`, `cifar10`, a folder or a zip of images (see `mobilenets.data.datasets.load_dataset`).
-        out: folder of the runs and the report; the same call again continues or renews it, one with more epochs extends
-            its trainings (see `mobilenets.train`).
+        data: `digits`, `cifar10`, a folder or a zip of images (see `mobilenets.load_dataset`), or a data set in memory.
+        out: folder of the runs and the report, None for `comparison-DATA`; the same call again continues or renews it,
+            one with more epochs extends its trainings (see `mobilenets.train`).
         models: names as in `list_models()`.
         recipe: name of a shipped recipe, a TOML file, or a `Recipe`.
         epochs: instead of the recipe's.
         validation_fraction: instead of the recipe's, such as the papers' that keep no images to choose by.
         seeds: train each network so many times, from the recipe's seed on; intervals of means then cover training.
+        max_latency_ms: bound on the median latency of the exported file (ONNX Runtime, batch 1, one thread).
+        max_params: bound on parameters.
+        min_top1: bound on accuracy in percent, on the validation images.
         width_mult: width multipliers; every model is built at each.
-        image_size: input sizes in pixels; none means the images' natural size.
-        bounds: what the device and the task allow.
-        skip_bad: leave unreadable images out instead of refusing.
+        image_size: input sizes in pixels; None takes the images' natural size.
         exclude: a list of images to leave out, as `doctor --fix` writes it.
+        skip_bad: leave unreadable images out instead of refusing.
         data_root: where `cifar10` is looked for and downloaded to.
         max_pixels: of how many pixels an image may be; see `load_dataset`.
         device: `cpu`, `cuda` or `mps` instead of the best present.
         progress: told of progress.
-        command: how this comparison was asked for, for the report; None writes this call.
 
     Raises:
         MobilenetsError: bad input, each its own kind; what was trained before stays and is used by the next call.
     """
-    progress, out, bounds = progress or Silent(), outside(data, Path(out)), bounds or Bounds()
+    name = data.name if isinstance(data, Dataset) else str(data)
+    bounds = Bounds(max_latency_ms, max_params, min_top1)
+    progress, out = progress or Silent(), outside(data, Path(out or f"comparison-{Path(name).stem or 'data'}"))
     check_writable(out)
     if not 1 <= seeds <= 1000:
         raise MobilenetsError(f"seeds is {seeds}; it must be from 1 to 1000")
@@ -160,15 +169,15 @@ def compare(
     check_freezing(resolve_recipe(recipe, has_teacher=False), has_weights=False)
     chosen_device = choose_device(device)
     require_exporter()
-    loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=progress.update)
+    loaded = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude, progress=progress)
     dataset = _with_validation(loaded, recipe, progress)
-    sizes = _several(image_size) or (natural_image_size(dataset),)
-    networks = candidates(_several(models), _several(width_mult), sizes)
+    sizes = _several(image_size or ()) or (natural_image_size(dataset),)
+    networks = compared_networks(_several(models), _several(width_mult), sizes)
     splits = _splits(dataset, sizes, skip_bad, progress)
     if any(one.validation is None for one in splits.values()):
         raise DataError(f"none of the {len(dataset.validation or ())} validation images to compare by can be read")
 
-    stage = Stage(dataset, splits, recipe, out, chosen_device, progress)
+    stage = ComparisonRuns(dataset, splits, recipe, out, chosen_device, progress)
     stage.seal("a network is chosen")
     runs, failures = stage.train_all(networks, seeds)
     costs, differing = measure({network: runs[network][0].folder for network in runs}, splits, progress)
@@ -183,7 +192,7 @@ def compare(
     )
     result = Comparison(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command or f"mobilenets.compare({str(data)!r}, {str(out)!r}, models={models!r}, ...)",
+        command=command_or(f"mobilenets.compare({name!r}, {str(out)!r}, models={models!r}, ...)"),
         data=_summary(dataset, splits[sizes[0]], recipe),
         recipe=recipe.to_dict(),
         environment=environment(chosen_device),
@@ -255,8 +264,8 @@ def _correct(runs: Sequence[TrainedRun] | Sequence[SeedRun], name: str) -> NDArr
 
 
 def _contenders(
-    runs: Mapping[Candidate, Sequence[TrainedRun]], costs: Mapping[Candidate, Cost]
-) -> tuple[dict[Candidate, Contender], tuple[PairedTest, ...]]:
+    runs: Mapping[ComparedNetwork, Sequence[TrainedRun]], costs: Mapping[ComparedNetwork, NetworkCost]
+) -> tuple[dict[ComparedNetwork, Contender], tuple[PairedTest, ...]]:
     """The networks as the choice sees them, and the tests between them: both of validation images alone."""
     correct = {network: _correct(runs[network], VALIDATION_PREDICTIONS) for network in costs}
     contenders = {
@@ -273,7 +282,9 @@ def _contenders(
     return contenders, compare_all({network.label: right for network, right in correct.items()}, "validation")
 
 
-def _row(contender: Contender, network: Candidate, runs: Sequence[SeedRun], cost: Cost, splits: Splits) -> NetworkRow:
+def _row(
+    contender: Contender, network: ComparedNetwork, runs: Sequence[SeedRun], cost: NetworkCost, splits: Splits
+) -> NetworkRow:
     predictions = Predictions.load(Path(runs[0].folder) / PREDICTIONS)
     return NetworkRow(
         label=network.label,

@@ -103,7 +103,7 @@ def predict(
 
     Raises:
         ArtifactError, BackendError, MissingExtraError: see `Classifier`; MissingExtraError also without Ray.
-        DataError: a number that can't be, an argument of Ray's without it, or no image there.
+        DataError: a number out of range, one of Ray's arguments without `engine="ray"`, or no image there.
         RunError, ClusterError: with Ray, see `predict_many`.
     """
     if engine == "ray":

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.errors import MobilenetsError
-from mobilenets.evaluation.evaluation_set import SealedTestSet
+from mobilenets.evaluation.evaluation_set import EvaluationSet, SealedTestSet
 from mobilenets.evaluation.images import evaluation_set, load_evaluation_data
 from mobilenets.evaluation.ledger import ledger_folder, record_for
-from mobilenets.exporters.subject import load_subject, recommended
+from mobilenets.exporters.subject import Subject, load_subject, recommended
 from mobilenets.files import outside
 from mobilenets.images import MAX_PIXELS
 from mobilenets.limits import check_seed
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.progress import Progress, Silent
-from mobilenets.quantization.config import Order, kind_of
-from mobilenets.quantization.images import DEFAULT_IMAGES
-from mobilenets.quantization.quantizing import quantize_loaded
-from mobilenets.quantization.results import QuantizationReport
+from mobilenets.quantization.config import QuantizeConfig, kind_of
+from mobilenets.quantization.quantize import OnRung, quantize_loaded
+from mobilenets.quantization.results import QuantizationReport, Rung
+from mobilenets.quantization.search import CALIBRATION_IMAGES
+from mobilenets.report.quantize import rung_line, with_notes
 
 
 def quantize(
@@ -27,30 +29,31 @@ def quantize(
     data: str | Path | Dataset,
     out: Path | str,
     *,
-    max_drop: float = 1.0,
     to: str | None = None,
-    model: str | None = None,
-    width_mult: float = 1.0,
-    image_size: int | None = None,
-    calibration_images: int = DEFAULT_IMAGES,
-    max_images: int | None = None,
+    max_drop: float = 1.0,
     finetune: bool = True,
     tensorrt: bool = False,
     runtime: str = "onnxruntime",
-    threads: int | None = None,
-    seed: int = 0,
-    skip_bad: bool = False,
+    model: str | None = None,
+    width_mult: float = 1.0,
+    image_size: int | None = None,
+    max_images: int | None = None,
+    calibration_images: int = CALIBRATION_IMAGES,
     exclude: str | Path | None = None,
+    skip_bad: bool = False,
     data_root: str | Path | None = None,
     max_pixels: int = MAX_PIXELS,
+    threads: int | None = None,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> QuantizationReport:
-    """Quantize a trained network by the first rung of the ladder that loses no more than `max_drop` points of top-1.
+    """Quantize a trained network by the first rung of a ladder that loses no more than `max_drop` points of top-1.
 
-    Ranges are found on training images, rungs are judged on the validation images that were held out in training. When
-    that is done the test images are asked, once, of the float file and the one chosen; where the drop on them is more
-    than allowed, a remark says so. Where the validation images can't be known (a weight file, other data), one half of
-    the test images selects, and the report also gives the drop on the other half, which decided nothing.
+    A ladder is a list of ways to quantize, from the cheapest on; a rung is one of them, tried. Ranges are found on
+    training images, rungs are scored on the validation images that were held out in training. When that is done the
+    test images are asked, once, of the float file and the one chosen; where the drop on them is more than allowed, a
+    note says so. Where the validation images can't be known (a weight file, other data), one half of the test images
+    selects, and the report also gives the drop on the other half, which decided nothing.
 
     Where no rung is good enough, no 8-bit file is written but the float one, beside `out`, and `report.refused` says
     so; `report.raise_if_refused()` makes it an exception. An 8-bit file that an earlier call left at `out` is then
@@ -65,24 +68,24 @@ def quantize(
             weight file or `imagenet`.
         data: images as for training, or a data set in memory, of the network's classes; all splits are used.
         out: the file to write.
-        max_drop: points of top-1 it may lose against the float file of the same format.
         to: `onnx` or `litert`; None takes the one the suffix of `out` names.
-        model: name of the network a weight file is of.
-        width_mult: its width.
-        image_size: its input size in pixels; None takes the file's own.
-        calibration_images: training images to find ranges on.
-        max_images: judge, and test, on so many images at most, evenly over the classes; None for all.
+        max_drop: points of top-1 it may lose against the float file of the same format.
         finetune: whether training the network a little more may be the last rung.
         tensorrt: only ways TensorRT takes: symmetric int8 throughout. For ONNX files.
         runtime: `onnxruntime` or `openvino`: an ONNX file with h-swish is written for the integer kernels of one. Both
             run it, but ONNX Runtime is twice as fast with a pair in front of each h-swish, OpenVINO somewhat slower.
-        threads: for judging; None for every usable core. Times are of one thread.
-        seed: of every choice.
-        skip_bad: leave unreadable images out, and say so, instead of refusing.
+        model: name of the network a weight file is of.
+        width_mult: its width.
+        image_size: its input size in pixels; None takes the file's own.
+        max_images: score, and test, on so many images at most, evenly over the classes; None for all.
+        calibration_images: training images to find ranges on.
         exclude: a list of images to leave out, as `doctor --fix` writes it, beside those left out in training.
+        skip_bad: leave unreadable images out, and say so, instead of refusing.
         data_root: where downloads are kept.
         max_pixels: of how many pixels an image may be; see `load_dataset`.
-        progress: told of progress, and of each rung as it comes.
+        threads: for scoring; None for every usable core. Times are of one thread.
+        seed: of every choice.
+        progress: told of progress, and of each rung as it is scored.
 
     Raises:
         RunError, WeightsError, ModelError: there is no such network, or `out` can't be written.
@@ -97,7 +100,7 @@ def quantize(
         raise MobilenetsError(fault)
     run = recommended(run, progress)
     out = outside(data, Path(out))
-    order = Order(
+    config = QuantizeConfig(
         out,
         kind_of(out, to),
         max_drop=max_drop,
@@ -110,19 +113,46 @@ def quantize(
         seed=seed,
         skip_bad=skip_bad,
     )
-    order.check()
+    config.check()
     subject, notes = load_subject(run, model=model, width_mult=width_mult, image_size=image_size)
     dataset = load_evaluation_data(
-        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress.update
+        subject, data, exclude=exclude, data_root=data_root, max_pixels=max_pixels, progress=progress
     )
-    open_test = None
+    report = quantize_loaded(
+        subject,
+        dataset,
+        config,
+        progress,
+        run="memory" if isinstance(run, SavedNetwork) else str(run),
+        notes=notes,
+        open_test=_sealed_test(subject, dataset, run, max_images, skip_bad, progress),
+        on_rung=rung_messages(config.max_drop, progress),
+    )
+    return with_notes(report)
+
+
+def _sealed_test(
+    subject: Subject,
+    dataset: Dataset,
+    run: Path | str | SavedNetwork,
+    max_images: int | None,
+    skip_bad: bool,
+    progress: Progress,
+) -> Callable[[], EvaluationSet] | None:
+    """What opens the test images when a rung is chosen; None where they have to select, which is recorded now."""
     if dataset.validation is None:
         record_for(run, "quantize", min(len(dataset.test), max_images or len(dataset.test)), dataset.digest)
-    else:
-        test = evaluation_set(
-            subject, dataset, "test", max_images=max_images, skip_bad=skip_bad, progress=progress.update
-        )
-        sealed = SealedTestSet(test)
-        open_test = partial(sealed.open, ledger_folder(run), "quantize")
-    words = "memory" if isinstance(run, SavedNetwork) else str(run)
-    return quantize_loaded(subject, dataset, order, progress, run=words, notes=notes, open_test=open_test)
+        return None
+    test = evaluation_set(subject, dataset, "test", max_images=max_images, skip_bad=skip_bad, progress=progress.update)
+    return partial(SealedTestSet(test).open, ledger_folder(run), "quantize")
+
+
+def rung_messages(max_drop: float, progress: Progress) -> OnRung:
+    """What reports the rungs of one ladder as messages; the first has nothing to be compared with."""
+    seen: list[Rung] = []
+
+    def on_rung(rung: Rung) -> None:
+        progress.message(rung_line(rung, max_drop, first=not seen))
+        seen.append(rung)
+
+    return on_rung

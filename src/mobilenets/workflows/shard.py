@@ -1,4 +1,4 @@
-"""`shard`: any data set into WebDataset shards, mixed, whole or not at all, and gone on with after a stop."""
+"""`shard`: write any data set as WebDataset shards, mixed; each shard is written whole, and a stopped call goes on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from mobilenets.data.bit_depth import find_bit_depth
 from mobilenets.data.datasets import Dataset, load_dataset
+from mobilenets.data.decoding import find_bit_depth
 from mobilenets.data.shards.index import INDEX, SPLITS, Origin, ShardEntry, ShardIndex, Split, parse_index
 from mobilenets.data.shards.location import JOURNAL, names_shards
 from mobilenets.data.shards.shard_file import Finished, Journal, ShardFile
@@ -19,11 +19,11 @@ from mobilenets.files import check_writable, make_folder, outside, remove_leftov
 from mobilenets.image_formats import AS_STORED, DeepPixels
 from mobilenets.images import MAX_PIXELS
 from mobilenets.limits import check_seed, read_bytes
-from mobilenets.progress import Update
+from mobilenets.progress import Progress, Silent, Update
 
 SHARD_BYTES: Final = 32 * 2**20
 SHARD_IMAGES: Final = 10_000
-LEAST_SHARDS: Final = 8
+MIN_SHARDS: Final = 8
 """Shards are made small enough that several are mixed in training and some can be held out."""
 
 
@@ -33,12 +33,12 @@ def shard(
     *,
     images_per_shard: int | None = None,
     image_size: int | None = None,
-    seed: int = 0,
-    skip_bad: bool = False,
     exclude: str | Path | None = None,
+    skip_bad: bool = False,
     data_root: str | Path | None = None,
     max_pixels: int = MAX_PIXELS,
-    progress: Update | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> ShardIndex:
     """Write images into the folder `out` as WebDataset shards with an index, for training to stream.
 
@@ -48,14 +48,14 @@ def shard(
     Args:
         data: as `load_dataset` takes it.
         out: folder for `train-000000.tar`, ..., `test-000000.tar`, ... and `index.json`.
-        images_per_shard: how many a shard holds; None takes what makes about 32 MiB.
-        image_size: reduce larger images to this shorter side in pixels; None copies all bytes as they are.
-        seed: of the order in which images are mixed, so that each shard is a fair sample.
-        skip_bad: leave unreadable images out instead of refusing.
+        images_per_shard: images of a shard; default: what makes about 32 MiB.
+        image_size: reduce larger images to this shorter side in pixels; default: copy all bytes as they are.
         exclude: a list of images to leave out, as `doctor --fix` writes it.
+        skip_bad: leave unreadable images out instead of refusing.
         data_root: where `cifar10` is looked for and downloaded to.
-        max_pixels: of how many pixels an image may be; see `load_dataset`.
-        progress: told of what is done.
+        max_pixels: the most pixels an image may have; see `load_dataset`.
+        seed: of the order in which images are mixed, so that each shard is a fair sample.
+        progress: receives progress.
 
     Raises:
         DataError: data that can't be used.
@@ -71,6 +71,7 @@ def shard(
         raise DataError(fault)
     folder = outside(data, Path(out))
     check_writable(folder)
+    update = Silent().update if progress is None else progress.update
     dataset = load_dataset(data, data_root=data_root, max_pixels=max_pixels, exclude=exclude)
     count = images_per_shard or _fitting(dataset.train)
     origin = Origin(dataset.name, dataset.digest, seed, count, image_size)
@@ -83,7 +84,7 @@ def shard(
     files = [file for split, images in parts for file in _shards(split, images, count, seed, classes)]
     with Journal(folder, origin) as journal:
         deep = AS_STORED if image_size is None else find_bit_depth(dataset.train.sources)[0]
-        _write_missing(folder, files, journal, image_size, skip_bad, deep, progress)
+        _write_missing(folder, files, journal, image_size, skip_bad, deep, update)
         index = _index(dataset, origin, [journal.finished[file.name] for file in files])
         write_text_atomically(folder / INDEX, index.to_json())
         journal.remove()
@@ -94,9 +95,9 @@ def _finished(folder: Path, origin: Origin) -> ShardIndex | None:
     """The index, if all is done; of other data it is refused."""
     path = folder / INDEX
     if not path.exists():
-        strange = sorted(entry.name for entry in folder.glob("*.tar"))
-        if strange and not (folder / JOURNAL).exists():
-            raise RunError(f"{folder} holds {strange[0]}, of which nothing is known; choose another folder")
+        unknown = sorted(entry.name for entry in folder.glob("*.tar"))
+        if unknown and not (folder / JOURNAL).exists():
+            raise RunError(f"{folder} holds {unknown[0]}, of which nothing is known; choose another folder")
         return None
     try:
         index = parse_index(read_bytes(path), str(path))
@@ -113,7 +114,7 @@ def _finished(folder: Path, origin: Origin) -> ShardIndex | None:
 def _fitting(split: ImageSplit) -> int:
     """How many images make a good shard, judged by their sizes as stored."""
     mean = sum(source.size for source in split.sources) / max(1, len(split))
-    return max(1, min(SHARD_IMAGES, int(SHARD_BYTES // (mean + 2048)), -(-len(split) // LEAST_SHARDS)))
+    return max(1, min(SHARD_IMAGES, int(SHARD_BYTES // (mean + 2048)), -(-len(split) // MIN_SHARDS)))
 
 
 def _shards(split: Split, images: ImageSplit, count: int, seed: int, classes: int) -> Iterator[ShardFile]:
@@ -129,21 +130,20 @@ def _write_missing(
     image_size: int | None,
     skip_bad: bool,
     deep: DeepPixels,
-    progress: Update | None,
+    update: Update,
 ) -> None:
     total = sum(len(file.images) for file in files)
     bad: list[BadImage] = []
     done = 0
     for file in files:
 
-        def tell(images: int, before: int = done) -> None:
-            if progress is not None:
-                progress("writing shards", before + images, total)
+        def count(images: int, before: int = done) -> None:
+            update("writing shards", before + images, total)
 
         known = journal.finished.get(file.name)
         if known is None or not _is_whole(folder / file.name, known.entry):
             try:
-                journal.add(file.write(folder, image_size=image_size, skip_bad=skip_bad, progress=tell, deep=deep))
+                journal.add(file.write(folder, image_size=image_size, skip_bad=skip_bad, progress=count, deep=deep))
             except BadImagesError as error:
                 bad += error.bad  # the other shards are written all the same, so that all such images are known
         done += len(file.images)

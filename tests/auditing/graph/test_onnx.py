@@ -17,7 +17,7 @@ from mobilenets.auditing.graph.capture import export_graph
 from mobilenets.auditing.graph.nodes import Conv, Dropout, Graph, Linear, Norm, Pad, PoolOperation
 from mobilenets.auditing.graph.onnx import onnx_graph
 from mobilenets.errors import AuditError
-from mobilenets.exporters.onnx import export_onnx
+from mobilenets.exporters.export import export_onnx
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 

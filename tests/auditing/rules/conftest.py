@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from mobilenets.auditing.graph.nodes import Behaviour
-from mobilenets.auditing.rules.accounting import account
-from mobilenets.auditing.rules.finding import Finding, Severity
-from mobilenets.auditing.rules.judge import judge
+from mobilenets.auditing.rules.context import Finding, Severity
+from mobilenets.auditing.rules.findings import account, apply_rules
 from mobilenets.auditing.structure.cost import chain_cost
 from mobilenets.auditing.structure.layers import Chain, ChainLayer, TablePlace
 from mobilenets.auditing.structure.nearest import compare
@@ -82,7 +81,7 @@ class Bench:
     ) -> Verdict:
         """What the rules say, with costs; every verdict adds up, and diagnostics each difference once."""
         comparison = compare(found, expect=expect, width_mult=width_mult)
-        diagnostics = judge(comparison, seen=seen, front_end=front_end, unused=unused)
+        diagnostics = apply_rules(comparison, seen=seen, front_end=front_end, unused=unused)
         claimed = [id(one) for diagnostic in diagnostics for one in diagnostic.differences if one.attribute != "unused"]
         assert sorted(claimed) == sorted(id(one) for one in comparison.differences)
         findings, parameters, macs = account(comparison, diagnostics)

@@ -32,6 +32,7 @@ def swapped(old: str, new: str, parts: tuple[str, ...] = ()) -> Edit:
         ("mobilenet_v3_small", "hard_swish", "hard_swish_half", (), "hard-swish-variant"),
         ("mobilenet_v3_small", "hard_swish", "relu", (), "activation"),
         ("mobilenet_v1", "relu", "relu6", ("spatial",), "relu6-for-relu"),
+        ("mobilenet_v4_conv_small", "none", "relu", ("start",), "activation-extra"),
         ("mobilenet_v2", "none", "softmax", ("classifier",), "final-activation"),
     ],
 )

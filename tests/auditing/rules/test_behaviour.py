@@ -32,6 +32,11 @@ def test_a_fixed_size_is_a_note_with_the_reason(bench: Bench) -> None:
     assert "mat1 and mat2" in verdict.the("fixed-size").diagnostic.found
 
 
+def test_norms_held_in_evaluation_mode_are_a_note(bench: Bench) -> None:
+    verdict = bench.judge(bench.chain("mobilenet_v2"), seen=Behaviour(held_norms=("norm",)))
+    assert (verdict.errors(), verdict.notes()) == ([], ["norms-held"])
+
+
 def test_unused_parameters_explain_their_number(bench: Bench) -> None:
     verdict = bench.judge(bench.chain("mobilenet_v2"), unused=(("spare.weight", 40), ("spare.bias", 2)))
     finding = verdict.the("unused-parameters")

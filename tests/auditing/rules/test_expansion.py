@@ -45,23 +45,6 @@ def test_an_extra_1x1_elsewhere_is_no_expansion(bench: Bench) -> None:
     assert bench.mistake("mobilenet_v2", edit).errors() == ["layer-extra"]
 
 
-def test_the_rows_of_the_first_version_of_the_v3_paper(bench: Bench) -> None:
-    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
-        if place.part == "spatial" and place.block == 13:
-            return replace(layer, stride=1)
-        if place.block == 14 and place.part in ("expand", "spatial"):
-            squeeze = replace(layer.squeeze, channels=168) if layer.squeeze else None
-            stride = 2 if place.part == "spatial" else 1
-            return replace(layer, out_channels=672, stride=stride, squeeze=squeeze)
-        return replace(layer, shortcut=None) if (place.block, place.part) == (14, "project") else layer
-
-    found = bench.chain("mobilenet_v3_large", edit)
-    assert (found.parameters, round(found.macs / 1e4)) == (5_147_152, 24_557)
-    verdict = bench.judge(found, "mobilenet_v3_large", width_mult=1.0)
-    assert verdict.errors() == ["v3-first-version"]
-    assert verdict.unexplained == (0, 0)
-
-
 def test_dense_filters_are_one_finding_with_all_places(bench: Bench) -> None:
     def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         return replace(layer, grouping=Grouping.DENSE) if place.part == "spatial" else layer
@@ -86,3 +69,22 @@ def test_a_block_missing_or_extra_is_a_repeat(bench: Bench) -> None:
     extra = bench.mistake("mobilenet_v2", twice)
     assert extra.errors() == ["repeats"]
     assert "1 block more, of 96 channels" in extra.the("repeats").diagnostic.found
+
+
+def test_no_expansion_or_one_where_none_belongs_is_another_ratio(bench: Bench) -> None:
+    def without(layer: ChainLayer, place: TablePlace) -> ChainLayer | None:
+        return None if (place.block, place.part) == (2, "expand") else layer
+
+    missing = bench.mistake("mobilenet_v2", without)
+    assert missing.errors() == ["expand-ratio"]
+    assert missing.the("expand-ratio").diagnostic.found == "t=1: no expansion layer"
+
+    def widened(layer: ChainLayer, place: TablePlace) -> ChainLayer | list[ChainLayer]:
+        if (place.block, place.part) != (1, "spatial"):
+            return layer
+        extra = ChainLayer(64, norms=layer.norms, activation=layer.activation, path="1.extra")
+        return [extra, replace(layer, out_channels=64)]
+
+    extra = bench.mistake("mobilenet_v2", widened)
+    assert extra.errors() == ["expand-ratio"]
+    assert extra.the("expand-ratio").diagnostic.found == "t=2: 32 -> 64 channels"

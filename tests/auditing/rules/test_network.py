@@ -1,9 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobilenets.auditing.structure.layers import ChainLayer, Padding, Pooling, TablePlace
+import pytest
+import timm
+import torch
+from torch import nn
+from torchvision.models import mobilenet_v2
+
+from mobilenets.auditing.result import Audit
+from mobilenets.auditing.structure.layers import ChainLayer, Pooling, TablePlace
+from mobilenets.workflows.audit import audit
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -51,28 +60,63 @@ def test_probabilities_are_right_in_a_file_and_wrong_in_a_module(bench: Bench) -
     assert bench.judge(found, "mobilenet_v2", width_mult=1.0, front_end="TensorFlow Lite").errors() == []
 
 
-def test_same_padding_everywhere_is_a_note_and_a_mixture_an_error(bench: Bench) -> None:
-    def same(layer: ChainLayer, place: TablePlace) -> ChainLayer:
-        return replace(layer, padding=Padding.SAME) if layer.stride > 1 else layer
-
-    verdict = bench.mistake("mobilenet_v2", same)
-    assert (verdict.errors(), verdict.notes()) == ([], ["same-padding"])
-
-    def mixed(layer: ChainLayer, place: TablePlace) -> ChainLayer:
-        return replace(layer, padding=Padding.SAME) if place.part == "stem" else layer
-
-    assert bench.mistake("mobilenet_v2", mixed).errors() == ["padding"]
+def test_log_softmax_is_a_note(bench: Bench) -> None:
+    verdict = bench.judge(bench.chain("mobilenet_v2", final="log_softmax"), "mobilenet_v2", width_mult=1.0)
+    assert (verdict.errors(), verdict.notes()) == ([], ["final-activation"])
 
 
-def test_kernels_and_padding_left_out(bench: Bench) -> None:
-    def small(layer: ChainLayer, place: TablePlace) -> ChainLayer:
-        return replace(layer, kernel=3) if layer.kernel == 5 else layer
+def test_a_backbone_without_classifier_is_a_note(bench: Bench) -> None:
+    found = bench.chain("mobilenet_v2", lambda layer, place: None if place.part == "classifier" else layer)
+    verdict = bench.judge(replace(found, dropout=0.0), "mobilenet_v2", width_mult=1.0)
+    assert (verdict.errors(), verdict.notes()) == ([], ["no-classifier"])
+    assert verdict.the("no-classifier").parameters == -1_281_000
 
-    verdict = bench.mistake("mobilenet_v3_large", small)
-    assert verdict.errors() == ["kernel"]
-    assert verdict.the("kernel").diagnostic.expected == "a 5x5 filter"
 
-    def valid(layer: ChainLayer, place: TablePlace) -> ChainLayer:
-        return replace(layer, padding=Padding.VALID) if place.part == "stem" else layer
+def test_a_known_variant_is_a_note(bench: Bench) -> None:
+    verdict = bench.judge(bench.chain("timm mobilenetv3_small_050", width_mult=0.5))
+    assert (verdict.errors(), verdict.notes()) == ([], ["variant"])
 
-    assert bench.mistake("mobilenet_v2", valid).errors() == ["padding"]
+
+def closed(target: nn.Module | Path, size: int | None = None) -> Audit:
+    result = audit(target, image_size=size)
+    assert (result.unexplained_parameters, result.unexplained_macs) == (0, 0)
+    return result
+
+
+@pytest.mark.filterwarnings("ignore")  # the exporter's own deprecations
+@pytest.mark.parametrize(
+    "name", ["mobilenetv1_100", "mobilenetv2_100", "mobilenetv3_small_100", "mobilenetv4_conv_small"]
+)
+@pytest.mark.parametrize("shape", [(96, 160), (161, 95)])
+def test_images_that_are_not_square_are_a_note(tmp_path: Path, name: str, shape: tuple[int, int]) -> None:
+    file = tmp_path / "net.onnx"
+    torch.onnx.export(timm.create_model(name).eval(), (torch.zeros(1, 3, *shape),), str(file), dynamo=False)
+    result = closed(file)
+    assert result.errors == ()
+    assert [one.diagnostic.rule for one in result.findings].count("image-shape") == 1
+
+
+def test_a_stride_of_one_direction_is_one_finding() -> None:
+    network = mobilenet_v2()
+    network.features[4].conv[1][0].stride = (1, 2)
+    (error,) = closed(network, 96).errors
+    assert error.diagnostic.rule == "map-shape"
+    assert error.diagnostic.where[0] == "features.4.conv.1.0"
+
+
+def test_a_network_planned_for_small_images_is_a_note(bench: Bench) -> None:
+    planned = bench.judge(bench.chain("mobilenet_v2", image_size=32, imagenet_strides=False))
+    assert (planned.errors(), planned.notes()) == ([], ["input-strides"])
+
+
+def test_a_last_map_of_one_place_is_an_error(bench: Bench) -> None:
+    found = bench.chain("mobilenet_v2", image_size=32, num_classes=10, pooling=Pooling("global", 1, "pool"))
+    verdict = bench.judge(found, "mobilenet_v2", width_mult=1.0)
+    assert verdict.errors() == ["last-map-1x1"]
+    assert verdict.the("last-map-1x1").diagnostic.where == ("pool",)
+
+
+def test_a_last_map_of_two_places_a_side_is_a_note(bench: Bench) -> None:
+    found = bench.chain("mobilenet_v2", image_size=64, num_classes=1000, pooling=Pooling("global", 2, "pool"))
+    verdict = bench.judge(found, "mobilenet_v2", width_mult=1.0)
+    assert (verdict.errors(), verdict.notes()) == ([], ["last-map-small"])

@@ -80,3 +80,10 @@ def test_a_norm_behind_the_penultimate_layer(bench: Bench) -> None:
     found = bench.chain("mobilenet_v3_large", edit)
     assert found.parameters == 5_485_592
     assert bench.judge(found, "mobilenet_v3_large", width_mult=1.0).errors() == ["norm-extra"]
+
+
+def test_frozen_norms_and_norms_written_out_are_notes(bench: Bench) -> None:
+    frozen = bench.mistake("mobilenet_v2", with_norms(lambda norms: (replace(norms[0], frozen=True),)))
+    assert (frozen.errors(), frozen.notes()) == ([], ["norms-frozen"])
+    written_out = bench.mistake("mobilenet_v2", with_norms(lambda norms: (replace(norms[0], kind="affine"),)))
+    assert (written_out.errors(), written_out.notes()) == ([], ["norm-written-out"])

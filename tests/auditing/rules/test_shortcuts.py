@@ -59,3 +59,19 @@ def test_an_activation_after_the_sum(bench: Bench) -> None:
     verdict = bench.mistake("mobilenet_v2", edit)
     assert verdict.errors() == ["shortcut-activation"]
     assert verdict.the("shortcut-activation").diagnostic.found == "ReLU6"
+
+
+def test_a_plain_shortcut_where_none_belongs(bench: Bench) -> None:
+    verdict = bench.mistake("mobilenet_v1", given_anywhere(8))
+    assert verdict.errors() == ["shortcut-extra"]
+    assert verdict.the("shortcut-extra").diagnostic.expected == "no shortcut: this network has none"
+
+
+def given_anywhere(block: int) -> Edit:
+    """A plain shortcut on the block's last layer, whatever its part."""
+
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
+        here = place.block == block and place.part == "project"
+        return replace(layer, shortcut=Shortcut(ShortcutKind.IDENTITY, 2)) if here else layer
+
+    return edit

@@ -29,6 +29,7 @@ def with_squeeze(**changes: Any) -> Edit:
         ({"activation": "hard_swish"}, "se-activation"),
         ({"bias": False}, "se-form"),
         ({"norms": 1}, "se-form"),
+        ({"fixed_pool": 7}, "se-pool-fixed"),
     ],
 )
 def test_each_mistake_is_one_finding_with_all_places(bench: Bench, changes: dict[str, object], rule: str) -> None:
@@ -87,3 +88,12 @@ def test_the_width_inside(bench: Bench, name: str, of: str, rule: str, parameter
     found = bench.chain(name, edit)
     assert found.parameters == parameters
     assert bench.judge(found, name, width_mult=1.0).errors() == [rule]
+
+
+def test_another_reduction(bench: Bench) -> None:
+    def edit(layer: ChainLayer, place: TablePlace) -> ChainLayer:
+        if layer.squeeze is None:
+            return layer
+        return replace(layer, squeeze=replace(layer.squeeze, channels=layer.out_channels // 2))
+
+    assert "se-reduction" in bench.mistake("mobilenet_v3_large", edit).errors()

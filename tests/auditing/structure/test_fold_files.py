@@ -16,9 +16,8 @@ from torch import nn
 
 from mobilenets.auditing.graph.onnx import onnx_graph
 from mobilenets.auditing.graph.tflite import tflite_graph
-from mobilenets.auditing.rules.accounting import account
-from mobilenets.auditing.rules.finding import Severity
-from mobilenets.auditing.rules.judge import judge
+from mobilenets.auditing.rules.context import Severity
+from mobilenets.auditing.rules.findings import account, apply_rules
 from mobilenets.auditing.structure.fold import fold
 from mobilenets.auditing.structure.layers import Padding
 from mobilenets.auditing.structure.nearest import compare
@@ -80,7 +79,7 @@ def test_a_fresh_hybrid_exported_and_folded_is_the_published_one(tmp_path: Path)
     # Its layer scales are equal vectors stored once, its zero biases are dropped, and its attention keeps its norms.
     path = exported(create_model("mobilenet_v4_hybrid_medium"), tmp_path / "hybrid.onnx", folded=True)
     comparison = compare(fold(onnx_graph(path)))
-    findings, parameters, macs = account(comparison, judge(comparison, front_end="ONNX"))
+    findings, parameters, macs = account(comparison, apply_rules(comparison, front_end="ONNX"))
     assert {finding.diagnostic.rule for finding in findings if finding.diagnostic.severity is Severity.ERROR} <= {
         "last-map-1x1"
     }

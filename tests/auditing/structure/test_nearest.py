@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from mobilenets.auditing.rules.stranger import PLAUSIBLE
+from mobilenets.auditing.rules.leftover import PLAUSIBLE
 from mobilenets.auditing.structure.cost import chain_cost
 from mobilenets.auditing.structure.layers import BatchNorm, Chain, ChainLayer, Grouping, Pooling, Shortcut, ShortcutKind
 from mobilenets.auditing.structure.nearest import WIDTHS, compare

@@ -21,12 +21,13 @@ from PIL import Image
 import mobilenets.data.shards.reading as reading
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.decoding import TrainingDecoding
+from mobilenets.data.held_out import cut_again, cut_validation, validation_record
 from mobilenets.data.loader import Share
 from mobilenets.data.shards.streaming import ShardImages
 from mobilenets.data.training_pixels import read_training_pixels
-from mobilenets.data.validation import cut_again, cut_validation, validation_record
 from mobilenets.errors import DataError
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.progress import Silent, Update
 from mobilenets.workflows.shard import shard
 
 from .conftest import MakeTar, numbers, picture
@@ -197,11 +198,21 @@ def test_a_damaged_shard_is_one_line(shards: Path) -> None:
         load_dataset(shards)
 
 
+class Heard(Silent):
+    """Hands on what is counted."""
+
+    def __init__(self, update: Update) -> None:
+        self.count = update
+
+    def update(self, what: str, done: int, total: int) -> None:
+        self.count(what, done, total)
+
+
 def test_foreign_shards_are_counted_once(tmp_path: Path, make_tar: MakeTar, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = foreign(tmp_path / "theirs", make_tar, ["train-0.tar", "train-1.tar", "val-0.tar"])
     (folder / "index.json").write_text('{"wids_version": 1}')
     seen: list[tuple[str, int, int]] = []
-    data = load_dataset(folder, progress=lambda *done: seen.append(done))
+    data = load_dataset(folder, progress=Heard(lambda *done: seen.append(done)))
     assert seen == [*(("counting shards", done, 3) for done in range(4)), ("copying images from shards", 4, 4)]
     assert data.classes == ("2", "10")
     assert data.shards is not None
@@ -211,11 +222,11 @@ def test_foreign_shards_are_counted_once(tmp_path: Path, make_tar: MakeTar, monk
     assert sorted(found) == list(range(8))
 
     monkeypatch.chdir(folder)
-    again = load_dataset("{train-{0..1},val-0}.tar", progress=not_counted)
+    again = load_dataset("{train-{0..1},val-0}.tar", progress=Heard(not_counted))
     assert again.digest == data.digest
     assert "counted" not in told(again)
     moved = folder.rename(tmp_path / "moved")
-    assert load_dataset(moved, progress=not_counted).digest == data.digest
+    assert load_dataset(moved, progress=Heard(not_counted)).digest == data.digest
 
 
 def test_foreign_shards_without_test_shards_hold_some_out(tmp_path: Path, make_tar: MakeTar) -> None:

@@ -1,4 +1,4 @@
-"""Trusted networks with random, settled weights, saved to files as their publishers save them."""
+"""Trusted networks with random weights and batch norm statistics, saved to files as their publishers save them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def one_thread() -> Iterator[None]:
 def timm_network() -> Reference:
     def build(name: str, num_classes: int = 10) -> nn.Module:
         torch.manual_seed(0)
-        return _settled(timm.create_model(name, num_classes=num_classes))
+        return _with_random_norms(timm.create_model(name, num_classes=num_classes))
 
     return build
 
@@ -37,14 +37,14 @@ def timm_network() -> Reference:
 def torchvision_network() -> Reference:
     def build(name: str, num_classes: int = 10) -> nn.Module:
         torch.manual_seed(0)
-        return _settled(torchvision.models.get_model(name, num_classes=num_classes))
+        return _with_random_norms(torchvision.models.get_model(name, num_classes=num_classes))
 
     return build
 
 
 @pytest.fixture
 def assert_same_answers() -> SameAnswers:
-    """Two networks answer alike, at a size that is even and at one that is odd at every step."""
+    """Two networks give the same outputs, at a size that is even and at one that is odd at every step."""
 
     def check(ours: MobileNet, theirs: nn.Module, tolerance: float = 1e-5) -> None:
         ours.eval()
@@ -55,14 +55,14 @@ def assert_same_answers() -> SameAnswers:
                 expected, answer = theirs(images), ours(images)
             # Of the largest logit, where it is above 1: rounding grows with the values.
             allowed = tolerance * max(1.0, expected.abs().max().item())
-            # The two images must be told apart, or agreement would prove nothing.
+            # The two images must be told apart, or agreement would show nothing.
             assert (expected[0] - expected[1]).abs().max() > 100 * allowed
             assert (answer - expected).abs().max() <= allowed
 
     return check
 
 
-def _settled(network: nn.Module) -> nn.Module:
+def _with_random_norms(network: nn.Module) -> nn.Module:
     """Batch norms with random parameters and the statistics of random images.
 
     Fresh norms are 0 and 1 in every network: only others show an eps or an order that differs.

@@ -247,7 +247,7 @@ def test_create_model_asks_the_mirror_of_the_environment(
     assert server.asked == [f"HEAD /{published.file}"] * 2 + [f"GET /{published.file}"]
 
 
-@pytest.mark.parametrize("wrong", [{"width_mult": "wide"}, {"width_mult": None}, {"num_classes": 0}])
+@pytest.mark.parametrize("wrong", [{"width_mult": "wide"}, {"width_mult": None}, {"num_classes": -1}])
 def test_arguments_are_checked_before_anything_is_downloaded(
     server: Server, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, object]
 ) -> None:

@@ -81,7 +81,7 @@ def test_an_option_of_the_callers_wins_and_is_said(file: Path) -> None:
     model, report = create_from_weights("mobilenet_v2", file, {**NARROW, "padding": "same", "norm_eps": 1e-5})
     assert model.config.options["padding"] == "same"
     assert [note for note in report.notes if "as asked" in note] == [
-        "padding='same' as asked, where these weights were made for 'symmetric': their answers will differ"
+        "padding='same' as asked, where these weights were made for 'symmetric': their outputs will differ"
     ]
 
 

@@ -141,7 +141,7 @@ def test_a_float_file_without_metadata_is_said_to_be_silent(tmp_path: Path) -> N
     weights = read_tflite_weights(tmp_path / "v2.tflite")
     assert weights.preprocessing is not None
     assert weights.preprocessing.mean == weights.preprocessing.std == (0.5, 0.5, 0.5)
-    assert weights.notes == ("It does not say how images are prepared: [-1, 1] is taken, as the authors' code does.",)
+    assert weights.notes == ("It does not say how images are prepared: [-1, 1] is assumed, as in the authors' code.",)
     assert weights.classes is None
     assert not weights.has_background
 

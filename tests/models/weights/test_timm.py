@@ -115,17 +115,17 @@ def test_a_nameless_v3_file_is_refused_until_padding_and_eps_are_said(
     known: dict[str, Any] = {"padding": padding, "norm_eps": eps}
     for told in ((), ("padding",), ("norm_eps",)):
         missing = " and ".join(name for name in known if name not in told)
-        with pytest.raises(WeightsError, match=rf"best\.safetensors does not tell the {missing} its network"):
+        with pytest.raises(WeightsError, match=rf"best\.safetensors does not state the {missing} its network"):
             create_model("mobilenet_v3_small", num_classes=10, weights=file, **{name: known[name] for name in told})
     ours = create_model("mobilenet_v3_small", num_classes=10, weights=file, **known)
     assert_same_answers(ours, theirs)
 
 
-def test_what_a_nameless_minimalistic_file_is_taken_for_is_said(timm_network: Reference, tmp_path: Path) -> None:
+def test_what_a_nameless_minimalistic_file_is_assumed_to_be_is_said(timm_network: Reference, tmp_path: Path) -> None:
     save_file(timm_network("tf_mobilenetv3_small_minimal_100").state_dict(), tmp_path / "minimal.safetensors")
     imported = read_weights(tmp_path / "minimal.safetensors")
     assert imported.options == {"norm_eps": 1e-3, "padding": "same"}
-    assert "taken to be TensorFlow's" in imported.notes[0]
+    assert "assumed to be TensorFlow's" in imported.notes[0]
 
 
 @pytest.mark.parametrize(

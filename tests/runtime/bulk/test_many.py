@@ -93,8 +93,8 @@ def test_answers_are_those_of_the_engine_without_ray(job: Path, net: Path, photo
 
     parts[1].unlink()  # a part that is gone is answered again, alone
     written = parts[0].stat().st_mtime_ns
-    fixed = predict_many(net, paths, "answers", part_size=10)
-    assert (fixed.answered, fixed.bad, fixed.parts, fixed.parts_before) == (34, 4, 4, 3)
+    again = predict_many(net, paths, "answers", part_size=10)
+    assert (again.answered, again.bad, again.parts, again.parts_before) == (34, 4, 4, 3)
     assert parts[0].stat().st_mtime_ns == written
     assert "".join(part.read_text(encoding="utf-8") for part in parts) == text
 
@@ -147,7 +147,7 @@ def test_as_csv_past_a_worker_that_is_killed(
 @needs_ray
 def test_a_network_whose_answers_are_none(job: Path, tmp_path: Path, photos: Path) -> None:
     write_onnx(tmp_path / "net.onnx", confidence=Confidence(1e-320, 0.0, "a test"))
-    with pytest.raises(ArtifactError, match=r"^\S+net.onnx: \S+net.onnx: its outputs are NaN or infinity"):
+    with pytest.raises(ArtifactError, match=r"^\S+net.onnx: \S+net.onnx: it answers with NaN or infinity"):
         predict_many(tmp_path / "net.onnx", [photos], "answers")
 
 

@@ -2,22 +2,107 @@
 
 from __future__ import annotations
 
-from mobilenets.auditing.rules.case import Item, RuleContext
-from mobilenets.auditing.rules.finding import Diagnostic, Severity
-from mobilenets.auditing.rules.wording import diagnostic, grouped, name_of, note, paper_of
+from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
+from mobilenets.auditing.rules.registry import (
+    ERROR,
+    NOTE,
+    TABLE,
+    Aspect,
+    check,
+    diagnostic,
+    grouped,
+    name_of,
+    paper_of,
+    rule,
+)
 
 H_SWISH_LIKE = ("swish", "gelu", "gelu_tanh", "mish", "hard_swish_half", "hard_swish_keras", "unknown")
 V1_PAPER = "arXiv 1704.04861"
-SIX = "activations have no upper bound; ReLU6 gives them one, so that 8-bit arithmetic stays precise"
+OTHER_FUNCTION = "published weights answer otherwise through another function"
 
 
+@check(Aspect.ACTIVATIONS, reads=("activation",), reports=("final-activation",))
+@rule(
+    "bottleneck-activation",
+    ERROR,
+    "an activation behind the projection of a block, which the papers keep linear",
+    source=TABLE,
+    effect="it throws away what is negative in the narrow tensor",
+    fix="remove the activation after the projection's batch norm",
+    measured=True,
+)
+@rule(
+    "activation-extra",
+    ERROR,
+    "an activation where the table has none",
+    source=TABLE,
+    effect=OTHER_FUNCTION,
+    fix="remove the activation",
+)
+@rule(
+    "activation-missing",
+    ERROR,
+    "no activation where the table has one",
+    source=TABLE,
+    effect="two linear layers in a row are one: the network can express less",
+    fix="use the activation of the table",
+)
+@rule(
+    "v1-relu6",
+    NOTE,
+    "MobileNetV1 with ReLU6 in every layer, as the authors' code has it",
+    source="arXiv 1704.04861, section 3.2; TF-slim mobilenet_v1.py",
+    effect="the released weights were trained with ReLU6, the paper says ReLU",
+    fix="nothing; keep the one your weights were trained with",
+)
+@rule(
+    "relu6-for-relu",
+    ERROR,
+    "ReLU6 in some layers where the table has ReLU",
+    source=TABLE,
+    effect=OTHER_FUNCTION,
+    fix="use ReLU",
+)
+@rule(
+    "relu-for-relu6",
+    ERROR,
+    "ReLU where the table has ReLU6",
+    source=TABLE,
+    effect="activations have no upper bound; ReLU6 gives them one, so that 8-bit arithmetic stays precise",
+    fix="use ReLU6",
+    measured=True,
+)
+@rule(
+    "hard-swish-variant",
+    ERROR,
+    "a function near h-swish in its place: swish, GELU, Mish or another form of it",
+    source=TABLE,
+    effect=OTHER_FUNCTION,
+    fix="use h-swish: x * ReLU6(x + 3) / 6",
+)
+@rule(
+    "activation",
+    ERROR,
+    "any other function than the table's",
+    source=TABLE,
+    effect=OTHER_FUNCTION,
+    fix="use the activation of the table",
+)
 def activations(context: RuleContext) -> list[Diagnostic]:
     """Activations by what is wrong, each pair of functions once with all its places."""
     items = [item for item in context.items("activation") if item.both]
     diagnostics = []
     for (name, expected, found), members in grouped(items, lambda item: _key(context, item, items)).items():
         if name == "v1-relu6":
-            diagnostics.append(_v1_relu6(context, members))
+            diagnostics.append(
+                diagnostic(
+                    context,
+                    name,
+                    members,
+                    expected="ReLU, as the paper says",
+                    found="ReLU6 throughout, as in the authors' code and released weights",
+                )
+            )
             continue
         diagnostics.append(
             diagnostic(
@@ -28,7 +113,7 @@ def activations(context: RuleContext) -> list[Diagnostic]:
                 found=name_of(found) if found != "none" else "no activation",
                 effect=_effect(name, found),
                 fix=_fix(name, expected),
-                severity=Severity.NOTE if name == "final-activation" and context.is_file else Severity.ERROR,
+                severity=NOTE if name == "final-activation" and context.is_file else None,
             )
         )
     return diagnostics
@@ -68,39 +153,20 @@ def _uniform_v1(context: RuleContext, items: list[Item]) -> bool:
     return functions.count("relu") == 0 and 2 * functions.count("relu6") > len(functions)
 
 
-def _v1_relu6(context: RuleContext, members: list[Item]) -> Diagnostic:
-    return note(
-        context,
-        "v1-relu6",
-        members,
-        expected="ReLU, as the paper says",
-        found="ReLU6 throughout, as in the authors' code and released weights",
-        source="arXiv 1704.04861, section 3.2; TF-slim mobilenet_v1.py",
-        fix="nothing; keep the one your weights were trained with",
-    )
-
-
 def _expected(name: str, expected: str) -> str:
     if name == "bottleneck-activation":
         return "no activation: the bottleneck is linear"
     return name_of(expected) if expected != "none" else "no activation"
 
 
-def _effect(name: str, found: str) -> str:
-    return {
-        "bottleneck-activation": "it throws away what is negative in the narrow tensor"
-        if found in ("relu", "relu6")
-        else "a function bends what the narrow tensor carries, which the paper keeps linear",
-        "activation-missing": "two linear layers in a row are one: the network can express less",
-        "relu-for-relu6": SIX,
-        "hard-swish-variant": "published weights answer otherwise through another function",
-        "final-activation": "cross-entropy losses take logits: an activation here squashes them twice",
-    }.get(name, "published weights answer otherwise through another function")
+def _effect(name: str, found: str) -> str | None:
+    """What the rule does not say: of a bottleneck's function, where it is no ReLU."""
+    if name == "bottleneck-activation" and found not in ("relu", "relu6"):
+        return "a function bends what the narrow tensor carries, which the paper keeps linear"
+    return None
 
 
-def _fix(name: str, expected: str) -> str:
-    if name == "bottleneck-activation":
-        return "remove the activation after the projection's batch norm"
-    if name in ("final-activation", "activation-extra"):
-        return "remove the activation"
+def _fix(name: str, expected: str) -> str | None:
+    if name in ("bottleneck-activation", "final-activation", "activation-extra"):
+        return None
     return f"use {name_of(expected)}" + (": x * ReLU6(x + 3) / 6" if expected == "hard_swish" else "")

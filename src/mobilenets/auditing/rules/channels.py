@@ -1,12 +1,21 @@
-"""Wrong numbers of channels, told apart by the mistake that makes them: rounding, hidden width, head, V3's table."""
+"""Wrong numbers of channels, by the mistake that makes them: rounding, hidden width, head, V3's table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mobilenets.auditing.rules.case import Item, RuleContext
-from mobilenets.auditing.rules.finding import Diagnostic
-from mobilenets.auditing.rules.wording import OTHER_SHAPES, diagnostic, grouped, pairs
+from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
+from mobilenets.auditing.rules.registry import (
+    ERROR,
+    OTHER_SHAPES,
+    TABLE,
+    Aspect,
+    check,
+    diagnostic,
+    grouped,
+    pairs,
+    rule,
+)
 from mobilenets.auditing.structure.layers import ShortcutKind
 from mobilenets.auditing.structure.published import reference
 from mobilenets.models.layers import make_divisible
@@ -18,24 +27,14 @@ ENOUGH = 0.6
 """Share of the layers a rounding would change that must have changed so: other mistakes may cover the rest."""
 
 
-def _nearest(channels: float) -> int:
-    return max(8, int(channels + 4) // 8 * 8)
-
-
-def _python_nearest(channels: float) -> int:
-    return max(8, round(channels / 8) * 8)
-
-
-def _down(channels: float) -> int:
-    return max(8, int(channels) // 8 * 8)
-
-
-def _up(channels: float) -> int:
-    return max(8, -(-int(channels) // 8) * 8)
-
-
 UNROUNDED: tuple[Rounding, ...] = (int, round, lambda channels: int(channels + 0.999))
-WITHOUT_TEN_PERCENT: tuple[Rounding, ...] = (_nearest, _python_nearest, _down, _up)
+WITHOUT_TEN_PERCENT: tuple[Rounding, ...] = (
+    lambda channels: max(8, int(channels + 4) // 8 * 8),
+    lambda channels: max(8, round(channels / 8) * 8),
+    lambda channels: max(8, int(channels) // 8 * 8),
+    lambda channels: max(8, -(-int(channels) // 8) * 8),
+)
+"""To the nearest multiple of 8, by half up and by Python's `round`; down; up."""
 ROUNDINGS = (*UNROUNDED, *WITHOUT_TEN_PERCENT, make_divisible)
 
 
@@ -96,6 +95,16 @@ def _fits(context: RuleContext, item: Item) -> bool:
     return asked == (found is not None)
 
 
+@check(Aspect.ROUNDING, reads=("out_channels",))
+@rule(
+    "hidden-from-output",
+    ERROR,
+    "a hidden width of t times the channels that leave the block instead of those that enter it",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="compute hidden = in_channels * expand_ratio",
+    measured=True,
+)
 def hidden_from_output(context: RuleContext) -> list[Diagnostic]:
     """The hidden width is t times the channels that leave the block instead of those that enter it."""
     items = []
@@ -115,12 +124,19 @@ def hidden_from_output(context: RuleContext) -> list[Diagnostic]:
             follows=_followers(context, items),
             expected=f"hidden width t x INPUT channels: {expected}",
             found=f"t x OUTPUT channels: {found_widths}",
-            effect=OTHER_SHAPES,
-            fix="compute hidden = in_channels * expand_ratio",
         )
     ]
 
 
+@check(Aspect.ROUNDING, reads=("out_channels",))
+@rule(
+    "v3-scaled-table",
+    ERROR,
+    "V3 at another width than 1 with the table's expansions scaled, instead of a ratio of the scaled input",
+    source="TF-slim mobilenet_v3.py and its released 0.75 weights; torchvision scales the table instead",
+    effect="published V3 weights of this width don't fit",
+    fix="compute exp = make_divisible(in_channels * row.exp / row.in) from the scaled input",
+)
 def scaled_table(context: RuleContext) -> list[Diagnostic]:
     """V3 at a width other than 1 with the expansions of the scaled table instead of a ratio of the scaled input.
 
@@ -145,13 +161,35 @@ def scaled_table(context: RuleContext) -> list[Diagnostic]:
             follows=_followers(context, items),
             expected=f"exp sizes as a ratio of the scaled input: {expected}",
             found=f"the table's exp sizes times the width: {found}",
-            source="TF-slim mobilenet_v3.py and its released 0.75 weights; torchvision scales the table instead",
-            effect="published V3 weights of this width don't fit",
-            fix="compute exp = make_divisible(in_channels * row.exp / row.in) from the scaled input",
         )
     ]
 
 
+@check(Aspect.ROUNDING, reads=("out_channels",), reports=("rounding-missing",))
+@rule(
+    "head-scaled",
+    ERROR,
+    "a head that shrinks below width 1",
+    source=TABLE,
+    effect="fewer features for the classifier; published weights don't fit",
+    fix="build it with make_divisible(channels * max(1.0, width_mult))",
+)
+@rule(
+    "head-not-scaled",
+    ERROR,
+    "a head that does not grow above width 1",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="build it with make_divisible(channels * max(1.0, width_mult))",
+)
+@rule(
+    "head-width",
+    ERROR,
+    "a head of another width altogether",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="make the layer as wide as the table says",
+)
 def head(context: RuleContext) -> list[Diagnostic]:
     """The last wide layer: scaled below its full width, not scaled above, or of another width altogether."""
     return [_head(context, item) for item in _channel_items(context) if _is_head(context, item)]
@@ -172,7 +210,6 @@ def _head(context: RuleContext, item: Item) -> Diagnostic:
             [item],
             expected=f"{expected:,} channels: the head does not shrink below width 1",
             found=f"{found:,} channels, scaled by {width:g}",
-            effect="fewer features for the classifier; published weights don't fit",
             fix=f"build it with make_divisible({expected} * max(1.0, width_mult))",
         )
     if width > 1 and expected in {rounding(found * width) for rounding in ROUNDINGS}:
@@ -191,7 +228,6 @@ def _head(context: RuleContext, item: Item) -> Diagnostic:
             [item],
             expected=f"{expected:,}",
             found=f"{found:,} channels",
-            source=CODE,
             fix="round channel counts with make_divisible(channels, 8)",
         )
     return diagnostic(
@@ -200,7 +236,6 @@ def _head(context: RuleContext, item: Item) -> Diagnostic:
         [item],
         expected=f"{expected:,} channels",
         found=f"{found:,} channels",
-        effect=OTHER_SHAPES,
         fix=f"make this layer {expected:,} wide",
     )
 
@@ -212,6 +247,23 @@ def _unrounded_head(context: RuleContext, item: Item) -> bool:
     }
 
 
+@check(Aspect.ROUNDING, reads=("out_channels",))
+@rule(
+    "rounding-missing",
+    ERROR,
+    "channel counts that are not rounded to multiples of 8",
+    source=CODE,
+    effect="published weights of this width don't fit",
+    fix="round channel counts with make_divisible(channels, 8), which never goes below 90 % of the unrounded",
+)
+@rule(
+    "rounding-ten-percent",
+    ERROR,
+    "channel counts rounded to multiples of 8 without the rule against more than 10 % down",
+    source=CODE,
+    effect="published weights of this width don't fit",
+    fix="round channel counts with make_divisible(channels, 8), which never goes below 90 % of the unrounded",
+)
 def rounding(context: RuleContext) -> list[Diagnostic]:
     """Channel counts not rounded to multiples of 8, or rounded to the nearest without the 10 % rule."""
     table, width = _table_channels(context), context.reference.width_mult
@@ -276,6 +328,7 @@ def _follows_input(context: RuleContext, item: Item, table: dict[int, int] | Non
     return found in _ratio_widths(item, context.block_input(item.block)) | scaled
 
 
+@check(Aspect.CHANNELS, reads=("out_channels",), reports=("expand-ratio",))
 def expand_ratio(context: RuleContext) -> list[Diagnostic]:
     """Another expansion ratio than the table's t, the same in every block that differs."""
     diagnostics = []
@@ -302,8 +355,17 @@ def _ratios(context: RuleContext, item: Item) -> tuple[float, float]:
     return (item.place.expand_ratio if item.place else 0.0, item.found.out_channels / entering)
 
 
+@check(Aspect.CHANNELS, reads=("out_channels",))
+@rule(
+    "channels",
+    ERROR,
+    "any other number of channels than the table's",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="make the layer as wide as the table says",
+)
 def channels(context: RuleContext) -> list[Diagnostic]:
-    """Any other number of channels: one diagnostic for layers of a row that differ alike, with the hidden widths after."""
+    """Any other number of channels: one diagnostic for the equal differences of a row, with the hidden widths after."""
     items = _channel_items(context)
     hidden = [item for item in _expands(items) if _follows_input(context, item)]
     causes = [item for item in items if not any(item is one for one in hidden)]
@@ -322,7 +384,6 @@ def channels(context: RuleContext) -> list[Diagnostic]:
                 follows=[*follows, *_followers(context, [*members, *follows])],
                 expected=f"{expected} channels",
                 found=f"{found} channels",
-                effect=OTHER_SHAPES,
                 fix=f"make it {expected} wide",
             )
         )

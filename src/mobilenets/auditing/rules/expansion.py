@@ -1,66 +1,37 @@
-"""Layers that should not be there, or are missing: expansions kept, repeats, dense for depthwise, V3's old rows."""
+"""Layers that should not be there, or are missing: expansions kept, repeats, dense for depthwise."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
-from mobilenets.auditing.rules.case import Item, RuleContext, leaving
-from mobilenets.auditing.rules.finding import Diagnostic
-from mobilenets.auditing.rules.wording import OTHER_SHAPES, diagnostic, grouped, source_of, stages_of
+from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext, leaving
+from mobilenets.auditing.rules.registry import (
+    ERROR,
+    OTHER_SHAPES,
+    TABLE,
+    Aspect,
+    check,
+    diagnostic,
+    grouped,
+    rule,
+    source_of,
+    stages_of,
+)
 from mobilenets.auditing.structure.differences import AlignedSlot
 from mobilenets.auditing.structure.layers import Grouping
 from mobilenets.models.layers import make_divisible
 
-FIRST_VERSION_SOURCE = "arXiv 1905.02244v5, table 1; the rows found are those of its first version"
 
-
-def first_version(context: RuleContext) -> list[Diagnostic]:
-    """V3-Large by the first arXiv version: a 160-channel block at stride 1 before the one at stride 2.
-
-    That network has 5,147,152 parameters and 245.57 M multiply-adds. The second of its blocks squeezes 672 channels,
-    has stride 2 and no shortcut, all of which follow from the row.
-    """
-    if not context.reference.name.startswith("mobilenet_v3_large"):
-        return []
-    strides = [item for item in context.items("stride") if item.part == "spatial" and item.both]
-    for one, other in pairwise(strides):
-        later = other.block == one.block + 1 and (one.expected.stride, one.found.stride) == (2, 1)
-        if not later or (other.expected.stride, other.found.stride) != (1, 2):
-            continue
-        expands = {item.block: item for item in context.items("out_channels") if item.part == "expand"}
-        narrow = expands.get(other.block)
-        if narrow is None or narrow.found.out_channels != _expansion(context, one.block):
-            continue
-        follows = [
-            item for item in context.items("squeeze.channels", "shortcut", "shortcut.") if item.block == other.block
-        ]
-        items = [one, narrow, other]
-        return [
-            diagnostic(
-                context,
-                "v3-first-version",
-                items,
-                follows=follows,
-                expected=f"block {one.block} at stride 2, then exp size {narrow.expected.out_channels} at stride 1",
-                found=f"block {one.block} at stride 1, then exp size {narrow.found.out_channels} at stride 2",
-                source=FIRST_VERSION_SOURCE,
-                fix="take the rows of the paper's last version: its first 160-channel block has stride 2, "
-                "both after it exp size 960 and stride 1",
-            )
-        ]
-    return []
-
-
-def _expansion(context: RuleContext, block: int) -> int | None:
-    """Channels that leave the found expansion of a block."""
-    for slot in context.blocks.get(block, ()):
-        place = context.place(slot)
-        if place is not None and place.part == "expand" and slot.found is not None:
-            return slot.found.out_channels
-    return None
-
-
+@check(Aspect.BLOCKS, reads=("layer",))
+@rule(
+    "expansion-kept",
+    ERROR,
+    "a 1x1 expansion in a block whose row has t = 1",
+    source=TABLE,
+    effect="a layer more to learn and to run that the published weights do not have",
+    fix="build the expansion only when expand_ratio != 1",
+    measured=True,
+)
 def expansion_kept(context: RuleContext) -> list[Diagnostic]:
     """A 1x1 convolution in front of the filter of a block whose table row has t = 1."""
     items = []
@@ -86,12 +57,19 @@ def expansion_kept(context: RuleContext) -> list[Diagnostic]:
             expected="no expansion at t=1: the block starts with its depthwise filter",
             found=f"the 1x1 expansion kept at t=1, {entering} -> {item.found.out_channels} channels",
             source="; ".join(dict.fromkeys(place.source for place in places if place is not None)),
-            effect="a layer more to learn and to run that the published weights do not have",
-            fix="build the expansion only when expand_ratio != 1",
         )
     ]
 
 
+@check(Aspect.BLOCKS, reads=("layer",))
+@rule(
+    "expand-ratio",
+    ERROR,
+    "another expansion ratio than the table's t, or no expansion where the row has one",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="expand by the table's t",
+)
 def expanded_at_one(context: RuleContext) -> list[Diagnostic]:
     """A block whose row has t = 1, and so no expansion, widened by another t: the ratio is wrong, not the layer.
 
@@ -115,13 +93,13 @@ def expanded_at_one(context: RuleContext) -> list[Diagnostic]:
                 expected="expansion t=1: no expansion layer, the block starts with its depthwise filter",
                 found=f"t={layer.out_channels / entering:g}: {entering} -> {layer.out_channels} channels",
                 source=source_at(context, block),
-                effect=OTHER_SHAPES,
                 fix=f"give this block t=1 (a hidden width of {entering}), and no expansion layer where t is 1",
             )
         )
     return diagnostics
 
 
+@check(Aspect.BLOCKS, reads=("layer",), reports=("expand-ratio",))
 def not_expanded(context: RuleContext) -> list[Diagnostic]:
     """A block without the expansion its row asks for: t = 1 where the table has more."""
     items = []
@@ -143,7 +121,6 @@ def not_expanded(context: RuleContext) -> list[Diagnostic]:
                 expected=f"expansion t={ratio:g} in {stages_of(members)}",
                 found="t=1: no expansion layer",
                 source=source,
-                effect=OTHER_SHAPES,
                 fix=f"expand by the table's t={ratio:g} in front of the depthwise filter",
             )
         )
@@ -181,6 +158,15 @@ def _block_without_expansion(context: RuleContext, item: Item) -> int | None:
     return place.block if has_projection else None
 
 
+@check(Aspect.BLOCKS, reads=("grouping", "layer"))
+@rule(
+    "dense-for-depthwise",
+    ERROR,
+    "a filter over all channels in place of a depthwise one, or the reverse",
+    source=TABLE,
+    effect="the filter's cost grows by the number of channels",
+    fix="set groups=in_channels on the spatial convolution",
+)
 def dense_for_depthwise(context: RuleContext) -> list[Diagnostic]:
     """A filter over all channels where the paper has one a channel, or the reverse."""
     items = [item for item in context.items("grouping") if item.both and item.expected.kernel > 1]
@@ -248,6 +234,16 @@ def _standard_block(context: RuleContext) -> list[Diagnostic]:
     ]
 
 
+@check(Aspect.BLOCKS, reads=("layer",))
+@rule(
+    "repeats",
+    ERROR,
+    "whole blocks missing, extra or in place of others",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="repeat the row's block as often as the table's n says",
+    measured=True,
+)
 def repeats(context: RuleContext) -> list[Diagnostic]:
     """Whole blocks missing or extra: runs of such layers with a spatial filter among them."""
     replaced = _replaced(context)
@@ -275,7 +271,6 @@ def _replaced(context: RuleContext) -> list[Diagnostic]:
                 expected=f"{stages_of(lost)} of the table",
                 found=f"{len(come)} layers of other blocks in their place",
                 source=source_of(context, lost),
-                effect=OTHER_SHAPES,
                 fix="build these blocks as the table's rows say",
                 measured=False,
             )
@@ -319,7 +314,6 @@ def _missing(context: RuleContext, row: str, members: list[Item]) -> Diagnostic:
         follows=[item for item in follows if not _follows_rule(context, item)],
         expected=f"{total} block{'s' if total > 1 else ''} of this row",
         found=f"{stages_of(members)} {verb} missing, {total - len(blocks) or 'none'} left",
-        fix="repeat the row's block as often as the table's n says",
     )
 
 
@@ -349,7 +343,6 @@ def _extra(context: RuleContext, run: list[Item]) -> Diagnostic:
         expected="as many blocks as the table's n says",
         found=f"{count} block{'s' if count > 1 else ''} more, of {_width(context, run)} channels",
         source=source_of(context, beside),
-        fix="repeat the row's block as often as the table's n says",
     )
 
 

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from mobilenets.auditing.rules.case import Item, RuleContext
-from mobilenets.auditing.rules.finding import Diagnostic, Severity
-from mobilenets.auditing.rules.wording import LOADS, OTHER_SHAPES, diagnostic, grouped, note, plain
+from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
+from mobilenets.auditing.rules.registry import (
+    ERROR,
+    LOADS,
+    NOTE,
+    OTHER_SHAPES,
+    TABLE,
+    Aspect,
+    check,
+    diagnostic,
+    grouped,
+    plain,
+    rule,
+)
+from mobilenets.auditing.structure.cost import layer_cost
 from mobilenets.auditing.structure.differences import AlignedSlot
 from mobilenets.auditing.structure.layers import ChainLayer, Padding
 from mobilenets.models.layers import same_padding
@@ -12,6 +24,16 @@ from mobilenets.models.layers import same_padding
 SAME_SOURCE = "TensorFlow's padding SAME, in which the published TF-slim weights were trained"
 
 
+@check(Aspect.PADDING, reads=("padding",))
+@rule(
+    "padding-place",
+    ERROR,
+    "zeros in front of a block's first convolution instead of at its depthwise filter",
+    source=TABLE,
+    effect="the same weights, but the border the filter reads holds what norm and activation make of zeros; "
+    "the layers between work on larger maps",
+    fix="pad the depthwise convolution itself: padding=(kernel_size - 1) // 2, none in front of the block",
+)
 def padding_place(context: RuleContext) -> list[Diagnostic]:
     """Zeros around the map that enters a block, where its first layer is a 1x1, and none for the filter behind it."""
     open_items = [item for item in context.items("padding") if item.both and item.block]
@@ -33,9 +55,6 @@ def padding_place(context: RuleContext) -> list[Diagnostic]:
             follows=[bare[item.block] for item in early],
             expected="zeros around the map that the depthwise filter reads",
             found=f"{_zeros(early[0].found)} in front of the block's first convolution, none at its filter",
-            effect="the same weights, but the border the filter reads holds what norm and activation make of zeros; "
-            "the layers between work on larger maps",
-            fix="pad the depthwise convolution itself: padding=(kernel_size - 1) // 2, none in front of the block",
         )
     ]
 
@@ -51,6 +70,23 @@ def _zeros(layer: ChainLayer) -> str:
     return f"zeros on {before} pixels before and {behind} behind the map"
 
 
+@check(Aspect.PADDING, reads=("padding",))
+@rule(
+    "same-padding",
+    NOTE,
+    "TensorFlow's SAME padding in every stride-2 convolution, or even zeros in its place",
+    source=SAME_SOURCE,
+    effect="same shapes; weights trained with the one answer worse with the other",
+    fix="nothing; keep the padding your weights were trained with",
+)
+@rule(
+    "padding",
+    ERROR,
+    "no padding, other zeros, or a mixture",
+    source=TABLE,
+    effect="maps of another size, or moved by a pixel",
+    fix="set padding=(kernel_size - 1) // 2",
+)
 def padding(context: RuleContext) -> list[Diagnostic]:
     """TensorFlow's SAME throughout is a note; mixed, or zeros elsewhere or missing, an error."""
     items = [item for item in context.items("padding") if item.both]
@@ -80,8 +116,6 @@ def padding(context: RuleContext) -> list[Diagnostic]:
                 members,
                 expected=f"{expected} padding of (kernel - 1) / 2 pixels",
                 found=other,
-                effect="maps of another size, or moved by a pixel",
-                fix="set padding=(kernel_size - 1) // 2",
             )
         )
     return diagnostics
@@ -115,7 +149,7 @@ def _values(item: Item) -> tuple[str, str]:
 
 
 def _uniform(context: RuleContext, items: list[Item], found: Padding) -> Diagnostic:
-    return note(
+    return diagnostic(
         context,
         "same-padding",
         items,
@@ -123,9 +157,6 @@ def _uniform(context: RuleContext, items: list[Item], found: Padding) -> Diagnos
         found="TensorFlow's SAME in every stride-2 convolution: one zero more at the end than in front"
         if found is Padding.SAME
         else "zeros evenly on both sides",
-        source=SAME_SOURCE,
-        effect="same shapes; weights trained with the one answer worse with the other",
-        fix="nothing; keep the padding your weights were trained with",
     )
 
 
@@ -142,6 +173,52 @@ def _mixed(context: RuleContext, items: list[Item], found: Padding) -> Diagnosti
     )
 
 
+@check(Aspect.FILTERS, reads=("other",), reports=("kernel",))
+def filters(context: RuleContext) -> list[Diagnostic]:
+    """Filters with two sides, 1x3 say, with the kernel and the multiply-adds that come of them."""
+    items = [item for item in context.items("other") if item.both and _sides(context, item) is not None]
+    kernels = {item.difference.slot: item for item in context.items("kernel")}
+    diagnostics = []
+    for (expected, sides), members in grouped(
+        items, lambda item: (item.expected.kernel, _sides(context, item) or (0, 0))
+    ).items():
+        diagnostics.append(
+            diagnostic(
+                context,
+                "kernel",
+                members,
+                follows=[kernels[item.difference.slot] for item in members if item.difference.slot in kernels],
+                expected=f"a {expected}x{expected} filter",
+                found=f"a filter that is not square: {sides[0]} by {sides[1]}, or the other way round",
+                fix=f"set kernel_size={expected}, padding={(expected - 1) // 2}",
+            )
+        )
+    return diagnostics
+
+
+def _sides(context: RuleContext, item: Item) -> tuple[int, int] | None:
+    """The shorter and the longer side of a filter, from the weights it has fewer than a square one."""
+    difference = item.difference.found
+    assert isinstance(difference, tuple)
+    weights, macs = difference
+    longer = item.found.kernel
+    # Of norms with parameters of their own number no multiply-adds come.
+    if not (weights < 0 and macs and longer > 1) or item.slot is None or item.slot.found_index is None:
+        return None
+    entering = context.found_inputs[item.slot.found_index]
+    of_a_row = layer_cost(item.found, entering, 1).weights // longer
+    return longer + weights // of_a_row, longer
+
+
+@check(Aspect.FILTERS, reads=("kernel",))
+@rule(
+    "kernel",
+    ERROR,
+    "a filter of another size than the table's, or one that is not square",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="set kernel_size to the table's and padding=(kernel_size - 1) // 2",
+)
 def kernels(context: RuleContext) -> list[Diagnostic]:
     """Filters of another size than the table's; padding that does not fit the filter is a fault of its own."""
     items = [item for item in context.items("kernel") if item.both]
@@ -154,48 +231,93 @@ def kernels(context: RuleContext) -> list[Diagnostic]:
                 members,
                 expected=f"a {expected}x{expected} filter",
                 found=f"a {found}x{found} filter",
-                effect=OTHER_SHAPES,
                 fix=f"set kernel_size={expected}, padding={(int(expected) - 1) // 2}",
             )
         )
     return diagnostics
 
 
-WORDS = {
-    "dilation": (
-        "dilation",
-        "set dilation to the published one",
-        LOADS + "every output sees a wider part of the image",
-    ),
-    "grouping": ("grouping", "group the convolution as the paper does", OTHER_SHAPES),
-    "groups": ("groups", "group the convolution as the paper does", OTHER_SHAPES),
-    "multiplier": ("depth-multiplier", "give every channel one filter", OTHER_SHAPES),
-    "layer_scale": ("layer-scale", "build it with the layer scale of the published form", OTHER_SHAPES),
-    "attention": ("attention", "build the attention block of the published table", OTHER_SHAPES),
-    "pooled": (
-        "pooled",
-        "put the layer on the same side of the global pool as the paper",
-        "as many weights, which work on one vector instead of every place of the map, or the reverse",
-    ),
+FORM = {
+    "dilation": "dilation",
+    "grouping": "grouping",
+    "groups": "groups",
+    "multiplier": "depth-multiplier",
+    "layer_scale": "layer-scale",
+    "attention": "attention",
+    "pooled": "pooled",
 }
-"""Rule, cure and effect of attributes that need no more words."""
+"""The rule of each attribute that needs no more words."""
 
 
+@check(Aspect.FORM, reads=tuple(FORM))
+@rule(
+    "dilation",
+    ERROR,
+    "another dilation than the paper's",
+    source=TABLE,
+    effect=LOADS + "every output sees a wider part of the image",
+    fix="set dilation to the published one",
+)
+@rule(
+    "grouping",
+    ERROR,
+    "another kind of convolution: dense, depthwise or grouped",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="group the convolution as the paper does",
+)
+@rule(
+    "groups",
+    ERROR,
+    "another number of groups",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="group the convolution as the paper does",
+)
+@rule(
+    "depth-multiplier",
+    ERROR,
+    "more than one filter a channel in a depthwise convolution",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="give every channel one filter",
+)
+@rule(
+    "layer-scale",
+    ERROR,
+    "a layer scale missing, or where the paper has none",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="build it with the layer scale of the published form",
+)
+@rule(
+    "attention",
+    ERROR,
+    "an attention block missing, extra or of another size",
+    source=TABLE,
+    effect=OTHER_SHAPES,
+    fix="build the attention block of the published table",
+)
+@rule(
+    "pooled",
+    ERROR,
+    "a layer on the other side of the global pool",
+    source=TABLE,
+    effect="as many weights, which work on one vector instead of every place of the map, or the reverse",
+    fix="put the layer on the same side of the global pool as the paper",
+)
 def others(context: RuleContext) -> list[Diagnostic]:
     """Dilation, groups, multiplier, layer scale, attention, and layers on the other side of the pool."""
     diagnostics = []
-    items = [item for item in context.items(*WORDS) if item.both]
+    items = [item for item in context.items(*FORM) if item.both]
     for (attribute, expected, found), members in grouped(items, _attributes).items():
-        rule, fix, effect = WORDS[attribute]
         diagnostics.append(
             diagnostic(
                 context,
-                rule,
+                FORM[attribute],
                 members,
-                expected=_words(attribute, expected),
-                found=_words(attribute, found),
-                effect=effect,
-                fix=fix,
+                expected=_with_name(attribute, expected),
+                found=_with_name(attribute, found),
             )
         )
     return diagnostics
@@ -208,13 +330,30 @@ def _attributes(item: Item) -> tuple[str, str, str]:
     return one.attribute, plain(one.expected), plain(one.found)
 
 
-def _words(attribute: str, value: str) -> str:
+def _with_name(attribute: str, value: str) -> str:
     name = attribute.replace("_", " ")
     if attribute == "pooled":
         return "behind the global pool" if value.lower() == "true" else "before the global pool"
     return {"true": name, "false": f"no {name}"}.get(value.lower(), f"{name} {value}")
 
 
+@check(Aspect.FORM, reads=("anti_alias", "enters"))
+@rule(
+    "anti-alias",
+    NOTE,
+    "a blur or pool that does the stride in place of the convolution",
+    source=TABLE,
+    effect="the convolution works at the larger size: more multiply-adds",
+    fix="nothing, if it is meant",
+)
+@rule(
+    "odd-map",
+    NOTE,
+    "a map of odd sides in front of a pool that does the stride",
+    source=TABLE,
+    effect="the pool leaves out the last row and column",
+    fix="nothing; images whose sides are multiples of 32 have none",
+)
 def anti_alias(context: RuleContext) -> list[Diagnostic]:
     """A blur or pool that does the stride: a known variant in every stride-2 place, otherwise a mistake."""
     items = [item for item in context.items("anti_alias") if item.both]
@@ -226,13 +365,10 @@ def anti_alias(context: RuleContext) -> list[Diagnostic]:
             context,
             "anti-alias",
             items,
-            severity=Severity.NOTE,
             expected="the stride in the convolution" if items[0].found.anti_alias else "a blur does the stride",
             found="a blur or pool behind the convolution does the stride"
             if items[0].found.anti_alias
             else "the convolution does it",
-            effect="the convolution works at the larger size: more multiply-adds",
-            fix="nothing, if it is meant",
         ),
     ]
 
@@ -244,12 +380,11 @@ def _rounded_down(context: RuleContext) -> list[Diagnostic]:
     if not items:
         return []
     return [
-        note(
+        diagnostic(
             context,
             "odd-map",
             items,
             expected="maps of even sides in front of the pools that do the strides",
             found="a map of odd sides, whose last row and column the pool leaves out",
-            fix="nothing; images whose sides are multiples of 32 have none",
         )
     ]

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from mobilenets.auditing.rules.case import Item, RuleContext
-from mobilenets.auditing.rules.finding import Diagnostic, Severity
-from mobilenets.auditing.rules.wording import diagnostic, grouped, note
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
+from mobilenets.auditing.rules.registry import ERROR, NOTE, TABLE, Aspect, check, diagnostic, grouped, rule
 from mobilenets.auditing.structure.layers import BatchNorm
 
 
+@check(Aspect.NETWORK, reads=("norms",))
+@rule(
+    "norms-folded",
+    NOTE,
+    "no batch norm, and a bias in every convolution: folded for inference",
+    source=TABLE,
+    effect="a bias per channel counts as a parameter in place of scale and shift; the answers are the same",
+    fix="nothing in an exported or fused network; one that is trained like this has lost its batch norms",
+)
 def folded(context: RuleContext) -> list[Diagnostic]:
     """No batch norm at all and biases in its place: as exporters and fusion leave a network.
 
@@ -32,15 +44,13 @@ def folded(context: RuleContext) -> list[Diagnostic]:
     if not norms:
         return []
     return [
-        note(
+        diagnostic(
             context,
             "norms-folded",
             norms,
             follows=items,
             expected="batch norm behind every convolution",
             found="none, but a bias in every convolution: folded for inference",
-            effect="a bias per channel counts as a parameter in place of scale and shift; the answers are the same",
-            fix="nothing in an exported or fused network; one that is trained like this has lost its batch norms",
         )
     ]
 
@@ -50,6 +60,64 @@ def _same_work(item: Item) -> bool:
     return one is not None and other is not None and one.macs == other.macs
 
 
+@check(Aspect.NORMS, reads=("norms",))
+@rule(
+    "norm-missing",
+    ERROR,
+    "a convolution without its batch norm",
+    source=TABLE,
+    effect="the published norm's weights and statistics have no place",
+    fix="put a batch norm behind the convolution, and leave the convolution's bias out",
+    measured=True,
+)
+@rule(
+    "norm-extra",
+    ERROR,
+    "a norm where the paper has none",
+    source=TABLE,
+    effect="the published network has no weights for it",
+    fix="remove the norm; the layer keeps its bias",
+)
+@rule(
+    "norm-doubled",
+    ERROR,
+    "two norms behind one convolution",
+    source=TABLE,
+    effect="the second norm only repeats the first",
+    fix="keep one batch norm behind each convolution",
+)
+@rule(
+    "norm-kind",
+    ERROR,
+    "another kind of norm: group, layer, instance",
+    source=TABLE,
+    effect="it takes other means and variances: what was trained with the published norm answers otherwise",
+    fix="use batch norm",
+)
+@rule(
+    "norm-affine",
+    ERROR,
+    "batch norm without scale and shift",
+    source=TABLE,
+    effect="the published scales and shifts have no place",
+    fix="build the batch norm with affine=True",
+)
+@rule(
+    "norms-frozen",
+    NOTE,
+    "batch norm frozen: a fixed scale and shift, no parameters",
+    source=TABLE,
+    effect="the same answers in evaluation; scale, shift and statistics stay as they are in training",
+    fix="nothing for a backbone that is to stay as it is; use torch.nn.BatchNorm2d to train it",
+)
+@rule(
+    "norm-written-out",
+    NOTE,
+    "batch norm written out as a scale and a shift",
+    source=TABLE,
+    effect="the same answers in evaluation; what it does in training can't be seen",
+    fix="nothing, if its statistics follow in training as torch.nn.BatchNorm2d's do",
+)
 def norms(context: RuleContext) -> list[Diagnostic]:
     """Batch norms missing, doubled, extra or of another kind, each fault once with all its places."""
     diagnostics = []
@@ -66,33 +134,12 @@ def norms(context: RuleContext) -> list[Diagnostic]:
                 follows=biases,
                 expected=expected,
                 found=found,
-                severity=Severity.NOTE if name in ("norms-frozen", "norm-written-out") else Severity.ERROR,
-                effect=EFFECTS.get(name, ""),
-                fix=FIXES[name],
             )
         )
     return diagnostics
 
 
 WITH_BIAS = ("norm-missing", "norm-extra")
-EFFECTS = {
-    "norms-frozen": "the same answers in evaluation; scale, shift and statistics stay as they are in training",
-    "norm-written-out": "the same answers in evaluation; what it does in training can't be seen",
-    "norm-missing": "the published norm's weights and statistics have no place",
-    "norm-doubled": "the second norm only repeats the first",
-    "norm-extra": "the published network has no weights for it",
-    "norm-kind": "it takes other means and variances: what was trained with the published norm answers otherwise",
-    "norm-affine": "the published scales and shifts have no place",
-}
-FIXES = {
-    "norms-frozen": "nothing for a backbone that is to stay as it is; use torch.nn.BatchNorm2d to train it",
-    "norm-written-out": "nothing, if its statistics follow in training as torch.nn.BatchNorm2d's do",
-    "norm-missing": "put a batch norm behind the convolution, and leave the convolution's bias out",
-    "norm-doubled": "keep one batch norm behind each convolution",
-    "norm-extra": "remove the norm; the layer keeps its bias",
-    "norm-kind": "use batch norm",
-    "norm-affine": "build the batch norm with affine=True",
-}
 
 
 def _key(context: RuleContext, item: Item) -> tuple[str, str, str]:
@@ -119,6 +166,23 @@ def _is_frozen(norm: BatchNorm) -> bool:
     return norm.frozen or (norm.kind == "affine" and not norm.affine)
 
 
+@check(Aspect.NORMS, reads=("bias",))
+@rule(
+    "bias-with-norm",
+    ERROR,
+    "a bias in a convolution with a batch norm behind it",
+    source=TABLE,
+    effect="parameters that learn nothing: batch norm subtracts any constant, so no answer gains by them",
+    fix="build the convolution with bias=False",
+)
+@rule(
+    "bias-missing",
+    ERROR,
+    "no bias where the paper has one; a note in a file",
+    source=TABLE,
+    effect="published weights have a bias that finds no place",
+    fix="build the layer with bias=True",
+)
 def biases(context: RuleContext) -> list[Diagnostic]:
     """A bias beside a batch norm, which subtracts it again; or none where nothing else shifts."""
     beside = [item for item in context.items("bias") if item.both and item.found.bias]
@@ -132,8 +196,6 @@ def biases(context: RuleContext) -> list[Diagnostic]:
                 beside,
                 expected="no bias: batch norm subtracts it again",
                 found="a bias in the convolution",
-                effect="parameters that learn nothing: batch norm subtracts any constant, so no answer gains by them",
-                fix="build the convolution with bias=False",
             )
         )
     if missing:
@@ -142,10 +204,155 @@ def biases(context: RuleContext) -> list[Diagnostic]:
                 context,
                 "bias-missing",
                 missing,
-                severity=Severity.NOTE if context.is_file else Severity.ERROR,
+                severity=NOTE if context.is_file else None,
                 expected="a bias",
                 found="none (exporters leave out a bias that is zero)" if context.is_file else "none",
-                fix="nothing, if it was zero" if context.is_file else "build the layer with bias=True",
+                fix="nothing, if it was zero" if context.is_file else None,
             )
         )
     return diagnostics
+
+
+# Eps and momentum: one usual value everywhere is a framework's choice, anything else a mistake.
+
+
+EPS_RANGE = (1e-6, 1e-2)
+"""From a tenth of PyTorch's default to ten times TensorFlow's."""
+HIGHEST_MOMENTUM = 0.5
+"""From here on the number is TensorFlow's decay (0.9, 0.99, 0.997): PyTorch's momentum is one minus that."""
+
+
+@dataclass(frozen=True)
+class _Value:
+    """How one of the two numbers is read, and which values are usual."""
+
+    attribute: str
+    read: Callable[[BatchNorm], float | None]
+    usual: Callable[[float], bool]
+    words: str
+
+
+EPS = _Value("eps", lambda norm: norm.eps, lambda eps: EPS_RANGE[0] <= eps <= EPS_RANGE[1], "eps")
+MOMENTUM = _Value("momentum", lambda norm: norm.momentum, lambda momentum: 0 < momentum < HIGHEST_MOMENTUM, "momentum")
+
+
+@check(Aspect.NORMS, reads=("eps",))
+@rule(
+    "norm-eps",
+    ERROR,
+    "another eps in some batch norms, or an unusual one; a note where one usual value is everywhere",
+    source="PyTorch's default is 1e-5, that of the authors' TensorFlow code 1e-3",
+    effect="weights trained with another eps answer slightly otherwise",
+    fix="use 1e-5 (PyTorch's) or 1e-3 (TensorFlow's) in every batch norm",
+)
+def eps(context: RuleContext) -> list[Diagnostic]:
+    """Eps: a note when one usual value is everywhere, an error when unusual or mixed."""
+    return _reported(context, EPS)
+
+
+@check(Aspect.NORMS, reads=("momentum",))
+@rule(
+    "norm-momentum",
+    ERROR,
+    "another momentum in some batch norms, 0, or TensorFlow's decay; a note where one usual value is everywhere",
+    source="PyTorch's default is 0.1; "
+    "one minus TensorFlow's decay, which is 0.9997 or 0.997 in the authors' code and 0.99 in V3's paper",
+    effect="how fast the running statistics follow in training; no effect on answers",
+    fix="use 0.1 (PyTorch's default) or 0.01",
+)
+def momentum(context: RuleContext) -> list[Diagnostic]:
+    """Momentum: a note when one usual value is everywhere, an error at 0, from 0.5 up, or mixed."""
+    return _reported(context, MOMENTUM)
+
+
+def _reported(context: RuleContext, value: _Value) -> list[Diagnostic]:
+    items = [item for item in context.items(value.attribute) if item.both]
+    if not items:
+        return []
+    everywhere = Counter(
+        f"{number:.4g}"
+        for layer in context.found.layers
+        for norm in layer.norms
+        if norm.kind in ("batch", "affine") and (number := value.read(norm)) is not None
+    )
+    usual = [item for item in items if all(_fine(value, norm) for norm in item.found.norms)]
+    odd = [item for item in items if not any(item is one for one in usual)]
+    diagnostics = [_error(context, value, odd, _advice(value, odd), _odd_effect(value, odd))] if odd else []
+    if not usual:
+        return diagnostics
+    common = everywhere.most_common(1)[0][0]
+    others = [item for item in usual if _numbers(value, item) != common]
+    if (others and len(others) < len(usual)) or _minority(everywhere, usual):
+        minority = others or usual
+        rest = [item for item in usual if not any(item is one for one in minority)]
+        advice = f"use one {value.words} everywhere: the others have {common}"
+        diagnostics.append(_error(context, value, minority, advice))
+        return diagnostics + ([_note(context, value, rest)] if rest else [])
+    return [*diagnostics, _note(context, value, usual)]
+
+
+def _fine(value: _Value, norm: BatchNorm) -> bool:
+    number = value.read(norm)
+    return number is None or value.usual(number)
+
+
+def _numbers(value: _Value, item: Item) -> str:
+    numbers = dict.fromkeys(value.read(norm) for norm in item.found.norms)
+    return ", ".join(f"{number:.4g}" for number in numbers if number is not None)
+
+
+def _minority(everywhere: Counter[str], usual: list[Item]) -> bool:
+    """Fewer norms have the differing value than have the published one."""
+    return 2 * len(usual) < sum(everywhere.values())
+
+
+def _note(context: RuleContext, value: _Value, items: list[Item]) -> Diagnostic:
+    return diagnostic(
+        context,
+        f"norm-{value.words}",
+        items,
+        severity=NOTE,
+        expected=_published(value, items),
+        found=f"{_numbers(value, items[0])} everywhere",
+        fix="nothing; keep the value your weights were trained with",
+    )
+
+
+def _odd_effect(value: _Value, odd: list[Item]) -> str:
+    if value is EPS:
+        return "channels of small variance are scaled otherwise than the published ones"
+    stopped = all(norm.momentum == 0 for item in odd for norm in item.found.norms)
+    return (
+        "the running statistics stay what they were at the start: good in training, bad in evaluation"
+        if stopped
+        else "the running statistics are little more than those of the last batch: evaluation hangs on which it was"
+    )
+
+
+def _error(
+    context: RuleContext, value: _Value, items: list[Item], advice: str, effect: str | None = None
+) -> Diagnostic:
+    found = ", ".join(dict.fromkeys(_numbers(value, item) for item in items))
+    return diagnostic(
+        context,
+        f"norm-{value.words}",
+        items,
+        expected=_published(value, items),
+        found=found,
+        effect=effect,
+        fix=advice,
+    )
+
+
+def _published(value: _Value, items: list[Item]) -> str:
+    numbers = dict.fromkeys(value.read(norm) for item in items for norm in item.expected.norms)
+    return f"{value.words} " + ", ".join(f"{number:g}" for number in numbers if number is not None)
+
+
+def _advice(value: _Value, odd: list[Item]) -> str:
+    if value is EPS:
+        return "use 1e-5 (PyTorch's) or 1e-3 (TensorFlow's) in every batch norm"
+    numbers = [number for item in odd for norm in item.found.norms if (number := norm.momentum) is not None]
+    if numbers and numbers[0] >= HIGHEST_MOMENTUM:
+        return f"PyTorch's momentum is one minus TensorFlow's decay: use {1 - numbers[0]:.4g}"
+    return "use 0.1 (PyTorch's default) or 0.01"

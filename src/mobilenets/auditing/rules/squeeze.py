@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
-from mobilenets.auditing.rules.case import Item, RuleContext
-from mobilenets.auditing.rules.finding import Diagnostic, Severity
-from mobilenets.auditing.rules.wording import LOADS, OTHER_SHAPES, diagnostic, grouped, name_of, pairs, source_of
+from mobilenets.auditing.rules.context import Diagnostic, Item, RuleContext
+from mobilenets.auditing.rules.registry import (
+    ERROR,
+    LOADS,
+    NOTE,
+    OTHER_SHAPES,
+    TABLE,
+    Aspect,
+    check,
+    diagnostic,
+    grouped,
+    name_of,
+    pairs,
+    rule,
+    source_of,
+)
 from mobilenets.auditing.structure.layers import SqueezeExcite
 from mobilenets.models.layers import make_divisible
 
-SECTION = "arXiv 1905.02244, section 5.3"
+SECTION = "arXiv 1905.02244, section 5.3; TF-slim mobilenet_v3.py"
+ROUNDED = SECTION + " rounds it with make_divisible"
 OTHER_FORM = "published weights don't fit: they have biases and no norms there"
 REDUCTIONS = (2, 4, 8, 16, 24, 32)
 
 
+@check(Aspect.SQUEEZE, reads=("squeeze",), reports=("se-place",))
+@rule(
+    "se-missing",
+    ERROR,
+    "no squeeze-and-excitation where the table marks SE",
+    source=TABLE,
+    effect="the weights published for it have no place",
+    fix="add it behind the depthwise activation, reduction 4",
+)
+@rule(
+    "se-extra",
+    ERROR,
+    "squeeze-and-excitation where the table marks none",
+    source=TABLE,
+    effect="the published network has no weights for it",
+    fix="leave it out in these rows",
+)
 def presence(context: RuleContext) -> list[Diagnostic]:
     """Squeeze-and-excitation in the wrong place of a block, missing, or where the table has none."""
     items = [item for item in context.items("squeeze") if item.both]
@@ -27,6 +58,8 @@ def presence(context: RuleContext) -> list[Diagnostic]:
                 "se-place",
                 [extra[block] for block in moved],
                 follows=[missing[block] for block in moved],
+                source=source_of(context, [extra[block] for block in moved]),
+                effect="the gate scales another tensor than the published one",
                 expected=f"behind the depthwise filter's activation ({missing[moved[0]].part} layer)",
                 found=f"behind the {extra[moved[0]].part} layer",
                 fix="put it between the depthwise activation and the projection",
@@ -44,8 +77,6 @@ def presence(context: RuleContext) -> list[Diagnostic]:
                 lost,
                 expected="squeeze-and-excitation (SE marked in the table)",
                 found="none",
-                effect="the weights published for it have no place",
-                fix="add it behind the depthwise activation, reduction 4",
             )
         )
     if gained:
@@ -56,7 +87,6 @@ def presence(context: RuleContext) -> list[Diagnostic]:
                 gained,
                 expected="no squeeze-and-excitation (SE not marked in the table)",
                 found="one",
-                fix="leave it out in these rows",
             )
         )
     return diagnostics
@@ -72,7 +102,7 @@ def _on_head(context: RuleContext, item: Item) -> Diagnostic:
         context,
         "se-extra",
         [item],
-        severity=Severity.NOTE,
+        severity=NOTE,
         expected="none: the released code and weights leave it out",
         found="squeeze-and-excitation on the last 1x1 convolution, where the paper's table 2 marks it",
         source=f"{source_of(context, [item])}, SE; TF-slim mobilenet_v3.py builds none there",
@@ -81,6 +111,15 @@ def _on_head(context: RuleContext, item: Item) -> Diagnostic:
     )
 
 
+@check(Aspect.SQUEEZE, reads=("squeeze.before_activation",))
+@rule(
+    "se-place",
+    ERROR,
+    "squeeze-and-excitation in another place than behind the depthwise activation",
+    source=SECTION,
+    effect=LOADS + "the gate sees and scales values the activation has not yet cut",
+    fix="apply the activation first, then squeeze-and-excitation",
+)
 def place(context: RuleContext) -> list[Diagnostic]:
     """It stands between norm and activation instead of behind both."""
     items = context.items("squeeze.before_activation")
@@ -93,13 +132,35 @@ def place(context: RuleContext) -> list[Diagnostic]:
             items,
             expected="behind the depthwise activation",
             found="between the batch norm and the activation",
-            source=SECTION + "; TF-slim mobilenet_v3.py",
-            effect=LOADS + "the gate sees and scales values the activation has not yet cut",
-            fix="apply the activation first, then squeeze-and-excitation",
         )
     ]
 
 
+@check(Aspect.SQUEEZE, reads=("squeeze.channels",))
+@rule(
+    "se-rounding",
+    ERROR,
+    "an inner width of a quarter of the hidden channels, not rounded to 8",
+    source=ROUNDED,
+    effect=OTHER_SHAPES,
+    fix="squeeze to make_divisible(hidden_channels / 4, 8)",
+)
+@rule(
+    "se-width",
+    ERROR,
+    "an inner width taken from other channels than the hidden ones",
+    source=ROUNDED,
+    effect=OTHER_SHAPES,
+    fix="squeeze to make_divisible(hidden_channels / 4, 8)",
+)
+@rule(
+    "se-reduction",
+    ERROR,
+    "another reduction than 4",
+    source=ROUNDED,
+    effect=OTHER_SHAPES,
+    fix="squeeze to make_divisible(hidden_channels / 4, 8)",
+)
 def width(context: RuleContext) -> list[Diagnostic]:
     """The width inside: not rounded, or a quarter of something else than the hidden channels."""
     diagnostics = []
@@ -117,7 +178,7 @@ def width(context: RuleContext) -> list[Diagnostic]:
                 members,
                 expected=f"a quarter of the hidden channels, rounded to 8: {expected}",
                 found=f"{words[name]}: {found}",
-                source=SECTION + "; TF-slim mobilenet_v3.py rounds it with make_divisible",
+                source=ROUNDED,
                 effect=OTHER_SHAPES,
                 fix="squeeze to make_divisible(hidden_channels / 4, 8)",
             )
@@ -139,6 +200,23 @@ def _width_name(context: RuleContext, item: Item) -> str:
     return "se-width"
 
 
+@check(Aspect.SQUEEZE, reads=("squeeze.gate", "squeeze.activation"))
+@rule(
+    "hard-sigmoid-variant",
+    ERROR,
+    "another gate than the hard sigmoid ReLU6(x + 3) / 6",
+    source=SECTION,
+    effect=LOADS + "the factors are others",
+    fix="use h-sigmoid ReLU6(x + 3) / 6 (torch.nn.Hardsigmoid)",
+)
+@rule(
+    "se-activation",
+    ERROR,
+    "another activation inside than ReLU",
+    source=SECTION,
+    effect=LOADS + "the factors are others",
+    fix="use ReLU",
+)
 def functions(context: RuleContext) -> list[Diagnostic]:
     """The gate and the activation inside, and layers of another form."""
     diagnostics = []
@@ -153,7 +231,7 @@ def functions(context: RuleContext) -> list[Diagnostic]:
                 members,
                 expected=f"{name_of(expected)} as the {'gate' if gate else 'activation inside'}",
                 found=name_of(found),
-                source=SECTION + "; TF-slim mobilenet_v3.py",
+                source=SECTION,
                 effect=LOADS + "the factors are others",
                 fix=f"use {name_of(expected)}" + (" (torch.nn.Hardsigmoid)" if expected == "hard_sigmoid" else ""),
             )
@@ -161,6 +239,15 @@ def functions(context: RuleContext) -> list[Diagnostic]:
     return diagnostics
 
 
+@check(Aspect.SQUEEZE, reads=("squeeze.bias", "squeeze.norms", "squeeze.other"))
+@rule(
+    "se-form",
+    ERROR,
+    "squeeze-and-excitation with batch norm inside, or without biases",
+    source=SECTION,
+    effect=OTHER_FORM,
+    fix="two 1x1 layers with biases and without batch norm",
+)
 def form(context: RuleContext) -> list[Diagnostic]:
     """Batch norms inside, or layers without biases: also of one that stands where none belongs."""
     items = context.items("squeeze.bias", "squeeze.norms", "squeeze.other")
@@ -177,12 +264,9 @@ def form(context: RuleContext) -> list[Diagnostic]:
                 "se-form",
                 members,
                 # Exporters leave out a bias that is zero, as a fresh network's are.
-                severity=Severity.NOTE if context.is_file and not norms else Severity.ERROR,
+                severity=NOTE if context.is_file and not norms else None,
                 expected="two 1x1 layers with biases and without batch norm inside",
                 found=found,
-                source=SECTION + "; TF-slim mobilenet_v3.py",
-                effect=OTHER_FORM,
-                fix="two 1x1 layers with biases and without batch norm",
             )
         )
     return diagnostics
@@ -196,6 +280,15 @@ def _form(squeeze: SqueezeExcite | None) -> str:
     return ", ".join(filter(None, [biases, norms])) or "weights of another number"
 
 
+@check(Aspect.SQUEEZE, reads=("squeeze.fixed_pool",))
+@rule(
+    "se-pool-fixed",
+    ERROR,
+    "a mean over a window of fixed size in place of the whole map",
+    source="Hu et al. 2018, arXiv 1709.01507, section 3.1: global average pooling",
+    effect="images of another size fail, or are pooled in pieces",
+    fix="use nn.AdaptiveAvgPool2d(1), or x.mean((2, 3), keepdim=True)",
+)
 def pool(context: RuleContext) -> list[Diagnostic]:
     """A mean over a window of fixed size in place of the whole map."""
     items = context.items("squeeze.fixed_pool")
@@ -209,9 +302,6 @@ def pool(context: RuleContext) -> list[Diagnostic]:
             items,
             expected="a mean over the whole map",
             found=f"a window fixed in the code: {windows}",
-            source="Hu et al. 2018, arXiv 1709.01507, section 3.1: global average pooling",
-            effect="images of another size fail, or are pooled in pieces",
-            fix="use nn.AdaptiveAvgPool2d(1), or x.mean((2, 3), keepdim=True)",
         )
     ]
 

@@ -16,9 +16,16 @@ from mobilenets.auditing.graph.nodes import Add, Conv, Graph, Linear, Multiply, 
 from mobilenets.auditing.structure.cost import entering, layer_cost
 from mobilenets.auditing.structure.draft import SHARED, Draft, Own, describe
 from mobilenets.auditing.structure.layers import Chain, ChainLayer, Pooling, Shortcut, UnplacedOperator
-from mobilenets.auditing.structure.motifs import attention_unit, is_attention, shortcut_kind, squeeze_excite
 from mobilenets.auditing.structure.simplify import simplify
-from mobilenets.auditing.structure.wiring import Wiring, is_blur, node_macs
+from mobilenets.auditing.structure.wiring import (
+    Wiring,
+    attention_unit,
+    is_attention,
+    is_blur,
+    node_macs,
+    shortcut_kind,
+    squeeze_excite,
+)
 from mobilenets.errors import AuditError
 
 # Layers held against the graph they were folded from, so that what their fields do not say is not lost.

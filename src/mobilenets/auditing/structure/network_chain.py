@@ -44,7 +44,7 @@ ACTIVATIONS: dict[type[nn.Module], str] = {
 
 @dataclass(frozen=True)
 class PlacedLayer:
-    """A layer, the block it is in (0: none), its part (see `layers.TablePlace`), and the channels entering the block."""
+    """A layer, its block (0: none), its part (see `layers.TablePlace`), and the channels entering the block."""
 
     layer: ChainLayer
     block: int

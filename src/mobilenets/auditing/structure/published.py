@@ -295,7 +295,10 @@ def _model(name: str, width_mult: float, in_channels: int, plan_size: int, optio
     """The network without weights: its classifier's outputs are replaced later, so that one serves all class counts."""
     given: dict[str, Any] = dict(options)
     with _WithoutWeights():
-        return create_model(name, width_mult=width_mult, in_channels=in_channels, image_size=plan_size, **given)
+        model: MobileNet = create_model(
+            name, width_mult=width_mult, in_channels=in_channels, image_size=plan_size, **given
+        )
+    return model
 
 
 class _WithoutWeights(TorchFunctionMode):

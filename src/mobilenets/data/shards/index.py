@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from mobilenets.errors import DataError
 from mobilenets.limits import check_json
+from mobilenets.result import Result
 
 INDEX: Final = "index.json"
 FORMAT: Final = "mobilenets shards"
@@ -67,8 +68,8 @@ class Origin:
     image_size: int | None
 
 
-@dataclass(frozen=True)
-class ShardIndex:
+@dataclass(frozen=True, repr=False)
+class ShardIndex(Result):
     """All shards of a data set.
 
     Attributes:
@@ -100,6 +101,17 @@ class ShardIndex:
     def to_json(self) -> str:
         """The file's text."""
         return TypeAdapter(ShardIndex).dump_json(self, indent=1).decode() + "\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `Result`."""
+        return asdict(self)
+
+    def _headline(self) -> str:
+        images = f"{self.images('train'):,} training and {self.images('test'):,} test images"
+        return f"{len(self.shards):,} shards: {images} of {len(self.classes):,} classes"
+
+    def _rows(self) -> Sequence[Mapping[str, object]]:
+        return [asdict(entry) for entry in self.shards]
 
 
 def parse_index(content: bytes, name: str, *, named: bool = True) -> ShardIndex | None:

@@ -176,23 +176,17 @@ def _named(tensors: Mapping[str, int]) -> list[Any]:
     return entries
 
 
-# Tensors that are channels last in the file and channels first in the network, and views of them that cost nothing.
-#
-# A network reshapes and transposes in PyTorch's order of dimensions, `[B, C, H, W]`; a LiteRT file keeps `[B, H, W,
-# C]`.
-# Translating such views one by one gives a transposition for each. A `Wire` remembers instead which stored axes make
-# up
-# which dimension of the network, so a view only rewrites that note, and an operator is due only where another one
-# needs
-# the values in an order they are not in. MobileNetV4's attention has none left.
-
-
 ONE = np.ones(())
 
 
 @dataclass(frozen=True)
 class Wire:
     """A computed tensor. The batch stands first everywhere and is left out of all that follows.
+
+    A network reshapes and transposes in PyTorch's order of dimensions, `[B, C, H, W]`; a LiteRT file keeps
+    `[B, H, W, C]`. Translating such views one by one gives a transposition for each. A wire remembers instead which
+    stored axes make up which dimension of the network, so a view only rewrites that note, and an operator is due only
+    where another one needs the values in an order they are not in. MobileNetV4's attention has none left.
 
     Attributes:
         index: of the tensor in the file.

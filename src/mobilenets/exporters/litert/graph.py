@@ -135,7 +135,7 @@ def _multiply(writer: LayerWriter, name: str, left: Wire | float, right: Wire | 
         return writer.multiply(name, left, right)
     wire, number = (left, right) if isinstance(left, Wire) else (right, left)
     if not isinstance(wire, Wire) or not isinstance(number, int | float):
-        raise ValueError("a factor that is no number")
+        raise ValueError("a factor that is not a number")
     return Wire(wire.index, wire.shape, wire.axes, wire.dims, wire.factor * number)
 
 

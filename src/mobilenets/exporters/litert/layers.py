@@ -24,8 +24,6 @@ from mobilenets.errors import ExportError
 from mobilenets.exporters.litert.file import ANY_BATCH, ONE, FileBuilder, Wire
 from mobilenets.models.layers import SameConv2d, same_padding
 
-# Getting tensors into the order an operator wants them in, with as few operators as can be.
-
 
 class WireWriter:
     """Appends operators that take and give wires; `name` is that of the layer they serve.

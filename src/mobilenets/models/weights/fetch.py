@@ -42,11 +42,11 @@ def fetch_published(published: PublishedWeights, *, mirror: str | None = None) -
 
     Args:
         published: which file.
-        mirror: address of a folder that has it under its name; without it `$MOBILENETS_WEIGHTS_MIRROR`, else its
+        mirror: address of a folder that has it under its name; default: `$MOBILENETS_WEIGHTS_MIRROR`, then its
             publisher's.
 
     Raises:
-        WeightsError: it can't be had, or arrives or lies there damaged (it is removed then); the message says what to
+        WeightsError: it can't be downloaded, or is damaged (it is removed then); the message says what to
             download and where to put it.
     """
     path, mirror = cached_path(published), mirror or os.environ.get(MIRROR_VARIABLE)

@@ -1,4 +1,7 @@
-"""Fitting a file's tensors into a network, or saying, in the file's own names, which don't fit."""
+"""`fit_tensors`: a file's tensors for a network, or a message with the file's names of those that don't fit.
+
+`ImportedWeights` is what every kind of file is read into; `LoadedWeights` reports on what a network was given.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def fit_tensors(
 ) -> dict[str, Tensor]:
     """The file's tensors under the names of the network's state dict.
 
-    The classifier's number of rows may differ from the network's: that is the caller's to settle.
+    The classifier's number of rows may differ from the network's: the caller resolves that.
 
     Args:
         path: of the file, for messages.
@@ -42,7 +45,7 @@ def fit_tensors(
         module, _, kind = ours.rpartition(".")
         theirs = f"{modules[module]}.{kind}"
         if theirs not in tensors:
-            if kind != COUNTER:  # files from before PyTorch 0.4.1 lack it, and it changes no answer
+            if kind != COUNTER:  # files from before PyTorch 0.4.1 lack it, and it changes no output
                 missing.append(theirs)
             continue
         used.add(theirs)
@@ -73,7 +76,7 @@ def title(model: MobileNet) -> str:
 
 
 def differences(total: int, missing: Sequence[str], extra: Sequence[str], misshapen: Sequence[str]) -> str:
-    """The tensors that don't fit in one line, the first few of each kind and how many there are; `total` is all."""
+    """The tensors that don't fit, as one line: the first few of each kind and their number, of `total` tensors."""
     parts = [
         f"{len(names)} of {total} tensors {word} ({_listed(names)})"
         if word != "too many"
@@ -91,9 +94,6 @@ def _listed(names: Collection[str]) -> str:
 
 def _shape(tensor: Tensor, module: str) -> tuple[int, ...]:
     return tuple(tensor.shape[1:] if module == CLASSIFIER else tensor.shape)
-
-
-# `LoadedWeights`: what was loaded into a network, and what its user should know of it.
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# `ImportedWeights`: what every kind of file is read into before it meets a network.
-
-
 @dataclass(frozen=True)
 class ImportedWeights:
     """The contents of a weight file, ready to be fitted into a network built with `options`.
@@ -136,16 +133,16 @@ class ImportedWeights:
         path: the file or folder they were read from.
         origin: whose they are, for people: `torchvision`, `timm`, `TensorFlow Lite`, `run folder`.
         num_classes: outputs of the file's classifier.
-        options: arguments of `create_model` these weights need to give their published answers, e.g.
+        options: arguments of `create_model` these weights need to give their published results, e.g.
             `{"padding": "same", "norm_eps": 1e-3}`.
         tensors: gives the file's tensors under the names of the network's state dict, the classifier's included; raises
             WeightsError naming the missing, extra and misshapen ones when the file is of another network. The number
             of classes is not its concern: it may differ from the network's.
-        preprocessing: how images must be prepared for them; None when the file does not say.
-        classes: the names of the outputs; None when the file does not say.
+        preprocessing: how images must be prepared for them; None when the file does not state it.
+        classes: the names of the outputs; None when the file does not state them.
         in_channels: channels of the images the file's network takes.
-        ask_for: options of `create_model` the file can't tell and its answers depend on: they must be given.
-        ask_hint: what else tells them.
+        ask_for: options of `create_model` that change the outputs and that the file does not state: they must be given.
+        ask_hint: where else to find them.
         has_background: output 0 is "background", before the 1,000 classes, as in TensorFlow's files.
         notes: what a user should know of this file, a sentence each.
     """

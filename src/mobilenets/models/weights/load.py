@@ -49,7 +49,7 @@ def load_weights(weights: str | Path, request: Request, builders: Builders) -> t
         The network in training mode, its classifier fresh where the numbers of classes differ, and the report.
 
     Raises:
-        WeightsError: the file can't be had, read, or is of another network.
+        WeightsError: the file can't be downloaded or read, or is of another network.
         ModelError: an argument that is not valid.
     """
     _check_arguments(request)
@@ -62,7 +62,7 @@ def load_weights(weights: str | Path, request: Request, builders: Builders) -> t
     options = {**wanted, **request.options}
     model = build(**request.arguments, **options)
     tensors = _fitted(imported, request, options, builders)
-    _require_known(imported, request.options)  # behind that: of another network, nothing more need be known
+    _require_known(imported, request.options)  # after fitting: a file of another network needs no options
     notes += _adapt_classifier(tensors, imported, model)
     notes += _adapt_stem(tensors, imported, model)
     model.load_state_dict({**model.state_dict(), **tensors})
@@ -72,7 +72,7 @@ def load_weights(weights: str | Path, request: Request, builders: Builders) -> t
         origin=imported.origin,
         preprocessing=_for_channels(imported.preprocessing, model.config.in_channels),
         classes=_classes(imported, model.config.num_classes),
-        fresh_classifier=not any(name.startswith(f"{CLASSIFIER}.") for name in tensors),
+        fresh_classifier=model.num_classes > 0 and not any(name.startswith(f"{CLASSIFIER}.") for name in tensors),
         notes=tuple(notes),
     )
     return model, report
@@ -84,11 +84,11 @@ def _check_arguments(request: Request) -> None:
 
 
 def _require_known(imported: ImportedWeights, given: Mapping[str, OptionValue]) -> None:
-    """Refuse to guess what answers depend on: a wrong padding or eps is no error anywhere, only wrong answers."""
+    """Refuse to guess: a wrong padding or eps raises no error anywhere, but the outputs are wrong."""
     missing = [name for name in imported.ask_for if name not in given]
     if missing:
         raise WeightsError(
-            f"{imported.path} does not tell the {' and '.join(missing)} its network was trained with, and answers "
+            f"{imported.path} does not state the {' and '.join(missing)} its network was trained with, and outputs "
             f"depend on them: {imported.ask_hint}"
         )
 
@@ -103,13 +103,13 @@ def _fitted(
     imported: ImportedWeights, request: Request, options: Mapping[str, OptionValue], builders: Builders
 ) -> dict[str, Tensor]:
     """The tensors for the network as the file has it, with its own classes and channels."""
-    twin = _twin(imported, builders[request.name], {**request.arguments, **options})
+    same = _as_in_file(imported, builders[request.name], {**request.arguments, **options})
     try:
-        tensors = imported.tensors(twin)
+        tensors = imported.tensors(same)
     except WeightsError as error:
         hint = _resembled(imported, request, builders)
         raise WeightsError(f"{error}{hint}") from error
-    for name, place in twin.classifier.state_dict(prefix=f"{CLASSIFIER}.").items():
+    for name, place in same.classifier.state_dict(prefix=f"{CLASSIFIER}.").items():
         if tensors[name].shape != place.shape:
             raise WeightsError(
                 f"{imported.path} contradicts itself: {list(tensors[name].shape)} is its {name} for "
@@ -118,8 +118,8 @@ def _fitted(
     return tensors
 
 
-def _twin(imported: ImportedWeights, build: Callable[..., MobileNet], arguments: Mapping[str, Any]) -> MobileNet:
-    """The network without memory for its tensors: only names and shapes are compared."""
+def _as_in_file(imported: ImportedWeights, build: Callable[..., MobileNet], arguments: Mapping[str, Any]) -> MobileNet:
+    """The network with the file's classes and channels, on the meta device: only names and shapes are compared."""
     changed = {**arguments, "num_classes": imported.num_classes, "in_channels": imported.in_channels}
     with torch.device("meta"):
         return build(**changed)
@@ -135,28 +135,32 @@ def _resembled(imported: ImportedWeights, request: Request, builders: Builders) 
         accepted = inspect.signature(builders[name]).parameters
         options = {key: value for key, value in imported.options.items() if key in accepted}
         try:
-            twin = _twin(imported, builders[name], {**request.arguments, **options, "width_mult": width})
-            imported.tensors(twin)
+            other = _as_in_file(imported, builders[name], {**request.arguments, **options, "width_mult": width})
+            imported.tensors(other)
         except (WeightsError, ModelError):
             continue  # not this one either
-        return f"; the file looks like {title(twin)}"
+        return f"; the file looks like {title(other)}"
     return ""
 
 
 def _contradictions(given: Mapping[str, OptionValue], wanted: Mapping[str, OptionValue]) -> list[str]:
     return [
-        f"{name}={given[name]!r} as asked, where these weights were made for {value!r}: their answers will differ"
+        f"{name}={given[name]!r} as asked, where these weights were made for {value!r}: their outputs will differ"
         for name, value in wanted.items()
         if name in given and given[name] != value
     ]
 
 
 def _adapt_classifier(tensors: dict[str, Tensor], imported: ImportedWeights, model: MobileNet) -> list[str]:
-    """Keep, shorten or leave out the file's classifier, in place; return what is to be said of it."""
+    """Keep, shorten or leave out the file's classifier, in place; return the notes on it."""
     asked, held = model.config.num_classes, imported.num_classes
     if asked == held:
         return []
     names = [name for name in tensors if name.rpartition(".")[0] == CLASSIFIER]
+    if asked == 0:
+        for name in names:
+            del tensors[name]
+        return []
     if _drops_background(imported, asked):
         tensors.update({name: tensors[name][1:] for name in names})
         return [f"output 0 of the file, the background, is left out: {asked} classes remain"]
@@ -166,7 +170,7 @@ def _adapt_classifier(tensors: dict[str, Tensor], imported: ImportedWeights, mod
 
 
 def _adapt_stem(tensors: dict[str, Tensor], imported: ImportedWeights, model: MobileNet) -> list[str]:
-    """Fit the first convolution to the images' channels, in place; return what is to be said of it."""
+    """Fit the first convolution to the images' channels, in place; return the notes on it."""
     asked, held = model.config.in_channels, imported.in_channels
     if asked == held:
         return []
@@ -196,4 +200,4 @@ def _classes(imported: ImportedWeights, asked: int) -> tuple[str, ...] | None:
 
 
 def _drops_background(imported: ImportedWeights, asked: int) -> bool:
-    return imported.has_background and asked == imported.num_classes - 1
+    return imported.has_background and 0 < asked == imported.num_classes - 1

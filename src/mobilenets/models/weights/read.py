@@ -1,4 +1,7 @@
-"""`read_weights`: any weight file, told by its contents and not by its name."""
+"""`read_weights`: any weight file, recognised by its contents and not by its name.
+
+Our own networks are read here: a run folder, which holds all that is needed, or bare tensors.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,19 @@ from mobilenets.models.weights.timm import is_timm, read_timm
 from mobilenets.models.weights.torchvision import is_torchvision, read_torchvision
 from mobilenets.preprocessing import Preprocessing
 
-# Our own networks as weights for another: a run folder, where all they need is written down, or bare tensors.
+KINDS = "torchvision's .pth, timm's .safetensors or .pth, a TensorFlow Lite file, or a run folder"
 
+_HEAD_BYTES = 16
+_TFLITE = b"TFL3"  # at byte 4: the identifier of a FlatBuffers file
+_MARKUP = b"<"  # of a web page
+_MAX_HEADER = 100_000_000  # safetensors' own bound
+_PICKLE = b"\x80"  # torch.save before PyTorch 1.6
 
 # As in models/saved.py, which builds networks and so stands above this module.
 DESCRIPTION = "model.json"
 TENSORS = "model.safetensors"
 COMMON = ("name", "num_classes", "width_mult", "image_size", "dropout", "in_channels")
-"""What a description says of every network; the rest are options of its own."""
+"""Arguments in the description of every network; the others are options of one network."""
 STEM, CLASSIFIER = "stem.conv.weight", "classifier.weight"
 
 
@@ -51,7 +59,7 @@ def read_run_folder(folder: Path) -> ImportedWeights:
 
 
 def read_own(path: Path, tensors: Mapping[str, Tensor]) -> ImportedWeights:
-    """Describe tensors that a user saved, or the state of a run, with the description beside them where there is one.
+    """Describe tensors saved without a run folder, or the state of a run; a description beside them is used.
 
     Raises:
         WeightsError: there is a description, but it can't be read.
@@ -66,7 +74,7 @@ def read_own(path: Path, tensors: Mapping[str, Tensor]) -> ImportedWeights:
         tensors=partial(_fitted, path, tensors),
         in_channels=tensors[STEM].shape[1],
         notes=(
-            f"there is no {DESCRIPTION} beside the file: its network's other options are taken to be the defaults, "
+            f"there is no {DESCRIPTION} beside the file: its network's other options are assumed to be the defaults, "
             "and how images were prepared for it is not known",
         ),
         ask_for=("padding", "norm_eps"),
@@ -110,7 +118,7 @@ def _run_described(path: Path) -> ImportedWeights:
 
 
 def _fitted(path: Path, tensors: Mapping[str, Tensor], model: MobileNet) -> dict[str, Tensor]:
-    """Ours are called as in the network."""
+    """The tensors already have the network's names."""
     own = {name.rpartition(".")[0] for name in model.state_dict()}
     return fit_tensors(path, tensors, {name: name for name in own}, model)
 
@@ -127,15 +135,6 @@ def _description(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(f"{path} does not describe a network; train it again")
     return content
-
-
-KINDS = "torchvision's .pth, timm's .safetensors or .pth, a TensorFlow Lite file, or a run folder"
-
-_HEAD_BYTES = 16
-_TFLITE = b"TFL3"  # at byte 4: the identifier of a FlatBuffers file
-_MARKUP = b"<"  # of a web page
-_MAX_HEADER = 100_000_000  # safetensors' own bound
-_PICKLE = b"\x80"  # torch.save before PyTorch 1.6
 
 
 def read_weights(path: str | Path) -> ImportedWeights:
@@ -164,7 +163,7 @@ def read_weights(path: str | Path) -> ImportedWeights:
         imported = _recognise(path, tensors)
         return replace(imported, notes=(*notes, *imported.notes))
     if not head:
-        raise WeightsError(f"{path} is empty: get it anew")
+        raise WeightsError(f"{path} is empty: download it again")
     if head.lstrip().startswith(_MARKUP):
         raise WeightsError(f"{path} is a web page, not the file it leads to: get the file itself")
     raise WeightsError(f"{path} is no weight file known here; it can be {KINDS}")
@@ -194,7 +193,9 @@ def _recognise(path: Path, tensors: dict[str, Tensor]) -> ImportedWeights:
     try:
         return _described(path, tensors)
     except IndexError as error:  # the names of a stem and a classifier, but not their dimensions
-        raise WeightsError(f"{path} has tensors named as a MobileNet's that are none of its layers'") from error
+        raise WeightsError(
+            f"{path} has tensors with a MobileNet's names, of other shapes than its layers have"
+        ) from error
 
 
 def _described(path: Path, tensors: dict[str, Tensor]) -> ImportedWeights:

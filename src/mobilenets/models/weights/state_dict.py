@@ -39,7 +39,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, without prefixes.
 
     Raises:
-        WeightsError: it is damaged, or holds values that are no numbers.
+        WeightsError: it is damaged, or holds NaN or infinity.
     """
     return _cleaned(path, load_safetensors(path))
 
@@ -48,7 +48,7 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file as they stand there; its header is checked before anything is allocated.
 
     Raises:
-        WeightsError: it is missing, not to be read, empty, cut short or damaged: each in its own words.
+        WeightsError: it is missing, unreadable, empty, cut short or damaged; the message says which.
     """
     try:
         _check_header(path)
@@ -58,7 +58,7 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise WeightsError(f"{path} can't be read ({error.strerror or error}); check the file") from error
     except (SafetensorError, RuntimeError, ValueError, OverflowError) as error:
-        raise WeightsError(f"{path} is damaged ({first_line(error)}); get it anew") from error
+        raise WeightsError(f"{path} is damaged ({first_line(error)}); download or save it again") from error
 
 
 def _check_header(path: Path) -> None:
@@ -66,10 +66,12 @@ def _check_header(path: Path) -> None:
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
-            raise WeightsError(f"{path} is empty (0 bytes); get it anew")
+            raise WeightsError(f"{path} is empty (0 bytes); download or save it again")
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         if size < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
-            raise WeightsError(f"{path} is cut short, or no safetensors file ({size:,} bytes); get it anew")
+            raise WeightsError(
+                f"{path} is cut short, or no safetensors file ({size:,} bytes); download or save it again"
+            )
         header = parse_json(file.read(min(length, MAX_JSON_BYTES + 1)))
         tensors = header.values() if isinstance(header, dict) else ()
         offsets = [
@@ -78,14 +80,16 @@ def _check_header(path: Path) -> None:
         if any(not isinstance(pair, list) or [type(end) for end in pair] != [int, int] for pair in offsets):
             raise ValueError("data_offsets that are no two whole numbers")
         if any(end > size - _LENGTH_BYTES - length for _, end in offsets):
-            raise WeightsError(f"{path} is cut short ({size:,} bytes hold less than its header says); get it anew")
+            raise WeightsError(
+                f"{path} is cut short ({size:,} bytes hold less than its header says); download or save it again"
+            )
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The tensors of a file written by `torch.save`, without wrapping and prefixes, and notes on what was chosen.
 
     Raises:
-        WeightsError: it is damaged, holds objects of other kinds, no network, or values that are no numbers.
+        WeightsError: it is damaged, holds objects of other kinds, no network, or NaN or infinity.
     """
     content = _loaded(path)
     tensors, wrapper = _unwrapped(content)
@@ -93,7 +97,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         raise WeightsError(
             f"{path} holds no network's tensors: neither by name, nor under one of {', '.join(WRAPPERS)}"
         )
-    notes = (f"the file holds several networks: the averaged one ({wrapper}) is taken",) if wrapper else ()
+    notes = (f"the file holds several networks: the averaged one ({wrapper}) is used",) if wrapper else ()
     return _cleaned(path, tensors), notes
 
 
@@ -101,7 +105,7 @@ def _loaded(path: Path) -> Any:
     """What `torch.save` wrote, so far as that is data."""
     _check_archive(path)
     try:
-        # Of a path, torch would judge by its suffix. It warns of pickle protocols and tensors that are refused below.
+        # Given a path, torch would decide by its suffix. It warns of pickles and tensors that are refused below.
         with (
             path.open("rb") as file,
             warnings.catch_warnings(action="ignore"),
@@ -124,21 +128,21 @@ def _loaded(path: Path) -> Any:
         struct.error,
         OverflowError,
     ) as error:
-        raise WeightsError(f"{path} can't be read ({first_line(error)}); get it anew") from error
+        raise WeightsError(f"{path} can't be read ({first_line(error)}); download or save it again") from error
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse a zip archive that is cut short or of something else, of which torch speaks as of an error of its own."""
+    """Refuse a zip archive that is cut short or of something else: torch's message would call it a bug of torch."""
     with path.open("rb") as file:
         if file.read(len(ZIP)) != ZIP:
             return
         try:
             if not zipfile.is_zipfile(file):
-                raise WeightsError(f"{path} is damaged or cut short: get it anew")
+                raise WeightsError(f"{path} is damaged or cut short: download or save it again")
             with zipfile.ZipFile(file) as archive:
                 names = archive.namelist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise WeightsError(f"{path} is damaged ({first_line(error)}): get it anew") from error
+            raise WeightsError(f"{path} is damaged ({first_line(error)}): download or save it again") from error
     if not any(name.endswith(f"/{_ZIP_MEMBER}") for name in names):
         raise WeightsError(f"{path} is a zip archive, but not of weights: unpack it, or give the file torch.save wrote")
 
@@ -172,7 +176,7 @@ def _cleaned(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_values(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse what would become other numbers, or none, in a float32 network."""
+    """Refuse what a float32 network can't hold."""
     odd = [name for name, tensor in tensors.items() if not _is_plain(tensor, name)]
     if odd:
         raise WeightsError(
@@ -181,7 +185,7 @@ def _check_values(path: Path, tensors: Mapping[str, Tensor]) -> None:
         )
     bad = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not _fits_float32(tensor)]
     if bad:
-        raise WeightsError(f"{path} holds values that are no finite numbers, in {_named(bad)}; get it anew")
+        raise WeightsError(f"{path} holds NaN or infinity in {_named(bad)}; download or save it again")
 
 
 def _is_plain(tensor: Tensor, name: str) -> bool:

@@ -27,9 +27,14 @@ from mobilenets.tflite.model import TfliteModel, TfliteTensor
 from mobilenets.tflite.reader import read_model
 from mobilenets.tflite.signals import Layer
 
-# Layers with folded batch norm into a network that has its own: in execution order, every one checked.
-
-
+NORM_EPS = 1e-3
+"""TF-slim's and Keras's batch norm eps for these networks: what training on from these weights should use."""
+RESIZE_RATIO = 0.875
+"""The central part TF-slim's evaluation keeps (`inception_preprocessing.py`); files do not say."""
+CLASSES_WITH_BACKGROUND = 1001
+Values = tuple[float, ...]
+_PIXEL_OFFSET = {"UINT8": 0, "INT8": -128}
+"""Stored input value of a black pixel."""
 _FUNCTIONS: dict[type[nn.Module], str] = {
     nn.ReLU: "relu",
     nn.ReLU6: "relu6",
@@ -137,9 +142,9 @@ def _unfit(layers: Sequence[Layer], slots: Sequence[Slot], *, activation_chosen:
     # A network for small images keeps the full size for longer; its weights are the same. A block whose stride has so
     # become 1 may have a shortcut it had not.
     strides = [(a, b) for a, b in pairs if b.stride not in (a.stride, (1, 1))]
-    planned_alike = all(a.stride == b.stride for a, b in pairs)
+    same_plan = all(a.stride == b.stride for a, b in pairs)
     functions = [(a, b) for a, b in pairs if not _same_function(a, b, activation_chosen)]
-    shortcuts = [(a, b) for a, b in pairs if planned_alike and a.shortcut != b.shortcut]
+    shortcuts = [(a, b) for a, b in pairs if same_plan and a.shortcut != b.shortcut]
     return ", ".join(
         (
             *_listed("strides", [_unlike(a, b, a.stride, b.stride) for a, b in strides]),
@@ -186,25 +191,15 @@ def _listed(what: str, items: Sequence[str]) -> list[str]:
     return [f"{len(items)} other {what} ({', '.join(items[:SHOWN])}{', ...' if len(items) > SHOWN else ''})"]
 
 
-NORM_EPS = 1e-3
-"""TF-slim's and Keras's batch norm eps for these networks: what training on from these weights should use."""
-RESIZE_RATIO = 0.875
-"""The central part TF-slim's evaluation keeps (`inception_preprocessing.py`); files do not say."""
-CLASSES_WITH_BACKGROUND = 1001
-Values = tuple[float, ...]
-_PIXEL_OFFSET = {"UINT8": 0, "INT8": -128}
-"""Stored input value of a black pixel."""
-
-
 def read_tflite_weights(path: Path) -> ImportedWeights:
-    """Read a TensorFlow Lite classifier's weights, as real numbers, and what its answers depend on.
+    """Read a TensorFlow Lite classifier's weights, as real numbers, and the options its outputs depend on.
 
     Returns:
         The weights; `options` hold `padding` as the file pads, `norm_eps`, and for networks with an activation behind
         every layer, as V1 has, `activation`. `tensors(model)` raises WeightsError when the network is another one.
 
     Raises:
-        WeightsError: no such file, damaged, or no image classifier; one line.
+        WeightsError: no such file, damaged, or no image classifier.
     """
     model = read_model(path)
     try:
@@ -219,7 +214,7 @@ def read_tflite_weights(path: Path) -> ImportedWeights:
     num_classes = len(found.layers[-1].weight)
     labels = model.labels if model.labels is not None and len(model.labels) == num_classes else None
     if model.labels is not None and labels is None:
-        notes.append(f"Its label file names {len(model.labels)} classes for {num_classes} outputs: left aside.")
+        notes.append(f"Its label file names {len(model.labels)} classes for {num_classes} outputs: they are ignored.")
     return ImportedWeights(
         path=path,
         origin="TensorFlow Lite",
@@ -301,10 +296,10 @@ def _input_values(image: TfliteTensor, model: TfliteModel, found: Layers) -> tup
         scale = tuple(1 / std for std in stds)
         shift = tuple(-mean / std for mean, std in _paired(means, stds))
     elif rescaled:
-        notes.append("It scales the image itself: pixels from 0 to 255 are taken for its input.")
+        notes.append("It scales the image itself: its input is assumed to be pixels from 0 to 255.")
     elif image.dtype == "FLOAT32":
         scale, shift = (1 / 127.5,), (-1.0,)
-        notes.append("It does not say how images are prepared: [-1, 1] is taken, as the authors' code does.")
+        notes.append("It does not say how images are prepared: [-1, 1] is assumed, as in the authors' code.")
     factors = [outer * inner for outer, inner in _paired(found.input_scale, scale)]
     moved = [outer * inner for outer, inner in _paired(found.input_scale, shift)]
     offsets = [inner + outer for inner, outer in _paired(tuple(moved), found.input_shift)]

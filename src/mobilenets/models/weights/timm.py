@@ -1,9 +1,9 @@
-"""timm's weights of MobileNetV1 to V4: which variant a file is of, and what it needs to give its published answers.
+"""timm's weights of MobileNetV1 to V4: which variant a file is of, and the options that give its published results.
 
 A state dict does not hold everything its network is: not the eps of its batch norms nor the padding. timm's variants
 named `tf_...` have TensorFlow's, the others PyTorch's. What a file is of is looked for in a `config.json` beside it (as
-on Hugging Face), then in its name. Source of the figures: timm 1.0.31, `models/efficientnet.py` and
-`models/mobilenetv3.py`.
+on Hugging Face), then in its name. Source of figures and names: timm 1.0.31, `models/efficientnet.py`,
+`models/mobilenetv3.py` and `models/_efficientnet_blocks.py`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,28 @@ from mobilenets.models.weights.fit import ImportedWeights, fit_tensors, title
 from mobilenets.models.weights.published import HALF, published_file, timm_preprocessing
 from mobilenets.preprocessing import Preprocessing
 
-# How timm calls the modules of a MobileNet: its names for ours, block by block.
-#
-# Source of the names: timm `models/_efficientnet_blocks.py`, `models/efficientnet.py` and `models/mobilenetv3.py`.
+STEM = "conv_stem.weight"
+V3_STEM_CHANNELS = 16
+TF_EPS, TORCH_EPS = 1e-3, 1e-5
+OTHER_NETWORKS: Mapping[str, str] = {
+    "mobilenetv1_100h": "V1 with a 1x1 head convolution",
+    "mobilenetv2_110d": "V2 with 1.2 times the blocks, and stem and head of width 1",
+    "mobilenetv2_120d": "V2 with 1.4 times the blocks, and stem and head of width 1",
+    "mobilenetv3_large_150d": "V3 large with 1.2 times the blocks",
+    "mobilenetv3_rw": "V3 large without a bias in its penultimate layer",
+    "mobilenetv4_conv_aa_medium": "V4 with average pools for strides",
+    "mobilenetv4_conv_aa_large": "V4 with average pools for strides",
+    "mobilenetv4_conv_blur_medium": "V4 with blur pools for strides",
+}
+"""Variants of timm's that are networks of their own, and what they have otherwise."""
 
+_HOW_TO_TELL = (
+    f"give padding and norm_eps (same and {TF_EPS} for timm's tf_..., symmetric and {TORCH_EPS} for its others), put "
+    "timm's config.json beside the file, or call it as timm does, e.g. tf_mobilenetv3_large_100.pth"
+)
+_VARIANT = re.compile(r"(tf_)?mobilenetv[1-5]_[a-z0-9_]+")  # up to a dot or dash, after which comes the training
+# timm's first V3 file is named after no variant it still has.
+_FIRST_V3 = "mobilenetv3_100-35495452"
 
 STAGES: Mapping[str, tuple[int, ...]] = {
     "mobilenet_v1": (1, 2, 2, 6, 2),
@@ -142,30 +160,6 @@ def _head(model: MobileNet, stages: int) -> dict[str, str]:
     return modules | {"penultimate.linear": "conv_head"}
 
 
-STEM = "conv_stem.weight"
-V3_STEM_CHANNELS = 16
-TF_EPS, TORCH_EPS = 1e-3, 1e-5
-OTHER_NETWORKS: Mapping[str, str] = {
-    "mobilenetv1_100h": "V1 with a 1x1 head convolution",
-    "mobilenetv2_110d": "V2 with 1.2 times the blocks, and stem and head of width 1",
-    "mobilenetv2_120d": "V2 with 1.4 times the blocks, and stem and head of width 1",
-    "mobilenetv3_large_150d": "V3 large with 1.2 times the blocks",
-    "mobilenetv3_rw": "V3 large without a bias in its penultimate layer",
-    "mobilenetv4_conv_aa_medium": "V4 with average pools for strides",
-    "mobilenetv4_conv_aa_large": "V4 with average pools for strides",
-    "mobilenetv4_conv_blur_medium": "V4 with blur pools for strides",
-}
-"""Variants of timm's that are networks of their own, and what they have otherwise."""
-
-_HOW_TO_TELL = (
-    f"give padding and norm_eps (same and {TF_EPS} for timm's tf_..., symmetric and {TORCH_EPS} for its others), put "
-    "timm's config.json beside the file, or call it as timm does, e.g. tf_mobilenetv3_large_100.pth"
-)
-_VARIANT = re.compile(r"(tf_)?mobilenetv[1-5]_[a-z0-9_]+")  # up to a dot or dash, after which comes the training
-# timm's first V3 file is named after no variant it still has.
-_FIRST_V3 = "mobilenetv3_100-35495452"
-
-
 def is_timm(tensors: Mapping[str, Tensor]) -> bool:
     """Whether these are a timm MobileNet's tensors, by their names."""
     return STEM in tensors
@@ -175,7 +169,7 @@ def read_timm(path: Path, tensors: Mapping[str, Tensor]) -> ImportedWeights:
     """Describe timm's tensors.
 
     Raises:
-        WeightsError: there is no classifier, or the file is known to be of a network that is none of the papers'.
+        WeightsError: there is no classifier, or the file is known to be of a network that is in none of the papers.
     """
     if "classifier.weight" not in tensors:
         raise WeightsError(
@@ -247,7 +241,7 @@ def _v3_options(
         options["padding"] = "same" if tensorflow else "symmetric"
     if architecture is None and minimalistic:  # timm has only TensorFlow's weights of these
         notes = (
-            "the file does not name timm's variant: batch-norm eps and padding are taken to be TensorFlow's (tf_...)",
+            "the file does not name timm's variant: batch-norm eps and padding are assumed to be TensorFlow's (tf_...)",
         )
     if _has_fixed_stem(tensors):
         options["fixed_stem"] = True
@@ -273,14 +267,14 @@ def _architecture(path: Path, config: Mapping[str, Any]) -> str | None:
 
 
 def _config_beside(path: Path) -> dict[str, Any]:
-    """Hugging Face's `config.json` in the file's folder, empty when there is none, or none of timm's."""
+    """Hugging Face's `config.json` in the file's folder, empty when there is none, or it is not timm's."""
     beside = path.parent / "config.json"
     try:
         content = read_json(beside)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{beside} describes {path.name} but can't be read ({error}); mend or remove it") from error
+        raise WeightsError(f"{beside} describes {path.name} but can't be read ({error}); fix or remove it") from error
     return content if isinstance(content, dict) and "pretrained_cfg" in content else {}
 
 
@@ -304,5 +298,5 @@ def _stated_preprocessing(path: Path, stated: Mapping[str, Any]) -> Preprocessin
         )
     except (LookupError, TypeError, ZeroDivisionError, DataError) as error:
         raise WeightsError(
-            f"{path.parent / 'config.json'} does not say how images are prepared ({error!r}); mend or remove it"
+            f"{path.parent / 'config.json'} does not say how images are prepared ({error!r}); fix or remove it"
         ) from error

@@ -1,6 +1,6 @@
-"""Ray, quietly: started here for the time of a job, or a running cluster joined by its address; no PyTorch here.
+"""Ray for the time of a job, started here or a running cluster joined by its address; no PyTorch here.
 
-Ray reports its use to its makers, serves a page and writes its log to the screen unless told otherwise. It is told.
+Its telemetry, dashboard and log on the screen are switched off.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from mobilenets.errors import ClusterError, MissingExtraError, first_line
 from mobilenets.install import install_line
 from mobilenets.machine import usable_cores
 from mobilenets.output_capture import capture_stderr
-from mobilenets.runtime.bulk import guardian
+from mobilenets.runtime.bulk import watchdog
 
-_QUIET: Final = {
+_ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what workers and their masters say would go to stdout, among the answers
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # workers' output would go to stdout, among the answers
 }
 _OBJECT_STORE: Final = 256 * 2**20  # bytes; the file, lists of names and answers pass through it, no pictures
 _REACH_SECONDS: Final = 10.0
 _HEALTH_SECONDS: Final = 30.0
 _CLIENT_PORT: Final = 10001
-_GUARDIAN_SECONDS: Final = 10.0
+_WATCHDOG_SECONDS: Final = 10.0
 
 
 @contextmanager
@@ -72,9 +72,9 @@ def ray_session(address: str | None, scratch_of: Path) -> Iterator[Any]:
         try:
             with ExitStack() as held:
                 if address is None:
-                    mark = held.enter_context(_guarded(scratch))
+                    mark = held.enter_context(_watched(scratch))
                     held.callback(ray.shutdown)
-                    with capture_stderr():  # on which it says how quiet it was told to be
+                    with capture_stderr():  # where it prints its own log settings
                         _start(ray, scratch, mark)
                 else:
                     held.callback(ray.shutdown)
@@ -86,7 +86,7 @@ def ray_session(address: str | None, scratch_of: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def _guarded(scratch: Path) -> Iterator[str]:
+def _watched(scratch: Path) -> Iterator[str]:
     """See that none of the Ray processes started in the block outlives this process, however it ends.
 
     Yields the mark they are known by. Only Linux tells the environment of processes; elsewhere Ray is left to itself.
@@ -95,7 +95,7 @@ def _guarded(scratch: Path) -> Iterator[str]:
     if sys.platform != "linux":
         yield mark
         return
-    command = [sys.executable, "-I", guardian.__file__, str(os.getpid()), mark, str(scratch)]
+    command = [sys.executable, "-I", watchdog.__file__, str(os.getpid()), mark, str(scratch)]
     # A session of its own: what ends this process' group, or Ctrl-C, must not end the one that clears up after it.
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -104,11 +104,11 @@ def _guarded(scratch: Path) -> Iterator[str]:
         yield mark
     finally:
         with suppress(OSError, subprocess.TimeoutExpired):
-            process.communicate(b".", timeout=_GUARDIAN_SECONDS)
+            process.communicate(b".", timeout=_WATCHDOG_SECONDS)
 
 
 def _import_ray() -> Any:
-    for name, value in _QUIET.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         ray = import_module("ray")
@@ -129,10 +129,10 @@ def scratch_folder(job: Path) -> Path:
 
 
 def _start(ray: Any, scratch: Path, mark: str) -> None:
-    os.environ[guardian.VARIABLE] = mark
+    os.environ[watchdog.VARIABLE] = mark
     try:
         scratch.mkdir(mode=0o700)
-        (scratch / guardian.VARIABLE).write_text(mark, encoding="utf-8")
+        (scratch / watchdog.VARIABLE).write_text(mark, encoding="utf-8")
         ray.init(
             address="local",
             num_cpus=usable_cores(),
@@ -145,7 +145,7 @@ def _start(ray: Any, scratch: Path, mark: str) -> None:
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
         raise ClusterError(f"Ray can't be started on this machine: {first_line(error)}") from error
     finally:
-        del os.environ[guardian.VARIABLE]  # processes started for other reasons are none of its business
+        del os.environ[watchdog.VARIABLE]  # processes started for other reasons must not bear the mark
 
 
 def _join(ray: Any, address: str) -> None:
@@ -162,7 +162,7 @@ def _join(ray: Any, address: str) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Ray would try for minutes where no one listens."""
+    """Ray would try for minutes where nothing listens."""
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -180,12 +180,12 @@ def _check_reachable(address: str) -> None:
 
 
 def _ask_health(address: str) -> None:
-    """In a process of its own: in this one Ray would wait, deaf to Ctrl-C, for something else that listens there."""
+    """In a process of its own: in this one Ray would wait, ignoring Ctrl-C, for whatever else listens there."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_HEALTH_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise ClusterError(f"{address}: what listens there is no Ray, or not well") from error
+        raise ClusterError(f"{address}: what listens there is no Ray, or not healthy") from error
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it is not well"])[-1].partition(". ")[0]
+        said = (done.stderr.strip().splitlines() or ["it is not healthy"])[-1].partition(". ")[0]
         raise ClusterError(f"{address}: the cluster can't be joined: {said}")
