@@ -3,16 +3,10 @@
 Regime: `mobilenets doctor CIFAR10 --fix`, the real command in a process of its own, with its page and its list; 3
 rounds after one that fills the system's cache of the file. `findings` are what it finds, by kind.
 
-Then how often it finds the copy of an image that was transformed: 500 images of each of the two data sets, drawn with
-<<<<<<< HEAD
-a seed, each transformed in every way below, and searched for among all of that set. `found` is the share of images
-whose own copy is reported; `wrong` are pairs of an image with the copy of another, unless the two images are
-near-duplicates themselves. Mirrored pictures are not looked for: their row says so.
-=======
-a seed, each transformed in every way below, and searched for among all of that set. `found` is the share of images whose own
-copy is reported; `wrong` are pairs of an image with the copy of another, unless the two images are near-duplicates
+Then how often it finds the copy of an image that was transformed: 500 images of each of the two data sets, drawn with a
+seed, each transformed in every way below, and searched for among all of that set. `found` is the share of images whose
+own copy is reported; `wrong` are pairs of an image with the copy of another, unless the two images are near-duplicates
 themselves. Mirrored pictures are not looked for: their row says so.
->>>>>>> main
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Make a small folder of real photos: `python examples/photos.py imagenet-samples.zip photos`.
-=======
 """Make a small folder of photos of birds, dogs and reptiles: `python examples/photos.py imagenet-samples.zip photos`.
->>>>>>> main
 
 The README's commands were run on it. The zip holds sample images of ImageNet, `<wnid>/<name>.jpg`, as in
 https://github.com/EliSchwartz/imagenet-sample-images, resized to a shorter side of 256 pixels.

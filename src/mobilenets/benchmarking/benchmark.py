@@ -238,16 +238,9 @@ def _measure(workers: Mapping[str, Worker], settings: Settings, tell: Update) ->
 
 
 def _compare(timed: Timed, batch: int) -> tuple[tuple[Ratio, ...], tuple[Ratio, ...]]:
-<<<<<<< HEAD
-    """Ratios of every pair of candidates, and that of the duplicates, which tells how large one must be to be
-    believed."""
-    duplicate = next((label for label in timed.turns if label.endswith(DUPLICATE)), None)
-    own = {label: turns for label, turns in timed.turns.items() if label != duplicate}
-=======
     """Ratios of every pair of candidates, and that of the repeat, which tells how large one must be to count."""
     repeat = next((label for label in timed.turns if label.endswith(REPEAT)), None)
     own = {label: turns for label, turns in timed.turns.items() if label != repeat}
->>>>>>> main
     noise: tuple[Ratio, ...] = ()
     if repeat is not None and (first := repeat.removesuffix(REPEAT)) in own:
         noise = ratios({repeat: timed.turns[repeat], first: own[first]}, batch)

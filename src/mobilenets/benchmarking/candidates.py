@@ -44,12 +44,7 @@ class BenchmarkCandidate:
         backend: a key of `RUNTIME_WORDS`.
         precision: arithmetic; empty for the runtime's own choice.
         threads: threads, and cores, it may use.
-<<<<<<< HEAD
-        default_threads: leave the runtime's own number of threads alone (only of files with the runtime's defaults,
-            when it may use every core).
-=======
         default_threads: leave the runtime's own number of threads alone (only of `file`, when it may use every core).
->>>>>>> main
         peer: whether it is what the others are compared against.
         network: name and width for people.
         arguments: `create_model`'s arguments as JSON, of a `pytorch` network.

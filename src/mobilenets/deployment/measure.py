@@ -2,14 +2,9 @@
 
 Accuracy is asked of each backend in each precision, not assumed: one and the same file answers differently in bfloat16.
 Times come from two alternations. The *survey* has all ways at once and decides. Its winner may have been lucky, so the
-<<<<<<< HEAD
-*final* measures it again beside PyTorch eager and the float file in ONNX Runtime and OpenVINO with their defaults, and
-only those ratios are told.
-=======
 *final* measures it again beside PyTorch eager and the float file opened with the defaults of ONNX Runtime and OpenVINO,
 and only those ratios are reported. The test images are asked when the file is chosen: of every way in the table, and of
 PyTorch.
->>>>>>> main
 """
 
 from __future__ import annotations

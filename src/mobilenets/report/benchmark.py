@@ -129,12 +129,7 @@ def cost_table(report: BenchmarkReport) -> Table:
 
 
 def _kind(peer: BenchmarkRow) -> str:
-<<<<<<< HEAD
-    """What a peer's column is called: PyTorch and runtimes with their defaults stand for one peer of a network, a
-    file for itself."""
-=======
     """Heading of a peer's column: PyTorch and default runtimes are one peer a network, a file is its own."""
->>>>>>> main
     if peer.source == "pytorch":
         return "PyTorch\neager"
     return (

@@ -231,12 +231,7 @@ class _FileCount:
 
 
 def _count_workers(ray: Any, asked: int | None, threads: int, *, local: bool) -> int:
-<<<<<<< HEAD
-    """As many workers as asked for, or as there are cores for; more than this machine has space for would wait for
-    ever.
-=======
     """As many workers as asked for, or as there are cores for; on this machine, more would wait for ever.
->>>>>>> main
 
     A cluster may grow when more are asked for than it has cores for.
     """
