@@ -49,6 +49,7 @@ DEVICES = [("imagenet", "mobilenet_v2")] + [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "network"), DEVICES)
 def test_files_for_devices_keep_their_accuracy_and_the_fastest_of_them_is_kept(data: str, network: str) -> None:
     row = load(f"devices_{data}")["networks"][network]

@@ -46,6 +46,7 @@ def test_it_is_the_first_seeds_run_and_the_file_beside_it(folder: Path, tmp_path
     assert recommended_run(moved) == moved / "runs" / "mobilenet_v2-x0.5-32px" / "seed3"
 
 
+@pytest.mark.slow
 def test_a_classifier_takes_it_too(folder: Path, onnx_file: Path) -> None:
     shutil.copyfile(onnx_file, folder / "runs" / "mobilenet_v2-x0.5-32px" / "model.onnx")
     classifier = Classifier(str(folder))
@@ -112,6 +113,7 @@ def test_what_is_gone_is_named(folder: Path) -> None:
     assert command == ["mobilenets", "export", str(folder), "--to", "onnx", "--out", str(network / "model.onnx")]
 
 
+@pytest.mark.slow
 def test_every_command_says_so_in_a_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "comparison.json").write_text("{}")
     given, out = str(folder), str(tmp_path / "out")

@@ -78,6 +78,7 @@ def _seen(error: BaseException) -> dict[str, object]:
     return {**seen, "str": str(error), "repr": repr(error)}
 
 
+@pytest.mark.slow
 def test_the_walk_finds_the_tree() -> None:
     assert len(_one_of_each()) >= 20
     assert {"UsageError", "BadImagesError", "KeywordsOnlyError"} <= {type(one).__name__ for one in _one_of_each()}
@@ -131,6 +132,7 @@ def test_the_command_names_arguments_as_its_options(in_python, in_the_command, c
     assert capsys.readouterr().err == f"mobilenets: {in_the_command}\n"
 
 
+@pytest.mark.slow
 def test_no_message_raised_outside_the_command_line_names_an_option():
     """Python's users have no `--skip-bad`; a whole command in quotes is something to run, for them too."""
     option = re.compile(r"(?<![\w'/-])--[a-z][a-z-]+")

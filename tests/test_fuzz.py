@@ -16,6 +16,8 @@ sys.path.append(str(BENCHMARKS))
 from fuzz import _mutant  # noqa: E402
 from fuzz_readers import READERS, Reader  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 MUTANTS = 100
 
 

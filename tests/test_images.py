@@ -312,6 +312,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(SMALL), st.data())
 def test_damage_anywhere_gives_a_picture_or_one_clear_error(content: bytes, data: st.DataObject) -> None:

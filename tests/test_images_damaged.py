@@ -33,6 +33,7 @@ def refusal(path: Path) -> list[str]:
     return []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SOUND)
 def test_every_cut_gives_a_picture_or_one_clear_error(suffix: str, tmp_path: Path) -> None:
     refused = 0
@@ -83,6 +84,7 @@ def test_the_doctor_comes_to_its_end(photos: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out/doctor.html").exists()
 
 
+@pytest.mark.slow
 def test_train_evaluate_and_predict_name_each_and_go_on_without(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +107,7 @@ def test_train_evaluate_and_predict_name_each_and_go_on_without(
     assert "can't be read" in said.err
 
 
+@pytest.mark.slow
 def test_decoders_written_in_c_print_nothing(tmp_path: Path) -> None:
     """libtiff and others write what they find to the process's standard error, past Python."""
     program = (

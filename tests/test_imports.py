@@ -128,6 +128,7 @@ def test_only_allowed_imports(name: str) -> None:
         assert target in allowed or target.partition(".")[0] in allowed, f"{name} may not import {target}"
 
 
+@pytest.mark.slow
 def test_no_cycle_between_modules() -> None:
     graph = {name: {target for target in imported(path) if target in PACKAGED} for name, path in PACKAGED.items()}
     assert len(tuple(graphlib.TopologicalSorter(graph).static_order())) == len(graph)
@@ -140,11 +141,13 @@ def test_a_packages_init_holds_only_its_docstring(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(modules()))
 def test_no_file_is_longer_than_400_lines(name: str) -> None:
     assert len(modules()[name].read_text(encoding="utf-8").splitlines()) <= 400
 
 
+@pytest.mark.slow
 def test_the_core_loads_without_pytorch_or_any_extra() -> None:
     blocked = ["torch", "torchvision", "sklearn", "matplotlib", "jinja2", "pydantic", "safetensors", "scipy", "onnx"]
     program = (

@@ -20,6 +20,8 @@ from mobilenets.auditing.structure.fold import fold
 from mobilenets.auditing.structure.nearest import compare
 from mobilenets.workflows.audit import audit
 
+pytestmark = pytest.mark.slow
+
 V2_ROWS = [[6, 24, 2, 2], [6, 32, 3, 2], [6, 64, 4, 2], [6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1]]
 
 

@@ -25,6 +25,8 @@ from mobilenets.models.registry import create_model, list_models
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.workflows.audit import audit
 
+pytestmark = pytest.mark.slow
+
 GOOGLE = Path(__file__).parents[2] / ".." / "shared" / "data" / "google"
 TORCHVISION = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 FAMILIES = re.compile(r"(tf_)?mobilenet(v1|v2|v3|v4_conv|v4_hybrid)_")

@@ -15,6 +15,8 @@ from mobilenets.auditing.result import Audit
 from mobilenets.errors import AuditError
 from mobilenets.workflows.audit import audit
 
+pytestmark = pytest.mark.slow
+
 ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 

@@ -27,6 +27,7 @@ def columns_add_up(counted: NetworkCount) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 @pytest.mark.parametrize(("width_mult", "image_size"), [(0.35, 97), (1.0, 32)])
 def test_totals_are_torchs_and_torchinfos(name: str, width_mult: float, image_size: int) -> None:
@@ -41,6 +42,7 @@ def test_totals_are_torchs_and_torchinfos(name: str, width_mult: float, image_si
     assert counted.parameters == torchinfo.summary(model, input_size=shape, verbose=0, device="cpu").total_params
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "resnet18", "shufflenet_v2_x0_5", "vgg11_bn"])
 def test_other_peoples_networks(name: str) -> None:
     with torch.device("meta"):
@@ -91,6 +93,7 @@ class LiveStorages(fx.Interpreter):
         return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 @pytest.mark.parametrize("image_size", [32, 96])
 def test_peak_memory_is_that_of_real_tensors_freed_after_their_last_use(name: str, image_size: int) -> None:

@@ -27,6 +27,7 @@ QUICK = (
 """Bugs audited here, each in one family; the benchmark has them all."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     ("style", "size", "small"), [(STYLES[0], 224, False), (STYLES[1], 32, True), (STYLES[2], 160, False)]
@@ -65,6 +66,7 @@ def _quick() -> list[Mutant]:
     return [first[name] for name in QUICK]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", _quick(), ids=lambda mutant: mutant.bugs[0].name)
 def test_the_bug_is_found_and_nothing_else(mutant: Mutant) -> None:
     answer = audit(mutant.build(), image_size=mutant.size)

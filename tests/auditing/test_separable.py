@@ -80,6 +80,7 @@ def test_table_4_of_the_paper() -> None:
     assert round(counted.standard_parameters / 1e6, 1) == 29.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 @pytest.mark.parametrize("image_size", [32, 224])
 def test_every_depthwise_convolution_has_its_pair(name: str, image_size: int) -> None:

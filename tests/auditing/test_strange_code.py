@@ -19,6 +19,8 @@ from mobilenets.auditing.target import load_target, module_target
 from mobilenets.errors import AuditError
 from mobilenets.workflows.audit import audit
 
+pytestmark = pytest.mark.slow
+
 SIZE = 32
 
 

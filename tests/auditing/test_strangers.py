@@ -13,6 +13,8 @@ from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from mobilenets.workflows.audit import audit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("name", "nearest"),

@@ -16,7 +16,7 @@ from mobilenets.auditing.result import Audit
 from mobilenets.auditing.rules.context import Finding
 from mobilenets.workflows.audit import audit
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter's own deprecations
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 def exported(network: nn.Module, folder: Path, size: int = 96) -> Path:

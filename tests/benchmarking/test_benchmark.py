@@ -17,6 +17,7 @@ def report(onnx_file):
     return benchmark([onnx_file], against=["onnxruntime"], batch_sizes=(1, 8), **QUICK)
 
 
+@pytest.mark.slow
 def test_every_candidate_has_every_figure(report, onnx_file):
     own, peer = report.rows
     assert (own.label, own.precision, own.peer) == ("model.onnx, ONNX Runtime fp32, 1 thread", "fp32", False)
@@ -46,6 +47,7 @@ def test_defaults_and_ours_are_compared(report):
     assert json.loads(json.dumps(report.to_dict()))["settings"]["batch sizes"] == "1, 8"
 
 
+@pytest.mark.slow
 def test_a_candidate_that_fails_does_not_lose_the_others(onnx_file, tmp_path):
     theirs = tmp_path / "theirs.onnx"
     theirs.write_bytes(b"no model")
@@ -61,6 +63,7 @@ def test_a_candidate_that_fails_does_not_lose_the_others(onnx_file, tmp_path):
     assert seen[-1] == ("timing, percent", 100, 100)
 
 
+@pytest.mark.slow
 def test_pytorch_is_a_peer_of_the_same_network(onnx_file):
     report = benchmark([onnx_file], against=["pytorch"], batch_sizes=(1,), **QUICK)
     peer = report.rows[-1]

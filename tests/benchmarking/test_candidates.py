@@ -19,6 +19,8 @@ from mobilenets.errors import BackendError, MobilenetsError
 from mobilenets.machine import usable_cores
 from mobilenets.runtime.backend import choices
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def artifact(onnx_file):

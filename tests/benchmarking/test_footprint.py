@@ -7,6 +7,8 @@ from mobilenets.benchmarking.process import peak_memory_mb
 from mobilenets.benchmarking.worker import peak_resident_bytes
 from mobilenets.errors import ExportError
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_fresh_process_needs_tens_of_megabytes_whatever_this_one_holds(onnx_file):
     ballast = np.ones(330 * 2**20, dtype=np.uint8)

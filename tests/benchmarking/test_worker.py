@@ -54,6 +54,7 @@ def test_answers_are_lines_of_json(onnx_file):
     assert len(second["nanoseconds"]) == 1
 
 
+@pytest.mark.slow
 def test_a_process_is_asked_in_turns_and_noticed_when_it_hangs(onnx_file):
     with Worker(candidate(onnx_file)) as worker:
         assert 20 < worker.peak_memory_mb < 300

@@ -84,6 +84,7 @@ def worse(one: PublishedRow, other: PublishedRow) -> bool:
     return all(float(a) < float(b) for a, b in pairs if a and b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "label", "weights", "quantized"),
     [

@@ -52,6 +52,7 @@ def test_slims_v2_parameters_are_without_batch_norm() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_slims_v3_small_has_a_wider_head_in_parameters_and_multiply_adds() -> None:
     verdicts = parameters("mobilenet_v3_small", {1.0: "2.9", 0.75: "2.4"})
     assert [(verdict.key, verdict.count) for verdict in verdicts] == [

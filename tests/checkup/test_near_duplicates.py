@@ -100,6 +100,7 @@ def _found(hashes: NDArray[np.uint64], others: NDArray[np.uint64] | None, bits: 
     return [pair for first, second in tiles for pair in zip(first.tolist(), second.tolist(), strict=True)]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["train", "test"])), max_size=14), st.integers(1, 3))
 def test_near_pairs_are_those_of_looking_at_every_two(drawn: list[tuple[int, str]], most: int) -> None:
@@ -135,6 +136,7 @@ def _alike(one: ImageFacts, other: ImageFacts) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_the_frames_of_a_film_are_told_in_few_pairs_and_none_is_missed() -> None:
     random = np.random.default_rng(0)
     scene = np.asarray(picture(3, "disc")).astype(np.int16)

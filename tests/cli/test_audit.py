@@ -9,6 +9,8 @@ import pytest
 from mobilenets.cli.audit import AuditOptions, audit, main
 from mobilenets.errors import AuditError, MobilenetsError
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from conftest import Run
 

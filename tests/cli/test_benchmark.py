@@ -15,6 +15,8 @@ from mobilenets.data.datasets import load_dataset
 from mobilenets.errors import DataError
 from mobilenets.install import install_line
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("--backends", "onnxruntime", "--threads", "1", "--seconds", "0", "--starts", "1", "--batch-sizes", "1")
 
 

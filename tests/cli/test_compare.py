@@ -11,6 +11,8 @@ from mobilenets.comparison import measure
 
 from .conftest import COMMAND, Run
 
+pytestmark = pytest.mark.slow
+
 COMPARE = [
     *("compare", "--data", "photos", "--models", "mobilenet_v3_small,mobilenet_v1", "--width-mult", "0.25"),
     *("--image-size", "16", "--recipe", "quick", "--out", "out"),

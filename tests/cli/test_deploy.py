@@ -29,6 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_file_that_answers(run: Run, trained: Path, tmp_path: Path) -> None:
     quick = ("--targets", "onnx", "--threads", "1", "--seconds", "0", "--against", "pytorch", "--max-images", "100")
     small = ("--calibration-images", "40", "--no-finetune", "--max-drop", "100")

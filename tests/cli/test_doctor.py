@@ -15,6 +15,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+@pytest.mark.slow
 def test_faults_are_mended_by_a_list_and_trained_on(run: Run, call: Run, photos: Path, tmp_path: Path) -> None:
     seed_faults(photos)
     done = run("doctor", "photos", "--fix", "--out", "checkup")

@@ -15,6 +15,8 @@ from mobilenets.exporters.export import export_onnx
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:

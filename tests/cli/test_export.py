@@ -13,6 +13,8 @@ from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from conftest import Run
 

@@ -11,6 +11,8 @@ from mobilenets.install import install_line
 
 from .conftest import Run
 
+pytestmark = pytest.mark.slow
+
 TRAIN = ("train", "mobilenet_v2", "--data", "digits", "--out", "x")
 
 

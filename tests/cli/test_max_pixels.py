@@ -42,6 +42,7 @@ def test_every_verb_that_reads_images_has_it(verb: str, capsys: pytest.CaptureFi
     assert "--max-pixels" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_limit_is_named_where_it_is_reached_and_can_be_moved(call: Run, photos: Path) -> None:
     train = ["train", "mobilenet_v3_small", "--width-mult", "0.25", "--image-size", "32", "--data", "photos"]
     train += ["--recipe", "quick", "--epochs", "1", "--out", "run"]
@@ -88,6 +89,7 @@ def test_python_takes_it(tmp_path: Path, photos: Path) -> None:
         load_dataset(photos, max_pixels=0)
 
 
+@pytest.mark.slow
 def test_more_than_pillows_own_limit_can_be_allowed(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     Image.new("1", (20_000, 10_000)).save(path)

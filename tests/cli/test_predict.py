@@ -149,12 +149,14 @@ def test_a_backend_that_is_not_installed(call: Run, net: Path, photos: Path, mon
     assert done.stderr.endswith(f"openvino is not installed: {install_line('openvino')}\n")
 
 
+@pytest.mark.slow
 def test_the_core_install_is_enough(run: Run, net: Path, photos: Path, tmp_path: Path) -> None:
     done = run("predict", "net.onnx", "photos", **core_only(tmp_path / "core"))
     assert done.returncode == 0, done.stderr
     assert "red" in done.stdout
 
 
+@pytest.mark.slow
 def test_predict_imports_little(net: Path, photos: Path) -> None:
     """Half a second is all it may take; each of these alone takes a tenth of that or more."""
     program = (
@@ -180,6 +182,7 @@ def test_names_the_terminal_can_not_show(net: Path, photos: Path, monkeypatch: p
     assert b"text-\\u9752.png: not an image" in complaints.getvalue()
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error(net: Path, photos: Path) -> None:
     command = f"{sys.executable} -m mobilenets predict {net} {' '.join([str(photos)] * 50)} --json | head -c 1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)

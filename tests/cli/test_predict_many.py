@@ -20,6 +20,8 @@ from mobilenets.runtime.bulk.session import scratch_folder
 
 from .conftest import COMMAND, Run
 
+pytestmark = pytest.mark.slow
+
 ASKED = ("predict", "net.onnx", "photos", "--engine", "ray", "--out", "answers")
 IN_PARTS = (*ASKED, "--part-size", "4", "--batch-size", "2", "--workers", "1")
 

@@ -14,6 +14,8 @@ from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("nncf")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

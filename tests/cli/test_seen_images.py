@@ -22,6 +22,8 @@ from mobilenets.workflows.train import train
 
 from .conftest import Run
 
+pytestmark = pytest.mark.slow
+
 TINY = {"recipe": "quick", "epochs": 1, "width_mult": 0.1, "image_size": 16, "validation_fraction": 0.2}
 QUICK_DEPLOY = ("--targets", "onnx", "--no-int8", "--seconds", "0", "--threads", "1", "--against", "pytorch")
 

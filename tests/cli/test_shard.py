@@ -19,6 +19,8 @@ from mobilenets.progress import Silent, StepReport
 
 from .conftest import COMMAND, Run
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 TRAIN = [
     *("train", "mobilenet_v3_small", "--width-mult", "0.25", "--image-size", "16", "--data", "shards"),

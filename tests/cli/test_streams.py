@@ -22,6 +22,8 @@ from mobilenets.cli.progress import PlainConsole
 
 from .conftest import COMMAND, Run
 
+pytestmark = pytest.mark.slow
+
 ENCODINGS = ("cp1252", "ascii", "cp437", "latin-1:strict", "shift_jis")
 
 

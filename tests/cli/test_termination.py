@@ -68,6 +68,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_nothing_is_left(verb: str, trained: Path, tmp_path: Path) -> None:
     pytest.importorskip("nncf")

@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 
 from .conftest import COMMAND, Run
 
+pytestmark = pytest.mark.slow
+
 TRAIN = [
     *("train", "mobilenet_v3_small", "--width-mult", "0.25", "--image-size", "16", "--data", "photos"),
     *("--recipe", "quick", "--batch-size", "8", "--precision", "float32", "--memory-format", "contiguous"),

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from .conftest import Run
+
+pytestmark = pytest.mark.slow
 
 NETWORK = ("train", "mobilenet_v2", "--width-mult", "0.35", "--image-size", "16", "--data", "photos")
 FAST = ("--recipe", "quick", "--epochs", "1", "--precision", "float32", "--memory-format", "contiguous")

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from .conftest import COMMAND, Run
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are ended by POSIX signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="processes are ended by POSIX signals")]
 TRAIN = [
     *("train", "mobilenet_v3_small", "--width-mult", "0.25", "--image-size", "16", "--data", "photos"),
     *("--recipe", "quick", "--batch-size", "8", "--precision", "float32", "--memory-format", "contiguous"),

@@ -3,7 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from .conftest import Run
+
+pytestmark = pytest.mark.slow
 
 TRAIN = [
     *("train", "mobilenet_v2", "--width-mult", "0.25", "--image-size", "16", "--data", "photos", "--recipe", "quick"),

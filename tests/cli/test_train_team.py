@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 TRAIN = [
     *("train", "mobilenet_v3_small", "--width-mult", "0.25", "--image-size", "16", "--data", "few"),
     *("--recipe", "quick", "--precision", "float32", "--memory-format", "contiguous", "--out", "run"),

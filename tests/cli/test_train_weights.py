@@ -27,6 +27,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "mobilenet_v2-7ebf99e0.pth"
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_given_weights_and_remembers_them(
     call: Run, photos: Path, tmp_path: Path, file: Path
 ) -> None:

@@ -18,6 +18,8 @@ from mobilenets.training.progress import read_curve
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.scoring import prepare_splits
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(epochs=1, batch_size=32, flip=False, crop_padding=1, precision="float32", memory_format="contiguous")
 
 

@@ -53,6 +53,7 @@ def test_images_of_any_depth_reach_the_network_as_the_same_pixels(tmp_path: Path
     assert np.array_equal(decoded.batch([0, 5]), images.batch([0, 5]))
 
 
+@pytest.mark.slow
 def test_the_rule_travels_from_training_to_the_device(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +143,7 @@ def test_preprocessing_of_earlier_files_keeps_the_full_range() -> None:
     assert replace(new, image_size=32).deep == DeepPixels(12, 4095.0)
 
 
+@pytest.mark.slow
 def test_weights_of_other_images_do_not_bring_their_rule(tmp_path: Path) -> None:
     options = {"recipe": "quick", "epochs": 1, "width_mult": 0.35, "image_size": 32}
     train("mobilenet_v3_small", write_set(tmp_path / "twelve"), tmp_path / "first", **options)

@@ -161,6 +161,7 @@ def test_labels_must_fit_the_images() -> None:
         ImageSplit(array_split([(1, 1)] * 2).sources, np.zeros(1, np.int64))
 
 
+@pytest.mark.slow
 def test_cifar10_as_jpeg() -> None:
     if not CIFAR10_ZIP.exists():
         pytest.skip(f"{CIFAR10_ZIP} is not there")

@@ -309,6 +309,7 @@ def test_grey_and_other_sizes() -> None:
     assert images.batch([0, 1]).shape == (2, 16, 16, 1)
 
 
+@pytest.mark.slow
 def test_real_jpegs_out_of_a_zip() -> None:
     if not CIFAR10_ZIP.exists():
         pytest.skip(f"{CIFAR10_ZIP} is not there")

@@ -43,6 +43,7 @@ def builder(subject: Subject, images: EvaluationSet, folder: Path) -> CandidateB
     return CandidateBuilder(subject, digits, images, folder, "runs/digits", config, 1, Silent())
 
 
+@pytest.mark.slow
 def test_what_is_missing_or_fails_is_reported_and_the_rest_is_made(
     subject: Subject, images: EvaluationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,8 @@ from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.quantization.search import score
 
+pytestmark = pytest.mark.slow
+
 UPDATE = Silent().update
 
 

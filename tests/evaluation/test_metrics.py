@@ -44,6 +44,7 @@ def answers(draw):
     return labels, log_softmax(logits, axis=1), tuple(f"class {index}" for index in range(classes))
 
 
+@pytest.mark.slow
 @given(answers())
 def test_invariants(case):
     labels, logs, classes = case
@@ -59,6 +60,7 @@ def test_invariants(case):
         assert metrics.top5 == 100
 
 
+@pytest.mark.slow
 @given(answers())
 def test_perfect_answers_score_perfectly(case):
     labels, _, classes = case
@@ -137,6 +139,7 @@ def test_bad_input(labels, shape, message):
         compute_metrics(np.array(labels, dtype=np.int64), np.zeros(shape), ("a", "b"))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6))
 def test_macro_averages_and_f1_are_scikit_learns_over_the_classes_that_have_images(seed, classes):
     rng = np.random.default_rng(seed)
@@ -190,6 +193,7 @@ def test_an_answer_that_is_not_finite_is_wrong_everywhere(value: float, whole_ro
     assert metrics.ece == pytest.approx(100 * (1 - np.exp(-1)) / 2)
 
 
+@pytest.mark.slow
 @given(answers())
 def test_one_top1_for_all(case):
     labels, logs, classes = case

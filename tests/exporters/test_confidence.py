@@ -101,6 +101,7 @@ def test_halves_share_every_class(labels: list[int], seed: int) -> None:
         assert abs(int((array[first] == label).sum()) - int((array[second] == label).sum())) <= 1
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=30, max_size=120))
 def test_no_other_threshold_is_worth_more(answers: list[tuple[int, bool]]) -> None:
     sure = np.array([answer[0] / 10 for answer in answers])

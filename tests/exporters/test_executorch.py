@@ -39,6 +39,7 @@ def squeezing(shaken: Callable[..., nn.Module]) -> tuple[nn.Module, Exported]:
     return model, to_executorch(model, SMALL)
 
 
+@pytest.mark.slow
 def test_the_program_answers_as_the_network_with_its_description_behind_it(
     tmp_path: Path, squeezing: tuple[nn.Module, Exported], scans: Callable[..., Any]
 ) -> None:
@@ -52,6 +53,7 @@ def test_the_program_answers_as_the_network_with_its_description_behind_it(
     check_parity(predict, backend.predict, images)
 
 
+@pytest.mark.slow
 def test_all_is_xnnpacks_in_one_piece_but_the_pictures_type(squeezing: tuple[nn.Module, Exported]) -> None:
     from executorch.exir._serialize._program import deserialize_pte_binary
 

@@ -32,6 +32,7 @@ def saved(tiny: nn.Module) -> SavedNetwork:
     return SavedNetwork(tiny, tuple("0123456789"), SMALL, {"torch": "1.0", "data": "mine"})
 
 
+@pytest.mark.slow
 def test_an_export_is_verified_on_the_test_split(saved: SavedNetwork, tmp_path: Path) -> None:
     out = tmp_path / "new" / "digits.onnx"
     report = export(saved, out, to="onnx", data="digits", threads=1)
@@ -80,6 +81,7 @@ def test_a_few_images_verify_it_but_calibrate_nothing(saved: SavedNetwork, tmp_p
     assert any("too few to calibrate" in note for note in report.notes)
 
 
+@pytest.mark.slow
 def test_a_file_that_answers_otherwise_is_kept_apart_and_the_layer_is_named(
     saved: SavedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +164,7 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
         check_place(tmp_path / "locked" / "model.onnx", folder=False)
 
 
+@pytest.mark.slow
 def test_a_network_that_diverged(tmp_path: Path, shaken: Callable[..., Any]) -> None:
     model = shaken("mobilenet_v1", width_mult=0.1, image_size=8)
     model.classifier.bias.data.fill_(np.nan)

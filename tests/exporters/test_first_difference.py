@@ -15,6 +15,8 @@ from mobilenets.exporters.prepare import Exported
 from mobilenets.exporters.subject import translator
 from mobilenets.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.slow
+
 SMALL = Preprocessing(image_size=16)
 
 

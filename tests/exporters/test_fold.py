@@ -10,6 +10,7 @@ from mobilenets.models.mobilenet_v4_blocks import LayerScale, MultiQueryAttentio
 from mobilenets.models.registry import list_models
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 @pytest.mark.parametrize("padding", ["symmetric", "same"])
 def test_every_network_folds_and_answers_as_before(shaken: Callable[..., nn.Module], name: str, padding: str) -> None:

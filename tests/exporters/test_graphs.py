@@ -20,6 +20,8 @@ from mobilenets.models.layers import SqueezeExcitation
 from mobilenets.models.mobilenet_v4_blocks import MultiQueryAttention
 from mobilenets.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.slow
+
 CLASSES = tuple("0123456789")
 PLAIN = Preprocessing(image_size=32)
 NETWORKS: dict[str, dict[str, Any]] = {

@@ -21,6 +21,8 @@ from mobilenets.exporters.verify import check_parity, network_predict
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import open_backend
 
+pytestmark = pytest.mark.slow
+
 CLASSES = tuple("0123456789")
 UNUSUAL = Preprocessing(image_size=24, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 Make = Callable[..., Any]

@@ -14,6 +14,8 @@ from torch import nn
 from mobilenets.exporters.onnx import to_onnx
 from mobilenets.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.slow
+
 cv2 = pytest.importorskip("cv2")
 PLAIN = Preprocessing(image_size=32)
 

@@ -19,6 +19,8 @@ from mobilenets.exporters.verify import check_parity, network_predict, opened
 from mobilenets.install import install_line
 from mobilenets.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.slow
+
 SMALL = Preprocessing(image_size=16)
 
 

@@ -1,6 +1,7 @@
 from collections import Counter
 
 import onnx
+import pytest
 import torch
 from torch import nn
 
@@ -9,6 +10,8 @@ from mobilenets.exporters.prepare import exportable
 from mobilenets.models.layers import ConvNormActivation, SqueezeExcitation
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
+
+pytestmark = pytest.mark.slow
 
 PREPROCESSING = Preprocessing(image_size=32)
 

@@ -36,6 +36,7 @@ def test_googles_file_without_its_background() -> None:
     assert smaller.preprocessing.resize_size == round(64 * ratio)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GOOGLE.exists(), reason=f"no {GOOGLE.name} beside the repository")
 def test_a_weight_file_needs_its_networks_name() -> None:
     with pytest.raises(RunError, match="`model=mobilenet_v2`"):
@@ -56,6 +57,7 @@ def test_a_weight_file_that_names_no_classes(tmp_path: Path) -> None:
     assert any("does not name its classes" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_an_exported_file_is_no_run(tmp_path: Path, tiny: nn.Module) -> None:
     path = tmp_path / "model.onnx"
     export_onnx(tiny, path, preprocessing=Preprocessing(image_size=16), classes=tuple("0123456789"))

@@ -14,6 +14,8 @@ from torch import nn
 from mobilenets.exporters.onnx import broken_rules, tensorrt_sentence, to_onnx
 from mobilenets.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = {
     "mobilenet_v1": {},
     "mobilenet_v2": {"padding": "same"},

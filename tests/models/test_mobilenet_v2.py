@@ -14,6 +14,7 @@ from mobilenets.models.registry import create_model
 Parity = Callable[[nn.Module, nn.Module], None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width_mult", "parameters"),
     [(1.4, 6_108_776), (1.3, 5_386_792), (1.0, 3_504_872), (0.75, 2_636_424), (0.5, 1_968_680), (0.35, 1_677_128)],

@@ -64,6 +64,7 @@ def test_torchvision_gives_the_same_outputs(name: str, assert_parity: Parity) ->
 
 
 # Not below 0.75: there timm keeps the stem at its full width, its own choice for its own weights.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "timm_name", "width_mult"),
     [

@@ -33,6 +33,7 @@ TABLES = (CONV_SMALL, CONV_MEDIUM, CONV_LARGE, HYBRID_MEDIUM, HYBRID_LARGE)
 NAMES = [table.name for table in TABLES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "width_mult", "image_size", "parameters", "macs"),
     [
@@ -111,6 +112,7 @@ def side_of_last_map(model: MobileNet, size: int) -> int:
         return model.eval().forward_features(torch.empty(1, 3, size, size)).shape[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("image_size", "side"), [(8, 4), (32, 4), (64, 4), (65, 3), (224, 7), (256, 8), (384, 12)])
 def test_small_images_lose_the_early_strides(name: str, image_size: int, side: int) -> None:
@@ -154,6 +156,7 @@ def copy_in_order(theirs: nn.Module, ours: nn.Module) -> None:
     ours.load_state_dict(dict(zip(ours.state_dict(), given, strict=True)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "timm_name", "width_mult"),
     [
@@ -262,6 +265,7 @@ def test_saved_and_read_back_it_gives_the_same_outputs(name: str, tmp_path: Path
         torch.testing.assert_close(again(images), network.model(images), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v4_conv_small", "mobilenet_v4_hybrid_medium"])
 def test_its_onnx_file_gives_the_same_outputs(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")

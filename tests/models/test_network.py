@@ -31,6 +31,7 @@ def last_map(plan: tuple[int, ...], size: int) -> int:
     return x.shape[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "kept", "side"),
     [(8, 1, 4), (16, 2, 4), (28, 3, 4), (32, 3, 4), (64, 4, 4), (65, 5, 3), (96, 5, 3), (224, 5, 7)],
@@ -71,6 +72,7 @@ def test_from_96_pixels_up_nothing_changes(name: str) -> None:
     assert published.count((2, 2)) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 @pytest.mark.parametrize(("planned", "size", "side"), [(32, 32, 4), (32, 33, 5), (224, 8, 1), (96, 161, 6)])
 def test_images_of_any_size_run(name: str, planned: int, size: int, side: int) -> None:
@@ -189,6 +191,7 @@ def test_a_wrong_number_of_classes_changes_nothing(wrong: Any) -> None:
     assert model.num_classes == model.config.num_classes == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 def test_a_few_steps_lower_the_loss(name: str) -> None:
     torch.manual_seed(0)

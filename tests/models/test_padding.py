@@ -117,6 +117,7 @@ def test_runs_from_before_these_options_load(tmp_path: Path) -> None:
     assert load_network(tmp_path).model.config == model.config
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")  # exporter's
 def test_the_exported_graph_pads_by_constants(tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -31,6 +31,8 @@ from mobilenets.workflows.deploy import deploy
 from mobilenets.workflows.export import export
 from mobilenets.workflows.quantize import quantize
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("nncf")
 SMALL = {"calibration_images": 64, "finetune": False, "max_drop": 5.0}
 

@@ -20,6 +20,8 @@ from mobilenets.progress import Silent, StepReport
 from mobilenets.quantization.fake_quantization import fake_quantized
 from mobilenets.quantization.finetune import finetune
 
+pytestmark = pytest.mark.slow
+
 BITS = 4  # so few that a small network's answers visibly change
 
 

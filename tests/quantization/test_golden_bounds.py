@@ -28,6 +28,8 @@ from mobilenets.runtime.classifier import Classifier, check_golden
 from mobilenets.workflows.export import export
 from mobilenets.workflows.quantize import quantize
 
+pytestmark = pytest.mark.slow
+
 Damage = Callable[[NDArray[np.generic], np.random.Generator], NDArray[np.generic]]
 KINDS = {"onnx": "net.onnx", "openvino": "net", "litert": "net.tflite", "executorch": "net.pte"}
 

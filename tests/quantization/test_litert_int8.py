@@ -28,6 +28,8 @@ from mobilenets.quantization.litert_statistics import (
     percentile_ranges,
 )
 
+pytestmark = pytest.mark.slow
+
 PREPROCESSING = Preprocessing(32)
 IMAGES = noise(8)
 

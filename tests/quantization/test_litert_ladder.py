@@ -13,6 +13,8 @@ from mobilenets.quantization.litert import LitertLadder, LitertSettings, litert_
 from mobilenets.quantization.results import CalibrationSummary, Top1
 from mobilenets.quantization.search import CalibrationImages, QuantizedFile, search_ladder
 
+pytestmark = pytest.mark.slow
+
 IMAGES = noise(6)
 CALIBRATION = CalibrationImages(IMAGES, np.zeros(6, np.int64), CalibrationSummary(6, 1, 0))
 PERFECT = Top1(100.0, 100.0, 100.0)

@@ -17,6 +17,8 @@ from mobilenets.exporters.onnx import MODEL, broken_rules
 from mobilenets.quantization.onnx import PtqSettings, quantize_file
 from mobilenets.quantization.qdq import count_pairs, layer_nodes
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 

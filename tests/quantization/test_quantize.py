@@ -28,6 +28,8 @@ from mobilenets.runtime.backend import open_backend
 from mobilenets.runtime.classifier import check_golden
 from mobilenets.workflows.quantize import quantize
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from conftest import Quantizable
 

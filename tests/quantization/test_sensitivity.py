@@ -13,6 +13,8 @@ from mobilenets.quantization.onnx import PtqSettings, float_layer_steps, quantiz
 from mobilenets.quantization.qdq import count_pairs, graft, layer_nodes
 from mobilenets.quantization.sensitivity import LayerNoise, decibels, rank_layers
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 

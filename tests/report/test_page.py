@@ -54,6 +54,7 @@ def page(comparison: Comparison) -> str:
     return render_page(comparison)
 
 
+@pytest.mark.slow
 def test_every_row_pair_class_and_mistake_is_on_the_page(comparison: Comparison, page: str) -> None:
     text = re.sub(r"\s+", " ", "".join(Page(page).texts))
     for row in comparison.rows:
@@ -90,6 +91,7 @@ def test_the_page_refers_to_nothing_outside_itself(page: str) -> None:
     assert "default-src 'none'" in page
 
 
+@pytest.mark.slow
 def test_html_in_names_is_inert(hostile: Comparison) -> None:
     text = render_page(hostile)
     parsed = Page(text)
@@ -99,10 +101,12 @@ def test_html_in_names_is_inert(hostile: Comparison) -> None:
     assert hostile.command in "".join(parsed.texts)
 
 
+@pytest.mark.slow
 def test_the_same_comparison_gives_the_same_page(comparison: Comparison, page: str) -> None:
     assert render_page(comparison) == page
 
 
+@pytest.mark.slow
 def test_no_choice_says_so_and_marks_nothing(comparison: Comparison) -> None:
     reason = "No network is within 0.1 ms; allow 1.6 ms to get mobilenet_v3_large x1."
     text = render_page(replace(comparison, choice=Choice(None, reason), bounds=Bounds(max_latency_ms=0.1)))
@@ -111,6 +115,7 @@ def test_no_choice_says_so_and_marks_nothing(comparison: Comparison) -> None:
     assert 'class="chosen"' not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 100])
 def test_few_and_many_classes(make_comparison: Make, classes: int) -> None:
     names = tuple(f"a rather long name of class {i}" for i in range(classes))
@@ -141,6 +146,7 @@ def test_an_empty_comparison_is_refused_and_nothing_written(comparison: Comparis
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_each_networks_plan_is_shown_once_and_old_files_have_none(make_comparison: Make, page: str) -> None:
     assert "Computed in training" not in page
     made = make_comparison(2, 2)

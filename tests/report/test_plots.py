@@ -61,10 +61,12 @@ def test_every_picture_is_well_formed_described_and_fetches_nothing(comparison: 
         assert "<metadata" not in svg, name
 
 
+@pytest.mark.slow
 def test_pictures_are_the_same_every_time(comparison: Comparison) -> None:
     assert pictures(comparison) == pictures(comparison)
 
 
+@pytest.mark.slow
 def test_no_two_pictures_share_an_id(comparison: Comparison) -> None:
     ids = [found for svg in pictures(comparison).values() for found in re.findall(r' id="([^"]*)"', svg)]
     assert len(ids) == len(set(ids)) > 0
@@ -75,6 +77,7 @@ def test_every_reference_finds_its_id(comparison: Comparison) -> None:
         assert set(re.findall(r'(?:url\(#|href="#)([^")]+)', svg)) <= set(re.findall(r' id="([^"]*)"', svg))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("networks", [2, 12])
 @pytest.mark.parametrize("cost", COSTS)
 def test_every_network_is_named_once(make_comparison: Make, networks: int, cost: Cost) -> None:
@@ -92,6 +95,7 @@ def test_bounds_are_drawn_where_they_belong(make_comparison: Make) -> None:
     assert "at most 2 M" in drawn["parameters"] - drawn["macs"] - drawn["latency"]
 
 
+@pytest.mark.slow
 def test_a_network_keeps_its_colour_in_every_picture(comparison: Comparison) -> None:
     for index in range(len(comparison.rows)):
         for svg in (accuracy_plot(comparison, "macs"), curves_plot(comparison, "loss")):
@@ -186,6 +190,7 @@ def test_no_two_networks_look_alike() -> None:
     assert len(set(looks)) == len(looks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("networks", [1, 12])
 def test_summary_is_one_small_picture(make_comparison: Make, tmp_path: Path, networks: int) -> None:
     path = tmp_path / "summary.png"

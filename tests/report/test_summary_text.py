@@ -15,6 +15,7 @@ def numbers(line: str) -> list[float]:
     return [float(number.replace(",", "")) for number in re.findall(r"(?<=  )[\d,]+(?:\.\d)?(?=  |$)", line)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 def test_the_printed_columns_add_up_to_the_printed_totals(name: str) -> None:
     with torch.device("meta"):

@@ -236,6 +236,7 @@ def test_metrics_table_has_the_totals_and_a_row_a_class(comparison: Comparison) 
     assert any(line.split() == ["macro", "average", "360", *averages] for line in text.splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "cifar10"])
 def test_comparisons_made_before_there_were_validation_images_are_read_and_shown(name: str, tmp_path: Path) -> None:
     """Whatever they lack is worked out or left empty; once they are made again, nothing is lacking."""

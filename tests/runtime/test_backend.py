@@ -44,6 +44,7 @@ def test_every_installed_way_answers_the_same(tmp_path, dynamic):
             np.testing.assert_allclose(logits, colour_logits(IMAGES[:count]), atol=tolerance)
 
 
+@pytest.mark.slow
 def test_an_answer_is_not_overwritten_by_the_next(artifact):
     for choice in choices(artifact):
         backend = open_backend(artifact, backend=choice.backend, precision=choice.precision)
@@ -53,6 +54,7 @@ def test_an_answer_is_not_overwritten_by_the_next(artifact):
         np.testing.assert_array_equal(first, before)
 
 
+@pytest.mark.slow
 def test_images_that_are_not_in_one_piece_of_memory(artifact):
     turned = np.ascontiguousarray(IMAGES.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
     for choice in choices(artifact):
@@ -60,12 +62,14 @@ def test_images_that_are_not_in_one_piece_of_memory(artifact):
         np.testing.assert_array_equal(backend.predict(turned), backend.predict(IMAGES))
 
 
+@pytest.mark.slow
 def test_threads_are_always_said(artifact):
     assert open_backend(artifact).threads == usable_cores()
     options = open_backend(artifact, threads=1).session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "images",
     [IMAGES.astype(np.float32), IMAGES[:, :4], IMAGES[0], IMAGES[:0], IMAGES[..., :1]],
@@ -77,6 +81,7 @@ def test_other_images_than_the_file_takes(artifact, images):
             open_backend(artifact, backend=choice.backend, precision=choice.precision).predict(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -144,6 +149,7 @@ class Full:
         raise RuntimeError("Exception from src/somewhere\nbad allocation")
 
 
+@pytest.mark.slow
 def test_a_batch_too_large_for_onnx_runtime(artifact):
     backend = open_backend(artifact, threads=1)
     full = replace(backend, session=Full(backend.session.get_inputs()))
@@ -156,6 +162,7 @@ def test_a_batch_too_large_for_onnx_runtime(artifact):
         full.predict(IMAGES[:1])
 
 
+@pytest.mark.slow
 def test_a_batch_too_large_for_openvino(artifact):
     pytest.importorskip("openvino")
     pool = ResourcePool(Full, 1)
@@ -190,6 +197,7 @@ def test_settings_for_a_runtime_that_is_not_here_are_left(tmp_path, monkeypatch)
     assert choices(artifact) == (RuntimeOption("onnxruntime", "fp32"),)
 
 
+@pytest.mark.slow
 def test_a_runtime_is_imported_only_when_it_is_opened(artifact, monkeypatch):
     monkeypatch.delitem(sys.modules, "mobilenets.runtime.openvino_backend", raising=False)
     without(monkeypatch, "openvino")
@@ -229,6 +237,7 @@ def test_a_file_that_is_not_what_its_description_says(tmp_path, name, descriptio
         open_backend(artifact, backend=name)
 
 
+@pytest.mark.slow
 def test_equal_pictures_of_a_colour_answer_equally(artifact):
     logits = open_backend(artifact).predict(plain((200, 10, 10), 4))
     np.testing.assert_array_equal(logits, np.repeat(logits[:1], 4, axis=0))

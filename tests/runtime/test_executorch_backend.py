@@ -12,6 +12,8 @@ from mobilenets.errors import BackendError
 from mobilenets.runtime.backend import choices, open_backend
 from mobilenets.runtime.executorch_backend import _library
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("executorch")
 BINDINGS = "executorch.extension.pybindings"
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, SIZE, SIZE, 3), dtype=np.uint8)

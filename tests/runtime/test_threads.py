@@ -67,6 +67,7 @@ def in_threads(count, work):
     return [error for one in done if (error := one.exception())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", PACKAGES)
 def test_eight_threads_with_mixed_batch_sizes_get_their_own_answers(file_for, backend):
     opened = open_backend(read_artifact(file_for(backend)), backend=backend, threads=1)
@@ -199,6 +200,7 @@ def forked(path, backend, gone=""):
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(sys, "getdlopenflags"), reason="forks are POSIX's")
 @pytest.mark.parametrize("backend", PACKAGES)
 def test_a_forked_process_opens_the_file_again(file_for, backend):

@@ -117,6 +117,7 @@ def test_a_file_cut_short(file: Path, tmp_path: Path, share: float) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_read_or_refused_in_one_line(file: Path, data: st.DataObject) -> None:

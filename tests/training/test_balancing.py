@@ -76,6 +76,7 @@ def begin(data: Dataset, run: Path, recipe: Recipe, stop: int = 0, *, resume: bo
     train("mobilenet_v3_small", data, run, recipe=recipe, resume=resume, progress=progress, **network)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balance", ["weights", "sampling"])
 def test_a_stopped_balanced_run_goes_on_to_the_same_weights(digits: Dataset, tmp_path: Path, balance: str) -> None:
     few = replace(digits, train=uneven(digits).train.take(range(0, 330, 3)), test=digits.test.take(range(50)))
@@ -88,6 +89,7 @@ def test_a_stopped_balanced_run_goes_on_to_the_same_weights(digits: Dataset, tmp
     assert whole == parts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balance", ["weights", "sampling"])
 def test_rare_classes_gain(digits: Dataset, tmp_path: Path, balance: str) -> None:
     """On raw pixels, which a linear layer learns in a blink."""

@@ -21,6 +21,8 @@ from mobilenets.training.progress import read_curve
 
 from .conftest import QUICK
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., Training]
 CPU = torch.device("cpu")
 

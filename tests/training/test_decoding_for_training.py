@@ -14,6 +14,8 @@ from mobilenets.training import scoring
 from mobilenets.training.checkpoints import load_state
 from mobilenets.workflows.train import train
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -23,6 +23,8 @@ from mobilenets.training.checkpoints import STATE
 from mobilenets.training.recipe import Recipe
 from mobilenets.workflows.train import train
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(
     epochs=1,
     batch_size=4,

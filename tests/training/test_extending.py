@@ -25,6 +25,8 @@ from mobilenets.workflows.train import train
 
 from .conftest import QUICK, InterruptAt
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., Training]
 CPU = torch.device("cpu")
 LONGER = replace(QUICK, epochs=4, ema_decay=0.9)

@@ -66,6 +66,7 @@ def test_a_frozen_backbone_keeps_every_bit_and_the_classifier_learns(
     assert changed(before, training.model.state_dict()) == wanted
 
 
+@pytest.mark.slow
 def test_frozen_batch_norm_keeps_every_bit_and_filters_learn(few_digits: PreparedImages, tmp_path: Path) -> None:
     training = begin(few_digits, tmp_path, replace(HARSH, freeze="bn"))
     before = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
@@ -85,6 +86,7 @@ def test_frozen_norms_answer_an_image_the_same_whatever_is_beside_it(what: str) 
     assert model.dropout.training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"freeze": "bn", "backbone_rate": 0.1}, {"freeze": "backbone"}])
 def test_a_stopped_run_goes_on_to_the_same_weights(
     few_digits: PreparedImages, tmp_path: Path, changes: dict[str, object]
@@ -122,6 +124,7 @@ def test_freezing_what_was_never_learnt_is_refused(tmp_path: Path) -> None:
         train("mobilenet_v2", "digits", tmp_path / "run", freeze="backbone")
 
 
+@pytest.mark.slow
 def test_a_frozen_run_from_weights_is_their_backbone_to_the_end(tmp_path: Path) -> None:
     """By the whole `train`, which measures ways to compute, scores and saves."""
     few = load_dataset("digits")

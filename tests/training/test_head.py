@@ -19,6 +19,8 @@ from mobilenets.training import head
 from mobilenets.training.recipe import Recipe, load_recipe
 from mobilenets.workflows.train import train
 
+pytestmark = pytest.mark.slow
+
 
 class Progress(Silent):
     """Keeps what it is told; presses Ctrl-C (a real SIGINT) after a number of reports of the backbone's progress."""

@@ -28,6 +28,8 @@ from mobilenets.training.recipe import Recipe
 
 from .conftest import QUICK, InterruptAt
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., Training]
 
 

@@ -54,6 +54,7 @@ def test_the_fastest_wins_and_a_near_tie_goes_to_the_simpler(
         assert plan.memory_format == "contiguous"
 
 
+@pytest.mark.slow
 def test_an_answer_is_kept_and_a_damaged_cache_is_measured_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,7 @@ def test_the_papers_recipes_hold_the_papers_values(name: str) -> None:
         assert recipe.warmup_epochs == 1560 / 312
 
 
+@pytest.mark.slow
 @given(recipes)
 def test_toml_and_back_is_the_same_recipe(recipe: Recipe) -> None:
     import tempfile

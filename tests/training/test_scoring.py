@@ -35,6 +35,8 @@ from mobilenets.training.scoring import Splits, Validator, prepare_splits, read_
 
 from .conftest import QUICK, StartTraining
 
+pytestmark = pytest.mark.slow
+
 NETWORK: dict[str, Any] = {"name": "mobilenet_v3_small", "num_classes": 10, "width_mult": 0.25, "image_size": 8}
 CPU = torch.device("cpu")
 

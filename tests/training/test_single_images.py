@@ -46,6 +46,7 @@ def begin(digits: Dataset, tmp_path: Path) -> Begin:
     return start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 def test_every_network_on_one_image_at_a_time(begin: Begin, name: str) -> None:
     if name in NORMALISED_AFTER_THE_POOL:
@@ -58,6 +59,7 @@ def test_every_network_on_one_image_at_a_time(begin: Begin, name: str) -> None:
     assert all(bool(torch.isfinite(value).all()) for value in trained.state_dict().values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 def test_every_network_on_two_with_one_left_over(begin: Begin, name: str) -> None:
     training = begin(name, replace(ONE, batch_size=2), 3)
@@ -118,6 +120,7 @@ def test_fewer_images_than_processes_or_none() -> None:
         Team(count=4).check_images(3)
 
 
+@pytest.mark.slow
 def test_the_command_refuses_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     arguments = ["--data", "digits", "--recipe", "quick", "--image-size", "8", "--batch-size", "1"]
     out = tmp_path / "run"
@@ -128,6 +131,7 @@ def test_the_command_refuses_in_one_line(capsys: pytest.CaptureFixture[str], tmp
     assert not (out / "state.pt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v4_conv_small", "mobilenet_v3_small"])
 def test_fine_tuning_for_8_bits_takes_single_images(digits: Dataset, name: str) -> None:
     torch.manual_seed(0)

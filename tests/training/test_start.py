@@ -24,6 +24,8 @@ from mobilenets.training.checkpoints import STATE, load_state, save_state
 from mobilenets.training.recipe import Recipe
 from mobilenets.workflows.train import train
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(
     epochs=2,
     batch_size=4,

@@ -16,6 +16,8 @@ from torch import nn
 from mobilenets.models.registry import create_model
 from mobilenets.training.synced_norm import SyncedBatchNorm2d, sync_norms, unsync_norms
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

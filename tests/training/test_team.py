@@ -35,6 +35,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Any]:
     return alone, first, second
 
 
+@pytest.mark.slow
 def test_the_first_gradient_is_that_of_the_whole_batch_in_one_process(results: tuple[Any, Any, Any]) -> None:
     alone, first, second = results
     assert len(alone["gradients"]) == len(first["gradients"]) == 3
@@ -44,6 +45,7 @@ def test_the_first_gradient_is_that_of_the_whole_batch_in_one_process(results: t
         assert torch.equal(first["gradients"][0][name], second["gradients"][0][name]), name
 
 
+@pytest.mark.slow
 def test_weights_and_statistics_stay_together_over_the_steps(results: tuple[Any, Any, Any]) -> None:
     alone, first, second = results
     for name, wanted in alone["model"].items():
@@ -52,6 +54,7 @@ def test_weights_and_statistics_stay_together_over_the_steps(results: tuple[Any,
             assert torch.equal(first["model"][name], second["model"][name]), name
 
 
+@pytest.mark.slow
 def test_only_the_main_process_writes(results: tuple[Any, Any, Any]) -> None:
     alone, first, second = results
     assert first["written"] == alone["written"]

@@ -19,6 +19,8 @@ from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.workflows.audit import audit
 
+pytestmark = pytest.mark.slow
+
 V2_ROWS = [[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 3, 2], [6, 64, 4, 2], [6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1]]
 
 

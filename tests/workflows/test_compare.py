@@ -27,6 +27,8 @@ from mobilenets.training.scoring import Splits
 from mobilenets.workflows import compare as comparing
 from mobilenets.workflows.compare import compare
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(
     epochs=2,
     batch_size=64,

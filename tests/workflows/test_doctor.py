@@ -154,6 +154,7 @@ def test_bad_input_is_one_line(tmp_path: Path, sound: Path) -> None:
         doctor(sound, sound / "train")
 
 
+@pytest.mark.slow
 def test_data_sets_of_packages_are_looked_at_too() -> None:
     checkup = doctor("digits")
     assert (checkup.images, checkup.splits) == (1797, ("train", "test"))

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from mobilenets.errors import DataError, ModelError, RunError
 from mobilenets.evaluation.results import ClassScore, Metrics
@@ -69,6 +68,8 @@ def compute_metrics(
     Raises:
         DataError: no images, shapes that do not belong together, or a label outside 0..K-1.
     """
+    from sklearn.metrics import confusion_matrix  # takes a second to load, and few processes score
+
     _check(labels, log_probabilities, classes)
     ranks = true_class_ranks(labels, log_probabilities)
     answered = np.isfinite(log_probabilities).all(axis=1)
@@ -150,6 +151,8 @@ def class_scores(
     labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: Sequence[str]
 ) -> tuple[ClassScore, ...]:
     """Recall, precision and F1 (percent) of every class from true and called class indices, both `[N]`."""
+    from sklearn.metrics import precision_recall_fscore_support
+
     precision, recall, f1, counts = precision_recall_fscore_support(
         labels, predicted, labels=np.arange(len(classes)), zero_division=0
     )

@@ -13,7 +13,6 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from mobilenets.errors import DataError
 from mobilenets.evaluation.results import Interval, PairedTest
@@ -33,6 +32,8 @@ def mean_interval(values_percent: Sequence[float]) -> Interval:
     Raises:
         DataError: fewer than 2 values.
     """
+    from scipy import stats  # takes a second to load, here and below
+
     values = np.asarray(values_percent, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
         raise DataError(
@@ -157,6 +158,8 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _mcnemar(differences: NDArray[np.float64]) -> float:
+    from scipy import stats
+
     first_only, second_only = int((differences > 0).sum()), int((differences < 0).sum())
     if first_only + second_only == 0:
         return 1.0
@@ -167,6 +170,8 @@ def _adjusted_difference(
     differences: NDArray[np.float64], accuracies: Sequence[NDArray[np.float64]]
 ) -> tuple[float, float, float]:
     """Centre and half width of the interval (0..1), and the p-value of no difference; `accuracies` are over seeds."""
+    from scipy import stats
+
     with_imagined = np.append(differences, (1.0, -1.0))
     centre = float(with_imagined.mean())
     variances = [float(with_imagined.var()) / len(with_imagined)]
@@ -184,6 +189,8 @@ def _adjusted_difference(
 def _wilson(correct: int, total: int, basis: str) -> Interval:
     if total < 1 or not 0 <= correct <= total:
         raise DataError(f"{correct} right of {total} images is no accuracy: is the split empty?")
+    from scipy import stats
+
     ends = stats.binomtest(correct, total).proportion_ci(CONFIDENCE, method="wilson")
     # At 0 and 100 % rounding can put an end a hair beyond the mean it encloses.
     mean = 100 * correct / total

@@ -15,8 +15,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional
 
 from mobilenets.data.decoding import RandomCrop, draw
 from mobilenets.data.loader import WHOLE, Share
@@ -125,6 +123,10 @@ class Distort:
 
     def transforms(self) -> list[nn.Module]:
         """What is done to an image `[C, H, W]` uint8 after the crop, in order."""
+        if not (self.brightness or self.saturation or self.policy or self.erasing):
+            return []
+        from torchvision.transforms import v2  # takes a second to load, and most recipes have no use for it
+
         made: list[nn.Module] = []
         if self.brightness or self.saturation:
             made.append(v2.ColorJitter(brightness=self.brightness, saturation=self.saturation))
@@ -146,6 +148,8 @@ class Distort:
         transforms = self.transforms()
         if not transforms and self.crop is None:
             return images
+        from torchvision.transforms.v2 import functional
+
         batch, height, width, _ = images.shape
         rows = share.rows(batch * share.count)
         draws = draw(seed, 0, batch * share.count)

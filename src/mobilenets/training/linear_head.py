@@ -10,8 +10,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from mobilenets.data.sampling import fold_of
@@ -128,6 +126,9 @@ def _path(
     views: Sequence[Features], labels: NDArray[np.int64], strengths: Sequence[float], *, balance: bool
 ) -> Iterator[tuple[Features, Features, bool]]:
     """Weights `[K, F]`, biases `[K]` and whether it converged, for each strength, each fit starting from the last."""
+    from sklearn.exceptions import ConvergenceWarning  # takes a second to load
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(
         max_iter=MAX_ITERATIONS, tol=1e-3, warm_start=True, class_weight="balanced" if balance else None
     )

@@ -45,10 +45,12 @@ def plain(x: Tensor, branch: Tensor) -> Tensor:
     return x + branch
 
 
+@pytest.mark.slow
 def test_a_sound_network_shows_nothing() -> None:
     assert observed(torchvision.models.mobilenet_v2(num_classes=5)) == Behaviour()
 
 
+@pytest.mark.slow
 def test_the_network_is_not_touched() -> None:
     network = classifier(Residual(plain)).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -18,6 +18,7 @@ SHAPE = (1, 3, 64, 64)
 Words = Callable[[Graph], list[str]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "build",
     [

@@ -81,6 +81,7 @@ def legacy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_older_exporters_file_of_v3(legacy: Path, macs: Macs) -> None:
     graph, network = onnx_graph(legacy), torchvision.models.mobilenet_v3_small()
     counted = count(network, (1, 3, 64, 64))
@@ -91,6 +92,7 @@ def test_the_older_exporters_file_of_v3(legacy: Path, macs: Macs) -> None:
     assert {(norm.eps, norm.momentum) for norm in norms} == {(0.001, 0.01)}
 
 
+@pytest.mark.slow
 def test_our_own_export_is_read_channels_first_behind_its_normalisation(
     tmp_path: Path, macs: Macs, words: Words
 ) -> None:

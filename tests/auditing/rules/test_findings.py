@@ -135,6 +135,7 @@ EDITS: tuple[dict[str, object], ...] = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), name=st.sampled_from(("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small")))
 def test_findings_add_up_however_differences_are_shared_out(data: st.DataObject, name: str) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from conftest import Bench
 
 
+@pytest.mark.slow
 def test_classes_other_than_1000_are_a_note(bench: Bench) -> None:
     ten = bench.judge(bench.chain("mobilenet_v2", num_classes=10))
     assert (ten.errors(), ten.notes(), ten.difference) == ([], ["classes"], (0, 0))

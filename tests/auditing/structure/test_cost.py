@@ -34,6 +34,7 @@ NETWORKS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @settings(max_examples=4, deadline=None)
 @given(

@@ -148,6 +148,7 @@ def test_the_networks_own_differences_come_first() -> None:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), name=st.sampled_from(("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small")))
 def test_applying_all_differences_gives_the_found_chain(data: st.DataObject, name: str) -> None:

@@ -24,6 +24,8 @@ from mobilenets.auditing.structure.nearest import compare
 from mobilenets.auditing.structure.published import reference, without_paths
 from mobilenets.models.registry import create_model
 
+pytestmark = pytest.mark.slow
+
 GOOGLE = Path(__file__).parents[4] / "shared" / "data" / "google"
 SIZE = 32
 

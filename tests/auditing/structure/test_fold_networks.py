@@ -15,6 +15,8 @@ from mobilenets.auditing.structure.published import reference, without_paths
 from mobilenets.models.config import OptionValue
 from mobilenets.models.registry import create_model
 
+pytestmark = pytest.mark.slow
+
 
 def folded(network: nn.Module, image_size: int, in_channels: int) -> Chain:
     return without_paths(fold(export_graph(network.eval(), (1, in_channels, image_size, image_size))))

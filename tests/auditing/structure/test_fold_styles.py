@@ -142,6 +142,7 @@ def assert_closes(chain: Chain) -> None:
     assert chain.macs == costs.macs + sum(stray.macs for stray in chain.unfolded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stride", "out", "shortcut", "kind"),
     [

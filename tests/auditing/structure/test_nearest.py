@@ -22,6 +22,7 @@ def chain_of(layers: list[ChainLayer], image_size: int = 224) -> Chain:
     return replace(bare, parameters=cost.parameters, macs=cost.macs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(catalogue()))
 def test_every_published_network_is_nearest_to_itself(name: str) -> None:
     width = next(iter(published_widths(name)), 1.0)
@@ -31,6 +32,7 @@ def test_every_published_network_is_nearest_to_itself(name: str) -> None:
     assert not found.runner_up.startswith(f"{name} width")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL_NAMES)
 @pytest.mark.parametrize(("width", "image_size"), [(0.35, 224), (0.5, 32), (0.75, 48), (1.4, 96), (0.6, 160)])
 def test_width_and_strides_are_found(name: str, width: float, image_size: int) -> None:

@@ -21,6 +21,7 @@ from mobilenets.models.layers import make_divisible
 from mobilenets.models.registry import create_model, list_models
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 def test_counts_are_the_networks(name: str) -> None:
     with torch.device("meta"):
@@ -29,6 +30,7 @@ def test_counts_are_the_networks(name: str) -> None:
     assert (chain.parameters, chain.macs) == (counted.parameters, counted.macs)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12)
 @given(
     name=st.sampled_from(list_models()[:6]),

@@ -143,6 +143,7 @@ def test_a_member_that_declares_8_gib_is_not_believed(tmp_path: Path, name: str,
     assert stream.given < 2**20
 
 
+@pytest.mark.slow
 def test_an_archive_that_grows_a_thousandfold_is_given_up(tmp_path: Path) -> None:
     file = io.BytesIO()
     with gzip.GzipFile(fileobj=file, mode="wb") as packed:

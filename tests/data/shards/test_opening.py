@@ -80,6 +80,7 @@ def told(dataset: Dataset) -> str:
     return " ".join(dataset.notes)
 
 
+@pytest.mark.slow
 def test_a_folder_a_pattern_and_a_url_are_the_same_images(shards: Path, server: str) -> None:
     whole = load_dataset(shards)
     assert whole.shards is not None
@@ -364,6 +365,7 @@ def test_other_addresses_are_read_by_their_own_commands_without_a_shell(
         list(reading.read_shard(f"{scheme}://bucket/a.tar"))
 
 
+@pytest.mark.slow
 def test_webdataset_itself_reads_what_is_written(shards: Path) -> None:
     # In a process of its own, for it leaves files open.
     program = (

@@ -47,6 +47,7 @@ def test_reading_back_gives_the_source(make_folder: MakeFolder, tmp_path: Path) 
     assert all(entry.bytes == (tmp_path / "out" / entry.name).stat().st_size for entry in index.shards)
 
 
+@pytest.mark.slow
 def test_shards_mix_classes_and_the_same_options_give_the_same_bytes(tmp_path: Path) -> None:
     shard("digits", tmp_path / "one")
     shard("digits", tmp_path / "two")

@@ -86,6 +86,7 @@ def test_any_number_of_images_gives_the_same_answers() -> None:
         assert_near(answers(file, images[number : number + 1]), together[number : number + 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -107,6 +108,7 @@ def test_tensorflows_padding_needs_no_pad(tmp_path: Path) -> None:
     assert "PAD" not in operators(exported(lively("mobilenet_v2", padding="same"), IMAGENET), tmp_path)
 
 
+@pytest.mark.slow
 def test_attention_has_no_transposition(tmp_path: Path) -> None:
     model, images = lively("mobilenet_v4_hybrid_medium"), noise(2)
     file = exported(model, IMAGENET)
@@ -156,6 +158,7 @@ def test_the_same_network_gives_the_same_bytes() -> None:
     assert exported(lively("mobilenet_v3_small"), IMAGENET) == exported(lively("mobilenet_v3_small"), IMAGENET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "name", "options"),
     [
@@ -178,6 +181,7 @@ class Branching(nn.Module):
         return x.mean((2, 3)) if x.sum() > 0 else x.amax((2, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "named"),
     [

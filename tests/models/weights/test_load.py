@@ -35,6 +35,7 @@ def test_the_report_says_where_they_came_from(file: Path) -> None:
     assert report.notes == ("neither the file nor its name says how images were prepared for these weights",)
 
 
+@pytest.mark.slow
 def test_a_classifier_for_other_classes_is_left_fresh_and_said(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(3)
     fresh = create_model("mobilenet_v2", width_mult=0.35, num_classes=7)
@@ -118,6 +119,7 @@ def test_another_network_names_missing_and_extra_tensors_as_the_file_calls_them(
     assert said.endswith("; the file looks like mobilenet_v2 at width 0.35")
 
 
+@pytest.mark.slow
 def test_a_file_of_no_network_here_has_no_hint(timm_network: Reference, tmp_path: Path) -> None:
     tensors = timm_network("mobilenetv2_035").state_dict()
     del tensors["blocks.2.1.bn2.bias"]

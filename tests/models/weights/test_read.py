@@ -226,6 +226,7 @@ def test_names_of_a_network_with_other_dimensions_are_refused(tmp_path: Path, te
         create_model(**V2, weights=tmp_path / "w.pth")
 
 
+@pytest.mark.slow
 def test_our_own_tensors_without_a_description_are_refused_until_padding_and_eps_are_said(tmp_path: Path) -> None:
     theirs = create_model(**V2, in_channels=1)
     for content in (theirs.state_dict(), {"model": theirs.state_dict(), "ema": None, "format": 1}):

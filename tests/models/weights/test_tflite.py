@@ -71,6 +71,7 @@ def images_for(model: MobileNet, count: int = 4) -> torch.Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [Form(), Form(in_pieces=True, average_pool=True), Form(fully_connected=True)], ids=str)
 @pytest.mark.parametrize("padding", ["same", "symmetric"])
 @pytest.mark.parametrize(
@@ -100,6 +101,7 @@ def test_the_activation_of_v1_is_the_files(tmp_path: Path, activation: str) -> N
     assert read_tflite_weights(tmp_path / "v1.tflite").options["activation"] == activation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", ["float16", "dynamic", "uint8", "int8"])
 @pytest.mark.parametrize("name", [V1, V2, SMALL])
 def test_weights_of_fewer_bits_are_those_of_the_file(tmp_path: Path, name: str, values: str) -> None:

@@ -45,6 +45,7 @@ VARIANTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "name", "width"), VARIANTS, ids=[row[0] for row in VARIANTS])
 def test_a_safetensors_file_gives_timms_answers(
     variant: str, name: str, width: float, timm_network: Reference, assert_same_answers: SameAnswers, tmp_path: Path
@@ -87,6 +88,7 @@ def test_a_folder_of_hugging_face_says_variant_and_preparation(
     assert_same_answers(create_model("mobilenet_v3_small", width_mult=0.75, num_classes=10, weights=tmp_path), theirs)
 
 
+@pytest.mark.slow
 def test_a_damaged_configuration_is_named(timm_network: Reference, tmp_path: Path) -> None:
     save_file(timm_network("mobilenetv2_035").state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text("{")
@@ -128,6 +130,7 @@ def test_what_a_nameless_minimalistic_file_is_assumed_to_be_is_said(timm_network
     assert "assumed to be TensorFlow's" in imported.notes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "name", "width", "said"),
     [
@@ -149,6 +152,7 @@ def test_networks_of_timms_own_are_refused_by_name_and_by_content(
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_networks_that_differ_without_a_tensor_are_refused_by_name(timm_network: Reference, tmp_path: Path) -> None:
     for file in ("mobilenetv4_conv_aa_medium.safetensors", "mobilenetv4_conv_blur_medium.e500_r224_in1k.safetensors"):
         save_file(timm_network("mobilenetv4_conv_medium").state_dict(), tmp_path / file)

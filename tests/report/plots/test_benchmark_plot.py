@@ -69,6 +69,7 @@ def test_every_candidate_is_named_with_its_figure(with_accuracy: bool) -> None:
         assert sorted(numbers) == (["1", "2"] if with_accuracy else ["3.00", "3.00"])
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.floats(0.1, 500.0), min_size=1, max_size=14), st.booleans())
 def test_no_text_covers_another(medians: list[float], with_accuracy: bool) -> None:

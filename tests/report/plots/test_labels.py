@@ -14,6 +14,7 @@ AREA = Box(0.0, 0.0, 370.0, 280.0)
 inside_area = st.tuples(st.floats(0.0, 370.0), st.floats(0.0, 280.0))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @example(points=[(0.0, 0.0), (10.0, 6.19921875), (87.0, 0.0), (87.5, 9.703125)], width=26.25)
 @given(points=st.lists(inside_area, min_size=1, max_size=12), width=st.floats(20.0, 150.0))

@@ -25,6 +25,8 @@ from mobilenets.runtime.classifier import Classifier, Prediction
 from mobilenets.runtime.prediction_text import write_csv, write_json_lines
 from mobilenets.runtime.streaming import predict_files
 
+pytestmark = pytest.mark.slow
+
 COLOURS = {"red": (250, 20, 10), "green": (20, 250, 10), "blue": (10, 20, 250)}
 
 

@@ -45,6 +45,7 @@ def test_no_one_listens(tmp_path: Path, form: str) -> None:
     assert str(caught.value).startswith(f"{address}: ")
 
 
+@pytest.mark.slow
 @needs_ray
 def test_something_else_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mobilenets.runtime.bulk.session._HEALTH_SECONDS", 0.5)

@@ -18,7 +18,10 @@ from ray_processes import needs_ray, processes_of
 from mobilenets.runtime.bulk.session import scratch_folder
 from mobilenets.runtime.bulk.watchdog import VARIABLE, marked
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are known by Linux' /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are known by Linux' /proc"),
+]
 
 PARENT = """
 import os, subprocess, sys, time
