@@ -25,7 +25,7 @@ from mobilenets.image_folders import reads_heic
 from mobilenets.install import install_line
 
 MAX_PIXELS: Final = 80_000_000
-"""Pixels a picture may have where nobody says otherwise. The header is believed before anything is decoded, so a
+"""Pixels an image may have by default. The header is believed before anything is decoded, so a
 decompression bomb costs nothing."""
 
 # Pillow reads some forty formats; these are the ones photographs come in. Leaving the others out keeps, among others,
@@ -50,7 +50,7 @@ DECODER_FAULTS: Final = (
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
 _NOT_THIS_FORMAT: Final = (SyntaxError, IndexError, TypeError, struct.error)  # the list `Image.open` goes by
-# As `warnings.filters` stores them: Pillow's remarks about odd metadata, and about sizes, which are bounded here.
+# As `warnings.filters` stores them: Pillow's warnings about odd metadata, and about sizes, which are bounded here.
 _PILLOW_REMARKS: Final = (
     ("ignore", None, UserWarning, re.compile(r"PIL\."), 0),
     ("ignore", None, Image.DecompressionBombWarning, re.compile(r"PIL\."), 0),
@@ -89,7 +89,7 @@ def identify(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
         try:
             image = _opened(file, prefix, format_name)
         except UnreadableError as error:
-            refusal = refusal or error  # AVIF and HEIC may begin alike: the next may know it
+            refusal = refusal or error  # AVIF and HEIC may begin in the same way: the next may know it
             continue
         if image is not None:
             _check_size(*image.size, max_pixels)
@@ -163,7 +163,7 @@ def reason(error: BaseException, what: str = "") -> str:
 
 
 def hush_pillow() -> None:
-    """Silence Pillow's remarks about odd metadata and large pictures, which are coped with here.
+    """Suppress Pillow's warnings about odd metadata and large images, which are coped with here.
 
     `warnings.catch_warnings` is no way to do that: it is not thread-safe before Python 3.14. Filters that name
     Pillow's modules and nothing else are put in front once and stay.
@@ -199,7 +199,7 @@ _TIFF_PHOTOMETRIC: Final = 262
 _TIFF_DESCRIPTION: Final = 270
 _SIGNIFICANT_BITS: Final = re.compile(r'\bSignificantBits="(\d{1,2})"')  # of OME-XML, which microscopes write
 _SWAPPED: Final = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_PNG_HEADER_BYTES: Final = 65536  # behind which nobody puts the bits of the samples
+_PNG_HEADER_BYTES: Final = 65536  # the bits of the samples are never stored behind these
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class DeepPixels:
 
     Attributes:
         bits: of whole numbers up to 65535: `2 ** bits - 1` is white, what is greater is white too.
-        float_white: the value of floats that is white; None judges every picture by itself, by its greatest value.
+        float_white: the value of floats that is white; None scales every picture by itself, by its greatest value.
     """
 
     bits: int = FULL_BITS
@@ -244,7 +244,7 @@ def find_rule(values: Iterable[DeepValue]) -> DeepPixels:
     """The rule by which pictures with these greatest values are scaled.
 
     Whole numbers are of the fewest of `SAMPLE_BITS` that hold all of them and the bits said to be significant, 16 where
-    none is above 0; floats go up to 1 or to what that many bits hold, or each picture is judged by itself where even 16
+    none is above 0; floats go up to 1 or to what that many bits hold, or each picture is scaled by itself where even 16
     bits don't hold them.
     """
     values = tuple(values)

@@ -38,7 +38,7 @@ def test_another_window_on_a_picture_is_much_the_same_once_aligned(
 
 @given(st.integers(0, 200), st.integers(201, 400))
 @settings(deadline=None, max_examples=60)
-def test_pictures_that_have_nothing_in_common_are_not_made_alike(one: int, other: int) -> None:
+def test_pictures_that_have_nothing_in_common_are_not_made_similar(one: int, other: int) -> None:
     here, there = (shrunk(smooth(seed), 0, 0, 64, 64) for seed in (one, other))
     assert aligned_correlation(here, there)[0] < 0.8
 
@@ -57,7 +57,7 @@ def test_one_colour_and_no_pictures_are_answered_too() -> None:
     assert len(aligned_correlation(none, none)) == len(correlation(none, none)) == 0
 
 
-def test_a_negative_is_no_likeness() -> None:
+def test_a_negative_is_not_similar() -> None:
     whole = shrunk(smooth(1), 0, 0, 64, 64)
     assert aligned_correlation(whole, 255 - whole)[0] < 0.5
 

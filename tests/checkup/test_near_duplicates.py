@@ -80,8 +80,8 @@ Hashes = st.lists(st.integers(0, 2**64 - 1), max_size=12)
 def test_close_hashes_are_those_of_comparing_each_with_each(
     drawn: list[int], others: list[int], flips: list[tuple[int, int]], bits: int
 ) -> None:
-    twins = [drawn[place % len(drawn)] ^ (1 << bit) for place, bit in flips if drawn]
-    hashes, others = drawn + twins, others + twins
+    copies = [drawn[place % len(drawn)] ^ (1 << bit) for place, bit in flips if drawn]
+    hashes, others = drawn + copies, others + copies
     among = {(i, j) for i, j in combinations(range(len(hashes)), 2) if (hashes[i] ^ hashes[j]).bit_count() <= bits}
     between = {
         (i, j) for i, one in enumerate(hashes) for j, other in enumerate(others) if (one ^ other).bit_count() <= bits
@@ -111,7 +111,7 @@ def test_near_pairs_are_those_of_looking_at_every_two(drawn: list[tuple[int, str
     wanted, kept = set(), Counter[tuple[int, str]]()
     for i, j in combinations(range(len(facts)), 2):
         one, other = facts[i], facts[j]
-        if one.digest != other.digest and (one.hash ^ other.hash).bit_count() <= NEAR_BITS and _alike(one, other):
+        if one.digest != other.digest and (one.hash ^ other.hash).bit_count() <= NEAR_BITS and _near(one, other):
             kept[i, splits[j]] += 1
             if kept[i, splits[j]] <= most:
                 wanted.add((i, j))
@@ -125,7 +125,7 @@ def test_near_pairs_are_those_of_looking_at_every_two(drawn: list[tuple[int, str
     assert set(found) == wanted
 
 
-def _alike(one: ImageFacts, other: ImageFacts) -> bool:
+def _near(one: ImageFacts, other: ImageFacts) -> bool:
     here, there = one.thumbnail[None].astype(np.float32), other.thumbnail[None].astype(np.float32)
     small, other_small = halved(here), halved(there)
     close = correlation(small, other_small)[0] >= MIN_CORRELATION
@@ -186,7 +186,7 @@ def test_pictures_of_a_few_pixels_are_compared_pixel_for_pixel_alone() -> None:
     assert exact_groups([facts_of(small), facts_of(small)]) == [(0, 1)]
 
 
-def test_images_of_one_colour_are_not_alike() -> None:
+def test_images_of_one_colour_are_not_near_duplicates() -> None:
     random = np.random.default_rng(0)
     flat = [Image.fromarray(random.integers(100, 103, (32, 32, 3), dtype=np.uint8)) for _ in range(3)]
     assert near_pairs([facts_of(image) for image in flat]) == []

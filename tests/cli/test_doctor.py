@@ -16,7 +16,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_faults_are_mended_by_a_list_and_trained_on(run: Run, call: Run, photos: Path, tmp_path: Path) -> None:
+def test_faults_are_fixed_by_a_list_and_trained_on(run: Run, call: Run, photos: Path, tmp_path: Path) -> None:
     seed_faults(photos)
     done = run("doctor", "photos", "--fix", "--out", "checkup")
     assert done.returncode == 1, done.stderr
@@ -24,7 +24,7 @@ def test_faults_are_mended_by_a_list_and_trained_on(run: Run, call: Run, photos:
     assert "images to leave out: 9, listed in checkup/exclude.txt" in done.stdout
     assert (tmp_path / "checkup" / "doctor.html").exists()
 
-    for name in ("star", "only-here"):  # what no list can mend
+    for name in ("star", "only-here"):  # what no list can fix
         for split in ("train", "test"):
             for path in (photos / split / name).glob("*"):
                 path.unlink()

@@ -40,7 +40,7 @@ def act(case: str, team: Team) -> None:
     if case == "while others work":
         time.sleep(600)
     if case == "first process" and team.is_main:
-        raise RunError("the main process has no room")
+        raise RunError("the main process has no space")
     team.sum([1.0], CPU)
 
 

@@ -42,7 +42,7 @@ def in_browser(path: Path, profile: Path) -> tuple[str, str]:
 def first_cells(document: str) -> list[str]:
     body = document[document.index("<tbody>") : document.index("</tbody>")]
     return [
-        html.unescape(re.sub(r"<[^>]*>", "", cell)).split(" to take")[0] for cell in re.findall("<th.*?</th>", body)
+        html.unescape(re.sub(r"<[^>]*>", "", cell)).split(" recommended")[0] for cell in re.findall("<th.*?</th>", body)
     ]
 
 

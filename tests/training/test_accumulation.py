@@ -16,14 +16,14 @@ PLAN = ComputePlan("float32", "contiguous")
 
 
 class Memory:
-    """An objective that has room for so many images, and says otherwise what torch's allocators say."""
+    """An objective that has space for so many images, and says otherwise what torch's allocators say."""
 
-    def __init__(self, room: int, error: Callable[[], BaseException]) -> None:
-        self.room, self.error, self.sizes = room, error, list[int]()
+    def __init__(self, space: int, error: Callable[[], BaseException]) -> None:
+        self.space, self.error, self.sizes = space, error, list[int]()
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         self.sizes.append(len(images))
-        if len(images) > self.room:
+        if len(images) > self.space:
             raise self.error()
         return CrossEntropy()(model, images, targets)
 

@@ -59,7 +59,7 @@ class Listener(Silent):
 def teacher(folder: Path, seed: int = 0, classes: tuple[str, ...] = CLASSES) -> Path:
     torch.manual_seed(seed)
     model = create_model("mobilenet_v1", num_classes=len(classes), **NETWORK)  # type: ignore[arg-type]
-    # Opinions, so that the student can be seen to take them over.
+    # Opinions, so that the student can be seen to adopt them.
     torch.nn.init.normal_(model.classifier.bias, std=3.0)
     save_network(folder, SavedNetwork(model, classes, Preprocessing(16, mean=(0.4,), std=(0.3,)), {}))
     return folder

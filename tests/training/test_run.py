@@ -74,7 +74,7 @@ def test_a_predict_function_is_the_network_on_normalized_images(
 ) -> None:
     torch.manual_seed(0)
     model = create_model("mobilenet_v2", num_classes=10, width_mult=0.25, image_size=8)
-    with torch.no_grad():  # settle batch norm, or all logits are nearly 0
+    with torch.no_grad():  # calibrate batch norm, or all logits are nearly 0
         model(torch.from_numpy(few_digits.preprocessing.normalize(few_digits.batch(range(64)))))
     images = few_digits.batch(range(5))
     predict = torch_predict(model, few_digits.preprocessing, torch.device("cpu"), layout)
@@ -106,8 +106,8 @@ def test_a_restart_of_torchrun_takes_up_its_own_run_and_no_other(tmp_path: Path)
     assert not take(Team(launch="a 1"))
     (tmp_path / STATE).touch()
     assert take(Team(restarts=1, launch="a 1"))
-    for stranger in (Team(launch="b 2"), Team(restarts=1, launch="b 2"), Team(restarts=1)):
+    for other in (Team(launch="b 2"), Team(restarts=1, launch="b 2"), Team(restarts=1)):
         with pytest.raises(RunError, match="holds a run already"):
-            take(stranger)
+            take(other)
     assert take(Team(launch="b 2"), resume=True)
     assert take(Team(restarts=3, launch="b 2"))

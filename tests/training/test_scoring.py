@@ -228,11 +228,11 @@ def test_validating_after_each_epoch_changes_nothing_else(
     start_training: StartTraining, splits: Splits, tmp_path: Path, ema: float | None
 ) -> None:
     recipe = replace(QUICK, ema_decay=ema)
-    plain, judged = (start_training(tmp_path / name, recipe) for name in ("plain", "judged"))
-    judged.validate = Validator(splits, CPU, Silent())
-    expected, found = plain.fit().state_dict(), judged.fit().state_dict()
+    plain, validated = (start_training(tmp_path / name, recipe) for name in ("plain", "validated"))
+    validated.validate = Validator(splits, CPU, Silent())
+    expected, found = plain.fit().state_dict(), validated.fit().state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    curve = read_curve(tmp_path / "judged")
+    curve = read_curve(tmp_path / "validated")
     assert all(point.validation_loss is not None and point.validation_top1 is not None for point in curve)
     assert all(point.validation_top1 is None for point in read_curve(tmp_path / "plain"))
 

@@ -41,7 +41,7 @@ def run_team(case: str, count: int) -> tuple[list[int], str]:
         ("main process", 2, 2, "mobilenets: no such folder, says the main process"),
         ("all", 3, 2, "mobilenets: no such folder, says "),
         ("last images", 3, 2, "mobilenets: 9 images can't be read: "),
-        ("first process", 2, 2, "mobilenets: the main process has no room"),
+        ("first process", 2, 2, "mobilenets: the main process has no space"),
         ("disk", 2, 2, "mobilenets: state.pt: No space left on device"),
         ("stopped", 2, 143, "mobilenets: stopped at once"),
         ("while others work", 2, 2, "mobilenets: gone"),

@@ -12,7 +12,7 @@ from mobilenets.cli.options import UsageError, parse
 from mobilenets.cli.streams import say, warn
 from mobilenets.quoting import printable
 
-ABOUT = """Compare anybody's MobileNet with the published one: every deviation with its place, source, cost and fix.
+ABOUT = """Compare a MobileNet with the published one: every deviation with its place, source, cost and fix.
 Structure and behaviour are read, never names. Exits 1 when there are errors, so that a CI job fails.
 
 TARGET is package.module:Factory, path/file.py:Class, an ONNX file, a TensorFlow Lite file or a run folder.

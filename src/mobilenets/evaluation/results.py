@@ -127,7 +127,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A test image called wrongly, with `confidence` percent; `thumbnail` is a `data:image/png;base64,...` address."""
+    """A misclassified test image, with `confidence` percent; `thumbnail` is a `data:image/png;base64,...` address."""
 
     image: str
     thumbnail: str
@@ -243,7 +243,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Choice:
-    """The network to take (`label` of a row, or None when none fits), and why in one or two sentences."""
+    """The recommended network (`label` of a row, or None when none fits), and why in one or two sentences."""
 
     label: str | None
     reason: str

@@ -1,4 +1,4 @@
-"""Which of the compared networks to take, and why, in words and figures.
+"""Which of the compared networks is recommended, and why, in words and figures.
 
 The rule: of the networks within the user's bounds, the most accurate one on the validation images sets the mark. If
 cheaper ones score within a point of it and these images can't tell them apart from it, the cheapest of these is taken

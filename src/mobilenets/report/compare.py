@@ -146,7 +146,7 @@ def comparison_table(comparison: Comparison, *, width: int | None = None) -> Tab
 
     Args:
         comparison: what to show.
-        width: columns of the terminal, which decide the layout (see the module's docstring); without it, those of
+        width: columns of the terminal, which decide the layout (see the module's docstring); default: those of
             the terminal this runs in.
     """
     width = Console().width if width is None else width
@@ -171,7 +171,7 @@ def comparison_table(comparison: Comparison, *, width: int | None = None) -> Tab
 
 
 def verdict_lines(comparison: Comparison) -> tuple[str, ...]:
-    """Say in words what the tests found on the network to take (the most accurate, if none fits), a line a test."""
+    """Describe what the tests found on the recommended network (the most accurate, if none fits), a line a test."""
     about, _ = parted_pairs(comparison)
     return tuple(pair_sentence(pair).replace(NBSP, " ") for pair in about)
 
@@ -222,7 +222,7 @@ def _caption(comparison: Comparison, shown: Sequence[Column]) -> str | None:
     if not names:
         return None
     listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-    return f"No room here for {listed}: the CSV file and the page have them."
+    return f"No space here for {listed}: the CSV file and the page have them."
 
 
 def _markdown_cell(text: str) -> str:

@@ -36,7 +36,7 @@ _OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough m
 
 @dataclass(frozen=True)
 class Outcome:
-    """A batch computed: its images' mean loss, how many of them were answered rightly, and how many they are."""
+    """A batch computed: its images' mean loss, how many of them were correct, and how many they are."""
 
     loss: float
     correct: int
@@ -226,7 +226,7 @@ def check_single_images(model: nn.Module, images: TrainingImages, recipe: Recipe
 def _with_single_values(model: nn.Module, image: Tensor) -> str | None:
     """The first trained batch norm that one image [1, C, H, W] gives a single value a channel."""
     found: list[str] = []
-    trial = copy.deepcopy(model).eval()
+    probe = copy.deepcopy(model).eval()
 
     def watch(name: str, values: Tensor) -> None:
         if values.numel() == values.shape[1]:
@@ -234,9 +234,9 @@ def _with_single_values(model: nn.Module, image: Tensor) -> str | None:
 
     for name, layer in model.named_modules():
         if isinstance(layer, _BatchNorm) and layer.training:
-            trial.get_submodule(name).register_forward_pre_hook(lambda _, given, name=name: watch(name, given[0]))
+            probe.get_submodule(name).register_forward_pre_hook(lambda _, given, name=name: watch(name, given[0]))
     with torch.no_grad():
-        trial(image)
+        probe(image)
     return found[0] if found else None
 
 

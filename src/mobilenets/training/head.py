@@ -70,7 +70,7 @@ class FeatureCache:
         if found.shape != shape or found.dtype != np.float32 or not np.isfinite(found).all():
             self.damaged += 1
             return None
-        with contextlib.suppress(OSError):  # of somebody else: that it was used then stays unknown
+        with contextlib.suppress(OSError):  # owned by another user: that it was used then stays unknown
             path.touch()
         features: NDArray[np.float32] = found
         return features

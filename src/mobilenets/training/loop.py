@@ -89,7 +89,7 @@ class Training(Generic[Network]):
         model: the network; trained in place.
         images: what it is trained on.
         recipe: how.
-        run: the run folder, which nobody else writes.
+        run: the run folder, which no one else writes.
         experiment: what makes it the same run when it is resumed.
         device: where to compute.
         progress: receives progress; in a team, the main process's.

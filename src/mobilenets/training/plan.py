@@ -137,7 +137,7 @@ class ComputePlan:
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
-class _Trial:
+class _TimedPlan:
     """Training steps of a copy of a network under one plan."""
 
     def __init__(self, plan: ComputePlan, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
@@ -167,7 +167,7 @@ def allowed_plans(recipe: Recipe, device: torch.device) -> list[ComputePlan]:
     if recipe.precision == "auto" and device.type == "mps":
         precisions = ["float32"]  # autocast to bfloat16 needs a recent macOS; not worth a failed start
     plans = [ComputePlan(precision, layout) for precision in precisions for layout in layouts]
-    # oneDNN's bfloat16 kernels want channels-last and would convert at every layer: one trial less.
+    # oneDNN's bfloat16 kernels want channels-last and would convert at every layer: one candidate less.
     rarely = ComputePlan("bfloat16", "contiguous")
     return [plan for plan in plans if plan != rarely or recipe.memory_format == "contiguous"]
 
@@ -194,7 +194,7 @@ def choose_plan(
     for plan in plans:
         if known.get(key) == str(plan):
             return plan, "measured here before"
-    seconds = measure_plans([_Trial(plan, model, images, labels, recipe) for plan in plans], objective)
+    seconds = measure_plans([_TimedPlan(plan, model, images, labels, recipe) for plan in plans], objective)
     best = plans[0]
     for plan in plans[1:]:
         if seconds[plan] < WORTH_IT * seconds[best]:
@@ -204,15 +204,15 @@ def choose_plan(
     return best, f"measured: {measured}" + ("" if kept else f"; {cache} can't be written to keep this")
 
 
-def measure_plans(trials: list[_Trial], objective: Objective) -> dict[ComputePlan, float]:
-    """Seconds of each trial's shortest step, after an unmeasured one, in turn.
+def measure_plans(candidates: list[_TimedPlan], objective: Objective) -> dict[ComputePlan, float]:
+    """Seconds of each candidate's shortest step, after an unmeasured one, in turn.
 
     The shortest is what other work on the machine disturbs least.
     """
-    for trial in trials:
-        trial.step(objective)
-    rounds = [[trial.step(objective) for trial in trials] for _ in range(TIMED_STEPS)]
-    return {trial.plan: min(times) for trial, times in zip(trials, zip(*rounds, strict=True), strict=True)}
+    for candidate in candidates:
+        candidate.step(objective)
+    rounds = [[candidate.step(objective) for candidate in candidates] for _ in range(TIMED_STEPS)]
+    return {candidate.plan: min(times) for candidate, times in zip(candidates, zip(*rounds, strict=True), strict=True)}
 
 
 def plan_cache() -> Path:

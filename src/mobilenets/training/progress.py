@@ -116,7 +116,7 @@ def image_size_at(epoch: int, full: int, recipe: Recipe) -> int:
     """Side of the training images in pixels in `epoch` (counted from 0).
 
     It grows evenly from `progressive_start` of the full side, in multiples of 8 pixels, and is full in the last epochs,
-    so that batch norm and filters settle at the size that is scored. Source: Howard's progressive resizing as in
+    so that batch norm and filters adapt to the size that is scored. Source: Howard's progressive resizing as in
     Touvron et al. 2019 (arXiv 1906.06423) and Tan and Le 2021 (arXiv 2104.00298, section 4).
     """
     if recipe.progressive_start is None:
@@ -281,7 +281,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether somebody asked to stop, and by which signal (0 where nobody did)."""
+    """Whether a stop was requested, and by which signal (0: none)."""
 
     def __init__(self) -> None:
         self.signal = 0

@@ -112,7 +112,7 @@ def _finished(folder: Path, origin: Origin) -> ShardIndex | None:
 
 
 def _fitting(split: ImageSplit) -> int:
-    """How many images make a good shard, judged by their sizes as stored."""
+    """How many images make a good shard, by their sizes as stored."""
     mean = sum(source.size for source in split.sources) / max(1, len(split))
     return max(1, min(SHARD_IMAGES, int(SHARD_BYTES // (mean + 2048)), -(-len(split) // MIN_SHARDS)))
 

@@ -248,7 +248,7 @@ def _start(
 
 
 def _fresh_preprocessing(network: dict[str, Any]) -> Preprocessing:
-    """How images are prepared for a network without weights, at the size that it settles on."""
+    """How images are prepared for a network without weights, at the size that it uses."""
     return Preprocessing(image_size=create_model(**network).config.image_size)
 
 
