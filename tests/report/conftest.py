@@ -193,17 +193,11 @@ def network_row(index: int, label: str, names: tuple[str, ...], seeds: int) -> N
         runs=runs,
         mistakes=mistakes(results[0][0]["test"], names),
         validation_top1=Interval(
-            validated, validated - 1.5 * half, min(validated + 1.5 * half, 100.0), basis.replace("360 test",
-           
-            "144
-          
-           
-          
-           
-            validation")
+            validated,
+            validated - 1.5 * half,
+            min(validated + 1.5 * half, 100.0),
+            basis.replace("360 test", "144 validation"),
         ),
-   
-   
     )
 
 
