@@ -14,7 +14,7 @@ import mobilenets
 from mobilenets.data.datasets import Dataset
 from mobilenets.errors import DataError, MobilenetsError
 from mobilenets.evaluation.predictions import Evaluation
-from mobilenets.exporters.onnx import export_onnx
+from mobilenets.exporters.export import export_onnx
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork
 from mobilenets.preprocessing import Preprocessing
