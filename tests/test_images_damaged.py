@@ -6,7 +6,6 @@ import io
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -145,9 +144,7 @@ def test_a_tiff_whose_pages_lead_back_ends(tmp_path: Path) -> None:
     content[at : at + 4] = first.to_bytes(4, "little")
     path = tmp_path / "round.tif"
     path.write_bytes(content)
-    began = time.monotonic()
     assert len(refusal(path)) <= 1
-    assert time.monotonic() - began < 60
 
 
 def test_bytes_that_end_anywhere_are_no_picture() -> None:

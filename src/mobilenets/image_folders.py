@@ -15,12 +15,11 @@ from typing import Final, Literal
 from mobilenets.install import install_line
 from mobilenets.quoting import printable
 
-SUFFIXES: Final = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif"),
-    }
-)
+EIGHT_BIT_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".avif", ".pbm"})
+"""Extensions of formats whose samples have 8 bits at most."""
+SUFFIXES: Final = EIGHT_BIT_SUFFIXES | {
+    *(".png", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2", ".j2k", ".jpx"),
+}
 """Extensions of the formats that Pillow reads by itself."""
 HEIC_SUFFIXES: Final = frozenset({".heic", ".heif", ".hif"})
 """Those that pillow-heif brings, the extra `heic`."""

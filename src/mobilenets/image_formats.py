@@ -1,4 +1,10 @@
-"""Recognising an image file and opening its header, through those of Pillow's decoders that photographs need."""
+"""Recognising an image file and opening its header, through those of Pillow's decoders that photographs need.
+
+Cameras and scanners store 10, 12 or 14 bits in the lower part of 16: taken from the full 16, such a picture is near
+black. A picture alone can't tell, for it may be dark; those of a whole data set can (`mobilenets.data.decoding` looks
+at them). What was found travels with the network as a part of its `Preprocessing`, so that every picture is scaled by
+one rule, in training and on the device. What a file itself says of its bits goes first.
+"""
 
 from __future__ import annotations
 
@@ -171,16 +177,6 @@ def hush_pillow() -> None:
     if tuple(warnings.filters[: len(_PILLOW_REMARKS)]) != _PILLOW_REMARKS:
         for _, _, category, module, _ in reversed(_PILLOW_REMARKS):
             warnings.filterwarnings("ignore", category=category, module=module.pattern)
-
-
-# Pictures with more than 8 bits a sample: which stored value becomes white, and how they are scaled to 8 bits.
-#
-# Cameras and scanners store 10, 12 or 14 bits in the lower part of 16: taken from the full 16, such a picture is near
-# black. A picture alone can't tell, for it may be dark; those of a whole data set can (`mobilenets.data.decoding`
-# looks
-# at them). What was found travels with the network as a part of its `Preprocessing`, so that every picture is scaled
-# by
-# one rule, in training and on the device. What a file itself says of its bits goes first.
 
 
 SAMPLE_BITS: Final = (8, 10, 12, 14, 16, 20, 24, 32)

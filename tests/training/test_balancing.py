@@ -17,10 +17,11 @@ from mobilenets.evaluation.predictions import evaluate_predictions
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
 from mobilenets.training.checkpoints import Experiment
+from mobilenets.training.inputs import balanced
 from mobilenets.training.loop import Training
 from mobilenets.training.optimizer import CrossEntropy, cross_entropy
 from mobilenets.training.recipe import Recipe
-from mobilenets.training.run import balanced, torch_predict
+from mobilenets.training.scoring import torch_predict
 from mobilenets.training.teacher import Distillation
 from mobilenets.workflows.train import train
 

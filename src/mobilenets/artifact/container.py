@@ -27,6 +27,7 @@ from mobilenets.errors import ArtifactError, RunError
 from mobilenets.files import make_folder, write_bytes_atomically
 from mobilenets.limits import MAX_JSON_BYTES, MAX_MODEL_BYTES, read_bytes
 from mobilenets.quoting import printable
+from mobilenets.run_folder import DESCRIPTION
 
 # The core install lacks the package `onnx`, and a metadata property needs little of it: a protobuf message is a
 # sequence of fields, each a tag and a value, in any order (protobuf encoding guide, "Message Structure"). Of ONNX's
@@ -262,7 +263,7 @@ def _read_folder(path: Path) -> Artifact:
 
 def _instead(path: Path) -> str:
     """What to do about a folder that is no artifact: often the right file is inside, as in the one `deploy` writes."""
-    if (path / "model.json").is_file():
+    if (path / DESCRIPTION).is_file():
         return "it is a run folder: export it first"
     suffixes = tuple(filter(None, SUFFIXES.values()))
     try:

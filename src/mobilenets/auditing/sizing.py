@@ -19,7 +19,7 @@ from mobilenets.models.config import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 DEFAULT_SIZE = 224
 # After 224: the sizes of small-image networks, then the papers' others, Inception's, and the size of digits.
 _OTHER_SIZES = (32, 96, 128, 160, 192, 256, 299, 28)
-# Faults of the code itself, which no size of the images cures.
+# Faults of the code itself, which no image size fixes.
 _IN_THE_CODE = (AttributeError, NameError, TypeError, ImportError, NotImplementedError, SystemExit, RecursionError)
 
 

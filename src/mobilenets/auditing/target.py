@@ -21,9 +21,9 @@ from mobilenets.auditing.user_code import ALLOW_RUNNING, FORMS, called_with, nam
 from mobilenets.errors import AuditError, first_line
 from mobilenets.limits import open_regular
 from mobilenets.models.config import NetworkConfig
-from mobilenets.models.saved import DESCRIPTION, load_network
+from mobilenets.models.saved import load_network
 from mobilenets.quoting import printable
-from mobilenets.run_folder import recommended_run
+from mobilenets.run_folder import DESCRIPTION, recommended_run
 
 # What a file holds, by its first bytes and members: one the audit reads, or another, with what to do about it.
 #
@@ -333,7 +333,7 @@ def _built(text: str, found: Any, args: dict[str, Any]) -> nn.Module:
     try:
         network = found(**args)
     except SystemExit as error:
-        raise AuditError(f"{text} ends the program instead of making a network; mend it first") from error
+        raise AuditError(f"{text} ends the program instead of making a network; fix it first") from error
     except ModuleNotFoundError as error:
         raise AuditError(f"{text} fails when called: {first_line(error)}; install it") from error
     except REFUSALS as error:

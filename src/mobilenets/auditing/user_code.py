@@ -165,14 +165,14 @@ def _run_user_code(where: str, action: Callable[[], Any]) -> Any:
             return action()
     except SyntaxError as error:
         line = f"line {error.lineno} of {error.filename}" if error.filename else where
-        raise AuditError(f"{where} is not Python: {error.msg} in {line}; mend it first") from error
+        raise AuditError(f"{where} is not Python: {error.msg} in {line}; fix it first") from error
     except ModuleNotFoundError as error:
         raise AuditError(f"{where} can't be imported: {first_line(error)}; install it or check the name") from error
     except SystemExit as error:
         raise AuditError(f"{where} ends the program when imported: guard it with if __name__ == '__main__'") from error
     except REFUSALS as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
-        mend = "guard what runs in it with if __name__ == '__main__', or mend it"
+        fix = "guard what runs in it with if __name__ == '__main__', or fix it"
         if _is_relative_import(error):
-            mend = "name it by its package from the folder above: package.module:Factory"
-        raise AuditError(f"{where} can't be imported: {reason}; {mend}") from error
+            fix = "name it by its package from the folder above: package.module:Factory"
+        raise AuditError(f"{where} can't be imported: {reason}; {fix}") from error

@@ -216,7 +216,7 @@ def published_variants(filter: str = "") -> tuple[TableVariant, ...]:
     figures = load_figures()
     chosen = _chosen(sorted({row.network for row in figures.rows}), filter)
     families = {_family(network) for network in chosen}
-    # A source's figures for a family are assessed together: what is filtered out must not change a verdict.
+    # A source's figures for a family are reconciled together: what is filtered out must not change a verdict.
     rows = [row for row in figures.rows if _family(row.network) in families]
     costs = _costs(dict.fromkeys(map(_key, rows)))
     parameters = _verdicts(rows, costs, "parameters", {})
@@ -281,18 +281,17 @@ def _costs(keys: Iterable[_Key]) -> dict[_Key, CostParts]:
 def _verdicts(
     rows: Sequence[PublishedRow], costs: Mapping[_Key, CostParts], quantity: str, hints: Mapping[int, Verdict]
 ) -> dict[int, Verdict]:
-    """Verdicts by the row's position: assessed together are a source's figures for one family, as it counts the same
-    way."""
-    assessed: defaultdict[tuple[str, str], list[tuple[int, FigureReadings]]] = defaultdict(list)
+    """Verdicts by the row's position: figures of one source and family are reconciled together."""
+    grouped: defaultdict[tuple[str, str], list[tuple[int, FigureReadings]]] = defaultdict(list)
     for position, row in enumerate(rows):
         parts, printed = costs.get(_key(row)), getattr(row, quantity)
         if parts is not None and printed is not None:
             readings = parameter_readings(parts) if quantity == "parameters" else _macs(_key(row), costs)
             hint = hints[position].key if position in hints else ""
-            assessed[row.source, _family(row.network)].append((position, FigureReadings(printed, readings, hint)))
+            grouped[row.source, _family(row.network)].append((position, FigureReadings(printed, readings, hint)))
     return {
         position: verdict
-        for figures in assessed.values()
+        for figures in grouped.values()
         for (position, _), verdict in zip(figures, reconcile([figure for _, figure in figures]), strict=True)
     }
 

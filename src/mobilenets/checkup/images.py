@@ -166,7 +166,7 @@ def modes(context: CheckContext) -> Iterator[DataIssue]:
     "images with values above those of the training images looked at, which become white",
     source=PILLOW,
     effect="bright parts lose their detail",
-    fix="scale all images in the same way, or store them with 8 bits",
+    fix="scale all images the same way, or store them with 8 bits",
 )
 @rule(
     "float-range",

@@ -15,7 +15,7 @@ import numpy as np
 from mobilenets.data.archives import read_zip
 from mobilenets.data.datasets import Dataset, find_cifar10, find_data, load_dataset
 from mobilenets.data.layout import ImageTree, Parts, find_layout, parts_of, read_folder, unwrapped
-from mobilenets.data.shards.location import names_shards
+from mobilenets.data.shards.index import names_shards
 from mobilenets.data.sources import ImageSource
 from mobilenets.data.splits import content_split, image_digests
 from mobilenets.errors import DataError

@@ -23,7 +23,7 @@ from mobilenets.data.packaged import (
     read_cifar10,
     read_digits,
 )
-from mobilenets.data.shards.location import names_shards
+from mobilenets.data.shards.index import names_shards
 from mobilenets.data.sources import ImageSource, ImageSplit, read_exclusions
 from mobilenets.data.splits import Cut, content_split, image_digest, stratified_split, with_digests
 from mobilenets.errors import BadImage, BadImagesError, DataError

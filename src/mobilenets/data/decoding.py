@@ -30,6 +30,7 @@ from PIL import features
 
 from mobilenets.data.sources import MAX_FILE_BYTES, EncodedSource, ImageSource, encoded_file
 from mobilenets.errors import BadImage, BadImagesError, RecipeError
+from mobilenets.image_folders import EIGHT_BIT_SUFFIXES
 from mobilenets.image_formats import AS_STORED, DeepPixels, DeepValue, find_rule
 from mobilenets.images import MAX_PIXELS, ChooseScale, check_image, greatest_value, read_size
 from mobilenets.machine import usable_cores
@@ -276,9 +277,6 @@ HEADERS: Final = 1024
 """Images whose header is looked at."""
 
 
-_SHALLOW: Final = frozenset({"", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".avif", ".pbm"})
-
-
 def find_bit_depth(sources: Sequence[ImageSource]) -> tuple[DeepPixels, tuple[str, ...]]:
     """Find the rule by which images with more than 8 bits a sample are scaled, and what a user should know of it.
 
@@ -313,13 +311,18 @@ def differing(rule: DeepPixels, sources: Sequence[ImageSource]) -> str | None:
 
 
 def _values(sources: Sequence[ImageSource]) -> list[DeepValue]:
-    able = [source for source in sources if PurePosixPath(source.name).suffix.lower() not in _SHALLOW]
+    able = [source for source in sources if _may_be_deep(source.name)]
     if not able:
         return []
     places = np.unique(np.linspace(0, len(able) - 1, min(len(able), HEADERS)).astype(np.int64))
     sample = [able[place] for place in places]
     with ThreadPoolExecutor(worker_count(sample), thread_name_prefix="bit-depth") as pool:
         return [value for value in pool.map(_value, sample) if value is not None]
+
+
+def _may_be_deep(name: str) -> bool:
+    suffix = PurePosixPath(name).suffix.lower()
+    return bool(suffix) and suffix not in EIGHT_BIT_SUFFIXES
 
 
 def _value(source: ImageSource) -> DeepValue | None:

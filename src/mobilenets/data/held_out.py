@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 from collections.abc import Collection
 
 from mobilenets.data.datasets import without
-from mobilenets.data.shards.location import is_remote
+from mobilenets.data.shards.index import is_remote
 from mobilenets.data.sources import ImageSplit
 from mobilenets.data.splits import image_digest, image_digests
 from mobilenets.image_record import Digests, digest_array, digest_of

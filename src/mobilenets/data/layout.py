@@ -301,9 +301,6 @@ def _read_part(tree: ImageTree, classes: tuple[str, ...], notes: list[str], *, s
     return ImageSplit(sources, labels)
 
 
-# List the images below a folder.
-
-
 def read_folder(folder: Path, max_pixels: int = MAX_PIXELS) -> ImageTree:
     """Return the image files below `folder`; symbolic links are followed, but no folder is entered twice.
 

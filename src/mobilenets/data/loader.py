@@ -3,6 +3,10 @@
 Small data sets stay in memory as uint8 pixels, so an epoch costs no decoding. Larger ones are decoded again for each
 batch by a pool of threads, one batch ahead of the network: for evaluation exactly, for training by the shortest way
 (`mobilenets.data.training_pixels`) where it is asked for.
+
+Training asks for epochs, each in an order of its own that a number decides, and knows nothing of folders, shards or
+memory: a step is named by the epoch's seed and its place in the epoch. So a run that was killed asks for the very batch
+it was at, and several processes ask for parts of the same one.
 """
 
 from __future__ import annotations
@@ -24,13 +28,6 @@ from mobilenets.errors import BadImage, BadImagesError, DataError
 from mobilenets.machine import local_processes, usable_memory
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Count
-
-# What training asks of images: an endless supply of epochs, each in an order of its own that a number decides.
-#
-# Whoever trains knows nothing of folders, shards or memory: a step is named by the epoch's seed and its place in the
-# epoch, so a run that was killed asks for the very batch it was at, and several processes ask for parts of the same
-# one.
-
 
 TrainingBatch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Images uint8 `[B, H, W, C]` and their class indices int64 `[B]`."""

@@ -1,4 +1,9 @@
-"""Where one image comes from, and the labelled lists of such sources that splits are made of."""
+"""Where one image comes from, and the labelled lists of such sources that splits are made of.
+
+A list of images to leave out has a name a line, a tab, and why. The images themselves stay where and as they are. A
+name that would not survive as a line (it begins like a comment, or holds a tab or an end of line) stands in quotes, as
+JSON writes text.
+"""
 
 from __future__ import annotations
 
@@ -150,13 +155,6 @@ class ImageSplit:
         """Return the images at `indices`, in that order."""
         digests = None if self.digests is None else self.digests[indices]
         return ImageSplit([self.sources[index] for index in indices], self.labels[indices], digests)
-
-
-# A list of images to leave out: a name a line, a tab, and why. The images themselves stay where and as they are.
-#
-# A name that would not survive as a line (it begins like a comment, or holds a tab or an end of line) stands in
-# quotes,
-# as JSON writes text.
 
 
 _COMMENT: Final = "#"

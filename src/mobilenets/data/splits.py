@@ -169,9 +169,6 @@ def _parted(held: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int6
     return positions[~held], positions[held]
 
 
-# The content digests of images: what they are told apart by when a folder is split or a network is scored.
-
-
 _CHUNK: Final = 256
 _READ_BYTES: Final = 2**20
 _READING: Final = "reading images to tell them apart"

@@ -24,9 +24,8 @@ from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
 from mobilenets.models.weights.state_dict import load_safetensors
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.run_folder import DESCRIPTION, WEIGHTS
 
-WEIGHTS = "model.safetensors"
-DESCRIPTION = "model.json"
 FORMAT = 1
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mobilenets.data.decoding import RandomCrop, draw
-from mobilenets.data.loader import WHOLE, Share
+from mobilenets.data.loader import WHOLE, Share, TrainingImages
 from mobilenets.errors import RecipeError
 from mobilenets.models.layers import Normalizer
 from mobilenets.preprocessing import Preprocessing
@@ -361,3 +361,28 @@ def distortion(recipe: Recipe, preprocessing: Preprocessing, crop: RandomCrop | 
 
 def _else(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else value
+
+
+def balanced(
+    images: TrainingImages, recipe: Recipe, classes: int, device: torch.device
+) -> tuple[TrainingImages, Tensor | None]:
+    """What the recipe's `balance` makes of the images and of the loss: class weights [K] on the device, or None.
+
+    Args:
+        images: the training images.
+        recipe: how to balance.
+        classes: K.
+        device: where the network is trained.
+
+    Raises:
+        RecipeError: they are to be balanced, but stream from shards.
+    """
+    if recipe.balance == "none":
+        return images, None
+    from mobilenets.data.sampling import BalancedImages, LabelledImages, class_weights
+
+    if not isinstance(images, LabelledImages):
+        raise RecipeError("balance needs the class of every image beforehand; shards are streamed: leave it out")
+    if recipe.balance == "sampling":
+        return BalancedImages(images), None
+    return images, torch.from_numpy(class_weights(images.labels, classes)).to(device)

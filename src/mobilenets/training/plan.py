@@ -4,6 +4,10 @@ Which of float32, channels-last and bfloat16 pays depends on processor, network 
 one machine and several times slower on another. So nothing is guessed: real training steps are timed on copies of the
 network, in turn, and the answer is kept for the next run of the same network on the same machine (which also makes two
 such runs bit-identical).
+
+A batch that does not fit into memory is cut into parts. A process alone notes their number in its state. In a team, one
+that runs out of memory can't go on, since the others are at another point of the step: it leaves a note for the restart
+instead.
 """
 
 from __future__ import annotations
@@ -26,8 +30,6 @@ from mobilenets.limits import read_json
 from mobilenets.machine import user_cache
 from mobilenets.training.optimizer import Objective, build_optimizer, training_mode, verb_of
 from mobilenets.training.recipe import Recipe
-
-# Where to compute, and the name of the processor.
 
 
 def choose_device(name: str | None = None) -> torch.device:
@@ -61,13 +63,6 @@ def processor_name() -> str:
     return " ".join([*names[:1], *special]) or platform.machine()
 
 
-# Remembering, over a restart, into how many parts a batch has to be cut to fit into memory.
-#
-# A process alone notes that in its state. In a team, one that runs out of memory can't go on: the others are at
-# another
-# place of the step. It leaves a note for the restart instead.
-
-
 NOTE: Final = "batch_parts.json"
 
 
@@ -89,15 +84,6 @@ def remembered_parts(run: Path) -> int:
     return parts if isinstance(parts, int) and parts >= 1 else 1
 
 
-# Letting the C library keep freed memory between training steps.
-#
-# glibc serves blocks above 32 MiB by mapping fresh pages and unmapping them when freed, so every step of a training
-# with
-# large activations has the kernel clear gigabytes of pages again. Kept in the heap instead, the same blocks are
-# reused.
-# `benchmarks/training_speed.py` measures what that is worth.
-
-
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 _NEVER = 2**31 - 1
 
@@ -105,7 +91,12 @@ _NEVER = 2**31 - 1
 def keep_freed_memory() -> bool:
     """Tell glibc to reuse large blocks rather than return them; it holds for the rest of the process.
 
-    Returns whether it took effect: not on systems with another C library, where nothing happens.
+    glibc serves blocks above 32 MiB by mapping fresh pages and unmapping them when freed, so every step of a training
+    with large activations has the kernel clear gigabytes of pages again. Kept in the heap, the same blocks are reused;
+    `benchmarks/training_speed.py` measures the gain.
+
+    Returns:
+        Whether it took effect: not on systems with another C library, where nothing happens.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -11,13 +11,11 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mobilenets.data.decoding import TrainingDecoding
 from mobilenets.data.held_out import DIGEST, image_record, validation_record
-from mobilenets.data.loader import TrainingImages
 from mobilenets.data.sources import write_exclusions
-from mobilenets.errors import RecipeError, RunError
+from mobilenets.errors import RunError
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.predictions import Predict
 from mobilenets.evaluation.results import SeedRun
@@ -26,11 +24,12 @@ from mobilenets.image_record import ImageRecord
 from mobilenets.limits import read_text
 from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
-from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, save_network, versions
+from mobilenets.models.saved import SavedNetwork, save_network, versions
 from mobilenets.progress import Progress
+from mobilenets.run_folder import DESCRIPTION, WEIGHTS
 from mobilenets.training.checkpoints import SAVE_SECONDS, STATE, Experiment, check_same, has_state, load_state
 from mobilenets.training.distributed import SOLO, Team
-from mobilenets.training.inputs import random_crop
+from mobilenets.training.inputs import balanced, random_crop
 from mobilenets.training.loop import Training
 from mobilenets.training.optimizer import CrossEntropy, Objective
 from mobilenets.training.progress import read_curve
@@ -56,7 +55,7 @@ LAUNCH = ".torchrun"
 """Which call of torchrun trains here: its restarts go on by themselves, another call has to say --resume."""
 
 
-class TrainOptions(TypedDict, total=False):
+class TrainingArguments(TypedDict, total=False):
     """Keyword arguments of `train_unseen` that `train_and_score` hands on."""
 
     start: Start | None
@@ -76,7 +75,7 @@ def train_and_score(
     resume: bool,
     device: torch.device,
     progress: Progress,
-    **options: Unpack[TrainOptions],
+    **options: Unpack[TrainingArguments],
 ) -> SeedRun:
     """Train `network` (arguments of `create_model`) into the folder `run`, score it, and return the scores.
 
@@ -372,28 +371,3 @@ def _save(run: Path, trained: MobileNet, splits: Splits, record: dict[str, str])
         images["excluded"] = f"{count:,} image{'s' * (count != 1)}, listed in {EXCLUDED}"
     provenance = {**versions(), **images, **record}
     save_network(run, SavedNetwork(trained, splits.dataset.classes, splits.preprocessing, provenance))
-
-
-def balanced(
-    images: TrainingImages, recipe: Recipe, classes: int, device: torch.device
-) -> tuple[TrainingImages, Tensor | None]:
-    """What the recipe's `balance` makes of the images and of the loss: class weights [K] on the device, or None.
-
-    Args:
-        images: the training images.
-        recipe: how to balance.
-        classes: K.
-        device: where the network is trained.
-
-    Raises:
-        RecipeError: they are to be balanced, but stream from shards.
-    """
-    if recipe.balance == "none":
-        return images, None
-    from mobilenets.data.sampling import BalancedImages, LabelledImages, class_weights
-
-    if not isinstance(images, LabelledImages):
-        raise RecipeError("balance needs the class of every image beforehand; shards are streamed: leave it out")
-    if recipe.balance == "sampling":
-        return BalancedImages(images), None
-    return images, torch.from_numpy(class_weights(images.labels, classes)).to(device)

@@ -15,10 +15,11 @@ from mobilenets.errors import ModelError, RecipeError, WeightsError
 from mobilenets.image_record import ImageRecord
 from mobilenets.models.layers import Normalizer
 from mobilenets.models.registry import create_from_weights
-from mobilenets.models.saved import DESCRIPTION, WEIGHTS, SavedNetwork, load_network, record_of_weights
+from mobilenets.models.saved import SavedNetwork, load_network, record_of_weights
 from mobilenets.models.weights.fit import LoadedWeights, file_sha256
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Progress
+from mobilenets.run_folder import DESCRIPTION, WEIGHTS
 from mobilenets.training.optimizer import cross_entropy
 from mobilenets.training.recipe import Recipe
 

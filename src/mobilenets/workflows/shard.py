@@ -10,8 +10,17 @@ import numpy as np
 
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.decoding import find_bit_depth
-from mobilenets.data.shards.index import INDEX, SPLITS, Origin, ShardEntry, ShardIndex, Split, parse_index
-from mobilenets.data.shards.location import JOURNAL, names_shards
+from mobilenets.data.shards.index import (
+    INDEX,
+    JOURNAL,
+    SPLITS,
+    Origin,
+    ShardEntry,
+    ShardIndex,
+    Split,
+    names_shards,
+    parse_index,
+)
 from mobilenets.data.shards.shard_file import Finished, Journal, ShardFile
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import BadImage, BadImagesError, DataError, RunError

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -110,10 +109,8 @@ def test_every_layer_has_one_slot_and_order_is_kept(data: st.DataObject) -> None
         assert slot.found is None or (slot.found_index is not None and slot.found == layers[slot.found_index])
 
 
-def test_a_hundred_layers_are_laid_quickly() -> None:
+def test_of_a_hundred_layers_only_the_one_left_out_is_missing() -> None:
     published = reference("mobilenet_v4_conv_large")
     assert len(published.chain.layers) > 100
-    laid(published, published.chain.layers)
-    start = time.process_time()
-    laid(published, published.chain.layers[1:])
-    assert time.process_time() - start < 0.15  # about 0.02 here; a slow machine has room
+    slots = laid(published, published.chain.layers[1:])
+    assert [slot.reference_index for slot in slots if slot.found is None] == [0]

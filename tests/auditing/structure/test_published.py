@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import pytest
 import timm
@@ -145,11 +144,8 @@ def test_every_reference_is_whole(name: str) -> None:
 
 
 def test_a_reference_is_made_once() -> None:
-    reference("mobilenet_v3_large", width_mult=0.9)
-    start = time.perf_counter()
-    for _ in range(100):
-        reference("mobilenet_v3_large", width_mult=0.9)
-    assert time.perf_counter() - start < 0.1
+    first = reference("mobilenet_v3_large", width_mult=0.9)
+    assert reference("mobilenet_v3_large", width_mult=0.9) is first
 
 
 def test_unknown_names_and_values() -> None:

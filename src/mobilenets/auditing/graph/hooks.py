@@ -96,7 +96,7 @@ class HookRun:
     def value(self, tensor: Tensor) -> Recorded:
         """What a tensor is in the graph, now."""
         if id(tensor) not in self._values:
-            self.bind(tensor, self._stranger(tensor))
+            self.bind(tensor, self._foreign(tensor))
         return self.recorder.newest(self._values[id(tensor)][1])
 
     def record(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
@@ -115,7 +115,7 @@ class HookRun:
             if not (isinstance(value, Constant) and isinstance(output, nn.Parameter)):
                 self.bind(output, value)
 
-    def _stranger(self, tensor: Tensor) -> Recorded:
+    def _foreign(self, tensor: Tensor) -> Recorded:
         """A tensor no operator made: one of a map's shape most likely is that map, back from NumPy."""
         shape = tuple(tensor.shape)
         latest = self._latest.get(shape)

@@ -1,1 +1,1 @@
-"""What each difference from the published network means: findings with their source, effect and cure."""
+"""What each difference from the published network means: findings with their source, effect and fix."""

@@ -1,4 +1,4 @@
-"""Activations: where none belongs, where one is missing, and functions that look alike."""
+"""Activations: where none belongs, where one is missing, and similar functions."""
 
 from __future__ import annotations
 

@@ -300,7 +300,7 @@ def maps(context: RuleContext) -> list[Diagnostic]:
             "map-shape",
             items,
             follows=context.items("enters"),
-            expected="square maps: strides and zeros alike in both directions",
+            expected="square maps: strides and zeros the same in both directions",
             found="maps that are not square from here on",
         )
     ]

@@ -1,4 +1,4 @@
-"""The found chain laid beside the published one, layer against layer: Needleman-Wunsch with affine gaps.
+"""The found chain aligned with the published one, layer by layer: Needleman-Wunsch with affine gaps.
 
 A missing or extra repeat is one gap of whole blocks, so opening a gap costs more than widening it, and one that starts
 or ends inside a block a little more. Needleman and Wunsch 1970; affine gaps by Gotoh 1982.

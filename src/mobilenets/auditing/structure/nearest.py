@@ -42,7 +42,7 @@ _CONVENTIONS = ("eps", "momentum", "padding", "dropout")
 
 @dataclass(frozen=True)
 class ReferenceCandidate:
-    """A published network laid beside the found one.
+    """A published network aligned with the found one.
 
     `cost` is the alignment's, with what an odd width adds, and a little for every difference: it decides between
     networks that differ in details only.
@@ -167,7 +167,7 @@ def _unknown(name: str, names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class _Outline:
-    """A published name at its usual width, laid beside the found network whatever the channels."""
+    """A published name at its usual width, aligned with the found network whatever the channels."""
 
     usual: Reference
     alignment: Alignment
@@ -234,14 +234,14 @@ def _with_strides(name: str, width: float, found: Chain, form: _Form, *, odd: bo
     }
     candidates = []
     for plan in reversed(plans.values()):
-        laid = alignment(plan.chain.layers, plan.places, found.layers)
-        unlike = differences(laid.slots, plan, found)
+        aligned = alignment(plan.chain.layers, plan.places, found.layers)
+        unlike = differences(aligned.slots, plan, found)
         faults = sum(one.attribute not in _CONVENTIONS for one in unlike)
         if not faults:
             # Nothing is likelier than the network itself, variant or odd width.
-            return ReferenceCandidate(plan, laid, unlike, 0.0)
-        cost = laid.cost + extra + _DIFFERENCE * faults
-        candidates.append(ReferenceCandidate(plan, laid, unlike, cost))
+            return ReferenceCandidate(plan, aligned, unlike, 0.0)
+        cost = aligned.cost + extra + _DIFFERENCE * faults
+        candidates.append(ReferenceCandidate(plan, aligned, unlike, cost))
     return min(candidates, key=lambda candidate: candidate.cost)
 
 
@@ -343,10 +343,10 @@ def find_backbone(found: Chain) -> Backbone | None:
 def _widths(found: Chain, name: str) -> list[float]:
     """The public widths nearest to what the layers say; none where these are of another form than the network's."""
     body = _body(name, next(iter(published_widths(name)), 1.0), found.image_size)
-    alike = list(takewhile(lambda pair: _form(pair[0]) == _form(pair[1]), zip(body, found.layers, strict=False)))
-    if len(alike) < ENOUGH * len(body):
+    similar = list(takewhile(lambda pair: _form(pair[0]) == _form(pair[1]), zip(body, found.layers, strict=False)))
+    if len(similar) < ENOUGH * len(body):
         return []
-    ratio = median(own.out_channels / layer.out_channels for layer, own in alike)
+    ratio = median(own.out_channels / layer.out_channels for layer, own in similar)
     return list(published_widths(name)) or sorted(WIDTHS, key=lambda width: abs(width - ratio) / width)[:2]
 
 

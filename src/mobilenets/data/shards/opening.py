@@ -1,4 +1,7 @@
-"""From what a user calls data to shards: their index, the images to stream, and those that are held."""
+"""From what a user calls data to shards: their index, the images to stream, and those that are held.
+
+Shards of other tools are read once from end to end to count them, and the count is kept for the next time.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,17 @@ from typing import Final
 
 import numpy as np
 
-from mobilenets.data.shards.index import SPLITS, ShardEntry, ShardIndex, Split, digest_of, parse_index
-from mobilenets.data.shards.location import Location, is_remote, locate
+from mobilenets.data.shards.index import (
+    SPLITS,
+    Location,
+    ShardEntry,
+    ShardIndex,
+    Split,
+    digest_of,
+    is_remote,
+    locate,
+    parse_index,
+)
 from mobilenets.data.shards.reading import read_shard, read_whole
 from mobilenets.data.shards.shard_set import Shard, ShardSet
 from mobilenets.data.sources import ImageSplit
@@ -24,9 +36,6 @@ from mobilenets.limits import read_bytes, require_regular
 from mobilenets.machine import user_cache
 from mobilenets.progress import Update
 from mobilenets.quoting import decodable
-
-# An index for shards that someone else wrote: read once from end to end, and the count kept for the next time.
-
 
 _SCORED: Final = (("test",), ("val", "valid"))
 

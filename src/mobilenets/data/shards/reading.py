@@ -2,6 +2,14 @@
 
 Nothing in a shard is ever decoded or unpickled: of every record an image and a label are taken as bytes, whatever else
 it holds is left.
+
+No tar archive is believed blindly: a header of 512 bytes may declare 8 GiB, of a file or of a further header, and a
+compressed archive may grow a thousandfold. What is declared is compared with what an image or label can be before a
+byte of it is read.
+
+Addresses are opened without a shell and without waiting for ever: `http` and `https` are read here, `gs` by gsutil and
+`s3` by the command of AWS. Addresses come from users; names within an index come from whoever wrote it, and only plain
+ones are taken (`index.check_name`).
 """
 
 from __future__ import annotations
@@ -22,7 +30,7 @@ from typing import IO, Any, Final, Literal, Protocol, Self, cast
 from PIL import Image
 from webdataset.tariterators import group_by_keys
 
-from mobilenets.data.shards.location import is_remote
+from mobilenets.data.shards.index import is_remote
 from mobilenets.data.sources import MAX_FILE_BYTES
 from mobilenets.errors import DataError, first_line
 from mobilenets.image_folders import is_image_name
@@ -31,12 +39,6 @@ from mobilenets.images import MAX_PIXELS, open_image, read_size
 from mobilenets.limits import MAX_JSON_BYTES, open_regular, parse_json
 from mobilenets.quoting import printable
 from mobilenets.transfer import IDLE_SECONDS, TransferError, open_url
-
-# The files of a tar archive that is read from its first byte to its last, none of which is believed blindly.
-#
-# A header of 512 bytes may declare 8 GiB, of a file or of a further header, and a compressed archive may grow a
-# thousandfold: what is declared is compared with what an image or label can be before a byte of it is read.
-
 
 MAX_OTHER_BYTES: Final = 4 * 2**30
 """Of a file that is passed over."""
@@ -125,13 +127,6 @@ class _Counted:
 def _too_large(member: tarfile.TarInfo, most: int) -> ValueError:
     name = member.name[:60].encode("utf-8", "backslashreplace").decode()
     return ValueError(f"{name!r} is declared to have {member.size:,} bytes, more than the {most:,} allowed")
-
-
-# Opening what a path or URL names, without a shell and without waiting for ever.
-#
-# `http` and `https` are read here, `gs` by gsutil and `s3` by the command of AWS. Addresses come from users; names
-# within
-# an index come from whoever wrote it, and only plain ones are taken (`index.check_name`).
 
 
 _COMMANDS: Final = {"gs://": ("gsutil", "cat"), "s3://": ("aws", "s3", "cp")}

@@ -1,4 +1,8 @@
-"""Writing one shard, with webdataset's writer of tar files: the same images give the same bytes."""
+"""Writing one shard, with webdataset's writer of tar files: the same images give the same bytes.
+
+An image's bytes are its file's own wherever that is possible. What is finished is noted in a journal, so that a writer
+that was killed need not begin anew.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +23,12 @@ from pydantic import TypeAdapter
 from webdataset.writer import TarWriter
 
 from mobilenets.data.decoding import worker_count
-from mobilenets.data.shards.index import Origin, ShardEntry, Split
-from mobilenets.data.shards.location import JOURNAL
+from mobilenets.data.shards.index import JOURNAL, Origin, ShardEntry, Split
 from mobilenets.data.sources import EncodedSource, ImageSource, ImageSplit
 from mobilenets.errors import BadImage, BadImagesError, RunError
 from mobilenets.files import write_atomically
 from mobilenets.image_formats import AS_STORED, DeepPixels
 from mobilenets.limits import check_json, read_bytes
-
-# The bytes an image is written into a shard as: its own, wherever that is possible.
-
 
 JPEG_QUALITY: Final = 95
 """Of images that are made smaller: little enough is lost that training does not notice."""
@@ -62,9 +62,6 @@ def _saved(image: Image.Image, format_name: str, **options: int) -> bytes:
     file = io.BytesIO()
     image.save(file, format_name, **options)
     return file.getvalue()
-
-
-# What a writer of shards has finished so far, so that one that was killed need not begin anew.
 
 
 @dataclass(frozen=True)

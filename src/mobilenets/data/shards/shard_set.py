@@ -20,8 +20,6 @@ from mobilenets.image_formats import AS_STORED, DeepPixels
 from mobilenets.images import MAX_PIXELS, open_image, read_size
 from mobilenets.progress import Update
 
-# Encoded images in one unnamed file, where any of them can be had at once and none takes memory.
-
 
 class Spool:
     """A file without a name, which goes with the process; written once, then read from any thread."""

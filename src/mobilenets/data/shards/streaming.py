@@ -1,6 +1,11 @@
 """Training images that stream out of shards: `TrainingImages` for what no folder and no memory holds.
 
 What is in memory at any time is two windows of encoded images and two batches of pixels, however many there are.
+
+The order of an epoch is decided by its seed alone. Shards are taken in a new order each epoch and their records read
+one after the other, as disks and networks like it. This stream is cut into windows of bounded size, and the records of
+a window are shuffled among themselves, so the place of every image in the epoch is known from the index before anything
+is read. Each window is read in the background while the one before is used.
 """
 
 from __future__ import annotations
@@ -22,14 +27,6 @@ from mobilenets.data.shards.reading import Record
 from mobilenets.data.shards.shard_set import Shard, ShardSet, whole_shard
 from mobilenets.errors import BadImage, BadImagesError
 from mobilenets.preprocessing import Preprocessing
-
-# The order of an epoch over shards, decided by its seed alone.
-#
-# Shards are taken in a new order each epoch and their records read one after the other, as disks and networks like
-# it.
-# This stream is cut into windows of bounded size, and the records of a window are shuffled among themselves. So the
-# place of every image in the epoch is known from the index, before anything is read.
-
 
 WINDOW_BYTES: Final = 128 * 2**20
 """Bytes of shards shuffled together. A constant, since the order of an epoch depends on it.
@@ -83,9 +80,6 @@ def epoch_order(shards: Sequence[Shard], seed: int, *, window_bytes: int = WINDO
         parts = min(-(-size // window_bytes), shards[place].images)
         begins += [int(start) + shards[place].images * part // parts for part in range(1, parts)]
     return EpochOrder(seed, order, starts, np.array([*begins, starts[-1]], dtype=np.int64))
-
-
-# The windows of an epoch one after the other, each read in the background while the one before is used.
 
 
 _PATIENCE_SECONDS: Final = 2.0

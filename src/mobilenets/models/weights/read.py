@@ -23,6 +23,7 @@ from mobilenets.models.weights.state_dict import ZIP, read_checkpoint, read_safe
 from mobilenets.models.weights.timm import is_timm, read_timm
 from mobilenets.models.weights.torchvision import is_torchvision, read_torchvision
 from mobilenets.preprocessing import Preprocessing
+from mobilenets.run_folder import DESCRIPTION, WEIGHTS
 
 KINDS = "torchvision's .pth, timm's .safetensors or .pth, a TensorFlow Lite file, or a run folder"
 
@@ -33,8 +34,6 @@ _MAX_HEADER = 100_000_000  # safetensors' own bound
 _PICKLE = b"\x80"  # torch.save before PyTorch 1.6
 
 # As in models/saved.py, which builds networks and so stands above this module.
-DESCRIPTION = "model.json"
-TENSORS = "model.safetensors"
 COMMON = ("name", "num_classes", "width_mult", "image_size", "dropout", "in_channels")
 """Arguments in the description of every network; the others are options of one network."""
 STEM, CLASSIFIER = "stem.conv.weight", "classifier.weight"
@@ -51,7 +50,7 @@ def read_run_folder(folder: Path) -> ImportedWeights:
     Raises:
         WeightsError: a file is missing or damaged; the message names it.
     """
-    path = folder / TENSORS
+    path = folder / WEIGHTS
     described = _run_described(path)
     if not os.path.lexists(path):
         raise WeightsError(f"{path} is missing: is {folder} a finished run? Continue it with `resume=True`")
@@ -183,8 +182,8 @@ def _path(weights: object) -> Path:
 def _read_folder(folder: Path) -> ImportedWeights:
     if (folder / DESCRIPTION).exists():
         return read_run_folder(folder)
-    if os.path.lexists(folder / TENSORS):
-        return read_weights(folder / TENSORS)
+    if os.path.lexists(folder / WEIGHTS):
+        return read_weights(folder / WEIGHTS)
     raise WeightsError(f"{folder} is no run folder: it has no {DESCRIPTION}; weights can be {KINDS}")
 
 
