@@ -23,9 +23,8 @@ import numpy as np
 from mobilenets.data.datasets import Dataset, load_dataset
 from mobilenets.data.sampling import stratified_sample
 from mobilenets.evaluation.predictions import Predictions
-from mobilenets.evaluation.results import EpochPoint
 from mobilenets.evaluation.significance import top1_interval
-from mobilenets.progress import Silent
+from mobilenets.progress import EpochPoint, Silent
 from mobilenets.training.checkpoints import STATE
 from mobilenets.training.scoring import PREDICTIONS
 from mobilenets.workflows.train import train

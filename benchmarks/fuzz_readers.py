@@ -183,7 +183,7 @@ def _curves(folder: Path) -> Sequence[Path]:
     ]
     from dataclasses import fields
 
-    from mobilenets.evaluation.results import EpochPoint
+    from mobilenets.progress import EpochPoint
 
     known = {field.name for field in fields(EpochPoint)}
     path.write_text("".join(json.dumps({k: v for k, v in point.items() if k in known}) + "\n" for point in points))

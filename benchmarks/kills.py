@@ -30,7 +30,7 @@ ENDLESS = 100_000  # restarts: more than are ever needed
 SAVE_SECONDS = ("0", "0.2")
 TRAIN = [
     *("train", "mobilenet_v3_small", "--width-mult", "0.25", "--image-size", "16", "--data", "digits"),
-    *("--recipe", "quick", "--ema-decay", "0.99"),
+    *("--recipe", "quick", "--ema-decay", "0.99", "--batch-size", "32"),
     *("--precision", "float32", "--memory-format", "contiguous"),
 ]
 
@@ -186,9 +186,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the result instead of keeping it")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=32)
     options = parser.parse_args()
-    TRAIN.extend(("--epochs", str(options.epochs), "--batch-size", str(options.batch_size)))
+    TRAIN.extend(("--epochs", str(options.epochs)))
     os.environ["OMP_NUM_THREADS"] = "1"  # as torchrun sets it
     draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:

@@ -22,8 +22,8 @@ from device_tables import devices_kept, devices_ladders, devices_summary, device
 from few_tables import few_images, imbalance
 from loading import RESULTS, load, loaded
 from mobilenets.evaluation.results import Comparison
-from mobilenets.formatting import split_sentence
 from mobilenets.report.compare import markdown_table, read_json
+from mobilenets.report.scores import split_sentence
 from scale_tables import kills, ray_predict, scale_billion, scale_imagenet, scaling
 from shard_tables import shards
 from word_table import words

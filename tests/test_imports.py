@@ -41,8 +41,6 @@ BASE = {
 # so that packages which only fill or show records do not depend on how they are computed.
 ALLOWED: dict[str, set[str]] = {
     **{module: set() for module in BASE},
-    "formatting": {"evaluation.results"},
-    "progress": {"evaluation.results"},
     "tflite": set(),
     "models": {"tflite"},
     "auditing": {"models", "tflite"},

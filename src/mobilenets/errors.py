@@ -33,8 +33,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from mobilenets.formatting import plural
-from mobilenets.quoting import one_line, printable
+from mobilenets.quoting import one_line, plural, printable
 
 Worded = TypeVar("Worded", bound="MobilenetsError")
 

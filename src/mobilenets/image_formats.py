@@ -31,7 +31,7 @@ from mobilenets.image_folders import reads_heic
 from mobilenets.install import install_line
 
 MAX_PIXELS: Final = 80_000_000
-"""Pixels an image may have by default. The header is believed before anything is decoded, so a
+"""Pixels a picture may have by default. The header is believed before anything is decoded, so a
 decompression bomb costs nothing."""
 
 # Pillow reads some forty formats; these are the ones photographs come in. Leaving the others out keeps, among others,
@@ -57,7 +57,7 @@ DECODER_FAULTS: Final = (
 )
 _NOT_THIS_FORMAT: Final = (SyntaxError, IndexError, TypeError, struct.error)  # the list `Image.open` goes by
 # As `warnings.filters` stores them: Pillow's warnings about odd metadata, and about sizes, which are bounded here.
-_PILLOW_REMARKS: Final = (
+_PILLOW_WARNINGS: Final = (
     ("ignore", None, UserWarning, re.compile(r"PIL\."), 0),
     ("ignore", None, Image.DecompressionBombWarning, re.compile(r"PIL\."), 0),
 )
@@ -95,7 +95,7 @@ def identify(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
         try:
             image = _opened(file, prefix, format_name)
         except UnreadableError as error:
-            refusal = refusal or error  # AVIF and HEIC may begin in the same way: the next may know it
+            refusal = refusal or error  # AVIF and HEIC may begin the same way: the next may know it
             continue
         if image is not None:
             _check_size(*image.size, max_pixels)
@@ -169,13 +169,13 @@ def reason(error: BaseException, what: str = "") -> str:
 
 
 def hush_pillow() -> None:
-    """Suppress Pillow's warnings about odd metadata and large images, which are coped with here.
+    """Suppress Pillow's warnings about odd metadata and large pictures, which are handled here.
 
     `warnings.catch_warnings` is no way to do that: it is not thread-safe before Python 3.14. Filters that name
     Pillow's modules and nothing else are put in front once and stay.
     """
-    if tuple(warnings.filters[: len(_PILLOW_REMARKS)]) != _PILLOW_REMARKS:
-        for _, _, category, module, _ in reversed(_PILLOW_REMARKS):
+    if tuple(warnings.filters[: len(_PILLOW_WARNINGS)]) != _PILLOW_WARNINGS:
+        for _, _, category, module, _ in reversed(_PILLOW_WARNINGS):
             warnings.filterwarnings("ignore", category=category, module=module.pattern)
 
 
@@ -195,7 +195,7 @@ _TIFF_PHOTOMETRIC: Final = 262
 _TIFF_DESCRIPTION: Final = 270
 _SIGNIFICANT_BITS: Final = re.compile(r'\bSignificantBits="(\d{1,2})"')  # of OME-XML, which microscopes write
 _SWAPPED: Final = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_PNG_HEADER_BYTES: Final = 65536  # the bits of the samples are never stored behind these
+_PNG_HEADER_BYTES: Final = 65536  # behind which no program puts the bits of the samples
 
 
 @dataclass(frozen=True, slots=True)

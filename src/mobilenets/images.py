@@ -308,9 +308,9 @@ def _samples(image: ImageFile.ImageFile) -> NDArray[np.float32]:
 
 
 def _pnm_samples(image: ImageFile.ImageFile, file: BinaryIO) -> NDArray[np.float32] | None:
-    """16-bit colours `[H, W, 3]` of a PPM, which Pillow scales to 8 bits before they can be read.
+    """16-bit colours `[H, W, 3]` of a PPM, which Pillow scales to 8 bits on loading.
 
-    None where they are written as text, which is not done for photographs: they are taken as the file has them.
+    None where they are written as text, as no program writes photographs: they are taken as the file has them.
     """
     tile = image.tile[0]
     if tile.codec_name != "ppm":

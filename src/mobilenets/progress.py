@@ -6,7 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from mobilenets.evaluation.results import EpochPoint
+
+@dataclass(frozen=True)
+class EpochPoint:
+    """One epoch of a training curve; accuracy is that of the augmented images as they were trained on.
+
+    The two of the validation images are of the network as it stood after the epoch, the averaged one where there is
+    one; None without validation images.
+    """
+
+    epoch: int
+    loss: float
+    top1: float
+    learning_rate: float
+    seconds: float
+    images_per_second: float
+    validation_loss: float | None = None
+    validation_top1: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Names that come from outside, such as files' and classes', as text that a terminal or a spreadsheet only shows."""
+"""Names from outside, such as those of files, as text that terminals and spreadsheets only show; counts in words."""
 
 from __future__ import annotations
 
@@ -53,3 +53,8 @@ def spreadsheet_cell(text: str) -> str:
 
 def _escaped(sign: str) -> str:
     return sign.encode("unicode_escape").decode("ascii")
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its regular noun: `1 seed`, `1,437 seeds`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"

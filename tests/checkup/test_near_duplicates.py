@@ -52,7 +52,7 @@ def compressed(image: Image.Image) -> Image.Image:
 
 
 def shots(seed: int) -> list[ImageFacts]:
-    """A picture, and what might be made of it."""
+    """An image, and what might be made of it."""
     image = picture(seed, "square")
     return [
         facts_of(one)
@@ -80,8 +80,8 @@ Hashes = st.lists(st.integers(0, 2**64 - 1), max_size=12)
 def test_close_hashes_are_those_of_comparing_each_with_each(
     drawn: list[int], others: list[int], flips: list[tuple[int, int]], bits: int
 ) -> None:
-    copies = [drawn[place % len(drawn)] ^ (1 << bit) for place, bit in flips if drawn]
-    hashes, others = drawn + copies, others + copies
+    twins = [drawn[place % len(drawn)] ^ (1 << bit) for place, bit in flips if drawn]
+    hashes, others = drawn + twins, others + twins
     among = {(i, j) for i, j in combinations(range(len(hashes)), 2) if (hashes[i] ^ hashes[j]).bit_count() <= bits}
     between = {
         (i, j) for i, one in enumerate(hashes) for j, other in enumerate(others) if (one ^ other).bit_count() <= bits
@@ -111,7 +111,7 @@ def test_near_pairs_are_those_of_looking_at_every_two(drawn: list[tuple[int, str
     wanted, kept = set(), Counter[tuple[int, str]]()
     for i, j in combinations(range(len(facts)), 2):
         one, other = facts[i], facts[j]
-        if one.digest != other.digest and (one.hash ^ other.hash).bit_count() <= NEAR_BITS and _near(one, other):
+        if one.digest != other.digest and (one.hash ^ other.hash).bit_count() <= NEAR_BITS and _are_near(one, other):
             kept[i, splits[j]] += 1
             if kept[i, splits[j]] <= most:
                 wanted.add((i, j))
@@ -125,7 +125,7 @@ def test_near_pairs_are_those_of_looking_at_every_two(drawn: list[tuple[int, str
     assert set(found) == wanted
 
 
-def _near(one: ImageFacts, other: ImageFacts) -> bool:
+def _are_near(one: ImageFacts, other: ImageFacts) -> bool:
     here, there = one.thumbnail[None].astype(np.float32), other.thumbnail[None].astype(np.float32)
     small, other_small = halved(here), halved(there)
     close = correlation(small, other_small)[0] >= MIN_CORRELATION
@@ -149,8 +149,8 @@ def test_the_frames_of_a_film_are_told_in_few_pairs_and_none_is_missed() -> None
 
 
 @pytest.mark.parametrize("name", PRINTS)
-def test_prints_of_a_picture_are_found_and_other_pictures_are_not(name: str) -> None:
-    """Of twenty prints at most one is missed; no two pictures are taken for one."""
+def test_transformed_copies_are_found_and_other_images_are_not(name: str) -> None:
+    """Of twenty transformed copies at most one is missed; no two images are taken for one."""
     originals = [picture(seed, "disc") for seed in range(COUNT)]
     facts = [facts_of(image) for image in (*originals, *map(PRINTS[name], originals))]
     pairs = near_pairs(facts)
@@ -165,13 +165,13 @@ def test_the_same_pixels_are_a_group_whatever_their_file_and_no_near_pair() -> N
     assert near_pairs(facts) == []
 
 
-def test_the_same_pixels_in_another_shape_are_another_picture() -> None:
+def test_the_same_pixels_in_another_shape_are_another_image() -> None:
     pixels = np.arange(48, dtype=np.uint8)
     wide, tall = (ArraySource("made", pixels.reshape(shape)) for shape in ((4, 4, 3), (2, 8, 3)))
     assert exact_groups([image_facts(wide), image_facts(tall)]) == []
 
 
-def test_a_mirrored_picture_is_another() -> None:
+def test_a_mirrored_image_is_another() -> None:
     facts = [
         facts_of(image)
         for seed in range(20)
@@ -180,13 +180,13 @@ def test_a_mirrored_picture_is_another() -> None:
     assert near_pairs(facts) == []
 
 
-def test_pictures_of_a_few_pixels_are_compared_pixel_for_pixel_alone() -> None:
+def test_images_of_a_few_pixels_are_compared_pixel_for_pixel_alone() -> None:
     small = picture(1, "disc", (15, 15))
     assert near_pairs([facts_of(small), facts_of(compressed(small))]) == []
     assert exact_groups([facts_of(small), facts_of(small)]) == [(0, 1)]
 
 
-def test_images_of_one_colour_are_not_near_duplicates() -> None:
+def test_images_of_one_colour_are_not_are_near() -> None:
     random = np.random.default_rng(0)
     flat = [Image.fromarray(random.integers(100, 103, (32, 32, 3), dtype=np.uint8)) for _ in range(3)]
     assert near_pairs([facts_of(image) for image in flat]) == []

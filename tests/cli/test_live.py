@@ -7,8 +7,7 @@ from rich.console import Console
 
 from mobilenets.cli import progress as module
 from mobilenets.cli.progress import Live
-from mobilenets.evaluation.results import EpochPoint
-from mobilenets.progress import StepReport
+from mobilenets.progress import EpochPoint, StepReport
 
 
 def report(step: int) -> StepReport:

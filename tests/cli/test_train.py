@@ -45,10 +45,10 @@ def test_a_folder_of_photos_becomes_a_run_folder_that_can_be_evaluated(
 
     assert "read for this run before (train, " in scored.stderr
     assert "this is reading 2, see run/test_reads.jsonl" in scored.stderr
-    evaluated = call("evaluate", "run", "--data", "photos", "--split", "validation", "--json")
+    scored = call("evaluate", "run", "--data", "photos", "--split", "validation", "--json")
     saved = json.loads((tmp_path / "run" / "scores.json").read_text())["validation"]
-    assert json.loads(evaluated.stdout)["confusion"] == saved["confusion"]
-    assert "before" not in evaluated.stderr
+    assert json.loads(scored.stdout)["confusion"] == saved["confusion"]
+    assert "before" not in scored.stderr
     assert (tmp_path / "run" / "test_reads.jsonl").read_text().count("\n") == 2
     Image.new("RGB", (16, 16)).save(photos / "warm" / "more.png")
     other = call("evaluate", "run", "--data", "photos", "--split", "validation")

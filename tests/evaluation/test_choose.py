@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from mobilenets.errors import MobilenetsError
 from mobilenets.evaluation.results import Bounds, Interval, Latency, PairedTest
-from mobilenets.evaluation.selection import Contender, choose, fits, nearest_miss
+from mobilenets.evaluation.selection import TIE, Contender, as_fast_as, choose, fits, nearest_miss
 
 
 def row(label, top1, latency, parameters=1_000_000, macs=10_000_000, images=360):
@@ -48,7 +48,7 @@ def test_a_cheaper_network_that_can_not_be_told_apart_is_taken():
     assert choice.label == "small"
     assert choice.reason == (
         "small is the fastest (0.312 ms) of the 2 networks within 0.5 ms; "
-        "middle (0.48 ms) scores 0.3 points more, which 360 validation images can't tell apart (p = 0.61)."
+        "middle (0.48 ms) scores 0.3 points more, which is not significant on 360 validation images (p = 0.61)."
     )
 
 
@@ -135,7 +135,7 @@ bounds_strategy = st.builds(
 
 
 @given(rows_strategy, bounds_strategy, st.data())
-def test_the_choice_keeps_the_bounds_and_no_similar_network_is_cheaper(rows, bounds, data):
+def test_the_choice_keeps_the_bounds_and_no_alike_network_is_cheaper(rows, bounds, data):
     pairs = [
         pair(a.label, b.label, differs=data.draw(st.booleans())) for i, a in enumerate(rows) for b in rows[i + 1 :]
     ]
@@ -148,10 +148,10 @@ def test_the_choice_keeps_the_bounds_and_no_similar_network_is_cheaper(rows, bou
     chosen = next(r for r in rows if r.label == choice.label)
     best = max(r.top1.mean for r in within)
     assert chosen in within
-    similar = {p.second for p in pairs if p.first == chosen.label and not p.differs}
-    similar |= {p.first for p in pairs if p.second == chosen.label and not p.differs}
+    alike = {p.second for p in pairs if p.first == chosen.label and not p.differs}
+    alike |= {p.first for p in pairs if p.second == chosen.label and not p.differs}
     tops = {r.label for r in within if r.top1.mean == best}
-    assert chosen.label in tops or similar & tops
+    assert chosen.label in tops or alike & tops
 
 
 @given(rows_strategy, bounds_strategy)
@@ -183,3 +183,27 @@ def test_the_loosened_bounds_admit_the_named_network_and_nothing_else_changes(ro
 def test_bad_input(rows, bounds, key, message):
     with pytest.raises(MobilenetsError, match=message):
         choose(rows, (), bounds, key)
+
+
+@pytest.mark.parametrize(
+    ("time", "distinct", "expected"),
+    [(0.9, True, True), (1.0, True, True), (1.05, False, True), (1.05, True, False), (TIE + 0.01, False, False)],
+)
+def test_as_fast_is_what_is_not_measurably_slower_and_not_far_off(time, distinct, expected):
+    assert as_fast_as(time, 1.0, distinct=distinct) is expected
+
+
+def test_of_networks_that_are_as_fast_the_one_of_fewer_multiply_adds_is_recommended():
+    rows = (row("light", 95.0, 1.01, macs=5_000_000), row("quick", 95.0, 1.0), row("best", 95.2, 1.02))
+    pairs = (pair("light", "best", differs=False), pair("quick", "best", differs=False))
+    assert choose(rows, pairs, Bounds()).label == "quick"
+    noisy = choose(rows, pairs, Bounds(), "onnxruntime", lambda first, second: False)
+    assert noisy.label == "light"
+    assert noisy.reason.startswith("light is as fast as any (1.01 ms) of the 3 networks")
+
+
+def test_the_best_is_kept_where_none_is_measurably_faster_or_lighter():
+    rows = (row("quick", 95.0, 1.0), row("best", 95.2, 1.02))
+    choice = choose(rows, (pair("quick", "best", differs=False),), Bounds(), "onnxruntime", lambda first, second: False)
+    assert choice.label == "best"
+    assert "none is measurably faster" in choice.reason

@@ -13,8 +13,8 @@ import pytest
 
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import Bounds, Choice, Comparison
-from mobilenets.formatting import pair_sentence
 from mobilenets.report.compare_page import render_page, write_page
+from mobilenets.report.scores import pair_sentence
 
 Make = Callable[..., Comparison]
 VOID = {"meta", "link", "img", "br", "wbr", "input", "hr"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mobilenets.errors import RunError
-from mobilenets.evaluation.results import EpochPoint
+from mobilenets.progress import EpochPoint
 from mobilenets.training.progress import METRICS, MetricLog, read_curve
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mobilenets.models.registry import create_model
-from mobilenets.training import plan as plan_module
+from mobilenets.training import plan as planning
 from mobilenets.training.optimizer import CrossEntropy
 from mobilenets.training.plan import ComputePlan, choose_plan, plan_cache
 from mobilenets.training.recipe import Recipe
@@ -47,7 +47,7 @@ def test_the_fastest_wins_and_a_near_tie_goes_to_the_simpler(
     bfloat16: float, best: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speed = {**SPEED, ComputePlan("bfloat16", "channels_last"): bfloat16}
-    monkeypatch.setattr(plan_module, "measure_plans", lambda *_: speed)
+    monkeypatch.setattr(planning, "measure_plans", lambda *_: speed)
     plan, _ = choose(Recipe(), tmp_path / "cache.json")
     assert plan.precision == best
     if best == "float32":
@@ -58,9 +58,9 @@ def test_the_fastest_wins_and_a_near_tie_goes_to_the_simpler(
 def test_an_answer_is_kept_and_a_damaged_cache_is_measured_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan_module, "measure_plans", lambda *_: SPEED)
+    monkeypatch.setattr(planning, "measure_plans", lambda *_: SPEED)
     first, _ = choose(Recipe(), tmp_path / "cache.json")
-    monkeypatch.setattr(plan_module, "measure_plans", lambda *_: {plan: 1 / time for plan, time in SPEED.items()})
+    monkeypatch.setattr(planning, "measure_plans", lambda *_: {plan: 1 / time for plan, time in SPEED.items()})
     assert choose(Recipe(), tmp_path / "cache.json") == (first, "measured here before")
     for damage in ("{", "[]", '{"a": 1}'):
         (tmp_path / "cache.json").write_text(damage)
@@ -68,7 +68,7 @@ def test_an_answer_is_kept_and_a_damaged_cache_is_measured_anew(
 
 
 def test_a_cache_that_cant_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_module, "measure_plans", lambda *_: SPEED)
+    monkeypatch.setattr(planning, "measure_plans", lambda *_: SPEED)
     (tmp_path / "file").write_text("")
     plan, how = choose(Recipe(), tmp_path / "file" / "cache.json")
     assert plan.precision == "bfloat16"

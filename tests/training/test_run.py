@@ -11,10 +11,10 @@ from PIL import Image
 from mobilenets.data.datasets import load_dataset
 from mobilenets.data.loader import PreparedImages
 from mobilenets.errors import BadImagesError, RunError
-from mobilenets.formatting import run_line
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.progress import Silent
+from mobilenets.report.scores import run_line
 from mobilenets.training import run
 from mobilenets.training.checkpoints import STATE
 from mobilenets.training.distributed import Team
@@ -74,7 +74,7 @@ def test_a_predict_function_is_the_network_on_normalized_images(
 ) -> None:
     torch.manual_seed(0)
     model = create_model("mobilenet_v2", num_classes=10, width_mult=0.25, image_size=8)
-    with torch.no_grad():  # calibrate batch norm, or all logits are nearly 0
+    with torch.no_grad():  # give batch norm its statistics, or all logits are nearly 0
         model(torch.from_numpy(few_digits.preprocessing.normalize(few_digits.batch(range(64)))))
     images = few_digits.batch(range(5))
     predict = torch_predict(model, few_digits.preprocessing, torch.device("cpu"), layout)

@@ -19,8 +19,7 @@ from mobilenets.data.held_out import cut_validation
 from mobilenets.data.loader import PreparedImages
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import RunError, TrainingInterruptedError
-from mobilenets.evaluation.evaluation_set import SealedTestSet
-from mobilenets.evaluation.images import labelled_set
+from mobilenets.evaluation.evaluation_set import SealedTestSet, labelled_set
 from mobilenets.evaluation.ledger import readings
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.models.registry import create_model
@@ -228,11 +227,11 @@ def test_validating_after_each_epoch_changes_nothing_else(
     start_training: StartTraining, splits: Splits, tmp_path: Path, ema: float | None
 ) -> None:
     recipe = replace(QUICK, ema_decay=ema)
-    plain, validated = (start_training(tmp_path / name, recipe) for name in ("plain", "validated"))
-    validated.validate = Validator(splits, CPU, Silent())
-    expected, found = plain.fit().state_dict(), validated.fit().state_dict()
+    plain, checked = (start_training(tmp_path / name, recipe) for name in ("plain", "checked"))
+    checked.validate = Validator(splits, CPU, Silent())
+    expected, found = plain.fit().state_dict(), checked.fit().state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    curve = read_curve(tmp_path / "validated")
+    curve = read_curve(tmp_path / "checked")
     assert all(point.validation_loss is not None and point.validation_top1 is not None for point in curve)
     assert all(point.validation_top1 is None for point in read_curve(tmp_path / "plain"))
 

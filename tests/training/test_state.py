@@ -101,7 +101,7 @@ def test_derived_seeds_are_torchs_kind_and_differ_by_place(seed: int, place: lis
 
 
 def flip_a_bit(path: Path) -> None:
-    """In the middle of the largest tensor: torch itself would load it silently."""
+    """In the middle of the largest tensor: torch itself would silently load it."""
     content = bytearray(path.read_bytes())
     place = content.index(torch.arange(3.0).numpy().tobytes())
     content[place + 5] ^= 1

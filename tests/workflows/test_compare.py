@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mobilenets.benchmarking.results import Ratio
 from mobilenets.comparison import measure, networks
 from mobilenets.comparison.measure import RUNTIMES, NetworkCost
 from mobilenets.comparison.networks import ComparedNetwork
@@ -81,8 +82,8 @@ def result(out: Path) -> Comparison:
 def test_a_row_a_network_with_every_figure(result: Comparison) -> None:
     assert [row.label for row in result.rows] == ["mobilenet_v2 x0.25", "mobilenet_v3_small x0.25"]
     for row in result.rows:
-        duplicate = create_model(row.model, num_classes=10, width_mult=0.25, image_size=8)
-        assert row.parameters == sum(p.numel() for p in duplicate.parameters())
+        twin = create_model(row.model, num_classes=10, width_mult=0.25, image_size=8)
+        assert row.parameters == sum(p.numel() for p in twin.parameters())
         assert row.macs > 100_000
         assert row.file_bytes > 4 * row.parameters * 0.9
         assert set(row.latency) == set(RUNTIMES)
@@ -104,11 +105,11 @@ def test_the_rows_figures_are_the_runs_own(result: Comparison) -> None:
         scores = [100 * Predictions.load(Path(one.folder) / "predictions.npz").correct.mean() for one in row.runs]
         assert row.test_top1.mean == pytest.approx(np.mean(scores))
         assert [one.test.top1 for one in row.runs] == pytest.approx(scores)
-        validated = [
+        judged = [
             100 * Predictions.load(Path(one.folder) / "predictions-validation.npz").correct.mean() for one in row.runs
         ]
-        assert row.deciding_top1.mean == pytest.approx(np.mean(validated))
-        assert [one.validation and one.validation.top1 for one in row.runs] == pytest.approx(validated)
+        assert row.deciding_top1.mean == pytest.approx(np.mean(judged))
+        assert [one.validation and one.validation.top1 for one in row.runs] == pytest.approx(judged)
     assert result.data.validation_images == 143
     assert "143 validation images" in result.choice.reason or result.choice.label is None
 
@@ -189,10 +190,10 @@ def few_digits() -> Dataset:
 
 def fixed_costs(
     trained: dict[ComparedNetwork, Path], splits: dict[int, Splits], progress: Progress
-) -> tuple[dict[ComparedNetwork, NetworkCost], tuple[str, ...]]:
+) -> tuple[dict[ComparedNetwork, NetworkCost], tuple[str, ...], tuple[Ratio, ...]]:
     """Costs that are the same at every measurement, so that only answers can make a difference to the choice."""
     latency = {runtime: Latency(1.0, 1.1, 0.1, 9) for runtime in RUNTIMES}
-    return {one: NetworkCost(1_000 + number, 10, 100, 50.0, latency) for number, one in enumerate(trained)}, ()
+    return {one: NetworkCost(1_000 + number, 10, 100, 50.0, latency) for number, one in enumerate(trained)}, (), ()
 
 
 def test_other_test_labels_give_the_same_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,8 +289,7 @@ def test_no_seed_is_refused(tmp_path: Path) -> None:
 
 
 def test_mobilenet_v4_is_trained_exported_and_compared_like_the_others(tmp_path: Path) -> None:
-    # The hybrid has every kind of block there is; its file and the small one's are tested with calibrated weights
-    # elsewhere.
+    # The hybrid has every kind of block there is; its file and the small one's are held to settled weights elsewhere.
     result = run(tmp_path, models="mobilenet_v4_hybrid_medium", seeds=1, recipe=replace(RECIPE, epochs=1))
     (row,) = result.rows
     assert row.model == "mobilenet_v4_hybrid_medium"

@@ -12,6 +12,7 @@ from mobilenets.auditing.result import Audit
 from mobilenets.checkup.results import Checkup
 from mobilenets.errors import AuditError, DataError, MissingExtraError
 from mobilenets.models.registry import create_model
+from mobilenets.progress import Silent
 from mobilenets.workflows.audit import audit
 from mobilenets.workflows.doctor import doctor
 
@@ -72,3 +73,14 @@ def test_ignored_findings_are_set_aside(seeded: Path, checkup: Checkup) -> None:
     assert fewer.excluded == checkup.excluded
     with pytest.raises(DataError, match="to ignore"):
         doctor(seeded, ignore=["unreadble"])
+
+
+def test_an_audit_tells_its_steps() -> None:
+    told: list[tuple[str, int, int]] = []
+
+    class Recorded(Silent):
+        def update(self, what: str, done: int, total: int) -> None:
+            told.append((what, done, total))
+
+    audit(create_model("mobilenet_v1", width_mult=0.25, image_size=64), image_size=64, progress=Recorded())
+    assert told == [("auditing", step, 4) for step in (1, 2, 3, 4)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import prod
-from pathlib import Path
 
 from mobilenets.auditing.count import LayerCount, NetworkCount, peak_activation, separable_pairs
 from mobilenets.auditing.graph.nodes import (
@@ -22,35 +21,11 @@ from mobilenets.auditing.graph.nodes import (
     Pointwise,
     Reshape,
 )
-from mobilenets.auditing.graph.onnx import onnx_graph
-from mobilenets.auditing.graph.tflite import tflite_graph
-from mobilenets.auditing.target import TargetKind
 from mobilenets.auditing.trace import Convolution, Operation, Trace
-from mobilenets.errors import AuditError
 
 _FLOAT_BYTES = 4
 # Each place of their result depends on the same place of what they read.
 _KEEP_POSITIONS = (Norm, Pointwise, Multiply, Add, ChannelScale, Dropout)
-
-
-def file_graph(path: Path, kind: TargetKind, image_size: int | None) -> Graph:
-    """Read an ONNX or TensorFlow Lite file as a graph.
-
-    Args:
-        path: the file.
-        kind: which of the two it is.
-        image_size: side of the images in pixels; None is the file's own, or 224 where it takes any.
-
-    Raises:
-        AuditError: it can't be read, or takes images of another size only.
-        WeightsError: a TensorFlow Lite file is damaged.
-        MissingExtraError: reading such a file needs a package that is not installed.
-    """
-    graph = tflite_graph(path) if kind is TargetKind.TFLITE else onnx_graph(path, image_size)
-    own = graph.input_shape[2]
-    if image_size is not None and image_size != own:
-        raise AuditError(f"{path} takes images of {own} pixels only: leave `image_size={image_size}` out")
-    return graph
 
 
 def count_graph(graph: Graph) -> NetworkCount:

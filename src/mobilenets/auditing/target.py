@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import nn
 
+from mobilenets.auditing.graph.nodes import Graph
 from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, quiet, switch_mode
 from mobilenets.auditing.sizing import check_image_size, detector_backbone, input_shape, materialized
 from mobilenets.auditing.user_code import ALLOW_RUNNING, FORMS, called_with, named_object
@@ -288,6 +289,34 @@ def load_target(
     with quiet(), called_with(text):
         module = _built(text, named_object(text), dict(args or {}))
     return replace(module_target(module, image_size), title=text)
+
+
+def file_graph(path: Path, kind: TargetKind, image_size: int | None) -> Graph:
+    """Read an ONNX or TensorFlow Lite file as a graph.
+
+    Args:
+        path: the file.
+        kind: which of the two it is.
+        image_size: side of the images in pixels; None is the file's own, or 224 where it takes any.
+
+    Raises:
+        AuditError: it can't be read, or takes images of another size only.
+        WeightsError: a TensorFlow Lite file is damaged.
+        MissingExtraError: reading such a file needs a package that is not installed.
+    """
+    # Each reader is loaded with its own dependency.
+    if kind is TargetKind.TFLITE:
+        from mobilenets.auditing.graph.tflite import tflite_graph
+
+        graph = tflite_graph(path)
+    else:
+        from mobilenets.auditing.graph.onnx import onnx_graph
+
+        graph = onnx_graph(path, image_size)
+    own = graph.input_shape[2]
+    if image_size is not None and image_size != own:
+        raise AuditError(f"{path} takes images of {own} pixels only: leave `image_size={image_size}` out")
+    return graph
 
 
 def module_target(module: nn.Module, image_size: int | None = None) -> AuditTarget:

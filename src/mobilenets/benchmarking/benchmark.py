@@ -106,7 +106,7 @@ MAX_SECONDS, MAX_STARTS = 86_400, 1000
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchmarkSettings:
     """How much to measure.
 
     Attributes:
@@ -169,7 +169,7 @@ def benchmark(
         MissingExtraError: a backend or peer asked for that is not installed.
         MobilenetsError: no artifact, a batch below 1, or candidates that don't fit into memory together.
     """
-    settings = Settings(numbers_of(batch_sizes), seconds, starts)
+    settings = BenchmarkSettings(numbers_of(batch_sizes), seconds, starts)
     against, given = names_of(against), tuple(dict.fromkeys(paths_of(artifacts)))
     if not given:
         raise MobilenetsError("there is nothing to measure: name at least one artifact")
@@ -218,7 +218,7 @@ class _Measured:
         return tuple(timed.measurement(label, batch) for batch, timed in self.timed.items() if label in timed.calls)
 
 
-def _measure(workers: Mapping[str, Worker], settings: Settings, tell: Update) -> _Measured:
+def _measure(workers: Mapping[str, Worker], settings: BenchmarkSettings, tell: Update) -> _Measured:
     timed: dict[int, Timed] = {}
     pairs: list[Ratio] = []
     noise: list[Ratio] = []

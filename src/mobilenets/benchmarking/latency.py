@@ -4,7 +4,7 @@ The regime:
 
 1. *Warm-up*: every call runs a few times unmeasured (first calls allocate, compile and fill caches).
 2. *Alternation*: a round calls everything once. Whatever slows the machine for a while (heat, another program) then
-   slows everything equally, instead of the one network that happened to be measured at that moment. The order rotates,
+   slows everything alike, instead of the one network that happened to be measured at that moment. The order rotates,
    and is reversed after every full rotation, so that none always runs first or always follows the same neighbour.
 3. *Rounds*: at least `rounds`, and on until `seconds` have passed. Slow networks so get enough calls, and fast ones,
    whose single calls scatter more, get many.
@@ -40,6 +40,20 @@ def measure_latency(
     progress: Callable[[int], None] | None = None,
     clock: Callable[[], int] = perf_counter_ns,
 ) -> dict[str, Latency]:
+    """Times of one call of each of `calls` in milliseconds; arguments and errors as `time_rounds` has them."""
+    times = time_rounds(calls, warmup=warmup, rounds=rounds, seconds=seconds, progress=progress, clock=clock)
+    return {name: summarize(values) for name, values in times.items()}
+
+
+def time_rounds(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    warmup: int = 5,
+    rounds: int = 50,
+    seconds: float = 0.0,
+    progress: Callable[[int], None] | None = None,
+    clock: Callable[[], int] = perf_counter_ns,
+) -> dict[str, list[int]]:
     """Time each of `calls`, alternating between them.
 
     Args:
@@ -51,7 +65,7 @@ def measure_latency(
         clock: nanoseconds that never go back; tests pass their own.
 
     Returns:
-        For each name, times of one call in milliseconds.
+        For each name, nanoseconds of its call in every round.
 
     Raises:
         MobilenetsError: nothing to time, or `warmup`, `rounds` or `seconds` out of range.
@@ -79,7 +93,7 @@ def measure_latency(
             done += 1
             if progress is not None:
                 progress(done)
-    return {name: summarize(values) for name, values in times.items()}
+    return times
 
 
 def round_order(names: Sequence[str], number: int) -> tuple[str, ...]:
@@ -110,6 +124,7 @@ def _garbage_collection_paused() -> Iterator[None]:
 
 
 DRAWS = 2000
+MAX_BLOCKS = 100
 _SEED = 0  # the same measurements give the same intervals
 _INTERVAL = (2.5, 97.5)
 
@@ -145,6 +160,19 @@ def ratios(turns: Mapping[str, Sequence[float]], batch_size: int, floor: float =
         distinct = not low <= 1 <= high and relative_difference(ratio) > floor
         found.append(Ratio(first, second, batch_size, ratio, low, high, distinct))
     return tuple(found)
+
+
+def round_ratios(times: Mapping[str, Sequence[int]]) -> tuple[Ratio, ...]:
+    """Compare what `time_rounds` timed, every pair, at batch 1.
+
+    Neighbouring rounds share what slowed the machine and are no independent measurements: up to `MAX_BLOCKS` blocks of
+    them are drawn, each by its median.
+    """
+    turns = {
+        name: [float(np.median(block)) / 1e6 for block in np.array_split(values, min(len(values), MAX_BLOCKS))]
+        for name, values in times.items()
+    }
+    return ratios(turns, batch_size=1)
 
 
 def relative_difference(ratio: float) -> float:

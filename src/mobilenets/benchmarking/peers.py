@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from mobilenets.errors import BackendError, MissingExtraError, first_line
 from mobilenets.install import install_line
 from mobilenets.limits import parse_json
-from mobilenets.runtime.openvino_backend import load_openvino
 
 Call = Callable[[], object]
 
@@ -90,6 +89,8 @@ _ONNX_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(flo
 
 
 def _open_openvino(path: Path, threads: int | None) -> Opened:
+    from mobilenets.runtime.openvino_backend import load_openvino  # imports it
+
     openvino = load_openvino()
     core = openvino.Core()
     model = core.read_model(path)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from tyro.conf import Positional
 
-from mobilenets.cli.options import UsageError, parse
+from mobilenets.cli.options import UsageError, comma_separated, parse
 from mobilenets.cli.streams import say, warn
 from mobilenets.quoting import printable
 
-ABOUT = """Compare a MobileNet with the published one: every deviation with its place, source, cost and fix.
+ABOUT = """Compare any MobileNet with the published one: every deviation with its place, source, cost and fix.
 Structure and behaviour are read, never names. Exits 1 when there are errors, so that a CI job fails.
 
 TARGET is package.module:Factory, path/file.py:Class, an ONNX file, a TensorFlow Lite file or a run folder.
@@ -32,17 +32,17 @@ Example:
 class AuditOptions:
     """Options of `audit`."""
 
-    target: Positional[str | None] = None
+    target: Positional[str] = ""
     """What to audit, e.g. torchvision.models:mobilenet_v2."""
     expect: str | None = None
     """The network it should be, e.g. mobilenet_v2; default: the nearest."""
-    ignore: str = ""
-    """Rules whose findings are set aside, with commas between: no errors, and only counted."""
+    ignore: Annotated[tuple[str, ...], comma_separated(str, "ID,...")] = ()
+    """Rules whose findings are set aside: no errors, and only counted."""
     width_mult: float | None = None
     """Its width multiplier; default: the nearest."""
     image_size: int | None = None
     """Side of the square images in pixels; default: the target's own, or 224."""
-    args: str = "{}"
+    args: str | None = None
     """Keyword arguments of the factory as a JSON object."""
     run: bool = True
     """Run the code a target names; --no-run audits files and run folders only."""
@@ -68,9 +68,9 @@ def audit(options: AuditOptions) -> int:
 
     if options.list_rules:
         return _list_rules(as_json=options.json)
-    if options.target is None:
+    if not options.target:
         raise UsageError("the following arguments are required: TARGET (see 'mobilenets audit --help')")
-    arguments = _arguments(options.args)
+    arguments = keyword_arguments(options.args)
 
     from mobilenets.auditing.target import will_run
     from mobilenets.report.audit import audit_text
@@ -99,24 +99,3 @@ def _list_rules(*, as_json: bool) -> int:
 
     print(rules_json(audit_groups()) if as_json else rules_text(audit_groups()))
     return 0
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    import json
-
-    from mobilenets.limits import parse_json
-
-    try:
-        arguments = parse_json(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"--args is no JSON: {error.msg} at character {error.pos + 1} of {_short(text)}") from None
-    except ValueError as error:
-        raise UsageError(f"--args can't be read: {error}") from None
-    if not isinstance(arguments, dict):
-        raise UsageError(f"--args must be a JSON object such as '{{\"num_classes\": 10}}', not {_short(text)}")
-    return arguments
-
-
-def _short(text: str) -> str:
-    """The beginning of what was given, quoted."""
-    return repr(text if len(text) <= 200 else f"{text[:200]}...")

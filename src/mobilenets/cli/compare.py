@@ -13,9 +13,9 @@ from mobilenets.cli.streams import console
 from mobilenets.images import MAX_PIXELS
 from mobilenets.quoting import printable
 
-WIDTH_OF_A_FILE = 160  # columns: a file or a CI log has space for every column
+WIDTH_OF_A_FILE = 160  # columns: a file or a CI log has room for every column
 
-ABOUT = """Train networks on the same images by one recipe, measure them in the same way, and recommend one.
+ABOUT = """Train networks on the same images by one recipe, measure them alike, and say which to choose.
 
 The choice goes by validation images, cut from the training images; the test images are read once, after it.
 
@@ -75,8 +75,8 @@ def main(argv: Sequence[str]) -> int:
     options = parse(CompareOptions, argv, "compare", ABOUT)
     from mobilenets.arguments import command_line
     from mobilenets.cli.progress import Live
-    from mobilenets.formatting import split_sentence
     from mobilenets.report.compare import comparison_table, to_json, verdict_lines
+    from mobilenets.report.scores import split_sentence
     from mobilenets.workflows.compare import compare
 
     out = options.out or Path(f"comparison-{Path(options.data).stem or 'data'}")

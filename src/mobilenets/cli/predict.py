@@ -11,11 +11,12 @@ from typing import Annotated, Literal, Optional
 
 import tyro
 
-from mobilenets.cli.options import OptionalInteger, OptionalNumber, OptionalPath, OptionalText, parse
+from mobilenets.cli.options import OptionalInteger, OptionalNumber, OptionalPath, OptionalText, arguments_of, parse
 from mobilenets.cli.streams import say, warn
 from mobilenets.errors import BadImage, DataError
-from mobilenets.formatting import duration, plural
+from mobilenets.formatting import duration
 from mobilenets.image_formats import MAX_PIXELS
+from mobilenets.quoting import plural
 from mobilenets.runtime.classifier import Prediction
 from mobilenets.runtime.prediction_text import WRITERS
 from mobilenets.workflows.predict import PredictionStream, require_ray
@@ -173,10 +174,9 @@ def _by_ray(options: PredictOptions) -> int:
         raise DataError("`engine=ray` writes a folder: name it by `out`")
     if options.format == "table":
         raise DataError("`engine=ray` writes csv or jsonl, no table")
-    arguments = {name: value for name, value in vars(options).items() if name != "json"}
     started = time.monotonic()
     with Live(console(stderr=True)) as live:
-        summary = predict(**arguments, progress=live)
+        summary = predict(**arguments_of(options), progress=live)
     assert isinstance(summary, ManySummary)
     seconds = time.monotonic() - started
     if summary.left_out:

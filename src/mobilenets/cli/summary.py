@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tyro.conf import Positional
 
-from mobilenets.cli.options import OptionalInteger, OptionalNumber, OptionalText, keyword_arguments, parse
+from mobilenets.cli.options import OptionalInteger, OptionalNumber, OptionalText, arguments_of, keyword_arguments, parse
 from mobilenets.cli.streams import say, warn
 from mobilenets.quoting import printable
 
@@ -50,13 +50,12 @@ class SummaryOptions:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     options = parse(SummaryOptions, argv, "summary", ABOUT)
+    arguments = {**arguments_of(options), "args": keyword_arguments(options.args)}
     import json
 
     from mobilenets.report.summary import summary_text
     from mobilenets.workflows.summary import summary, will_run_code
 
-    arguments = {name: value for name, value in vars(options).items() if name not in ("args", "json")}
-    arguments["args"] = keyword_arguments(options.args)
     if options.run and will_run_code(options.target):
         warn(f"mobilenets: counting {printable(options.target)} runs its code")
     result = summary(**arguments)

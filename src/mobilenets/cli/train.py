@@ -130,7 +130,7 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(run.to_dict()))
     else:
-        from mobilenets.formatting import class_lines, run_line
+        from mobilenets.report.scores import class_lines, run_line
 
         say("\n".join((run_line(run), *class_lines(run.test), f"run folder: {options.out}")))
     return 0

@@ -19,8 +19,9 @@ from pathlib import Path
 import torch
 
 from mobilenets.auditing.count import count
-from mobilenets.benchmarking.latency import measure_latency
+from mobilenets.benchmarking.latency import round_ratios, summarize, time_rounds
 from mobilenets.benchmarking.process import peak_memory_mb
+from mobilenets.benchmarking.results import Ratio
 from mobilenets.comparison.networks import ComparedNetwork
 from mobilenets.errors import ExportError
 from mobilenets.evaluation.results import Latency
@@ -63,7 +64,7 @@ class TimedFile:
 
 def measure(
     trained: dict[ComparedNetwork, Path], splits: dict[int, Splits], progress: Progress
-) -> tuple[dict[ComparedNetwork, NetworkCost], tuple[str, ...]]:
+) -> tuple[dict[ComparedNetwork, NetworkCost], tuple[str, ...], tuple[Ratio, ...]]:
     """Export each candidate's trained run, check the file's answers, and time all of them in turn.
 
     Args:
@@ -72,8 +73,8 @@ def measure(
         progress: told what is going on.
 
     Returns:
-        What each costs, and a sentence on every candidate whose file does not answer as the network does: those are
-        not timed.
+        What each costs; a sentence on every network whose file does not answer as it does: those are not timed; and of
+        every two labels whether their latencies in ONNX Runtime differ measurably.
     """
     keep_freed_memory()  # training sets it for the whole process: timing must not depend on whether any was needed
     exported, failures = {}, []
@@ -85,23 +86,24 @@ def measure(
             failures.append(f"{candidate.label} is left out: {error}")
             progress.message(failures[-1])
     if not exported:
-        return {}, tuple(failures)
+        return {}, tuple(failures), ()
     calls = {_key(one, runtime): call for one, file in exported.items() for runtime, call in file.calls.items()}
     progress.message(f"timing {len(exported)} networks, {' and '.join(RUNTIMES)}, batch 1, one thread")
     seconds = TIMING_SECONDS * len(calls)
     with _one_thread():
-        latency = measure_latency(calls, seconds=seconds, progress=_countdown(seconds, progress))
+        times = time_rounds(calls, seconds=seconds, progress=_countdown(seconds, progress))
     costs = {
         one: NetworkCost(
             file.parameters,
             file.macs,
             file.file_bytes,
             file.peak_memory_mb,
-            {runtime: latency[_key(one, runtime)] for runtime in RUNTIMES},
+            {runtime: summarize(times[_key(one, runtime)]) for runtime in RUNTIMES},
         )
         for one, file in exported.items()
     }
-    return costs, tuple(failures)
+    onnx = {one.label: times[_key(one, "onnxruntime")] for one in exported}
+    return costs, tuple(failures), round_ratios(onnx)
 
 
 def _export(run: Path, splits: Splits) -> TimedFile:
@@ -151,9 +153,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-# The versions and the machine a result was measured on.
 
 
 PACKAGES = ("mobilenets", "torch", "torchvision", "onnxruntime", "numpy", "pillow")

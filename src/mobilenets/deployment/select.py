@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from mobilenets.artifact.description import PRECISIONS
 from mobilenets.deployment.results import Decision, Way
+from mobilenets.evaluation.selection import Distinct, as_fast_as
 from mobilenets.formatting import three_digits
 from mobilenets.quantization.results import points, within
 
-TIE = 1.10
-"""A way slower by more than this is no tie, however noisy the machine: the choice must not cost what noise hides."""
 SAME_SIZE = 1.05
 """Files of one network in two formats differ by their wrapping; that is no reason to choose between them."""
-
-Distinct = Callable[[str, str], bool]
-"""Whether the times of two ways, by label, are measurably different."""
 
 
 def choose(ways: Sequence[Way], max_drop: float, distinct: Distinct) -> Decision:
@@ -50,7 +46,7 @@ def choose(ways: Sequence[Way], max_drop: float, distinct: Distinct) -> Decision
 
 
 def _ties(way: Way, fastest: Way, distinct: Distinct) -> bool:
-    return _time(way) <= TIE * _time(fastest) and not distinct(way.label, fastest.label)
+    return as_fast_as(_time(way), _time(fastest), distinct=distinct(way.label, fastest.label))
 
 
 def _time(way: Way) -> float:

@@ -18,7 +18,8 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenets.data.loader import Indices
+from mobilenets.data.datasets import Dataset
+from mobilenets.data.loader import Indices, PreparedImages
 from mobilenets.data.sampling import halves
 from mobilenets.errors import BadImage, DataError, ModelError, RunError
 from mobilenets.evaluation.ledger import record_reading
@@ -79,7 +80,7 @@ class ArrayImages:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSet:
-    """Images to score predict functions on: all of them in the same way.
+    """Images to score predict functions on: everything that is asked them is scored alike.
 
     Attributes:
         what: the images in words, e.g. `360 test images of digits`.
@@ -201,6 +202,26 @@ def selecting_images(labels: NDArray[np.int64], *, validated: bool, seed: int) -
         everything = np.arange(len(labels))
         return everything, everything[:0]
     return halves(labels, seed)
+
+
+def labelled_set(
+    prepared: PreparedImages, dataset: Dataset, split: str, *, seed: int = 0, class_count: int | None = None
+) -> EvaluationSet:
+    """The evaluation set of images that are read already; arguments as `EvaluationSet` and `evaluation_set` have them.
+
+    Its notes are those of the data set, and a sentence on each image that was left out.
+    """
+    left_out = tuple(f"left out: {image.name}: {image.reason}" for image in prepared.skipped)
+    return EvaluationSet(
+        what=f"{len(prepared):,} {split} images of {dataset.name}",
+        images=prepared,
+        labels=prepared.labels,
+        split=split,
+        class_count=class_count,
+        notes=(*dataset.notes, *left_out),
+        digest=dataset.digest,
+        seed=seed,
+    )
 
 
 class SealedTestSet:

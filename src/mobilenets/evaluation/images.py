@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from mobilenets.data.datasets import Dataset, check_classes, load_dataset
 from mobilenets.data.held_out import as_trained
-from mobilenets.data.loader import PreparedImages, prepare
+from mobilenets.data.loader import prepare
 from mobilenets.data.splits import stratified_split
 from mobilenets.errors import DataError
-from mobilenets.evaluation.evaluation_set import MIN_SELECTING, EvaluationSet, SealedTestSet
+from mobilenets.evaluation.evaluation_set import MIN_SELECTING, EvaluationSet, SealedTestSet, labelled_set
 from mobilenets.evaluation.ledger import ledger_folder
 from mobilenets.image_record import ImageRecord
 from mobilenets.images import MAX_PIXELS
@@ -129,26 +129,6 @@ def evaluation_set(
     if len(prepared) < least:
         raise DataError(f"accuracy can't be measured on {len(prepared)} image: give data with more {split} images")
     return labelled_set(prepared, dataset, split, seed=seed, class_count=len(network.classes))
-
-
-def labelled_set(
-    prepared: PreparedImages, dataset: Dataset, split: str, *, seed: int = 0, class_count: int | None = None
-) -> EvaluationSet:
-    """The evaluation set of images that are read already; arguments as `EvaluationSet` and `evaluation_set` have them.
-
-    Its notes are those of the data set, and a sentence on each image that was left out.
-    """
-    left_out = tuple(f"left out: {image.name}: {image.reason}" for image in prepared.skipped)
-    return EvaluationSet(
-        what=f"{len(prepared):,} {split} images of {dataset.name}",
-        images=prepared,
-        labels=prepared.labels,
-        split=split,
-        class_count=class_count,
-        notes=(*dataset.notes, *left_out),
-        digest=dataset.digest,
-        seed=seed,
-    )
 
 
 def selection_and_test(

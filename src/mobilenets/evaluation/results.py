@@ -15,6 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from mobilenets.errors import MobilenetsError
+from mobilenets.progress import EpochPoint
 from mobilenets.result import Result
 
 
@@ -30,7 +31,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How one class fared: images of it, percent recognised (recall), percent of its calls that were right (precision).
+    """Scores of one class: its images, its recall and the precision of its predictions, both in percent.
 
     `f1` is the harmonic mean of the two in percent; it is worked out where a file of an earlier version has none.
     """
@@ -95,24 +96,6 @@ class LedgerEntry:
     images: int
     digest: str = ""
     repeats: bool = False
-
-
-@dataclass(frozen=True)
-class EpochPoint:
-    """One epoch of a training curve; accuracy is that of the augmented images as they were trained on.
-
-    The two of the validation images are of the network as it stood after the epoch, the averaged one where there is
-    one; None without validation images.
-    """
-
-    epoch: int
-    loss: float
-    top1: float
-    learning_rate: float
-    seconds: float
-    images_per_second: float
-    validation_loss: float | None = None
-    validation_top1: float | None = None
 
 
 @dataclass(frozen=True)

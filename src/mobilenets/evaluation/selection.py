@@ -1,17 +1,17 @@
-"""Which of the compared networks is recommended, and why, in words and figures.
+"""The rules of every choice: chance level, "as fast as", and which of the compared networks is recommended, and why.
 
-The rule: of the networks within the user's bounds, the most accurate one on the validation images sets the mark. If
-cheaper ones score within a point of it and these images can't tell them apart from it, the cheapest of these is taken
-instead. Both are needed: few images can't tell even a bad network from a good one. Cheaper means a lower median
-latency, and where that is equal fewer multiply-adds.
+The recommendation: of the networks within the user's bounds, the most accurate one on the validation images sets the
+mark. If cheaper ones score within a point of it and do not differ from it significantly on these images, the fastest of
+these is recommended instead. Both are needed: on few images even a bad network does not differ significantly from a
+good one. Cheaper means measurably faster, or as fast with fewer multiply-adds.
 
-A network stands for choice as a `Contender`, which holds nothing of the test images: what is not there can't be seen.
+A network is chosen from as a `Contender`, which holds nothing of the test images, so that these can't be chosen by.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +22,10 @@ from mobilenets.evaluation.results import Bounds, Choice, Interval, Latency, Pai
 from mobilenets.formatting import p_value
 
 MARGIN = 1.0  # points of top-1
+TIE = 1.10
+"""What takes longer than another by more than this is never as fast, however noisy the machine."""
+Distinct = Callable[[str, str], bool]
+"""Whether the times of two candidates, by label, are measurably different."""
 _DIGITS = 3
 
 
@@ -58,8 +62,29 @@ class NearMiss:
     loosened: tuple[str, ...]
 
 
+def as_fast_as(time: float, other: float, *, distinct: bool) -> bool:
+    """Whether a candidate of median `time` counts as fast as one of median `other`: the rule of all choices.
+
+    It does where it takes no longer, or where the difference is not measurable and at most 10 %. Medians alone would
+    not do, since one of two equal candidates always comes out ahead, nor would their spread: that of single calls says
+    little of the error of a median. So `distinct` comes from a paired bootstrap over the rounds both were timed in,
+    with a second process of the same file as a floor where there is one (`benchmarking.latency.ratios`). The 10 % are
+    needed as well: on a noisy machine no difference is measurable.
+
+    Args:
+        time: median of the one, in any unit.
+        other: median of the other, in the same.
+        distinct: whether the two times are measurably different.
+    """
+    return time <= other or (time <= TIE * other and not distinct)
+
+
 def choose(
-    rows: Sequence[Contender], pairs: Sequence[PairedTest], bounds: Bounds, latency_key: str = "onnxruntime"
+    rows: Sequence[Contender],
+    pairs: Sequence[PairedTest],
+    bounds: Bounds,
+    latency_key: str = "onnxruntime",
+    distinct: Distinct = lambda first, second: True,
 ) -> Choice:
     """Choose a network within `bounds`, or say which bound to loosen, to what, and what that would give.
 
@@ -68,6 +93,7 @@ def choose(
         pairs: the paired tests between them; two networks without a test count as different.
         bounds: what the device and the task allow.
         latency_key: the runtime whose median latency counts, a key of `Contender.latency`.
+        distinct: tells whether two networks' latencies are measurably different; by default medians decide.
 
     Raises:
         MobilenetsError: no rows, or a row that was not timed with `latency_key`.
@@ -79,12 +105,32 @@ def choose(
     by_cost = sorted(fitting, key=lambda row: (_latency(row, latency_key), row.macs))
     best = max(by_cost, key=lambda row: row.top1.mean)
     tests = {frozenset((pair.first, pair.second)): pair for pair in pairs}
-    cheaper = [(row, tests.get(frozenset((row.label, best.label)))) for row in by_cost[: by_cost.index(best)]]
+
+    def faster(one: Contender, other: Contender) -> bool:
+        times = _latency(other, latency_key), _latency(one, latency_key)
+        return not as_fast_as(*times, distinct=distinct(other.label, one.label))
+
+    def cheaper_than_best(row: Contender) -> bool:
+        return faster(row, best) or (not faster(best, row) and row.macs < best.macs)
+
+    cheaper = [(row, tests.get(frozenset((row.label, best.label)))) for row in by_cost if cheaper_than_best(row)]
     among = _among(len(fitting), len(rows), bounds)
-    for row, pair in cheaper:
-        if pair is not None and not pair.differs and best.top1.mean - row.top1.mean <= MARGIN:
-            return Choice(row.label, _why_cheaper(row, best, pair, among, fastest=row is by_cost[0], key=latency_key))
-    return Choice(best.label, _why_best(best, cheaper, len(fitting), among, latency_key))
+    matching = {
+        row.label: (row, pair)
+        for row, pair in cheaper
+        if pair is not None and not pair.differs and best.top1.mean - row.top1.mean <= MARGIN
+    }
+    if not matching:
+        lead = "is also the fastest" if best is by_cost[0] else "none is measurably faster"
+        return Choice(best.label, _why_best(best, cheaper, len(fitting), among, latency_key, lead))
+    quickest = next(iter(matching.values()))[0]
+    tied = [row for row, _ in matching.values() if not faster(quickest, row)]
+    row, pair = matching[min(tied, key=lambda one: (one.macs, _latency(one, latency_key))).label]
+    if any(faster(other, row) for other in by_cost):
+        lead = "is the fastest to match the best"
+    else:
+        lead = "is the fastest" if row is by_cost[0] else "is as fast as any"
+    return Choice(row.label, _why_cheaper(row, best, pair, among, latency_key, lead))
 
 
 def chance_level(labels: NDArray[np.integer]) -> float:
@@ -137,7 +183,7 @@ def _check(rows: Sequence[Contender], latency_key: str) -> None:
         raise MobilenetsError("there are no networks to choose from: compare at least one")
     labels = [row.label for row in rows]
     if len(set(labels)) < len(labels):
-        raise MobilenetsError(f"networks need labels of their own to be told apart, not {', '.join(labels)}")
+        raise MobilenetsError(f"networks need different labels, not {', '.join(labels)}")
     for row in rows:
         if latency_key not in row.latency:
             timed = ", ".join(sorted(row.latency)) or "no runtime"
@@ -146,11 +192,12 @@ def _check(rows: Sequence[Contender], latency_key: str) -> None:
             )
 
 
-def _why_cheaper(row: Contender, best: Contender, pair: PairedTest, among: str, *, fastest: bool, key: str) -> str:
-    lead = "is the fastest" if fastest else "is the fastest to match the best"
+def _why_cheaper(row: Contender, best: Contender, pair: PairedTest, among: str, key: str, lead: str) -> str:
     gap = best.top1.mean - row.top1.mean
     surplus = (
-        f"scores {gap:.1f} points more, which {_images(best)} can't tell apart" if gap >= 0.05 else "scores the same"
+        f"scores {gap:.1f} points more, which is not significant on {_images(best)}"
+        if gap >= 0.05
+        else "scores the same"
     )
     return (
         f"{row.label} {lead} ({_ms(_latency(row, key))}) {among}; "
@@ -159,13 +206,18 @@ def _why_cheaper(row: Contender, best: Contender, pair: PairedTest, among: str, 
 
 
 def _why_best(
-    best: Contender, cheaper: Sequence[tuple[Contender, PairedTest | None]], fitting: int, among: str, key: str
+    best: Contender,
+    cheaper: Sequence[tuple[Contender, PairedTest | None]],
+    fitting: int,
+    among: str,
+    key: str,
+    lead: str,
 ) -> str:
     figures = f"{best.top1.mean:.1f} % of {_images(best)}, {_ms(_latency(best, key))}"
     if fitting == 1:
         return f"{best.label} is {among} ({figures})."
     if not cheaper:
-        return f"{best.label} scores best {among} and is also the fastest ({figures})."
+        return f"{best.label} scores best {among} and {lead} ({figures})."
     rival, pair = max(cheaper, key=lambda one: one[0].top1.mean)
     gap = best.top1.mean - rival.top1.mean
     evidence = "not tested" if pair is None else p_value(pair.p_adjusted)

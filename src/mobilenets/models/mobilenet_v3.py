@@ -106,13 +106,15 @@ SMALL = V3Table(
 )
 
 
-def _minimalistic(table: V3Table) -> V3Table:
-    rows = tuple(replace(row, kernel=3, squeeze_excite=False, activation=relu) for row in table.rows)
-    return replace(table, name=f"{table.name}_minimalistic", rows=rows, activation=relu)
-
-
-LARGE_MINIMALISTIC = _minimalistic(LARGE)
-SMALL_MINIMALISTIC = _minimalistic(SMALL)
+LARGE_MINIMALISTIC, SMALL_MINIMALISTIC = (
+    replace(
+        table,
+        name=f"{table.name}_minimalistic",
+        rows=tuple(replace(row, kernel=3, squeeze_excite=False, activation=relu) for row in table.rows),
+        activation=relu,
+    )
+    for table in (LARGE, SMALL)
+)
 
 STEM_STRIDE = 2
 SQUEEZE_REDUCTION = 4

@@ -24,23 +24,10 @@ from rich.text import Text
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import Comparison, Interval, Metrics, NetworkRow
 from mobilenets.files import write_text_atomically
-from mobilenets.formatting import (
-    MISSING,
-    NBSP,
-    interval_range,
-    latency_tail,
-    megabytes,
-    millions,
-    pair_sentence,
-    parted_pairs,
-    plural,
-    runtime_name,
-    runtimes,
-    short_labels,
-    three_digits,
-)
+from mobilenets.formatting import MISSING, NBSP, megabytes, millions, short_labels, three_digits
 from mobilenets.limits import check_json, read_bytes
-from mobilenets.quoting import printable, spreadsheet_cell
+from mobilenets.quoting import plural, printable, spreadsheet_cell
+from mobilenets.report.scores import interval_range, latency_tail, pair_sentence, parted_pairs, runtime_name, runtimes
 
 # The columns of the comparison, defined once for the terminal, Markdown and the page.
 
@@ -146,7 +133,7 @@ def comparison_table(comparison: Comparison, *, width: int | None = None) -> Tab
 
     Args:
         comparison: what to show.
-        width: columns of the terminal, which decide the layout (see the module's docstring); default: those of
+        width: columns of the terminal, which decide the layout (see the module's docstring); without it, those of
             the terminal this runs in.
     """
     width = Console().width if width is None else width
@@ -171,7 +158,7 @@ def comparison_table(comparison: Comparison, *, width: int | None = None) -> Tab
 
 
 def verdict_lines(comparison: Comparison) -> tuple[str, ...]:
-    """Describe what the tests found on the recommended network (the most accurate, if none fits), a line a test."""
+    """Say in words what the tests found on the recommended network (the most accurate, if none fits), a line a test."""
     about, _ = parted_pairs(comparison)
     return tuple(pair_sentence(pair).replace(NBSP, " ") for pair in about)
 
@@ -222,7 +209,7 @@ def _caption(comparison: Comparison, shown: Sequence[Column]) -> str | None:
     if not names:
         return None
     listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-    return f"No space here for {listed}: the CSV file and the page have them."
+    return f"No room here for {listed}: the CSV file and the page have them."
 
 
 def _markdown_cell(text: str) -> str:

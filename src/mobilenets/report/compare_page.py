@@ -20,17 +20,8 @@ from markupsafe import Markup, escape
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import ClassScore, Comparison, NetworkRow
 from mobilenets.files import write_text_atomically
-from mobilenets.formatting import (
-    bound_phrases,
-    deciding_split,
-    pair_sentence,
-    parted_pairs,
-    plural,
-    runtime_name,
-    runtimes,
-    short_labels,
-    split_sentence,
-)
+from mobilenets.formatting import short_labels
+from mobilenets.quoting import plural
 from mobilenets.report.compare import Figure, columns
 from mobilenets.report.plots.canvas import SERIES, colour
 from mobilenets.report.plots.comparison import (
@@ -42,6 +33,15 @@ from mobilenets.report.plots.comparison import (
     validated,
 )
 from mobilenets.report.plots.scatter import Cost, latency_key
+from mobilenets.report.scores import (
+    bound_phrases,
+    deciding_split,
+    pair_sentence,
+    parted_pairs,
+    runtime_name,
+    runtimes,
+    split_sentence,
+)
 
 _THUMBNAIL = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
 _LISTED_CONFUSIONS = 5

@@ -22,8 +22,9 @@ from mobilenets.deployment.measure import BATCH
 from mobilenets.deployment.results import DeploymentReport, DeploymentTest, FileOutcome, Way
 from mobilenets.evaluation.results import Latency
 from mobilenets.files import write_text_atomically
-from mobilenets.formatting import megabytes, plural, three_digits
+from mobilenets.formatting import MISSING, megabytes, three_digits
 from mobilenets.quantization.results import QuantizationReport, points, within
+from mobilenets.quoting import plural
 from mobilenets.report.deploy import (
     advantage_sentence,
     choice_sentence,
@@ -35,6 +36,7 @@ from mobilenets.report.deploy import (
 )
 from mobilenets.report.plots.benchmark import benchmark_figure, benchmark_png
 from mobilenets.report.plots.canvas import drawing, svg
+from mobilenets.report.scores import latency_tail
 
 PLOT = "deployment"
 
@@ -176,7 +178,6 @@ COSTS = (
 )
 RUNG_HEADINGS = ("Rung", "Top-1 %, deciding half", "Drop", "Bought", "Drop, other half", "Drop, all", "Size MB")
 VALIDATED_RUNG_HEADINGS = ("Rung", "Top-1 %, validation", "Drop", "Bought", "Size MB")
-MISSING = "–"
 
 
 def page_view(report: DeploymentReport) -> DeploymentView:
@@ -190,7 +191,7 @@ def page_view(report: DeploymentReport) -> DeploymentView:
         holds=report.decision.holds,
         reason=f"{report.decision.reason} {choice_sentence(report)}",
         keys=(
-            ("Latency", f"{three_digits(kept.latency.median_ms)} ms", f"p95 {three_digits(kept.latency.p95_ms)}"),
+            ("Latency", f"{three_digits(kept.latency.median_ms)} ms", latency_tail(kept.latency)),
             *_accuracies(report),
             ("File", f"{megabytes(kept.file_bytes)} MB", ""),
             ("Peak memory", f"{three_digits(kept.peak_memory_mb)} MiB", ""),
@@ -268,7 +269,7 @@ def _peer(row: BenchmarkRow, latency: Latency, test: DeploymentTest | None) -> W
 
 
 def _latency(latency: Latency) -> Cell:
-    return Cell(latency.median_ms, three_digits(latency.median_ms), f"p95 {three_digits(latency.p95_ms)}")
+    return Cell(latency.median_ms, three_digits(latency.median_ms), latency_tail(latency))
 
 
 def _costs(row: Way | BenchmarkRow) -> tuple[Cell, Cell]:

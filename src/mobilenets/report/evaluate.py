@@ -6,8 +6,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from mobilenets.evaluation.predictions import Evaluation
-from mobilenets.formatting import class_lines
 from mobilenets.report.compare import metrics_table
+from mobilenets.report.scores import class_lines
 
 
 def evaluation_text(evaluation: Evaluation) -> RenderableType:

@@ -36,7 +36,7 @@ _OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough m
 
 @dataclass(frozen=True)
 class Outcome:
-    """A batch computed: its images' mean loss, how many of them were correct, and how many they are."""
+    """A batch computed: its images' mean loss, how many of them were answered correctly, and how many they are."""
 
     loss: float
     correct: int

@@ -182,7 +182,7 @@ def has_state(run: Path) -> bool:
 def fault_of(path: Path) -> str | None:
     """What is wrong with a file of torch's as a zip: None where every byte is as its checksums say.
 
-    torch itself loads weights with flipped bits silently: it does not look at the checksums it writes.
+    torch itself silently loads weights with flipped bits: it does not look at the checksums it writes.
     """
     try:
         with zipfile.ZipFile(path) as archive:

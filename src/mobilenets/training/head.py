@@ -25,14 +25,13 @@ from numpy.typing import NDArray
 from mobilenets.data.loader import PreparedImages
 from mobilenets.errors import RunError, TrainingInterruptedError
 from mobilenets.evaluation.predictions import evaluate_predictions
-from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_atomically, write_text_atomically
 from mobilenets.limits import read_arrays
 from mobilenets.machine import user_cache
 from mobilenets.models.layers import Normalizer
 from mobilenets.models.network import MobileNet
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.progress import Progress, counted
+from mobilenets.progress import EpochPoint, Progress, counted
 from mobilenets.training.checkpoints import Experiment, SavedState, drop_damaged, load_state, save_state
 from mobilenets.training.linear_head import LinearHead, fit_head
 from mobilenets.training.loop import RECIPE
@@ -70,7 +69,7 @@ class FeatureCache:
         if found.shape != shape or found.dtype != np.float32 or not np.isfinite(found).all():
             self.damaged += 1
             return None
-        with contextlib.suppress(OSError):  # owned by another user: that it was used then stays unknown
+        with contextlib.suppress(OSError):  # another user's: then its last use stays unknown
             path.touch()
         features: NDArray[np.float32] = found
         return features

@@ -30,7 +30,7 @@ class Augment:
     """Crop each image at a random place out of itself padded with black, then mirror it with probability one half.
 
     Each image gets draws of its own, all from one generator that a step can seed. torchvision's `transforms.v2` draws
-    once a call, so on a batch all images would move in the same way, and it takes no generator.
+    once a call, so on a batch all images would move the same way, and it takes no generator.
 
     Attributes:
         flip: mirror left to right half of the time. Not for digits, letters or anything else that has a handedness.

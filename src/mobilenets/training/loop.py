@@ -26,9 +26,8 @@ from mobilenets.errors import (
     TrainingError,
     TrainingInterruptedError,
 )
-from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_text_atomically
-from mobilenets.progress import Progress
+from mobilenets.progress import EpochPoint, Progress
 from mobilenets.training.accumulation import (
     Accumulation,
     check_single_images,
@@ -89,7 +88,7 @@ class Training(Generic[Network]):
         model: the network; trained in place.
         images: what it is trained on.
         recipe: how.
-        run: the run folder, which no one else writes.
+        run: the run folder, which no other process writes.
         experiment: what makes it the same run when it is resumed.
         device: where to compute.
         progress: receives progress; in a team, the main process's.

@@ -300,7 +300,7 @@ MAX_INITIAL_SHARE = 1e-3  # the share of the made-up start that may be left in t
 def initial_share(model: nn.Module, steps: int) -> float:
     """How much of the initial statistics is left after `steps` training steps, 0 to 1: (1 - momentum) ** steps.
 
-    Frozen layers count as converged: theirs are the weights' own.
+    Frozen layers count as 0: theirs are the weights' own.
     """
     norms = (layer for layer in model.modules() if isinstance(layer, _BatchNorm))
     momenta = [layer.momentum for layer in norms if layer.weight is None or layer.weight.requires_grad]

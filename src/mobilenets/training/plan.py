@@ -128,7 +128,7 @@ class ComputePlan:
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
-class _TimedPlan:
+class _TimedSteps:
     """Training steps of a copy of a network under one plan."""
 
     def __init__(self, plan: ComputePlan, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
@@ -158,7 +158,7 @@ def allowed_plans(recipe: Recipe, device: torch.device) -> list[ComputePlan]:
     if recipe.precision == "auto" and device.type == "mps":
         precisions = ["float32"]  # autocast to bfloat16 needs a recent macOS; not worth a failed start
     plans = [ComputePlan(precision, layout) for precision in precisions for layout in layouts]
-    # oneDNN's bfloat16 kernels want channels-last and would convert at every layer: one candidate less.
+    # oneDNN's bfloat16 kernels want channels-last and would convert at every layer: one plan less.
     rarely = ComputePlan("bfloat16", "contiguous")
     return [plan for plan in plans if plan != rarely or recipe.memory_format == "contiguous"]
 
@@ -185,7 +185,7 @@ def choose_plan(
     for plan in plans:
         if known.get(key) == str(plan):
             return plan, "measured here before"
-    seconds = measure_plans([_TimedPlan(plan, model, images, labels, recipe) for plan in plans], objective)
+    seconds = measure_plans([_TimedSteps(plan, model, images, labels, recipe) for plan in plans], objective)
     best = plans[0]
     for plan in plans[1:]:
         if seconds[plan] < WORTH_IT * seconds[best]:
@@ -195,15 +195,15 @@ def choose_plan(
     return best, f"measured: {measured}" + ("" if kept else f"; {cache} can't be written to keep this")
 
 
-def measure_plans(candidates: list[_TimedPlan], objective: Objective) -> dict[ComputePlan, float]:
-    """Seconds of each candidate's shortest step, after an unmeasured one, in turn.
+def measure_plans(candidates: list[_TimedSteps], objective: Objective) -> dict[ComputePlan, float]:
+    """Seconds of the shortest step under each plan, after an unmeasured one, in turn.
 
     The shortest is what other work on the machine disturbs least.
     """
-    for candidate in candidates:
-        candidate.step(objective)
-    rounds = [[candidate.step(objective) for candidate in candidates] for _ in range(TIMED_STEPS)]
-    return {candidate.plan: min(times) for candidate, times in zip(candidates, zip(*rounds, strict=True), strict=True)}
+    for one in candidates:
+        one.step(objective)
+    rounds = [[one.step(objective) for one in candidates] for _ in range(TIMED_STEPS)]
+    return {one.plan: min(times) for one, times in zip(candidates, zip(*rounds, strict=True), strict=True)}
 
 
 def plan_cache() -> Path:

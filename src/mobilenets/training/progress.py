@@ -21,10 +21,9 @@ from pydantic import TypeAdapter, ValidationError
 from torch.utils.tensorboard import SummaryWriter
 
 from mobilenets.errors import RunError, first_line
-from mobilenets.evaluation.results import EpochPoint
 from mobilenets.files import write_text_atomically
 from mobilenets.limits import check_json, read_bytes
-from mobilenets.progress import StepReport
+from mobilenets.progress import EpochPoint, StepReport
 from mobilenets.training.recipe import Recipe
 
 
@@ -281,7 +280,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether a stop was requested, and by which signal (0: none)."""
+    """Whether a stop was requested, and by which signal (0 where none was)."""
 
     def __init__(self) -> None:
         self.signal = 0

@@ -302,7 +302,7 @@ def resolve_head_recipe(recipe: Recipe, changed: Iterable[str], *, has_weights: 
 
     Args:
         recipe: the recipe asked for.
-        changed: its fields that were set explicitly.
+        changed: its fields that were changed.
         has_weights: whether there are weights to start from.
         has_teacher: whether there is a teacher.
 

@@ -83,7 +83,7 @@ def start_from_weights(
         size = report.preprocessing.image_size if own_size and report.preprocessing else model.config.image_size
         if size != model.config.image_size:  # a network's early strides depend on the size it is for
             model, report = create_from_weights(network["name"], weights, {**arguments, "image_size": size})
-        notes = (*report.notes, *_match_classes(model, report, classes))
+        notes = (*report.notes, *_check_classes(model, report, classes))
     record = {WEIGHTS: asked, WEIGHTS_FILE: report.path.name, WEIGHTS_SHA256: report.sha256}
     progress.message(f"starting from {report.path.name} ({report.origin})")
     for note in notes:
@@ -106,7 +106,7 @@ def images_before(weights: str | Path | None, run: Path, *, resume: bool) -> Ima
     return None if begun is None else ImageRecord(begun.all_trained)
 
 
-def _match_classes(model: MobileNet, report: LoadedWeights, classes: Sequence[str]) -> list[str]:
+def _check_classes(model: MobileNet, report: LoadedWeights, classes: Sequence[str]) -> list[str]:
     """A classifier of as many, but other classes says nothing of these: start it anew, and say so."""
     if report.classes is None or report.classes == tuple(classes):
         return []

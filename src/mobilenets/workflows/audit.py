@@ -17,20 +17,25 @@ from mobilenets.auditing.rules.registry import RULES
 from mobilenets.auditing.sizing import check_image_size
 from mobilenets.auditing.structure.fold import fold
 from mobilenets.auditing.structure.nearest import compare
-from mobilenets.auditing.target import AuditTarget, TargetKind, load_target, module_target
+from mobilenets.auditing.target import AuditTarget, file_graph, load_target, module_target
 from mobilenets.auditing.user_code import ALLOW_RUNNING
 from mobilenets.errors import AuditError
+from mobilenets.progress import Progress, Silent, counted
+
+STEPS = 4
+"""Of an audit, as its progress counts them: loaded, read and run, compared, explained."""
 
 
 def audit(
     target: nn.Module | str | Path,
     *,
     expect: str | None = None,
-    ignore: str | Iterable[str] = (),
+    ignore: str | Iterable[str] | None = None,
     width_mult: float | None = None,
     image_size: int | None = None,
     args: Mapping[str, Any] | None = None,
     run: bool = True,
+    progress: Progress | None = None,
 ) -> Audit:
     """Compare a network with the published MobileNet it is, or should be.
 
@@ -46,7 +51,8 @@ def audit(
         width_mult: its width multiplier; by default likewise.
         image_size: side in pixels of the images; by default the target's own, or 224.
         args: keyword arguments of the factory.
-        run: False refuses to run any code: then the target is a file or a run folder.
+        run: False refuses to run anybody's code: then the target is a file or a run folder.
+        progress: told which of its steps are done.
 
     Returns:
         The findings; with those ignored and what is unexplained, their parameters and multiply-adds add up to the whole
@@ -59,6 +65,7 @@ def audit(
         MissingExtraError: reading such a file needs a package that is not installed.
     """
     ignored = RULES.ignored(ignore)
+    done = counted((progress or Silent()).update, "auditing")
     if image_size is not None:
         check_image_size(image_size)
     if isinstance(target, nn.Module):
@@ -67,8 +74,10 @@ def audit(
         loaded = module_target(target, image_size)
     else:
         loaded = load_target(str(target), args, image_size, run=run)
+    done(1, STEPS)
     graph, seen = _read(loaded, image_size)
     chain = fold(graph)
+    done(2, STEPS)
     notes = [*loaded.notes, *graph.notes]
     if loaded.config is not None and expect is None:
         # A run folder says what it is: that, not the nearest network, is what it should be.
@@ -76,8 +85,10 @@ def audit(
         notes.append(f"it is expected to be what the run folder says: {expect}, width {loaded.config.width_mult:g}")
         width_mult = loaded.config.width_mult if width_mult is None else width_mult
     comparison = compare(chain, expect=expect, width_mult=width_mult, image_size=image_size)
+    done(3, STEPS)
     diagnostics = apply_rules(comparison, seen=seen, front_end=graph.front_end, unused=graph.unused)
     findings, parameters, macs = account(comparison, diagnostics)
+    done(4, STEPS)
     return Audit(
         target=loaded.title,
         front_end=graph.front_end,
@@ -96,19 +107,5 @@ def _read(loaded: AuditTarget, image_size: int | None) -> tuple[Graph, Behaviour
         graph = capture(loaded.module, loaded.input_shape)
         return graph, observe(loaded.module, graph, loaded.input_shape)
     assert loaded.path is not None
-    graph = _file_graph(loaded.path, loaded.kind, image_size)
-    own = graph.input_shape[2]
-    if image_size is not None and image_size != own:
-        raise AuditError(f"{loaded.title} takes images of {own} pixels only: leave `image_size={image_size}` out")
+    graph = file_graph(loaded.path, loaded.kind, image_size)
     return graph, Behaviour(stays_in_training=training_paths(graph))
-
-
-def _file_graph(path: Path, kind: TargetKind, image_size: int | None) -> Graph:
-    """A file's graph; each reader is loaded with its own dependency."""
-    if kind is TargetKind.TFLITE:
-        from mobilenets.auditing.graph.tflite import tflite_graph
-
-        return tflite_graph(path)
-    from mobilenets.auditing.graph.onnx import onnx_graph
-
-    return onnx_graph(path, image_size)

@@ -175,7 +175,8 @@ def _scoring_images(
 ) -> _ScoringImages:
     """The images to score on, read and checked against every artifact before anything is measured."""
     try:
-        import_module("mobilenets.evaluation.predictions")
+        for name in ("scipy.special", "sklearn.metrics"):
+            import_module(name)
     except ModuleNotFoundError as error:
         raise MissingExtraError("scoring needs scikit-learn and scipy: pip install scikit-learn scipy") from error
     from mobilenets.data.datasets import load_dataset

@@ -130,7 +130,7 @@ def compare(
     The choice goes by validation images, which are cut from the training images (the recipe's `validation_fraction`)
     where the data has none of its own; the test images are read once, when it is made.
 
-    A network whose training diverges or whose exported file differs is left out of the rows, and the result's
+    A network whose training diverges or whose exported file answers wrongly is left out of the rows, and the result's
     notes say so.
 
     Args:
@@ -180,11 +180,18 @@ def compare(
     stage = ComparisonRuns(dataset, splits, recipe, out, chosen_device, progress)
     stage.seal("a network is chosen")
     runs, failures = stage.train_all(networks, seeds)
-    costs, differing = measure({network: runs[network][0].folder for network in runs}, splits, progress)
+    costs, differing, ratios = measure({network: runs[network][0].folder for network in runs}, splits, progress)
     if not costs:
         raise TrainingError(f"no network came through: {'; '.join((*failures, *differing))}")
     contenders, pairs = _contenders(runs, costs)
-    choice = choose([*contenders.values()], pairs, bounds)
+    distinct = {frozenset((ratio.first, ratio.second)): ratio.distinct for ratio in ratios}
+    choice = choose(
+        [*contenders.values()],
+        pairs,
+        bounds,
+        "onnxruntime",
+        lambda first, second: distinct.get(frozenset((first, second)), True),
+    )
     stage.seal(None)
     rows = tuple(
         _row(contenders[network], network, stage.score(network, runs[network]), cost, splits[network.image_size])
@@ -311,7 +318,7 @@ def _train_interval(runs: Sequence[SeedRun]) -> Interval:
     scores = [run.train.top1 for run in runs]
     if len(set(scores)) > 1:
         return mean_interval(scores)
-    count = runs[0].train.count  # one seed, or all the same: an interval over seeds would have no width
+    count = runs[0].train.count  # one seed, or all alike: an interval over seeds would have no width
     return proportion_interval(round(scores[0] * count / 100), count, "training")
 
 

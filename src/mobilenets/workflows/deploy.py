@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mobilenets.arguments import check_threads, command_or, names_of, numbers_of
-from mobilenets.benchmarking.benchmark import Settings
+from mobilenets.benchmarking.benchmark import BenchmarkSettings
 from mobilenets.benchmarking.candidates import PEERS, network_words
 from mobilenets.data.datasets import Dataset
 from mobilenets.deployment.candidates import TARGETS, CandidateBuilder, keep
@@ -179,7 +179,7 @@ def _check(targets: Sequence[str], config: MeasureConfig, seed: int) -> None:
                 raise MobilenetsError(f"there is no {what} {name!r}; valid: {', '.join(valid)}")
     if not targets:
         raise MobilenetsError(f"there is nothing to make: name targets of {', '.join(TARGETS)}")
-    Settings(seconds=config.seconds)
+    BenchmarkSettings(seconds=config.seconds)
     for count in config.threads:
         check_threads(count)
 

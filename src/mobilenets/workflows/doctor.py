@@ -38,7 +38,7 @@ def doctor(
     out: str | Path | None = None,
     *,
     fix: bool = False,
-    ignore: str | Iterable[str] = (),
+    ignore: str | Iterable[str] | None = None,
     data_root: str | Path | None = None,
     max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
@@ -59,7 +59,7 @@ def doctor(
         RunError: `out` can't be written, or lies within the images.
     """
     start = time.monotonic()
-    ignored = RULES.ignored(ignore)
+    ignored = RULES.ignored(ignore or ())
     folder = None if out is None else outside(data, Path(out))
     if folder is not None:
         check_writable(folder)

@@ -130,7 +130,7 @@ def _summary_of_target(
     target: nn.Module | str | Path, image_size: int | None, args: Mapping[str, Any] | None, *, run: bool
 ) -> NetworkSummary:
     from mobilenets.auditing.sizing import check_image_size
-    from mobilenets.auditing.target import load_target, module_target
+    from mobilenets.auditing.target import file_graph, load_target, module_target
     from mobilenets.auditing.user_code import ALLOW_RUNNING
 
     if image_size is not None:
@@ -150,7 +150,7 @@ def _summary_of_target(
         config = loaded.config
         title = loaded.title if config is None else f"{loaded.title}: {_title(config)}"
         return NetworkSummary(title, config, count(loaded.module, loaded.input_shape), loaded.notes)
-    from mobilenets.auditing.graph_count import count_graph, file_graph
+    from mobilenets.auditing.graph_count import count_graph
 
     assert loaded.path is not None
     graph = file_graph(loaded.path, loaded.kind, image_size)

@@ -248,7 +248,7 @@ def _start(
 
 
 def _fresh_preprocessing(network: dict[str, Any]) -> Preprocessing:
-    """How images are prepared for a network without weights, at the size that it uses."""
+    """How images are prepared for a network without weights, at its own input size."""
     return Preprocessing(image_size=create_model(**network).config.image_size)
 
 

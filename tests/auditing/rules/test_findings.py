@@ -99,7 +99,7 @@ def test_folded_norms_trade_norms_for_biases() -> None:
     assert finding.detail == "-34,112 of batch norm + 17,056 biases"
 
 
-def test_what_no_claim_explains_is_said() -> None:
+def test_what_no_diagnostic_explains_is_said() -> None:
     found = network(keep_expansion)
     findings, parameters, macs = account(against(found), [])
     assert (findings, parameters, macs) == ((), 1_088, 12_845_056)

@@ -328,7 +328,7 @@ def test_packages_keep_their_names_and_other_strings_their_errors(
     shards.rename(tmp_path / "digits")
     assert load_dataset("digits").shards is None
     assert load_dataset("./digits").shards is not None
-    for data in ("", "~unknown-name/x", "a\0b"):
+    for data in ("", "~no-user-of-that-name/x", "a\0b"):
         with pytest.raises(DataError, match="give digits, cifar10"):
             load_dataset(data)
 

@@ -310,7 +310,7 @@ def _has_index(folder: Path) -> bool:
 
 
 def _tars(folder: Path) -> list[Path]:
-    """Tar files in a folder that holds nothing but files; beside folders of images they are downloads."""
+    """Tar files in a folder that holds nothing but files; beside folders of images they are other downloads."""
     entries = [path for path in sorted(folder.iterdir()) if not is_junk(path.name)]
     if any(path.is_dir() for path in entries):
         return []

@@ -1,6 +1,6 @@
 """From what a user calls data to shards: their index, the images to stream, and those that are held.
 
-Shards of other tools are read once from end to end to count them, and the count is kept for the next time.
+Third-party shards are read once from end to end to count them, and the count is kept for the next time.
 """
 
 from __future__ import annotations

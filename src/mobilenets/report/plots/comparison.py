@@ -16,7 +16,8 @@ from matplotlib.ticker import MaxNLocator
 
 from mobilenets.evaluation.results import Comparison, NetworkRow, SeedRun
 from mobilenets.files import write_bytes_atomically
-from mobilenets.formatting import plural, short_labels, shortened
+from mobilenets.formatting import short_labels, shortened
+from mobilenets.quoting import plural
 from mobilenets.report.plots.canvas import INK, LINE, PAPER, RIGHT, WRONG, colour, drawing, new_figure, svg
 from mobilenets.report.plots.scatter import Cost, cost_axis, draw_accuracy, latency_key
 
@@ -29,7 +30,7 @@ _CURVE_WORDS: dict[CurveQuantity, str] = {
 }
 _WIDTH, _HEIGHT = 6.0, 4.5  # inches of 72 units: narrow, so that 10 point text is still legible on a phone
 _LEGEND_ROW = 0.24
-_COUNTED_CLASSES = 12  # up to here a confusion matrix has space for its counts,
+_COUNTED_CLASSES = 12  # up to here a confusion matrix has room for its counts,
 _NAMED_CLASSES = 20  # and up to here for the name of every class
 _NAME_LENGTH = 18
 _STRONG = 0.8  # from this opacity on white is easier to read on a shade than ink

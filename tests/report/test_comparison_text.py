@@ -1,13 +1,10 @@
-"""Numbers and sentences."""
+"""What a comparison and its scores say in sentences."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mobilenets import formatting
 from mobilenets.evaluation.results import (
@@ -21,6 +18,7 @@ from mobilenets.evaluation.results import (
     PairedTest,
 )
 from mobilenets.evaluation.selection import Contender, choose
+from mobilenets.report import scores
 
 
 @pytest.mark.parametrize(
@@ -39,9 +37,8 @@ def test_three_digits_are_right_to_half_a_percent(value: float) -> None:
 @pytest.mark.parametrize(
     ("probability", "written"), [(0.0, "p < 0.001"), (0.0123, "p = 0.012"), (0.614, "p = 0.61"), (1.0, "p = 1.00")]
 )
-def test_p_value(probability: float, written: str) -> None:
-    assert formatting.p_value(probability) == written
-    assert formatting.unbroken_p_value(probability) == written.replace(" ", formatting.NBSP)
+def test_a_p_value_is_not_parted(probability: float, written: str) -> None:
+    assert comparison_text.unbroken_p_value(probability) == written.replace(" ", formatting.NBSP)
 
 
 def test_the_reason_of_a_choice_writes_p_as_the_page_does(comparison: Comparison) -> None:
@@ -51,7 +48,7 @@ def test_the_reason_of_a_choice_writes_p_as_the_page_does(comparison: Comparison
     )
     test = PairedTest(dear.label, cheap.label, 1.0, -1.0, 3.0, 0.5, 1.0, False, "McNemar")
     assert "p = 1.00" in choose((dear, cheap), (test,), Bounds()).reason
-    assert "p = 1.00" in formatting.pair_sentence(test).replace(formatting.NBSP, " ")
+    assert "p = 1.00" in scores.pair_sentence(test).replace(formatting.NBSP, " ")
 
 
 def pair(difference: float, *, differs: bool, adjusted: float) -> PairedTest:
@@ -63,31 +60,40 @@ def pair(difference: float, *, differs: bool, adjusted: float) -> PairedTest:
     [
         (pair(1.3, differs=True, adjusted=0.01), "A beats B by 1.3 points [0.4, 2.2], p = 0.010"),
         (pair(-1.3, differs=True, adjusted=0.01), "B beats A by 1.3 points [0.4, 2.2], p = 0.010"),
-        (pair(0.3, differs=False, adjusted=0.6), "A and B can't be told apart: 0.3 points [−0.6, 1.2], p = 0.60"),
-        (pair(-0.3, differs=False, adjusted=0.6), "B and A can't be told apart: 0.3 points [−0.6, 1.2], p = 0.60"),
-        (pair(0.9, differs=False, adjusted=0.2), "A and B can't be told apart: 0.9 points [0.0, 1.8], p = 0.20"),
+        (
+            pair(0.3, differs=False, adjusted=0.6),
+            "A and B do not differ significantly: 0.3 points [−0.6, 1.2], p = 0.60",
+        ),
+        (
+            pair(-0.3, differs=False, adjusted=0.6),
+            "B and A do not differ significantly: 0.3 points [−0.6, 1.2], p = 0.60",
+        ),
+        (
+            pair(0.9, differs=False, adjusted=0.2),
+            "A and B do not differ significantly: 0.9 points [0.0, 1.8], p = 0.20",
+        ),
     ],
 )
 def test_pair_sentence(test: PairedTest, sentence: str) -> None:
-    assert formatting.pair_sentence(test).replace(formatting.NBSP, " ") == sentence
+    assert scores.pair_sentence(test).replace(formatting.NBSP, " ") == sentence
 
 
 def test_bound_phrases_name_what_was_set_and_nothing_else() -> None:
-    assert formatting.bound_phrases(Bounds()) == ()
-    phrases = formatting.bound_phrases(Bounds(max_latency_ms=5.0, max_params=2_000_000, min_top1=90.5))
+    assert scores.bound_phrases(Bounds()) == ()
+    phrases = scores.bound_phrases(Bounds(max_latency_ms=5.0, max_params=2_000_000, min_top1=90.5))
     assert [phrase.replace(formatting.NBSP, " ") for phrase in phrases] == [
         "latency at most 5 ms",
         "at most 2,000,000 parameters",
         "accuracy at least 90.5 %",
     ]
-    assert formatting.bound_phrases(Bounds(min_top1=0.0)) != ()
+    assert scores.bound_phrases(Bounds(min_top1=0.0)) != ()
 
 
 def test_runtimes_come_in_one_order_and_unknown_ones_last() -> None:
     latency = Latency(1.0, 1.2, 0.1, 10)
-    found = formatting.runtimes([{"zeta": latency, "onnxruntime": latency}, {"pytorch": latency}])
+    found = scores.runtimes([{"zeta": latency, "onnxruntime": latency}, {"pytorch": latency}])
     assert found == ("pytorch", "onnxruntime", "zeta")
-    assert formatting.runtime_name("zeta") == "zeta"
+    assert scores.runtime_name("zeta") == "zeta"
 
 
 def test_short_labels_drop_only_what_all_share() -> None:
@@ -128,23 +134,23 @@ def again(comparison: Comparison, *readings: LedgerEntry) -> Comparison:
 
 
 def test_the_split_sentence_says_what_was_chosen_by_and_when_test_images_were_read(comparison: Comparison) -> None:
-    assert formatting.split_sentence(comparison) == (
+    assert scores.split_sentence(comparison) == (
         "The choice went by 144 validation images, not by the 360 test images; these were read once for each network "
         "trained: 2026-01-02 03:04:00 UTC."
     )
     first, second = (LedgerEntry(f"2026-01-0{day}T03:04:00+00:00", "compare", 360) for day in (1, 2))
     assert "read more than once (1 of 3 runs, up to 2 times): 2026-01-01 03:04:00 UTC to 2026-01-02" in (
-        formatting.split_sentence(again(comparison, first, second))
+        scores.split_sentence(again(comparison, first, second))
     )
     # A reading that was stopped left nothing to choose by, and its repetition is no second one.
-    assert "read once for each" in formatting.split_sentence(again(comparison, first, replace(second, repeats=True)))
+    assert "read once for each" in scores.split_sentence(again(comparison, first, replace(second, repeats=True)))
 
 
 def test_a_comparison_from_before_validation_images_says_so(comparison: Comparison) -> None:
     rows = tuple(replace(row, validation_top1=None) for row in comparison.rows)
     old = replace(comparison, rows=rows, data=replace(comparison.data, validation_images=0))
-    assert "the choice went by the test images, which flatters it" in formatting.split_sentence(old)
-    assert formatting.deciding_split(old) == "test"
+    assert "the choice went by the test images, which flatters it" in scores.split_sentence(old)
+    assert scores.deciding_split(old) == "test"
 
 
 def scored(*classes: tuple[str, int, float]) -> Metrics:
@@ -160,11 +166,11 @@ def scored(*classes: tuple[str, int, float]) -> Metrics:
 
 
 def test_class_lines_name_the_worst_and_the_macro_averages_of_unequal_classes() -> None:
-    assert formatting.class_lines(scored(("a", 10, 90.0), ("b", 12, 70.0), ("c", 12, 80.0))) == (
+    assert scores.class_lines(scored(("a", 10, 90.0), ("b", 12, 70.0), ("c", 12, 80.0))) == (
         "least recognised: b 70.0 %",
     )
-    macro, worst = formatting.class_lines(scored(("a", 100, 90.0), ("b", 10, 30.0), ("none", 0, 0.0), ("c", 90, 75.0)))
+    macro, worst = scores.class_lines(scored(("a", 100, 90.0), ("b", 10, 30.0), ("none", 0, 0.0), ("c", 90, 75.0)))
     assert macro.startswith("macro recall 65.00 %, precision 50.00 %, F1 ")
     assert macro.endswith("(classes have 10 to 100 images, each weighs the same)")
     assert worst == "least recognised: b 30.0 %, c 75.0 %"
-    assert formatting.class_lines(scored(("a", 10, 80.0), ("b", 10, 80.0))) == ()
+    assert scores.class_lines(scored(("a", 10, 80.0), ("b", 10, 80.0))) == ()
