@@ -1,8 +1,8 @@
 """What each extra brings, on disk: `python benchmarks/install_sizes.py` in an environment that has all of them.
 
 Regime: the files that each distribution lists, with compiled bytecode where it is listed, added up over the direct and
-indirect requirements of `mobilenets` and of one extra, or several. PyTorch's CUDA libraries (the distributions `nvidia-*`, `cuda-*`
-and `triton`) are counted apart, because PyTorch's CPU build has none.
+indirect requirements of `mobilenets` and of one extra, or several. PyTorch's CUDA libraries (the distributions
+`nvidia-*`, `cuda-*` and `triton`) are counted apart, because PyTorch's CPU build has none.
 """
 
 from __future__ import annotations

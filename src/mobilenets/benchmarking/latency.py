@@ -4,7 +4,7 @@ The regime:
 
 1. *Warm-up*: every call runs a few times unmeasured (first calls allocate, compile and fill caches).
 2. *Alternation*: a round calls everything once. Whatever slows the machine for a while (heat, another program) then
-   slows everything alike, instead of the one network that happened to be measured at that moment. The order rotates,
+   slows everything equally, instead of the one network that happened to be measured at that moment. The order rotates,
    and is reversed after every full rotation, so that none always runs first or always follows the same neighbour.
 3. *Rounds*: at least `rounds`, and on until `seconds` have passed. Slow networks so get enough calls, and fast ones,
    whose single calls scatter more, get many.

@@ -13,9 +13,9 @@ from mobilenets.cli.streams import console
 from mobilenets.images import MAX_PIXELS
 from mobilenets.quoting import printable
 
-WIDTH_OF_A_FILE = 160  # columns: a file or a CI log has room for every column
+WIDTH_OF_A_FILE = 160  # columns: a file or a CI log has space for every column
 
-ABOUT = """Train networks on the same images by one recipe, measure them alike, and say which to choose.
+ABOUT = """Train networks on the same images by one recipe, measure them in the same way, and recommend one.
 
 The choice goes by validation images, cut from the training images; the test images are read once, after it.
 

@@ -1,1 +1,2 @@
-"""The main job: networks trained on the same images by the same recipe, measured alike, and one of them chosen."""
+"""The main job: networks trained on the same images by the same recipe, measured in the same way, and one of them
+chosen."""

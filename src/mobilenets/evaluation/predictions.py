@@ -258,7 +258,7 @@ class Evaluation(Result):
     Attributes:
         metrics: the scores.
         predictions: the answers they were computed from.
-        mistakes: the images answered wrongly, the most confident answer first, where images have names.
+        mistakes: the misclassified images, the most confident answer first, where images have names.
         notes: what the user should know of the images, a sentence each.
     """
 
@@ -295,7 +295,7 @@ def evaluate_predictions(
         batches: pairs of images and their B true class indices; batches may differ in size.
         classes: the K class names in output order.
         flip_test: average the answers to each image and its mirror image; the scores then say so.
-        names: of all images in order, to list in `mistakes` those answered wrongly, the most confident answer first;
+        names: of all images in order, to list in `mistakes` those misclassified, the most confident answer first;
             `mobilenets.evaluation.wrong_answers.write_wrong_answers` writes them to a CSV or JSON file.
         progress: called after each batch with the number of images done so far.
 

@@ -27,7 +27,7 @@ def mean_interval(values_percent: Sequence[float]) -> Interval:
     """Mean over K >= 2 seeds with Student's t interval, clipped to 0..100.
 
     Covers what the seed changes (initial weights, order of images, augmentation). Does not cover the draw of test
-    images: all seeds are scored on the same ones. With 2 or 3 seeds it is wide, and rightly so.
+    images: all seeds are scored on the same ones. With 2 or 3 seeds it is wide, as it should be.
 
     Raises:
         DataError: fewer than 2 values.
@@ -71,7 +71,7 @@ def top1_interval(correct: Correct, split: str = "test") -> Interval:
     if seeds == 1:
         return proportion_interval(int(hits[0]), images, split)
     if (hits == hits[0]).all():
-        return _wilson(int(hits[0]), images, f"{_images(images, split)}, {seeds} seeds that score alike")
+        return _wilson(int(hits[0]), images, f"{_images(images, split)}, {seeds} seeds that score the same")
     return mean_interval([float(value) for value in 100 * hits / images])
 
 
@@ -129,7 +129,7 @@ def paired_test(first: str, second: str, correct_a: Correct, correct_b: Correct,
 def compare_all(correct: Mapping[str, Correct], split: str = "test") -> tuple[PairedTest, ...]:
     """Test every pair of networks on the images of `split`, in the mapping's order, with Holm's correction over pairs.
 
-    With the correction the chance of calling any two alike networks different is at most 5 % in the whole comparison.
+    With the correction the chance of calling any two equal networks different is at most 5 % in the whole comparison.
     The intervals stay those of single pairs, so one may exclude 0 for a pair that is not called different.
 
     Source: Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".

@@ -1,4 +1,4 @@
-"""The images a network answered wrongly, listed for people to look at: in a table for spreadsheets, or as JSON."""
+"""The images a network misclassified, listed for people to look at: in a table for spreadsheets, or as JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DIGITS: Final = 6
 
 @dataclass(frozen=True)
 class WrongAnswer:
-    """An image answered wrongly: its name, its class, the class answered and the probability given to it, 0 to 1."""
+    """A misclassified image: its name, its class, the class answered and the probability given to it, 0 to 1."""
 
     image: str
     truth: str

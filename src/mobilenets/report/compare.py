@@ -133,7 +133,7 @@ def comparison_table(comparison: Comparison, *, width: int | None = None) -> Tab
 
     Args:
         comparison: what to show.
-        width: columns of the terminal, which decide the layout (see the module's docstring); without it, those of
+        width: columns of the terminal, which decide the layout (see the module's docstring); default: those of
             the terminal this runs in.
     """
     width = Console().width if width is None else width
@@ -209,7 +209,7 @@ def _caption(comparison: Comparison, shown: Sequence[Column]) -> str | None:
     if not names:
         return None
     listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-    return f"No room here for {listed}: the CSV file and the page have them."
+    return f"No space here for {listed}: the CSV file and the page have them."
 
 
 def _markdown_cell(text: str) -> str:

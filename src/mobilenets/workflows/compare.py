@@ -130,7 +130,7 @@ def compare(
     The choice goes by validation images, which are cut from the training images (the recipe's `validation_fraction`)
     where the data has none of its own; the test images are read once, when it is made.
 
-    A network whose training diverges or whose exported file answers wrongly is left out of the rows, and the result's
+    A network whose training diverges or whose exported file differs is left out of the rows, and the result's
     notes say so.
 
     Args:
@@ -318,7 +318,7 @@ def _train_interval(runs: Sequence[SeedRun]) -> Interval:
     scores = [run.train.top1 for run in runs]
     if len(set(scores)) > 1:
         return mean_interval(scores)
-    count = runs[0].train.count  # one seed, or all alike: an interval over seeds would have no width
+    count = runs[0].train.count  # one seed, or all the same: an interval over seeds would have no width
     return proportion_interval(round(scores[0] * count / 100), count, "training")
 
 

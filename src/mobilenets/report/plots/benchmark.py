@@ -23,7 +23,7 @@ _TIMES_INCHES, _SIZES_INCHES, _ACCURACY_INCHES = 4.2, 2.4, 5.4
 _FIGURES_INCHES = 0.65  # the column of written figures right of a panel
 _CHARACTER_INCHES = 0.082
 _NAME_LENGTH = 60
-_DECADES = 200.0  # from this factor on only powers of ten have room
+_DECADES = 200.0  # from this factor on only powers of ten have space
 _LOG_FROM = 4.0  # times that span this factor are drawn on a logarithmic axis
 _GAP = 9.0
 

@@ -30,7 +30,7 @@ _CURVE_WORDS: dict[CurveQuantity, str] = {
 }
 _WIDTH, _HEIGHT = 6.0, 4.5  # inches of 72 units: narrow, so that 10 point text is still legible on a phone
 _LEGEND_ROW = 0.24
-_COUNTED_CLASSES = 12  # up to here a confusion matrix has room for its counts,
+_COUNTED_CLASSES = 12  # up to here a confusion matrix has space for its counts,
 _NAMED_CLASSES = 20  # and up to here for the name of every class
 _NAME_LENGTH = 18
 _STRONG = 0.8  # from this opacity on white is easier to read on a shade than ink

@@ -177,7 +177,7 @@ def _name_points(axes: Axes, comparison: Comparison, cost: CostAxis, others: Seq
 
 
 def _lead(axes: Axes, box: Box, point: Point, tint: str) -> None:
-    """Draw a thin line from a point to a name that found no room beside it."""
+    """Draw a thin line from a point to a name that found no space beside it."""
     near = (min(max(point[0], box.left), box.right), min(max(point[1], box.bottom), box.top))
     (x0, y0), (x1, y1) = _data(axes, *near), _data(axes, *point)
     axes.plot([x0, x1], [y0, y1], color=tint, linewidth=0.7, zorder=2.5)
