@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilenets import formatting
+from mobilenets import formatting, quoting
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_shortened_text_fits_and_short_text_is_kept(text: str, length: int) -> N
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 class"), (2, "2 classes"), (1437, "1,437 classes")])
 def test_plural(count: int, words: str) -> None:
-    assert formatting.plural(count, "class") == words
+    assert quoting.plural(count, "class") == words
 
 
 @pytest.mark.parametrize(

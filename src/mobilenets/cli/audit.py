@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
 
 from tyro.conf import Positional
 
-from mobilenets.cli.options import UsageError, comma_separated, parse
+from mobilenets.cli.options import UsageError, keyword_arguments, parse
 from mobilenets.cli.streams import say, warn
 from mobilenets.quoting import printable
 
@@ -32,12 +31,12 @@ Example:
 class AuditOptions:
     """Options of `audit`."""
 
-    target: Positional[str] = ""
+    target: Positional[str | None] = None
     """What to audit, e.g. torchvision.models:mobilenet_v2."""
     expect: str | None = None
     """The network it should be, e.g. mobilenet_v2; default: the nearest."""
-    ignore: Annotated[tuple[str, ...], comma_separated(str, "ID,...")] = ()
-    """Rules whose findings are set aside: no errors, and only counted."""
+    ignore: str | None = None
+    """Rules whose findings are set aside, with commas between: no errors, and only counted."""
     width_mult: float | None = None
     """Its width multiplier; default: the nearest."""
     image_size: int | None = None
@@ -68,7 +67,7 @@ def audit(options: AuditOptions) -> int:
 
     if options.list_rules:
         return _list_rules(as_json=options.json)
-    if not options.target:
+    if options.target is None:
         raise UsageError("the following arguments are required: TARGET (see 'mobilenets audit --help')")
     arguments = keyword_arguments(options.args)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
-from mobilenets.cli.options import UsageError, comma_separated, parse
+from mobilenets.cli.options import UsageError, parse
 from mobilenets.cli.streams import console, say
 from mobilenets.images import MAX_PIXELS
 
@@ -32,14 +31,14 @@ Example:
 class DoctorOptions:
     """Options of `doctor`."""
 
-    data: tyro.conf.Positional[str] = ""
+    data: tyro.conf.Positional[str | None] = None
     """digits, cifar10, or a folder or zip of images."""
     out: Path | None = None
     """Folder for doctor.html, doctor.json and exclude.txt; default: doctor-DATA here."""
     fix: bool = False
     """Write exclude.txt, the images to leave out of training."""
-    ignore: Annotated[tuple[str, ...], comma_separated(str, "ID,...")] = ()
-    """Rules whose findings are set aside: no errors, and only named."""
+    ignore: str | None = None
+    """Rules whose findings are set aside, with commas between: no errors, and only named."""
     data_root: Path | None = None
     """Where cifar10 is looked for and downloaded to."""
     max_pixels: int = MAX_PIXELS
@@ -55,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     options = parse(DoctorOptions, argv, "doctor", ABOUT)
     if options.list_rules:
         return _list_rules(as_json=options.json)
-    if not options.data:
+    if options.data is None:
         raise UsageError("the following arguments are required: DATA (see 'mobilenets doctor --help')")
     from mobilenets.cli.progress import Live
     from mobilenets.report.doctor import text_lines, to_json

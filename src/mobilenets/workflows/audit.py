@@ -64,7 +64,7 @@ def audit(
         ModelError: `width_mult` is out of range.
         MissingExtraError: reading such a file needs a package that is not installed.
     """
-    ignored = RULES.ignored(ignore)
+    ignored = RULES.ignored(ignore or ())
     done = counted((progress or Silent()).update, "auditing")
     if image_size is not None:
         check_image_size(image_size)

@@ -22,23 +22,10 @@ from mobilenets.report import scores
 
 
 @pytest.mark.parametrize(
-    ("value", "written"),
-    [(0.0312, "0.0312"), (0.31249, "0.312"), (0.9996, "1.00"), (9.999, "10.0"), (12.44, "12.4"), (1234.4, "1,234")],
-)
-def test_three_digits(value: float, written: str) -> None:
-    assert formatting.three_digits(value) == written
-
-
-@given(st.floats(0.01, 1e6))
-def test_three_digits_are_right_to_half_a_percent(value: float) -> None:
-    assert math.isclose(float(formatting.three_digits(value).replace(",", "")), value, rel_tol=0.0051)
-
-
-@pytest.mark.parametrize(
     ("probability", "written"), [(0.0, "p < 0.001"), (0.0123, "p = 0.012"), (0.614, "p = 0.61"), (1.0, "p = 1.00")]
 )
 def test_a_p_value_is_not_parted(probability: float, written: str) -> None:
-    assert comparison_text.unbroken_p_value(probability) == written.replace(" ", formatting.NBSP)
+    assert formatting.unbroken_p_value(probability) == written.replace(" ", formatting.NBSP)
 
 
 def test_the_reason_of_a_choice_writes_p_as_the_page_does(comparison: Comparison) -> None:
@@ -94,36 +81,6 @@ def test_runtimes_come_in_one_order_and_unknown_ones_last() -> None:
     found = scores.runtimes([{"zeta": latency, "onnxruntime": latency}, {"pytorch": latency}])
     assert found == ("pytorch", "onnxruntime", "zeta")
     assert scores.runtime_name("zeta") == "zeta"
-
-
-def test_short_labels_drop_only_what_all_share() -> None:
-    assert formatting.short_labels(["mobilenet_v1 x1", "mobilenet_v2 x1"]) == ("v1 x1", "v2 x1")
-    assert formatting.short_labels(["mobilenet_v1 x1", "mine"]) == ("mobilenet_v1 x1", "mine")
-
-
-@given(st.text(max_size=40), st.integers(4, 20))
-def test_shortened_text_fits_and_short_text_is_kept(text: str, length: int) -> None:
-    short = formatting.shortened(text, length)
-    assert len(short) <= length
-    assert (short == text) == (len(text) <= length)
-
-
-@pytest.mark.parametrize(("count", "words"), [(1, "1 class"), (2, "2 classes"), (1437, "1,437 classes")])
-def test_plural(count: int, words: str) -> None:
-    assert formatting.plural(count, "class") == words
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.04, "0.0 s"), (8.0, "8.0 s"), (9.99, "10.0 s"), (59.4, "59 s"), (60, "1:00 min"), (7500, "2:05 h")],
-)
-def test_durations_as_people_say_them(seconds: float, said: str) -> None:
-    assert formatting.duration(seconds) == said
-
-
-@given(st.floats(0, 1e7))
-def test_a_duration_always_has_a_unit(seconds: float) -> None:
-    assert formatting.duration(seconds).split()[-1] in ("s", "min", "h")
 
 
 def again(comparison: Comparison, *readings: LedgerEntry) -> Comparison:
