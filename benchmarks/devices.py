@@ -100,7 +100,7 @@ def record(report: DeploymentReport) -> dict[str, Any]:
                 "chosen": one.chosen,
                 "float_top1": asdict(one.float_top1),
                 "rungs": [asdict(rung) for rung in one.rungs],
-                "remarks": one.remarks,
+                "notes": one.notes,
             }
             for one in report.quantizations
         ],

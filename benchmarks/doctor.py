@@ -98,7 +98,7 @@ def checkup(data: Path) -> dict[str, Any]:
 
 
 def found_again(data: Path) -> dict[str, dict[str, float]]:
-    """How surely prints of 500 images of `data` are told as alike, by how they were made."""
+    """How often copies of 500 images of `data` are found, by how they were transformed."""
     from mobilenets.checkup.examination import image_facts
     from mobilenets.checkup.inventory import take_inventory
     from mobilenets.checkup.near_duplicates import near_pairs

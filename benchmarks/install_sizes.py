@@ -1,8 +1,8 @@
 """What each extra brings, on disk: `python benchmarks/install_sizes.py` in an environment that has all of them.
 
 Regime: the files that each distribution lists, with compiled bytecode where it is listed, added up over the direct and
-indirect requirements of `mobilenets` and of one extra. PyTorch's CUDA libraries (the distributions `nvidia-*`, `cuda-*`
-and `triton`) are counted apart, because PyTorch's CPU build has none.
+indirect requirements of `mobilenets` and of one extra, or several. PyTorch's CUDA libraries (the distributions
+`nvidia-*`, `cuda-*` and `triton`) are counted apart, because PyTorch's CPU build has none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("", "train", "export", "cluster", "openvino", "litert", "executorch", "heic")
+EXTRAS = ("", "train", "export", "train,export", "cluster", "openvino", "litert", "executorch", "heic")
 CUDA = ("nvidia-", "cuda-", "triton")
 _MB = 1_000_000
 
@@ -22,7 +22,7 @@ def main() -> None:
 
     figures = {}
     for extra in EXTRAS:
-        names = closure("mobilenets", frozenset([extra] if extra else []))
+        names = closure("mobilenets", frozenset(extra.split(",") if extra else []))
         sizes = {name: size(distribution(name)) / _MB for name in sorted(names)}
         cuda = sum(one for name, one in sizes.items() if name.startswith(CUDA))
         figures[extra or "core"] = {"mb": sum(sizes.values()), "cuda_mb": cuda, "distributions": len(sizes)}

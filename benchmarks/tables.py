@@ -176,12 +176,12 @@ def core_install() -> str:
 def install_sizes() -> str:
     """Size on disk of the core and of the extras that most people install."""
     extras = load("install_sizes")["extras"]
-    core, train = extras["core"], extras["train"]
+    core, train = extras["core"], extras["train,export"]
     return (
         "| command | size on disk |\n| :-- | --: |\n"
         f"| `pip install .` | {core['mb']:.0f} MB |\n"
-        f"| `pip install '.[export]'` | {extras['export']['mb']:.0f} MB |\n"
-        f"| `pip install '.[train]'` with PyTorch's CUDA build | {train['mb'] / 1000:.1f} GB, "
+        f"| `pip install '.[litert]'`, to run LiteRT's files, too | {extras['litert']['mb']:.0f} MB |\n"
+        f"| `pip install '.[train,export]'` with PyTorch's CUDA build | {train['mb'] / 1000:.1f} GB, "
         f"{train['cuda_mb'] / 1000:.1f} GB of it CUDA libraries |\n"
     )
 

@@ -1,7 +1,7 @@
 """What must stay fast, with its limit: `python benchmarks/time_limits.py`; the exit code is 1 where one is exceeded.
 
 Regime: in this process, the best of three. The tests hold what these compute; times are measured here, since a busy
-machine would make a test fail without a fault. The limits leave a slow machine room.
+machine would make a test fail without a fault. The limits leave a slow machine a margin.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def align_a_hundred_layers() -> float:
 
 
 def reuse_a_reference() -> float:
-    """Ask a hundred times for a reference that is built once; wall time."""
+    """Ask a hundred times for a reference that is built once; elapsed time."""
     reference("mobilenet_v3_large", width_mult=0.9)
     start = time.perf_counter()
     for _ in range(100):
@@ -39,7 +39,7 @@ def reuse_a_reference() -> float:
 
 
 def refuse_a_looping_tiff() -> float:
-    """Read a TIFF file whose directory names itself as the next one; wall time."""
+    """Read a TIFF file whose directory names itself as the next one; elapsed time."""
     from fuzz_images import SOUND, read
 
     content = bytearray(SOUND["tif"]()[-2])

@@ -1,4 +1,4 @@
-"""What several rooms' tests share: small real images, and a machine-wide cache that tests must not touch."""
+"""What the tests of several packages share: small real images, and a machine-wide cache that tests must not touch."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_significant_bits_of_a_png_keep_a_dark_set_from_being_taken_for_less() -
     ([0.5, 1.0], DeepPixels(16, 1.0)), ([0.5, 200.0], DeepPixels(16, 255.0)), ([3900.0, 10.0], DeepPixels(16, 4095.0)),
     ([65535.0], DeepPixels(16, 65535.0)), ([1e6], AS_STORED), ([], AS_STORED),
 ])  # fmt: skip
-def test_floats_are_scaled_alike_too(greatest: list[float], rule: DeepPixels) -> None:
+def test_floats_are_scaled_by_the_same_rule_too(greatest: list[float], rule: DeepPixels) -> None:
     assert find_rule([DeepValue(top, is_float=True) for top in greatest]) == rule
 
 

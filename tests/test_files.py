@@ -69,15 +69,15 @@ def test_the_file_has_the_mode_of_any_new_file(tmp_path: Path) -> None:
 
 
 def test_what_was_there_is_spoken_of_only_where_something_was(tmp_path: Path) -> None:
-    def no_room(temporary: Path) -> None:
+    def no_space(temporary: Path) -> None:
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "file.txt"
     with pytest.raises(RunError, match=r"file\.txt: can't be written \(No space left on device\)$"):
-        write_atomically(path, no_room)
+        write_atomically(path, no_space)
     path.write_text("old")
     with pytest.raises(RunError, match=r"\(No space left on device\); what was there is unharmed$"):
-        write_atomically(path, no_room)
+        write_atomically(path, no_space)
     assert path.read_text() == "old"
 
 

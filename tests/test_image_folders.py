@@ -86,7 +86,7 @@ def test_what_is_no_file_is_listed_and_never_opened(photos: Path) -> None:
     (note,) = [note for note in load_dataset(photos).notes if "left out" in note]
     assert note == "4 files left out: 2 pipe (cat), 1 device (cat), 1 socket (cat)"
     found = {finding.kind: finding for finding in doctor(photos).findings}
-    assert {example.images[0]: example.remark for example in found["not-files"].examples} == {
+    assert {example.images[0]: example.note for example in found["not-files"].examples} == {
         f"cat/{name}": what for name, what in SPECIAL.items()
     }
     left_out = LeftOut()
@@ -132,7 +132,7 @@ def test_links_to_nothing_and_loops_are_unreadable_images(photos: Path) -> None:
     assert {entries[name] for name in ("gone.png", "loop.png", "one.png", "two.png")} == {"image"}
     assert entries["loop"] == "other"
     found = {finding.kind: finding for finding in doctor(photos).findings}
-    bad = {example.images[0]: example.remark for example in found["unreadable"].examples}
+    bad = {example.images[0]: example.note for example in found["unreadable"].examples}
     assert bad["cat/gone.png"] == "no such file or directory"
     assert "symbolic links" in bad["cat/loop.png"]
     assert len([one for one in find_images([photos]) if isinstance(one, Path)]) == 12 + 4

@@ -158,6 +158,6 @@ def test_addresses_of_no_web_server(url: str, said: str) -> None:
         open_url(url)
 
 
-def test_nobody_there() -> None:
+def test_no_server_there() -> None:
     with pytest.raises(TransferError, match="refused"):
         open_url("http://127.0.0.1:1/x")

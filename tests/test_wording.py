@@ -17,6 +17,12 @@ WORDS = ROOT / "scripts" / "words.txt"
 PHRASES = ROOT / "scripts" / "phrases.txt"
 READ = ("src", "tests", "docs", "examples", "benchmarks", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 SUFFIXES = {".py", ".md", ".toml", ".html"}
+ALLOWED = {
+    "src/mobilenets/training/recipe.py": {"rate_decay", "square_decay"},
+    "tests/training/test_recipe.py": {"rate_decay", "square_decay"},
+    "tests/training/test_state.py": {"rate_decay", "square_decay"},
+}
+"""Phrases that may stand in a file: fields of recipes that earlier versions wrote, which are read or named."""
 LISTED = re.compile(r"<!-- figures: words -->\n.*?<!-- end -->", re.DOTALL)
 """Where a document prints the lists themselves."""
 
@@ -54,9 +60,9 @@ def test_no_phrase_on_the_list_is_used() -> None:
     patterns = {phrase: pattern(phrase) for phrase in phrases()}
     wrong = []
     for path in documents():
-        text = path.read_text(encoding="utf-8")
-        for phrase, found in patterns.items():
-            wrong += [f"{path.relative_to(ROOT)}:{line}: {phrase} -> {phrases()[phrase]}" for line in uses(text, found)]
+        name, text = path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+        for phrase in patterns.keys() - ALLOWED.get(name, set()):
+            wrong += [f"{name}:{line}: {phrase} -> {phrases()[phrase]}" for line in uses(text, patterns[phrase])]
     assert not wrong, "\n".join(wrong)
 
 
@@ -67,8 +73,9 @@ def test_no_word_on_the_list_is_used_and_none_is_misspelled() -> None:
 
 
 def test_a_listed_word_is_found_in_prose_and_within_names(tmp_path: Path) -> None:
+    word = WORDS.read_text(encoding="utf-8").splitlines()[-1].split("->")[0]
     file = tmp_path / "some.py"
-    file.write_text("def mend_it(): ...\nclass TwinFinder: ...\n# Nobody reads it.\nfix = 1\n", encoding="utf-8")
+    file.write_text(f"def {word}_it(): ...\nclass {word.title()}Finder: ...\n# {word}.\nfix = 1\n", encoding="utf-8")
     command = [sys.executable, "-m", "codespell_lib", "--toml", str(ROOT / "pyproject.toml"), str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert [line.split(":")[1] for line in done.stdout.splitlines()] == ["1", "2", "3"], done.stdout

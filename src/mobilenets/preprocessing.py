@@ -44,7 +44,7 @@ class Preprocessing:
         std: divided by afterwards, likewise.
         interpolation: `bilinear` or `bicubic`, both with antialiasing.
         sample_bits: how many bits 16-bit images hold, found in the training images; see `mobilenets.image_formats`.
-        float_white: the value of images of floats that is white, likewise; None judges each of them by itself.
+        float_white: the value of images of floats that is white, likewise; None scales each of them by itself.
 
     Raises:
         DataError: a value it can't have; the message names the field.

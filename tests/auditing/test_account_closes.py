@@ -1,4 +1,4 @@
-"""Networks nobody foresaw: whatever was changed, its parameters and multiply-adds belong to a finding."""
+"""Networks with unforeseen changes: whatever was changed, its parameters and multiply-adds belong to a finding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks as strangers write them: audited whole, from a module of unknown style to its findings."""
+"""Networks as other authors write them: audited whole, from a module of unknown style to its findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strangers' files: in packages, beside their helpers, reading a command line, or not what was named."""
+"""Users' files: in packages, beside their helpers, reading a command line, or not what was named."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _forget_what_was_imported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_of_a_package_is_imported_as_its_part(tmp_path: Path) -> None:
-    package = tmp_path / "a_strangers_package" / "nets"
+    package = tmp_path / "a_users_package" / "nets"
     for folder in (package.parent, package):
         written(folder / "__init__.py", "")
     written(package / "blocks.py", "CHANNELS = 24\n")

@@ -80,8 +80,8 @@ Hashes = st.lists(st.integers(0, 2**64 - 1), max_size=12)
 def test_close_hashes_are_those_of_comparing_each_with_each(
     drawn: list[int], others: list[int], flips: list[tuple[int, int]], bits: int
 ) -> None:
-    twins = [drawn[place % len(drawn)] ^ (1 << bit) for place, bit in flips if drawn]
-    hashes, others = drawn + twins, others + twins
+    copies = [drawn[place % len(drawn)] ^ (1 << bit) for place, bit in flips if drawn]
+    hashes, others = drawn + copies, others + copies
     among = {(i, j) for i, j in combinations(range(len(hashes)), 2) if (hashes[i] ^ hashes[j]).bit_count() <= bits}
     between = {
         (i, j) for i, one in enumerate(hashes) for j, other in enumerate(others) if (one ^ other).bit_count() <= bits

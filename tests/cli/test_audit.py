@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 if TYPE_CHECKING:
     from conftest import Run
 
-# Somebody's file: V2 of another library, its first block with the expansion it should not have.
+# A user's file: V2 of another library, its first block with the expansion it should not have.
 NETWORK = """
 from torch import nn
 from torchvision.models import mobilenet_v2

@@ -65,7 +65,7 @@ def test_listed_images_are_not_scored(artifact: Path, capsys: pytest.CaptureFixt
     assert "7 images left out, as exclude.txt lists them" in said.err
 
 
-def test_another_backend_scores_alike(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_backend_scores_the_same(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("openvino")
     scores = []
     for backend in ("onnxruntime", "openvino"):

@@ -37,7 +37,7 @@ def test_json_tells_all_and_a_guessing_network_is_pointed_out(run: Run, untraine
     assert report["chosen"] == "plain"
     assert report["refused"] is False
     assert Path(report["out"]).name == "out.onnx"
-    assert any("train it first" in remark for remark in report["remarks"])
+    assert any("train it first" in note for note in report["remarks"])  # codespell:ignore remarks
     assert "INFO" not in done.stderr  # NNCF keeps quiet
     assert "plain: top-1" in done.stderr
 

@@ -73,7 +73,7 @@ def test_of_ways_not_measurably_slower_the_small_one_is_kept_and_said(way: MakeW
     assert "not measurably slower" in decision.reason
 
 
-def test_of_alike_files_the_more_exact_arithmetic_is_kept(way: MakeWay) -> None:
+def test_of_equally_fast_files_the_more_exact_arithmetic_is_kept(way: MakeWay) -> None:
     ways = [way("bf16", 2.0, precision="bf16"), way("fp32", 2.1, file_bytes=4_100_000), way("two", 2.1, threads=2)]
     decision = choose(ways, 1.0, never)
     assert decision.label == "fp32"

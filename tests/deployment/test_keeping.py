@@ -19,7 +19,7 @@ MakeWay = Callable[..., Way]
 
 
 @pytest.mark.slow
-def test_the_kept_file_carries_its_settings_and_answers_alike(onnx_file: Path, way: MakeWay, tmp_path: Path) -> None:
+def test_the_kept_file_carries_its_settings_and_answers_the_same(onnx_file: Path, way: MakeWay, tmp_path: Path) -> None:
     found = replace(way("a", 1.0, threads=1), path=str(onnx_file))
     artifact = keep(found, tmp_path / "out", {"deployed": "here"})
     assert artifact.path == tmp_path / "out" / "model.onnx"

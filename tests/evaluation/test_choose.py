@@ -135,7 +135,7 @@ bounds_strategy = st.builds(
 
 
 @given(rows_strategy, bounds_strategy, st.data())
-def test_the_choice_keeps_the_bounds_and_no_alike_network_is_cheaper(rows, bounds, data):
+def test_the_choice_keeps_the_bounds_and_no_similar_network_is_cheaper(rows, bounds, data):
     pairs = [
         pair(a.label, b.label, differs=data.draw(st.booleans())) for i, a in enumerate(rows) for b in rows[i + 1 :]
     ]
@@ -148,10 +148,10 @@ def test_the_choice_keeps_the_bounds_and_no_alike_network_is_cheaper(rows, bound
     chosen = next(r for r in rows if r.label == choice.label)
     best = max(r.top1.mean for r in within)
     assert chosen in within
-    alike = {p.second for p in pairs if p.first == chosen.label and not p.differs}
-    alike |= {p.first for p in pairs if p.second == chosen.label and not p.differs}
+    similar = {p.second for p in pairs if p.first == chosen.label and not p.differs}
+    similar |= {p.first for p in pairs if p.second == chosen.label and not p.differs}
     tops = {r.label for r in within if r.top1.mean == best}
-    assert chosen.label in tops or alike & tops
+    assert chosen.label in tops or similar & tops
 
 
 @given(rows_strategy, bounds_strategy)

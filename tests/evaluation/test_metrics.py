@@ -152,7 +152,7 @@ def test_macro_averages_and_f1_are_scikit_learns_over_the_classes_that_have_imag
     assert metrics.macro_recall == pytest.approx(100 * recall_score(labels, called, **options))
     assert metrics.macro_precision == pytest.approx(100 * precision_score(labels, called, **options))
     assert metrics.macro_f1 == pytest.approx(100 * f1_score(labels, called, **options))
-    with warnings.catch_warnings():  # it remarks on classes that are called and have no images
+    with warnings.catch_warnings():  # it warns of predicted classes without images
         warnings.simplefilter("ignore", UserWarning)
         assert metrics.macro_recall == pytest.approx(100 * balanced_accuracy_score(labels, called))
     every = f1_score(labels, called, labels=np.arange(classes), average=None, zero_division=0)

@@ -9,7 +9,7 @@ import pytest
 
 from mobilenets.runtime.bulk.session import scratch_folder
 
-# Not by importing it: what it says is settled when it is imported first.
+# Not by importing it: what it says is fixed when it is imported first.
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install '.[cluster]'")
 
 

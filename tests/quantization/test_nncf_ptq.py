@@ -136,7 +136,7 @@ def test_the_float_file_is_not_touched(v1: Quantizable) -> None:
     assert v1.file.SerializeToString(deterministic=True) == before
 
 
-def test_nothing_is_printed_and_nobody_is_told(tmp_path: Path) -> None:
+def test_nothing_is_printed_and_no_telemetry_is_sent(tmp_path: Path) -> None:
     """In a process of its own, since telemetry is off under pytest anyway."""
     code = (
         "from mobilenets.quantization.onnx import _nncf, capture_python_output\n"

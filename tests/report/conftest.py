@@ -120,15 +120,15 @@ def learned(pixels_used: int, seed: int, classes: int) -> tuple[dict[str, Floats
         found = {name: np.zeros((len(pixels), classes)) for name, pixels in parts.items()}
         for name, pixels in parts.items():
             found[name][:, model.classes_] = model.predict_proba(pixels[:, :pixels_used])
-        loss, judged = (
+        loss, validated = (
             float(log_loss(right, found[name], labels=range(classes)))
             for name, right in (("train", labels), ("validation", truth))
         )
-        top1, judged_top1 = (
+        top1, validated_top1 = (
             float(100.0 * np.mean(found[name].argmax(1) == right))
             for name, right in (("train", labels), ("validation", truth))
         )
-        curve.append(EpochPoint(epoch, loss, top1, 1e-3 / epoch, 4.0, 360.0, judged, judged_top1))
+        curve.append(EpochPoint(epoch, loss, top1, 1e-3 / epoch, 4.0, 360.0, validated, validated_top1))
     return found, tuple(curve)
 
 
@@ -166,7 +166,7 @@ def network_row(index: int, label: str, names: tuple[str, ...], seeds: int) -> N
         for seed, (found, curve) in enumerate(results)
     )
     tests, trains = np.array([run.test.top1 for run in runs]), np.array([run.train.top1 for run in runs])
-    judged = float(np.mean([run.validation.top1 for run in runs if run.validation]))
+    validated = float(np.mean([run.validation.top1 for run in runs if run.validation]))
     half = 1.96 * float(np.sqrt(tests.mean() * (100.0 - tests.mean()) / 360.0))
     basis = "360 test images, 1 seed" if seeds == 1 else f"{seeds} seeds"
     cost = 0.45 + 0.17 * index
@@ -193,7 +193,10 @@ def network_row(index: int, label: str, names: tuple[str, ...], seeds: int) -> N
         runs=runs,
         mistakes=mistakes(results[0][0]["test"], names),
         validation_top1=Interval(
-            judged, judged - 1.5 * half, min(judged + 1.5 * half, 100.0), basis.replace("360 test", "144 validation")
+            validated,
+            validated - 1.5 * half,
+            min(validated + 1.5 * half, 100.0),
+            basis.replace("360 test", "144 validation"),
         ),
     )
 

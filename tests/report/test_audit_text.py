@@ -36,7 +36,7 @@ def test_what_it_is_stands_first(article: Audit) -> None:
     assert lines[1].startswith("mobilenet_v2, width 1, 1,000 classes, 224 pixels, ImageNet strides (confidence ")
 
 
-def test_totals_errors_notes_and_remarks(article: Audit) -> None:
+def test_totals_errors_and_notes(article: Audit) -> None:
     text = audit_text(article)
     for part in (
         "3,505,960",
@@ -128,7 +128,7 @@ def test_small_changes_keep_their_figures() -> None:
     assert "+0.00 M" not in text
 
 
-def test_a_stranger_is_told_in_one_piece() -> None:
+def test_another_network_is_one_error() -> None:
     plain = tuple(ChainLayer(64, kernel=3, activation="relu", bias=True) for _ in range(20))
     text = audit_text(audited(replace(reference("mobilenet_v1").chain, layers=(*plain, ChainLayer(1000, pooled=True)))))
     assert "not a MobileNet V1 to V4: the nearest is mobilenet_v1, width 2, with 2 of 46 layers of the same" in text

@@ -185,7 +185,7 @@ def test_colours_are_legible_on_white_and_in_the_dark() -> None:
         assert contrast(found[1], dark_paper[1]) >= 4.5
 
 
-def test_no_two_networks_look_alike() -> None:
+def test_every_network_looks_different() -> None:
     looks = [(canvas.colour(index), canvas.marker(index)) for index in range(100)]
     assert len(set(looks)) == len(looks)
 

@@ -74,8 +74,8 @@ def test_counts_are_printed_once_a_variant(variants: tuple[TableVariant, ...], l
             own = f"{variant.width_mult:g} +{variant.image_size} +{variant.parameters:,} +{variant.macs / 1e6:,.2f} M"
             pattern = re.compile(rf"^ +(↓ )?{own} ")
             found = [line for line in lines if pattern.match(line)]
-            alike = [v for v in variants if (v.parameters, v.macs) == (variant.parameters, variant.macs)]
-            assert len(found) == len(alike)
+            equal = [v for v in variants if (v.parameters, v.macs) == (variant.parameters, variant.macs)]
+            assert len(found) == len(equal)
 
 
 def test_networks_of_others_come_last(lines: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The whole way from somebody's code or file to findings, on the mistakes public implementations are known for."""
+"""The whole way from a user's code or file to findings, on the mistakes public implementations are known for."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ def result(out: Path) -> Comparison:
 def test_a_row_a_network_with_every_figure(result: Comparison) -> None:
     assert [row.label for row in result.rows] == ["mobilenet_v2 x0.25", "mobilenet_v3_small x0.25"]
     for row in result.rows:
-        twin = create_model(row.model, num_classes=10, width_mult=0.25, image_size=8)
-        assert row.parameters == sum(p.numel() for p in twin.parameters())
+        duplicate = create_model(row.model, num_classes=10, width_mult=0.25, image_size=8)
+        assert row.parameters == sum(p.numel() for p in duplicate.parameters())
         assert row.macs > 100_000
         assert row.file_bytes > 4 * row.parameters * 0.9
         assert set(row.latency) == set(RUNTIMES)
@@ -105,11 +105,11 @@ def test_the_rows_figures_are_the_runs_own(result: Comparison) -> None:
         scores = [100 * Predictions.load(Path(one.folder) / "predictions.npz").correct.mean() for one in row.runs]
         assert row.test_top1.mean == pytest.approx(np.mean(scores))
         assert [one.test.top1 for one in row.runs] == pytest.approx(scores)
-        judged = [
+        validated = [
             100 * Predictions.load(Path(one.folder) / "predictions-validation.npz").correct.mean() for one in row.runs
         ]
-        assert row.deciding_top1.mean == pytest.approx(np.mean(judged))
-        assert [one.validation and one.validation.top1 for one in row.runs] == pytest.approx(judged)
+        assert row.deciding_top1.mean == pytest.approx(np.mean(validated))
+        assert [one.validation and one.validation.top1 for one in row.runs] == pytest.approx(validated)
     assert result.data.validation_images == 143
     assert "143 validation images" in result.choice.reason or result.choice.label is None
 
@@ -289,7 +289,8 @@ def test_no_seed_is_refused(tmp_path: Path) -> None:
 
 
 def test_mobilenet_v4_is_trained_exported_and_compared_like_the_others(tmp_path: Path) -> None:
-    # The hybrid has every kind of block there is; its file and the small one's are held to settled weights elsewhere.
+    # The hybrid has every kind of block there is; its file and the small one's are tested with calibrated weights
+    # elsewhere.
     result = run(tmp_path, models="mobilenet_v4_hybrid_medium", seeds=1, recipe=replace(RECIPE, epochs=1))
     (row,) = result.rows
     assert row.model == "mobilenet_v4_hybrid_medium"

@@ -1,4 +1,4 @@
-"""`summary` counts alike whatever the network comes from."""
+"""`summary` counts the same whatever the network comes from."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_name_a_module_and_its_run_folder_are_counted_alike(network: nn.Module, run: Path) -> None:
+def test_a_name_a_module_and_its_run_folder_have_the_same_counts(network: nn.Module, run: Path) -> None:
     named = summary("mobilenet_v3_small", **SHAPE)
     assert summary(network).count == named.count
     assert summary(run).count == summary(str(run)).count == named.count

@@ -139,7 +139,7 @@ def _failure(network: nn.Module, channels: int, size: int) -> _Failure | None:
         with quiet(), torch.no_grad():
             outputs = network(random_images((1, channels, size, size)))
     except REFUSALS as error:
-        return _Failure(f"{type(error).__name__}: {first_line(error)}", _cure(error))
+        return _Failure(f"{type(error).__name__}: {first_line(error)}", _fix(error))
     tensors = list(tensors_of(outputs))
     if not tensors:
         return _Failure(f"forward returns {type(outputs).__name__}, no tensor", "let it return the logits")
@@ -173,7 +173,7 @@ def _other_inputs(network: nn.Module) -> str:
     return ""
 
 
-def _cure(error: BaseException) -> str:
+def _fix(error: BaseException) -> str:
     """What to do about an error that lies in the code; empty where the size of the images may be at fault."""
     if isinstance(error, ModuleNotFoundError):
         return "install it"

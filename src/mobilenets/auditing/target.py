@@ -1,4 +1,4 @@
-"""What is to be audited: a module from anybody's code, a file, or one of our run folders."""
+"""What is to be audited: a module from a user's code, a file, or one of our run folders."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def no_images(context: CheckContext) -> Iterator[DataIssue]:
     fix="move what belongs to a split into it",
 )
 def unused_images(context: CheckContext) -> Iterator[DataIssue]:
-    """Images that lie where nobody reads them."""
+    """Images in places that are not read."""
     yield from issue("in-no-class", [Example((name,)) for name in context.inventory.loose])
     yield from issue("not-read", [Example((name,)) for name in context.inventory.unread])
 

@@ -168,8 +168,8 @@ def _near(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Places of near-duplicates, some at a time."""
     kept = np.zeros(len(one.places), np.int64)
-    settled = np.zeros(len(one.places), np.bool_)
-    for first, second in close_hashes(one.hashes, None if one is other else other.hashes, NEAR_BITS, settled, progress):
+    done = np.zeros(len(one.places), np.bool_)
+    for first, second in close_hashes(one.hashes, None if one is other else other.hashes, NEAR_BITS, done, progress):
         parts = [slice(at, at + _CHECKED_AT_ONCE) for at in range(0, len(first), _CHECKED_AT_ONCE)]
         near = np.concatenate([_are_near(one, other, first[part], second[part]) for part in parts])
         first, second = first[near], second[near]
@@ -178,7 +178,7 @@ def _near(
         kept_now = number < MOST_PARTNERS
         first, second = first[kept_now], second[kept_now]
         kept += np.bincount(first, minlength=len(kept))
-        settled[kept >= MOST_PARTNERS] = True
+        done[kept >= MOST_PARTNERS] = True
         yield one.places[first], other.places[second]
 
 
@@ -203,7 +203,7 @@ def close_hashes(
     hashes: NDArray[np.uint64],
     others: NDArray[np.uint64] | None,
     bits: int,
-    settled: NDArray[np.bool_],
+    done: NDArray[np.bool_],
     progress: Count | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Yield places of pairs of hashes that differ in at most `bits`, tile by tile, each pair once, rows in order.
@@ -214,13 +214,13 @@ def close_hashes(
         hashes: the first of each pair, `[N]`.
         others: the second of each pair, `[M]`; None pairs `hashes` among themselves, each with later ones.
         bits: how many.
-        settled: `[N]`, hashes that no more is wanted of; the caller may mark some as it goes.
+        done: `[N]`, hashes that no more is wanted of; the caller may mark some as it goes.
         progress: told the pairs compared, and how many there are.
     """
     columns = hashes if others is None else others
     for top in range(0, len(hashes), _ROWS):
         for left in range(top if others is None else 0, len(columns), _COLUMNS):
-            rows = top + np.flatnonzero(~settled[top : top + _ROWS])
+            rows = top + np.flatnonzero(~done[top : top + _ROWS])
             differing = np.bitwise_count(hashes[rows, None] ^ columns[None, left : left + _COLUMNS])
             row, column = np.nonzero(differing <= bits)
             first, second = rows[row], column + left

@@ -92,7 +92,7 @@ def _shown(value: object) -> str:
 
 
 def _real(value: object) -> float:
-    """The value as a float; NaN for what is no number, so that one range check refuses both."""
+    """The value as a float; NaN for what is NaN or infinity, so that one range check refuses both."""
     return math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
 
 

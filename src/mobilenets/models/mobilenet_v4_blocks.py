@@ -61,7 +61,7 @@ class UniversalBottleneck(nn.Sequential):
         padding: of the depthwise filters, `symmetric` or TensorFlow's `same`.
 
     Raises:
-        ModelError: a stride, but no filter to take it.
+        ModelError: a stride, but no filter that has it.
     """
 
     def __init__(

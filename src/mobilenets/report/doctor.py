@@ -1,6 +1,6 @@
 """A checkup as JSON, as lines of text, and as `doctor.html`, the page that shows the images of each finding.
 
-Like the other pages it needs no network and no server. File and class names come from anybody's disks: jinja2 escapes
+Like the other pages it needs no network and no server. File and class names come from unknown disks: jinja2 escapes
 every one, and the page's content security policy forbids fetching anything and running any script.
 """
 

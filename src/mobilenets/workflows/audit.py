@@ -51,7 +51,7 @@ def audit(
         width_mult: its width multiplier; by default likewise.
         image_size: side in pixels of the images; by default the target's own, or 224.
         args: keyword arguments of the factory.
-        run: False refuses to run anybody's code: then the target is a file or a run folder.
+        run: False refuses to run any code: then the target is a file or a run folder.
         progress: told which of its steps are done.
 
     Returns:

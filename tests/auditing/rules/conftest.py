@@ -40,7 +40,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Bench:
-    """Makes chains and judges them."""
+    """Makes chains and applies the rules to them."""
 
     def chain(
         self,
@@ -69,7 +69,7 @@ class Bench:
         costs = chain_cost(found)
         return replace(found, parameters=costs.parameters, macs=costs.macs)
 
-    def judge(
+    def apply(
         self,
         found: Chain,
         expect: str | None = None,
@@ -93,7 +93,7 @@ class Bench:
 
     def mistake(self, name: str, edit: Edit, *, width_mult: float = 1.0, **chain: int) -> Verdict:
         """The verdict on the published network of this name with an edit, which is expected to be it."""
-        return self.judge(self.chain(name, edit, width_mult=width_mult, **chain), name, width_mult=width_mult)
+        return self.apply(self.chain(name, edit, width_mult=width_mult, **chain), name, width_mult=width_mult)
 
 
 @pytest.fixture

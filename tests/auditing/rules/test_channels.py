@@ -49,7 +49,7 @@ def test_rounding_is_recognized_and_accounts_for_everything(
 ) -> None:
     found = bench.chain("mobilenet_v2", rounded("mobilenet_v2", width, rounding), width_mult=width)
     assert found.parameters == parameters
-    verdict = bench.judge(found, "mobilenet_v2", width_mult=width)
+    verdict = bench.apply(found, "mobilenet_v2", width_mult=width)
     assert verdict.errors() == [rule]
     assert verdict.the(rule).parameters == verdict.difference[0]
 
@@ -71,7 +71,7 @@ def test_the_head_by_width(bench: Bench, width: float, head: int, rule: str, par
 
     found = bench.chain("mobilenet_v2", edit, width_mult=width)
     assert parameters in (None, found.parameters)
-    assert bench.judge(found, "mobilenet_v2", width_mult=width).errors() == [rule]
+    assert bench.apply(found, "mobilenet_v2", width_mult=width).errors() == [rule]
 
 
 def test_v3_small_with_the_head_of_large(bench: Bench) -> None:
@@ -80,7 +80,7 @@ def test_v3_small_with_the_head_of_large(bench: Bench) -> None:
 
     found = bench.chain("mobilenet_v3_small", edit)
     assert found.parameters == 2_946_568
-    assert bench.judge(found, "mobilenet_v3_small", width_mult=1.0).errors() == ["head-width"]
+    assert bench.apply(found, "mobilenet_v3_small", width_mult=1.0).errors() == ["head-width"]
 
 
 def from_outputs(chain: Chain, places: tuple[TablePlace, ...]) -> dict[int, int]:
@@ -132,7 +132,7 @@ def test_v3_scaled_as_torchvision_does(bench: Bench) -> None:
 
     found = bench.chain("mobilenet_v3_large", edit, width_mult=0.75)
     assert found.parameters == 3_377_576
-    verdict = bench.judge(found, "mobilenet_v3_large", width_mult=0.75)
+    verdict = bench.apply(found, "mobilenet_v3_large", width_mult=0.75)
     assert verdict.errors() == ["v3-scaled-table", "head-scaled"]
 
 

@@ -32,7 +32,7 @@ def test_the_expansion_kept_at_t_1_explains_1088_parameters(bench: Bench) -> Non
 
 def test_so_it_is_in_both_v3(bench: Bench) -> None:
     for name, parameters in (("mobilenet_v3_large", 5_483_320), ("mobilenet_v3_small", 2_543_144)):
-        verdict = bench.judge(found := bench.chain(name, kept), name, width_mult=1.0)
+        verdict = bench.apply(found := bench.chain(name, kept), name, width_mult=1.0)
         assert verdict.errors() == ["expansion-kept"]
         assert found.parameters == parameters
 

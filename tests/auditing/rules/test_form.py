@@ -45,7 +45,7 @@ def test_each_mistake_is_one_error(bench: Bench, name: str, edit: Edit, rule: st
 
 
 def test_more_groups_than_published(bench: Bench) -> None:
-    """No paper has grouped convolutions: the number alone differs in no network, only in a chain made by hand."""
+    """No paper has grouped convolutions: the number alone differs in no network, only in a chain made for the test."""
     verdict = bench.mistake("mobilenet_v2", with_fields("expand", 5, groups=2))
     assert verdict.errors() == ["groups"]
 

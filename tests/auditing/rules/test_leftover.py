@@ -25,7 +25,7 @@ def test_operators_without_a_place(
 ) -> None:
     found = bench.chain("mobilenet_v2")
     found = replace(found, unfolded=(operator,), parameters=found.parameters + operator.parameters)
-    verdict = bench.judge(found, "mobilenet_v2", width_mult=1.0)
+    verdict = bench.apply(found, "mobilenet_v2", width_mult=1.0)
     assert (verdict.errors(), verdict.notes()) == (errors, notes)
     assert verdict.unexplained == (0, 0)
 
@@ -54,8 +54,8 @@ def test_a_chain_of_dense_filters_is_no_mobilenet(bench: Bench) -> None:
     layers = tuple(ChainLayer(64 * number, kernel=3, stride=2, activation="relu", bias=True) for number in (1, 2, 4, 8))
     found = bench.chain("mobilenet_v2")
     found = replace(found, layers=(*layers, found.layers[-1]))
-    verdict = bench.judge(found)
+    verdict = bench.apply(found)
     assert verdict.errors() == ["not-a-mobilenet"]
     assert "--expect" in verdict.the("not-a-mobilenet").diagnostic.fix
-    named = bench.judge(found, "mobilenet_v2", width_mult=1.0)
+    named = bench.apply(found, "mobilenet_v2", width_mult=1.0)
     assert "not-a-mobilenet" not in named.errors()

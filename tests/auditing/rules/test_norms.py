@@ -60,7 +60,7 @@ def test_folded_norms_are_a_note_and_account_for_the_parameters(bench: Bench) ->
     def fold(layer: ChainLayer, place: TablePlace) -> ChainLayer:
         return replace(layer, norms=(), bias=True)
 
-    verdict = bench.judge(bench.chain("mobilenet_v2", fold, folded_norms=True), "mobilenet_v2", width_mult=1.0)
+    verdict = bench.apply(bench.chain("mobilenet_v2", fold, folded_norms=True), "mobilenet_v2", width_mult=1.0)
     assert (verdict.errors(), verdict.notes()) == ([], ["norms-folded"])
     assert verdict.the("norms-folded").parameters == -34_112 // 2
     assert verdict.unexplained == (0, 0)
@@ -79,7 +79,7 @@ def test_a_norm_behind_the_penultimate_layer(bench: Bench) -> None:
 
     found = bench.chain("mobilenet_v3_large", edit)
     assert found.parameters == 5_485_592
-    assert bench.judge(found, "mobilenet_v3_large", width_mult=1.0).errors() == ["norm-extra"]
+    assert bench.apply(found, "mobilenet_v3_large", width_mult=1.0).errors() == ["norm-extra"]
 
 
 def test_frozen_norms_and_norms_written_out_are_notes(bench: Bench) -> None:

@@ -64,7 +64,7 @@ def test_every_rule_is_reported_in_a_test_of_its_files_name(check) -> None:  # t
 
 @pytest.mark.parametrize("name", [name for name in catalogue() if name not in VARIANTS])
 def test_no_rule_reports_anything_of_a_published_network(bench: Bench, name: str) -> None:
-    verdict = bench.judge(bench.chain(name))
+    verdict = bench.apply(bench.chain(name))
     assert verdict.findings == ()
 
 

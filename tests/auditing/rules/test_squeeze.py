@@ -87,7 +87,7 @@ def test_the_width_inside(bench: Bench, name: str, of: str, rule: str, parameter
 
     found = bench.chain(name, edit)
     assert found.parameters == parameters
-    assert bench.judge(found, name, width_mult=1.0).errors() == [rule]
+    assert bench.apply(found, name, width_mult=1.0).errors() == [rule]
 
 
 def test_another_reduction(bench: Bench) -> None:

@@ -24,7 +24,7 @@ def test_a_stride_moved_from_64_to_96_channels_keeps_every_parameter(bench: Benc
     found = bench.chain("mobilenet_v2", strided({7: 1, 11: 2}))
     assert found.parameters == 3_504_872
     assert round(found.macs / 1e4) == 41_627
-    verdict = bench.judge(found, "mobilenet_v2", width_mult=1.0)
+    verdict = bench.apply(found, "mobilenet_v2", width_mult=1.0)
     assert verdict.errors() == ["stride-shifted"]
     finding = verdict.the("stride-shifted")
     assert (finding.parameters, finding.macs) == verdict.difference
@@ -35,7 +35,7 @@ def test_a_stride_moved_from_64_to_96_channels_keeps_every_parameter(bench: Benc
 def test_the_last_v1_filter_at_stride_2(bench: Bench) -> None:
     found = bench.chain("mobilenet_v1", strided({13: 2}))
     assert round(found.macs / 1e4) == 53_383
-    assert bench.judge(found, "mobilenet_v1", width_mult=1.0).errors() == ["strides"]
+    assert bench.apply(found, "mobilenet_v1", width_mult=1.0).errors() == ["strides"]
 
 
 def test_early_strides_left_out_are_the_form_for_small_images(bench: Bench) -> None:
@@ -84,6 +84,6 @@ def test_the_rows_of_the_first_version_of_the_v3_paper(bench: Bench) -> None:
 
     found = bench.chain("mobilenet_v3_large", edit)
     assert (found.parameters, round(found.macs / 1e4)) == (5_147_152, 24_557)
-    verdict = bench.judge(found, "mobilenet_v3_large", width_mult=1.0)
+    verdict = bench.apply(found, "mobilenet_v3_large", width_mult=1.0)
     assert verdict.errors() == ["v3-first-version"]
     assert verdict.unexplained == (0, 0)

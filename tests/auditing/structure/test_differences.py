@@ -172,8 +172,8 @@ def test_applying_all_differences_gives_the_found_chain(data: st.DataObject, nam
     after = apply(apply(before, changes[:middle]), changes[middle:])
     # The found layers with the depthwise channels that follow from the layers before them, as a network has.
     expected = apply(published(slots, replace(start, chain=found)), [])
-    settled = replace(expected, layers=tuple(slot.found for slot in slots)).chain_layers()
-    assert [_comparable(layer) for layer in after.chain_layers()] == [_comparable(layer) for layer in settled]
+    applied = replace(expected, layers=tuple(slot.found for slot in slots)).chain_layers()
+    assert [_comparable(layer) for layer in after.chain_layers()] == [_comparable(layer) for layer in applied]
 
 
 def _comparable(layer: ChainLayer) -> tuple[object, ...]:

@@ -128,7 +128,7 @@ def test_half_precision_halves_the_file() -> None:
     assert TOLERANCE / 10 < difference < 0.05
 
 
-def test_what_is_to_be_quantized_has_hard_swish_in_two_parts_and_answers_alike(tmp_path: Path) -> None:
+def test_what_is_to_be_quantized_has_hard_swish_in_two_parts_and_answers_the_same(tmp_path: Path) -> None:
     model, images = lively("mobilenet_v3_small"), noise(3)
     file = exported(model, IMAGENET, for_int8=True)
     counted = operators(file, tmp_path)

@@ -19,7 +19,7 @@ class Bug:
 
     `rules`: names of findings that recognize it, the first the best. `families`: where it can be made. `touches`: what
     it works on. `fusible`: it can still be seen when batch norms are folded. `widths`: only these, where it shows.
-    `also`: findings that rightly come with it, counted neither for nor against.
+    `also`: findings that correctly come with it, counted neither for nor against.
     """
 
     name: str

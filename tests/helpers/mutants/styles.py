@@ -46,7 +46,7 @@ STYLES = (
 
 
 def build(plan: Plan, style: Style, *, seed: int = 0) -> nn.Module:
-    """The plan as a module in this style, in training mode as anybody's network starts."""
+    """The plan as a module in this style, in training mode, as any new network."""
     writer = _Writer(plan, style, random.Random(seed))
     return Functional(plan, style) if style.structure == "functional" else writer.network()
 

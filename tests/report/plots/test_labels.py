@@ -37,9 +37,9 @@ def test_a_label_at_the_right_edge_goes_left() -> None:
 
 @pytest.mark.parametrize("kind", ["texts", "bars"])
 def test_a_label_makes_way_for_an_obstacle(kind: str) -> None:
-    wall = Box(105.0, 90.0, 200.0, 110.0)
-    (box,) = place_labels([(100.0, 100.0)], [(60.0, 14.0)], AREA, **{kind: [wall]})
-    assert box.overlap(wall) == 0.0
+    box_beside = Box(105.0, 90.0, 200.0, 110.0)
+    (box,) = place_labels([(100.0, 100.0)], [(60.0, 14.0)], AREA, **{kind: [box_beside]})
+    assert box.overlap(box_beside) == 0.0
 
 
 def test_equal_points_get_labels_apart() -> None:

@@ -48,7 +48,7 @@ def observe(module: nn.Module, graph: Graph, input_shape: tuple[int, int, int, i
         if once is None or again is None or beside is None:
             # It takes one image a call only: what needs two can't be probed.
             return known
-        # Where an answer is no number both times, that is the weights' doing.
+        # Where an answer is NaN both times, that is the weights' doing.
         varies = not torch.equal(once.nan_to_num(), again.nan_to_num())
         frozen, held = _norms_in_training(network, graph, first)
         return replace(

@@ -254,7 +254,7 @@ class Behaviour:
     dead_shortcuts: tuple[str, ...] = ()
 
 
-# Tidying a recorded graph: nodes nobody reads are dropped, scale and shift per channel become one normalization.
+# Tidying a recorded graph: unused nodes are dropped, scale and shift per channel become one normalization.
 
 
 def without_dead(nodes: tuple[Node, ...], output: str) -> tuple[Node, ...]:

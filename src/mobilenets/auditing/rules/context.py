@@ -13,7 +13,7 @@ from mobilenets.auditing.structure.differences import AlignedSlot, NetworkCompar
 from mobilenets.auditing.structure.layers import Chain, ChainLayer, Grouping, Reference, TablePlace
 
 FILES = ("ONNX", "TensorFlow Lite")
-"""Front ends that read a file: shapes are fixed there and batch norms often folded, without anybody's mistake."""
+"""Front ends that read a file: shapes are fixed there and batch norms often folded, which is no fault."""
 
 
 class Severity(StrEnum):

@@ -3,7 +3,7 @@
 The findings add up to the whole difference from the published network. The differences that a diagnostic explains are
 applied to the published layers, one diagnostic after another; what the sums of parameters and multiply-adds change by
 at each step is the diagnostic's cost. Once all are applied, the layers are the found ones, so the steps add up exactly.
-What is no layer (parameters nobody reads, operators without a place) stays unexplained unless a diagnostic names it.
+What is no layer (unused parameters, operators without a place) stays unexplained unless a diagnostic names it.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ OUTSIDE = ("unfolded", "unused")
 def account(comparison: NetworkComparison, diagnostics: Sequence[Diagnostic]) -> tuple[tuple[Finding, ...], int, int]:
     """Give every diagnostic its cost.
 
-    A diagnostic may name, besides differences of the comparison, parameters that nobody reads:
+    A diagnostic may name, besides differences of the comparison, unused parameters:
     `NetworkDifference(None, "unused", (), ((path, elements), ...))`.
 
     Returns:
@@ -160,7 +160,7 @@ def _cost(partial: PartialChain, image_size: int) -> _SlotCosts:
 
 
 def _outside(differences: Sequence[NetworkDifference]) -> tuple[int, int]:
-    """Parameters and multiply-adds that belong to no layer: of operators without a place, or read by nobody."""
+    """Parameters and multiply-adds that belong to no layer: of operators without a place, or unused."""
     entries = [
         entry if isinstance(entry, UnplacedOperator) else UnplacedOperator(entry[0], "unused", entry[1])
         for one in differences

@@ -293,7 +293,7 @@ def _same_shortcut(slot: AlignedSlot, slots: Sequence[AlignedSlot]) -> bool:
         _start(slot.expected, slot.index, slots, found=False),
         _start(slot.found, slot.index, slots, found=True),
     )
-    return expected.kind is found.kind and _settled(starts[0], slots) == _settled(starts[1], slots)
+    return expected.kind is found.kind and _stable(starts[0], slots) == _stable(starts[1], slots)
 
 
 def _start(layer: ChainLayer | None, index: int, slots: Sequence[AlignedSlot], *, found: bool) -> int | None:
@@ -304,7 +304,7 @@ def _start(layer: ChainLayer | None, index: int, slots: Sequence[AlignedSlot], *
     return own[max(0, len(own) - layer.shortcut.span)]
 
 
-def _settled(start: int | None, slots: Sequence[AlignedSlot]) -> int | None:
+def _stable(start: int | None, slots: Sequence[AlignedSlot]) -> int | None:
     """The next slot both chains have: a layer missing or extra at a block's start does not move its shortcut."""
     while (
         start is not None and start + 1 < len(slots) and (slots[start].expected is None or slots[start].found is None)

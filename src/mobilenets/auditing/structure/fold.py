@@ -34,7 +34,7 @@ from mobilenets.errors import AuditError
 # another count of weights or of multiply-adds, the layer is told: a folded network then costs what its graph costs.
 
 
-def settled(
+def resolved(
     layers: Sequence[ChainLayer], own: Sequence[Own], channels: int, size: int, pooling: str
 ) -> tuple[ChainLayer, ...]:
     """The layers with `enters` and `other` set where the graph is not what the other fields come to.
@@ -86,7 +86,7 @@ def fold(graph: Graph) -> Chain:
     layers, final = _classifier_apart(draft)
     pooling = draft.pooling or Pooling("other", _last_map_size(wiring), "")
     return Chain(
-        layers=settled(layers, draft.own, graph.input_shape[1], graph.input_shape[2], pooling.kind),
+        layers=resolved(layers, draft.own, graph.input_shape[1], graph.input_shape[2], pooling.kind),
         in_channels=graph.input_shape[1],
         image_size=graph.input_shape[2],
         pooling=pooling,
@@ -199,7 +199,7 @@ def _on_shortcut(draft: Draft, start: str, way: Sequence[Node], entry: Own) -> t
     if way:
         _fold_way(side, start, way[-1].name)
         side.finish()
-    layers = settled(side.layers, side.own, entry.channels, entry.size, "global")
+    layers = resolved(side.layers, side.own, entry.channels, entry.size, "global")
     return layers, sum(stray.parameters for stray in side.strays)
 
 

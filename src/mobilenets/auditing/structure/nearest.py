@@ -1,7 +1,7 @@
 """Which published MobileNet a chain is nearest to: the network, its width and its strides; and how sure that is.
 
 What kinds of layers there are narrows the names down, the channels give the width (also where they were rounded
-wrongly), and the alignment decides.
+incorrectly), and the alignment decides.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _UNIFORM = 4
 _NAMES_ALIGNED = 3
 _WIDTHS_ALIGNED = 2
 _ODD_WIDTH = 1.0
-"""What a width nobody publishes costs in the choice: a rounding fault is likelier than such a width."""
+"""What an unpublished width costs in the choice: a rounding fault is likelier than such a width."""
 _VARIANT = 0.5
 """What another's variant costs: a fault in the paper's network is likelier than one in that."""
 _DIFFERENCE = 0.02
@@ -215,7 +215,7 @@ def _at_widths(outline: _Outline, found: Chain, width_mult: float | None, form: 
 
 
 def _is_truncated(outline: _Outline, width: float) -> bool:
-    """Every layer between blocks has exactly the table's channels times the width: nobody gets there by mistake."""
+    """Every layer between blocks has exactly the table's channels times the width: no mistake leads there."""
     return all(
         slot.found.out_channels in (int(slot.expected.out_channels * width), round(slot.expected.out_channels * width))
         for slot in outline.alignment.slots

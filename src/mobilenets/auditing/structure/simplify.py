@@ -196,7 +196,8 @@ def _as_function(
 def _product_with_itself(
     node: Node, nodes: dict[str, Node], readers: dict[str, tuple[str, ...]]
 ) -> tuple[Node, tuple[str, ...]] | None:
-    """`x * f(x)` (or a sum) as one function: both operands are the same value, or functions of it nobody else reads."""
+    """`x * f(x)` (or a sum) as one function: both operands are the same value, or functions of it that are used
+    nowhere else."""
     first, second = node.inputs
     roots: list[dict[str, Function]] = []
     for operand in (first, second):

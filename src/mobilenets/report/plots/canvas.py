@@ -231,7 +231,7 @@ def place_labels(
     """
     marks = [Box(x - gap / 2, y - gap / 2, x + gap / 2, y + gap / 2) for x, y in points]
     placed: dict[int, Box] = {}
-    for index in sorted(range(len(points)), key=lambda i: _elbow_room(points, i)):
+    for index in sorted(range(len(points)), key=lambda i: _elbow_space(points, i)):
         words = [*placed.values(), *texts]
         # A label on a label can't be read, however little of it; one across an error bar can.
         placed[index] = min(
@@ -250,7 +250,7 @@ def _touching(box: Box, other: Box) -> bool:
     return box.overlap(other) > _ROUNDING
 
 
-def _elbow_room(points: Sequence[Point], index: int) -> float:
+def _elbow_space(points: Sequence[Point], index: int) -> float:
     """Return the distance to the nearest other point: the crowded ones choose first."""
     return min((math.dist(points[index], other) for i, other in enumerate(points) if i != index), default=math.inf)
 
