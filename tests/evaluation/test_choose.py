@@ -177,7 +177,7 @@ def test_the_loosened_bounds_admit_the_named_network_and_nothing_else_changes(ro
     [
         ((), Bounds(), "onnxruntime", "no networks"),
         ((SMALL,), Bounds(), "litert", "not timed with litert but with onnxruntime, pytorch"),
-        ((SMALL, SMALL), Bounds(), "onnxruntime", "labels of their own"),
+        ((SMALL, SMALL), Bounds(), "onnxruntime", "different labels"),
     ],
 )
 def test_bad_input(rows, bounds, key, message):
