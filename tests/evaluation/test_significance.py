@@ -66,7 +66,7 @@ def test_top1_interval_chooses_by_the_number_of_seeds():
 
 def test_seeds_that_score_the_same_do_not_make_accuracy_certain():
     interval = top1_interval(np.array([[True, True, False], [False, True, True]]))
-    assert interval.basis == "3 test images, 2 seeds that score the same"
+    assert interval.basis == "3 test images, 2 seeds of the same score"
     assert (interval.low, interval.high) == (proportion_interval(2, 3).low, proportion_interval(2, 3).high)
 
 

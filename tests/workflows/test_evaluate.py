@@ -54,7 +54,7 @@ def test_a_file_scores_as_its_network(network: SavedNetwork, few: Dataset, score
     assert found.metrics.top1 == scored.metrics.top1
     assert found.metrics.count == 60
     assert (tmp_path / "wrong.csv").read_text().count("\n") == 1 + len(found.mistakes)
-    assert f"{len(found.mistakes)} misclassified images" in heard.messages[-1]
+    assert f"{len(found.mistakes)} images misclassified" in heard.messages[-1]
 
 
 def test_the_result_is_short_and_holds_what_json_prints(scored: Evaluation) -> None:

@@ -40,7 +40,7 @@ class EvaluateOptions:
     """Which images, none of them augmented; those of validation are found again as training left them out; all are
     those of every split that the network has not seen."""
     mistakes: Path | None = None
-    """File (.csv or .json) for the misclassified images, with truth, answer and probability."""
+    """File (.csv or .json) for the images misclassified, with truth, answer and probability."""
     flip_test: bool = False
     """Average the answers to each image and its mirror image, at twice the cost; on a device nothing does so itself."""
     exclude: Path | None = None

@@ -1,2 +1,1 @@
-"""The main job: networks trained on the same images by the same recipe, measured in the same way, and one of them
-chosen."""
+"""Networks trained on the same images by the same recipe, measured in the same way, and one of them recommended."""

@@ -80,7 +80,7 @@ class ArrayImages:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSet:
-    """Images to score predict functions on: all of them in the same way.
+    """Images to score predict functions on: everything that is asked them is scored the same way.
 
     Attributes:
         what: the images in words, e.g. `360 test images of digits`.

@@ -258,7 +258,7 @@ class Evaluation(Result):
     Attributes:
         metrics: the scores.
         predictions: the answers they were computed from.
-        mistakes: the misclassified images, the most confident answer first, where images have names.
+        mistakes: the images misclassified, the most confident answer first, where images have names.
         notes: what the user should know of the images, a sentence each.
     """
 

@@ -71,7 +71,7 @@ def top1_interval(correct: Correct, split: str = "test") -> Interval:
     if seeds == 1:
         return proportion_interval(int(hits[0]), images, split)
     if (hits == hits[0]).all():
-        return _wilson(int(hits[0]), images, f"{_images(images, split)}, {seeds} seeds that score the same")
+        return _wilson(int(hits[0]), images, f"{_images(images, split)}, {seeds} seeds of the same score")
     return mean_interval([float(value) for value in 100 * hits / images])
 
 

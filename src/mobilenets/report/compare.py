@@ -133,7 +133,7 @@ def comparison_table(comparison: Comparison, *, width: int | None = None) -> Tab
 
     Args:
         comparison: what to show.
-        width: columns of the terminal, which decide the layout (see the module's docstring); default: those of
+        width: columns of the terminal, which decide the layout (see the module docstring); default: those of
             the terminal this runs in.
     """
     width = Console().width if width is None else width

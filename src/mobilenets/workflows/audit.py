@@ -20,7 +20,7 @@ from mobilenets.auditing.structure.nearest import compare
 from mobilenets.auditing.target import AuditTarget, file_graph, load_target, module_target
 from mobilenets.auditing.user_code import ALLOW_RUNNING
 from mobilenets.errors import AuditError
-from mobilenets.progress import Progress, Silent, counted
+from mobilenets.progress import Progress
 
 STEPS = 4
 """Of an audit, as its progress counts them: loaded, read and run, compared, explained."""
@@ -65,7 +65,11 @@ def audit(
         MissingExtraError: reading such a file needs a package that is not installed.
     """
     ignored = RULES.ignored(ignore or ())
-    done = counted((progress or Silent()).update, "auditing")
+
+    def done(step: int) -> None:
+        if progress is not None:
+            progress.update("auditing", step, STEPS)
+
     if image_size is not None:
         check_image_size(image_size)
     if isinstance(target, nn.Module):
@@ -74,10 +78,10 @@ def audit(
         loaded = module_target(target, image_size)
     else:
         loaded = load_target(str(target), args, image_size, run=run)
-    done(1, STEPS)
+    done(1)
     graph, seen = _read(loaded, image_size)
     chain = fold(graph)
-    done(2, STEPS)
+    done(2)
     notes = [*loaded.notes, *graph.notes]
     if loaded.config is not None and expect is None:
         # A run folder says what it is: that, not the nearest network, is what it should be.
@@ -85,10 +89,10 @@ def audit(
         notes.append(f"it is expected to be what the run folder says: {expect}, width {loaded.config.width_mult:g}")
         width_mult = loaded.config.width_mult if width_mult is None else width_mult
     comparison = compare(chain, expect=expect, width_mult=width_mult, image_size=image_size)
-    done(3, STEPS)
+    done(3)
     diagnostics = apply_rules(comparison, seen=seen, front_end=graph.front_end, unused=graph.unused)
     findings, parameters, macs = account(comparison, diagnostics)
-    done(4, STEPS)
+    done(4)
     return Audit(
         target=loaded.title,
         front_end=graph.front_end,

@@ -130,7 +130,7 @@ def compare(
     The choice goes by validation images, which are cut from the training images (the recipe's `validation_fraction`)
     where the data has none of its own; the test images are read once, when it is made.
 
-    A network whose training diverges or whose exported file differs is left out of the rows, and the result's
+    A network whose training diverges or whose exported file gives other answers is left out of the rows; the result's
     notes say so.
 
     Args:

@@ -58,7 +58,7 @@ def evaluate(
         data: images as for training, or a data set in memory; classes are matched by name, and some may be missing.
         split: `test`, `validation` (found again as training left them out), `train`, or `all`: those of every split
             that the network has not seen. None of them is augmented.
-        mistakes: a file (.csv or .json) for the misclassified images, with truth, answer and probability.
+        mistakes: a file (.csv or .json) for the images misclassified, with truth, answer and probability.
         flip_test: average the answers to each image and its mirror image, at twice the cost.
         exclude: a list of images to leave out, as `doctor --fix` writes it, beside those left out in training.
         skip_bad: leave unreadable images out, and say so, instead of refusing.
@@ -119,7 +119,7 @@ def evaluate(
     if mistakes is not None:
         write_wrong_answers(mistakes, found.mistakes)
         count = len(found.mistakes)
-        progress.message(f"{count:,} misclassified image{'s' * (count != 1)}: {mistakes}")
+        progress.message(f"{count:,} image{'s' * (count != 1)} misclassified: {mistakes}")
     return replace(found, notes=tuple(notes))
 
 

@@ -11,7 +11,7 @@ from mobilenets.auditing.structure.layers import ShortcutKind
 FRAMEWORK = "torch.nn.Module.eval"
 
 
-@check(Aspect.BEHAVIOUR)
+@check(Aspect.BEHAVIOUR, reads=("behaviour",))
 @rule(
     "left-in-training",
     ERROR,
@@ -76,7 +76,7 @@ def _left_in_training(context: RuleContext, seen: Behaviour) -> Diagnostic:
     )
 
 
-@check(Aspect.BEHAVIOUR)
+@check(Aspect.BEHAVIOUR, reads=("behaviour",))
 @rule(
     "frozen-norms",
     ERROR,
@@ -134,7 +134,7 @@ def _frozen_without_reason(context: RuleContext, frozen: tuple[str, ...]) -> tup
     return tuple(path for path in frozen if path not in stopped)
 
 
-@check(Aspect.BEHAVIOUR)
+@check(Aspect.BEHAVIOUR, reads=("behaviour",))
 @rule(
     "dead-shortcut",
     ERROR,
@@ -190,7 +190,7 @@ def _dead_unseen(context: RuleContext, dead: tuple[str, ...]) -> tuple[str, ...]
     return tuple(path for path in dead if path not in shown)
 
 
-@check(Aspect.BEHAVIOUR)
+@check(Aspect.BEHAVIOUR, reads=("unused",))
 @rule(
     "unused-parameters",
     ERROR,

@@ -168,7 +168,14 @@ class RuleContext:
         return self.reference.places[slot.reference_index]
 
     def has(self, attributes: Sequence[str]) -> bool:
-        """Whether a difference in one of these attributes is open; `*` stands for any."""
+        """Whether there is something to report on: an open difference in one of these attributes; `*` stands for any.
+
+        `behaviour` stands for what probing showed, `unused` for parameters that nobody reads.
+        """
+        if "behaviour" in attributes and self.behaviour not in (None, Behaviour()):
+            return True
+        if "unused" in attributes and self.unused:
+            return True
         return any(one.attribute in attributes or "*" in attributes for one in self.open)
 
     def items(self, *attributes: str) -> list[Item]:
