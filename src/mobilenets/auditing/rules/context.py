@@ -170,7 +170,7 @@ class RuleContext:
     def has(self, attributes: Sequence[str]) -> bool:
         """Whether there is something to report on: an open difference in one of these attributes; `*` stands for any.
 
-        `behaviour` stands for what probing showed, `unused` for parameters that nobody reads.
+        `behaviour` stands for what probing showed, `unused` for unused parameters.
         """
         if "behaviour" in attributes and self.behaviour not in (None, Behaviour()):
             return True
