@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mobilenets.data.datasets import Dataset, load_dataset
-from mobilenets.data.sampling import stratified_sample
+from mobilenets.data.splits import stratified_sample
 from mobilenets.evaluation.predictions import Predictions
 from mobilenets.evaluation.significance import top1_interval
 from mobilenets.progress import EpochPoint, Silent

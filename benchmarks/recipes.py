@@ -23,7 +23,7 @@ import torch
 
 from mobilenets.benchmarking.latency import round_order
 from mobilenets.data.datasets import Dataset, load_dataset, natural_image_size
-from mobilenets.data.sampling import stratified_sample
+from mobilenets.data.splits import stratified_sample
 from mobilenets.evaluation.predictions import Predictions
 from mobilenets.evaluation.significance import paired_test, top1_interval
 from mobilenets.preprocessing import Preprocessing

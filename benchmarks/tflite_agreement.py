@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from mobilenets.images import open_image
-from mobilenets.models.blocks import InvertedResidual
-from mobilenets.models.layers import ConvNormActivation
+from mobilenets.models.layers import ConvNormActivation, InvertedResidual
 from mobilenets.models.network import MobileNet
 from mobilenets.models.registry import create_model
 from mobilenets.models.weights.tflite import read_tflite_weights

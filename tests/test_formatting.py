@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilenets import formatting, quoting
+from mobilenets import formatting
+from mobilenets.formatting import decodable, printable, spreadsheet_cell
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,7 @@ def test_shortened_text_fits_and_short_text_is_kept(text: str, length: int) -> N
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 class"), (2, "2 classes"), (1437, "1,437 classes")])
 def test_plural(count: int, words: str) -> None:
-    assert quoting.plural(count, "class") == words
+    assert formatting.plural(count, "class") == words
 
 
 @pytest.mark.parametrize(
@@ -59,3 +61,46 @@ def test_a_duration_always_has_a_unit(seconds: float) -> None:
 )
 def test_p_value(probability: float, written: str) -> None:
     assert formatting.p_value(probability) == written
+
+
+@pytest.mark.parametrize("name", ["cat.jpg", "größe/名前.png", "two words", "=1+1", ""])
+def test_a_plain_name_stays_as_it_is(name: str) -> None:
+    assert printable(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\nb.jpg", '"a\\nb.jpg"'),
+        ("\x1b[31mred", '"\\u001b[31mred"'),
+        ("gpj.\u202etac", '"gpj.\\u202etac"'),
+        ("caf\udce9", "caf\\xe9"),
+    ],
+)
+def test_control_characters_are_written_out(name: str, shown: str) -> None:
+    assert printable(name) == shown
+
+
+def test_a_path_is_shown_like_its_text() -> None:
+    assert printable(Path("photos/cat 1.jpg")) == str(Path("photos/cat 1.jpg"))
+
+
+@given(st.text())
+def test_nothing_unprintable_ever_comes_out(name: str) -> None:
+    assert printable(name).isprintable()
+    printable(name).encode("utf-8")
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_text_that_can_be_encoded_is_decodable_as_it_is(name: str) -> None:
+    assert decodable(name) == name
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_formula_becomes_text(text: str) -> None:
+    assert spreadsheet_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["cat", "1-1", "a=b", ""])
+def test_other_cells_stay_as_they_are(text: str) -> None:
+    assert spreadsheet_cell(text) == text

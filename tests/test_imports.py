@@ -30,7 +30,6 @@ BASE = {
     "output_capture",
     "preprocessing",
     "progress",
-    "quoting",
     "result",
     "rules",
     "run_folder",

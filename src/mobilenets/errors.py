@@ -33,7 +33,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from mobilenets.quoting import one_line, plural, printable
+from mobilenets.formatting import one_line, plural, printable
 
 Worded = TypeVar("Worded", bound="MobilenetsError")
 

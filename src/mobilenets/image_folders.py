@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
+from mobilenets.formatting import printable
 from mobilenets.install import install_line
-from mobilenets.quoting import printable
 
 EIGHT_BIT_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".avif", ".pbm"})
 """Extensions of formats whose samples have 8 bits at most."""

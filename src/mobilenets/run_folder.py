@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mobilenets.errors import RunError
+from mobilenets.formatting import one_line
 from mobilenets.limits import check_seed, parse_json, read_bytes
-from mobilenets.quoting import one_line
 
 DESCRIPTION: Final = "model.json"
 """What makes a folder a run: the network, its classes and preprocessing."""

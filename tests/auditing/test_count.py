@@ -13,8 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mobilenets.auditing.count import NetworkCount, count
 from mobilenets.errors import ModelError
-from mobilenets.models.blocks import InvertedResidual
-from mobilenets.models.layers import SqueezeExcitation, relu6
+from mobilenets.models.layers import InvertedResidual, SqueezeExcitation, relu6
 from mobilenets.models.registry import create_model, list_models
 
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mobilenets.auditing.count import count
-from mobilenets.models.blocks import DepthwiseSeparable
-from mobilenets.models.layers import ConvNormActivation, SqueezeExcitation, relu
+from mobilenets.models.layers import ConvNormActivation, DepthwiseSeparable, SqueezeExcitation, relu
 from mobilenets.models.mobilenet_v1 import ROWS
 from mobilenets.models.registry import create_model, list_models
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mobilenets.cli.export import main
-from mobilenets.evaluation.ledger import readings
+from mobilenets.evaluation.evaluation_set import readings
 from mobilenets.models.registry import create_model
 from mobilenets.models.saved import SavedNetwork, save_network
 from mobilenets.preprocessing import Preprocessing

@@ -9,7 +9,7 @@ import pytest
 from mobilenets.data.datasets import load_dataset
 from mobilenets.data.layout import read_folder
 from mobilenets.errors import BadImagesError, DataError
-from mobilenets.quoting import decodable
+from mobilenets.formatting import decodable
 
 MakeFolder = Callable[[dict[str, int]], Path]
 

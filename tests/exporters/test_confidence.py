@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from mobilenets.data.sampling import halves
+from mobilenets.data.splits import halves
 from mobilenets.errors import DataError
 from mobilenets.exporters.confidence import (
     calibrate,

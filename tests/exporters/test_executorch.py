@@ -19,8 +19,7 @@ from mobilenets.exporters.prepare import Exported
 from mobilenets.exporters.subject import Subject, describe
 from mobilenets.exporters.verify import check_parity, golden_pairs, network_predict
 from mobilenets.install import install_line
-from mobilenets.models.blocks import InvertedResidual
-from mobilenets.models.layers import ConvNormActivation
+from mobilenets.models.layers import ConvNormActivation, InvertedResidual
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.runtime.backend import open_backend
 

@@ -16,8 +16,7 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 from torch import Tensor, nn
 
-from mobilenets.models.blocks import InvertedResidual
-from mobilenets.models.layers import ConvNormActivation, SameConv2d, SqueezeExcitation
+from mobilenets.models.layers import ConvNormActivation, InvertedResidual, SameConv2d, SqueezeExcitation
 from mobilenets.models.network import MobileNet
 
 KINDS = schema.BuiltinOperator

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilenets.data.datasets import Dataset
-from mobilenets.data.sampling import stratified_sample
+from mobilenets.data.splits import stratified_sample
 from mobilenets.errors import DataError
 from mobilenets.preprocessing import Preprocessing
 from mobilenets.quantization.search import draw_calibration

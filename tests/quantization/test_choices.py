@@ -21,7 +21,7 @@ from mobilenets.data.held_out import cut_validation, validation_record
 from mobilenets.data.sources import ImageSplit
 from mobilenets.deployment.results import DeploymentReport
 from mobilenets.errors import QuantizationError
-from mobilenets.evaluation.ledger import readings
+from mobilenets.evaluation.evaluation_set import readings
 from mobilenets.evaluation.results import Latency
 from mobilenets.exporters.export import ExportReport
 from mobilenets.models.saved import SavedNetwork, save_network

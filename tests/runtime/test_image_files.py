@@ -3,8 +3,8 @@ import os
 import pytest
 
 from mobilenets.errors import BadImage
+from mobilenets.formatting import printable
 from mobilenets.image_folders import SUFFIXES, is_image_name
-from mobilenets.quoting import printable
 from mobilenets.runtime.image_files import find_images
 
 

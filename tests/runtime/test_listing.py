@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mobilenets.errors import BadImage
-from mobilenets.quoting import decodable
+from mobilenets.formatting import decodable
 from mobilenets.runtime.image_files import Listed, find_images, find_listed, list_parts
 
 

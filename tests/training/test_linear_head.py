@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilenets.data.sampling import ALONE, fold_of
+from mobilenets.data.splits import ALONE, fold_of
 from mobilenets.errors import DataError
 from mobilenets.training.linear_head import fit_head
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilenets.data.loader import PreparedImages, Share
-from mobilenets.data.sampling import BalancedImages, balanced_order, class_weights
+from mobilenets.data.splits import BalancedImages, balanced_order, class_weights
 
 counts = st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(any)
 

@@ -19,8 +19,7 @@ from mobilenets.data.held_out import cut_validation
 from mobilenets.data.loader import PreparedImages
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import RunError, TrainingInterruptedError
-from mobilenets.evaluation.evaluation_set import SealedTestSet, labelled_set
-from mobilenets.evaluation.ledger import readings
+from mobilenets.evaluation.evaluation_set import SealedTestSet, labelled_set, readings
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.models.registry import create_model
 from mobilenets.preprocessing import Preprocessing

@@ -25,8 +25,8 @@ from pathlib import Path
 from mobilenets.artifact.description import Description
 from mobilenets.errors import ArtifactError, RunError
 from mobilenets.files import make_folder, write_bytes_atomically
+from mobilenets.formatting import printable
 from mobilenets.limits import MAX_JSON_BYTES, MAX_MODEL_BYTES, read_bytes
-from mobilenets.quoting import printable
 from mobilenets.run_folder import DESCRIPTION
 
 # The core install lacks the package `onnx`, and a metadata property needs little of it: a protobuf message is a

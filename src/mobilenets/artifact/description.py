@@ -14,10 +14,10 @@ from typing import Any, Final, Self
 
 from mobilenets.artifact.golden import GoldenPairs
 from mobilenets.errors import ArtifactError, MobilenetsError, other_format
+from mobilenets.formatting import one_line
 from mobilenets.image_record import ImageRecord
 from mobilenets.limits import parse_json
 from mobilenets.preprocessing import Preprocessing
-from mobilenets.quoting import one_line
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from mobilenets.auditing.graph.sandbox import REFUSALS, evaluation_copy, quiet, 
 from mobilenets.auditing.sizing import check_image_size, detector_backbone, input_shape, materialized
 from mobilenets.auditing.user_code import ALLOW_RUNNING, FORMS, called_with, named_object
 from mobilenets.errors import AuditError, first_line
+from mobilenets.formatting import printable
 from mobilenets.limits import open_regular
 from mobilenets.models.config import NetworkConfig
 from mobilenets.models.saved import load_network
-from mobilenets.quoting import printable
 from mobilenets.run_folder import DESCRIPTION, recommended_run
 
 # What a file holds, by its first bytes and members: one the audit reads, or another, with what to do about it.

@@ -19,9 +19,9 @@ from mobilenets.data.shards.index import names_shards
 from mobilenets.data.sources import ImageSource
 from mobilenets.data.splits import content_split, image_digests
 from mobilenets.errors import DataError
+from mobilenets.formatting import decodable
 from mobilenets.image_folders import LeftOut
 from mobilenets.image_formats import MAX_PIXELS, check_max_pixels
-from mobilenets.quoting import decodable
 
 ALL, TRAIN, VALIDATION, TEST = "all", "train", "validation", "test"
 RANKS = {ALL: 0, TRAIN: 0, VALIDATION: 1, TEST: 2}

@@ -9,7 +9,7 @@ from tyro.conf import Positional
 
 from mobilenets.cli.options import UsageError, keyword_arguments, parse
 from mobilenets.cli.streams import say, warn
-from mobilenets.quoting import printable
+from mobilenets.formatting import printable
 
 ABOUT = """Compare any MobileNet with the published one: every deviation with its place, source, cost and fix.
 Structure and behaviour are read, never names. Exits 1 when there are errors, so that a CI job fails.

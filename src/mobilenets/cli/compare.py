@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mobilenets.cli.options import Floats, Integers, Names, arguments_of, parse
 from mobilenets.cli.streams import console
+from mobilenets.formatting import printable
 from mobilenets.images import MAX_PIXELS
-from mobilenets.quoting import printable
 
 WIDTH_OF_A_FILE = 160  # columns: a file or a CI log has space for every column
 

@@ -14,9 +14,8 @@ import tyro
 from mobilenets.cli.options import OptionalInteger, OptionalNumber, OptionalPath, OptionalText, arguments_of, parse
 from mobilenets.cli.streams import say, warn
 from mobilenets.errors import BadImage, DataError
-from mobilenets.formatting import duration
+from mobilenets.formatting import duration, plural
 from mobilenets.image_formats import MAX_PIXELS
-from mobilenets.quoting import plural
 from mobilenets.runtime.classifier import Prediction
 from mobilenets.runtime.prediction_text import WRITERS
 from mobilenets.workflows.predict import PredictionStream, require_ray

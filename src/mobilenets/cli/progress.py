@@ -10,9 +10,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.segment import Segment
 
-from mobilenets.formatting import duration
+from mobilenets.formatting import duration, several_lines
 from mobilenets.progress import EpochPoint, StepReport
-from mobilenets.quoting import several_lines
 
 LOG_SECONDS = 30.0  # between two lines of the same piece of work in a log file
 

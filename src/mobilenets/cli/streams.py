@@ -13,7 +13,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from mobilenets.quoting import one_line, several_lines
+from mobilenets.formatting import one_line, several_lines
 
 if TYPE_CHECKING:
     from rich.console import Console

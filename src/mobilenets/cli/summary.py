@@ -9,7 +9,7 @@ from tyro.conf import Positional
 
 from mobilenets.cli.options import OptionalInteger, OptionalNumber, OptionalText, arguments_of, keyword_arguments, parse
 from mobilenets.cli.streams import say, warn
-from mobilenets.quoting import printable
+from mobilenets.formatting import printable
 
 ABOUT = """Show every layer's output shape, parameters, multiply-adds and activation memory; totals; peak activation
 memory; and what the same network costs with standard instead of separable convolutions.

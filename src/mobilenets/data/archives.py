@@ -15,11 +15,11 @@ from PIL import Image
 from mobilenets.data.layout import ImageTree, Parts
 from mobilenets.data.sources import ImageSource
 from mobilenets.errors import BadImage, BadImagesError, DataError
+from mobilenets.formatting import decodable, printable
 from mobilenets.image_folders import is_image_name, is_junk
 from mobilenets.image_formats import AS_STORED, DeepPixels
 from mobilenets.images import MAX_PIXELS, open_image, read_size
 from mobilenets.limits import MAX_DEPTH, require_regular
-from mobilenets.quoting import decodable, printable
 
 MAX_MEMBER_BYTES: Final = 256 * 2**20
 """How large one image in a zip may be when unpacked. No photograph is, but a zip of a megabyte can claim terabytes."""

@@ -27,11 +27,11 @@ from mobilenets.data.shards.index import names_shards
 from mobilenets.data.sources import ImageSource, ImageSplit, read_exclusions
 from mobilenets.data.splits import Cut, content_split, image_digest, stratified_split, with_digests
 from mobilenets.errors import BadImage, BadImagesError, DataError
+from mobilenets.formatting import decodable, printable
 from mobilenets.image_folders import is_junk
 from mobilenets.image_formats import MAX_PIXELS, check_max_pixels
 from mobilenets.limits import check_seed, require_regular
 from mobilenets.progress import Progress, Update
-from mobilenets.quoting import decodable, printable
 
 if TYPE_CHECKING:
     from mobilenets.data.shards.shard_set import ShardSet

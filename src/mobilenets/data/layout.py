@@ -14,9 +14,9 @@ import numpy as np
 
 from mobilenets.data.sources import FileSource, ImageSource, ImageSplit
 from mobilenets.errors import DataError
+from mobilenets.formatting import decodable, printable
 from mobilenets.image_folders import FolderEntry, LeftOut, list_folder
 from mobilenets.images import MAX_PIXELS
-from mobilenets.quoting import decodable, printable
 
 Parts = tuple[str, ...]
 """A path below the data set's folder: `("train", "cat", "1.jpg")`."""

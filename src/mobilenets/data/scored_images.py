@@ -12,9 +12,9 @@ from mobilenets.data.datasets import Dataset
 from mobilenets.data.held_out import ALL, DIGEST, TEST, as_trained, unseen_images
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import DataError
+from mobilenets.formatting import printable
 from mobilenets.image_record import ImageRecord
 from mobilenets.progress import Update
-from mobilenets.quoting import printable
 
 _NAMED: Final = 5
 

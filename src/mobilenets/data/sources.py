@@ -20,11 +20,11 @@ from PIL import Image
 
 from mobilenets.errors import DataError
 from mobilenets.files import write_text_atomically
+from mobilenets.formatting import decodable, printable
 from mobilenets.image_formats import AS_STORED, DeepPixels
 from mobilenets.image_record import Digests
 from mobilenets.images import MAX_PIXELS, open_image, read_file, read_size
 from mobilenets.limits import MAX_LIST_BYTES, parse_json, read_text
-from mobilenets.quoting import decodable, printable
 
 MAX_FILE_BYTES: Final = 256 * 2**20
 """Of a file that is read whole before it is known to be a picture; larger ones are read as far as they are needed."""

@@ -15,8 +15,13 @@ from mobilenets.data.held_out import as_trained
 from mobilenets.data.loader import prepare
 from mobilenets.data.splits import stratified_split
 from mobilenets.errors import DataError
-from mobilenets.evaluation.evaluation_set import MIN_SELECTING, EvaluationSet, SealedTestSet, labelled_set
-from mobilenets.evaluation.ledger import ledger_folder
+from mobilenets.evaluation.evaluation_set import (
+    MIN_SELECTING,
+    EvaluationSet,
+    SealedTestSet,
+    labelled_set,
+    ledger_folder,
+)
 from mobilenets.image_record import ImageRecord
 from mobilenets.images import MAX_PIXELS
 from mobilenets.preprocessing import Preprocessing

@@ -13,7 +13,7 @@ from typing import Final
 
 from mobilenets.errors import DataError
 from mobilenets.files import write_text_atomically
-from mobilenets.quoting import spreadsheet_cell
+from mobilenets.formatting import spreadsheet_cell
 
 SUFFIXES: Final = (".csv", ".json")
 _DIGITS: Final = 6

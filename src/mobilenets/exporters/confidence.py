@@ -18,7 +18,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from mobilenets.artifact.description import Confidence
-from mobilenets.data.sampling import halves
+from mobilenets.data.splits import halves
 from mobilenets.errors import DataError
 from mobilenets.evaluation.predictions import correct_answers, expected_calibration_error
 

@@ -6,120 +6,12 @@ is. torchvision's `FeaturePyramidNetwork` and `SSDLiteHead` take the channels fr
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from mobilenets.errors import ModelError
 from mobilenets.models.config import NetworkConfig
-from mobilenets.models.mobilenet_v4_blocks import MultiQueryAttention
-
-
-@dataclass(frozen=True)
-class FeatureMap:
-    """One feature map of a network.
-
-    Attributes:
-        channels: its channels.
-        reduction: how many pixels of the image one place of the map stands for, on each side: 2, 4, 8, ...
-        module: name of the module whose output it is: `stem`, `blocks.3`, `head`.
-    """
-
-    channels: int
-    reduction: int
-    module: str
-
-
-@dataclass(frozen=True)
-class FeatureInfo:
-    """The feature maps of a network in order, the last of each resolution; `info[0]` is the largest."""
-
-    maps: tuple[FeatureMap, ...]
-
-    def __len__(self) -> int:
-        """How many maps there are."""
-        return len(self.maps)
-
-    def __iter__(self) -> Iterator[FeatureMap]:
-        """The maps in order."""
-        return iter(self.maps)
-
-    def __getitem__(self, index: int) -> FeatureMap:
-        """The map at this index; negative ones count from the end."""
-        return self.maps[index]
-
-    def channels(self) -> list[int]:
-        """The channels of each map, e.g. `[16, 24, 32, 96, 320]`."""
-        return [one.channels for one in self.maps]
-
-    def reduction(self) -> list[int]:
-        """The reduction of each map, e.g. `[2, 4, 8, 16, 32]`."""
-        return [one.reduction for one in self.maps]
-
-    def module_name(self) -> list[str]:
-        """The module of each map, e.g. `["blocks.0", "blocks.2", ...]`."""
-        return [one.module for one in self.maps]
-
-    def get_dicts(self) -> list[dict[str, Any]]:
-        """Each map as a dictionary with the keys `channels`, `reduction` and `module`."""
-        return [asdict(one) for one in self.maps]
-
-    def selected(self, indices: Sequence[int] | None) -> FeatureInfo:
-        """The maps at these indices, in the network's order; all where `indices` is None.
-
-        Raises:
-            ModelError: an index is out of range, given twice or no whole number, or there is none.
-        """
-        if indices is None:
-            return self
-        try:
-            wanted = [operator.index(index) for index in indices]
-            places = {range(len(self.maps))[index] for index in wanted}
-        except (TypeError, IndexError):
-            places, wanted = set(), []
-        if not wanted or len(places) != len(wanted):
-            count = len(self.maps)
-            raise ModelError(
-                f"out_indices is {indices!r}: it must be distinct whole numbers from {-count} to {count - 1}, "
-                f"as the network has {count} feature maps (strides {', '.join(map(str, self.reduction()))})"
-            )
-        return FeatureInfo(tuple(self.maps[place] for place in sorted(places)))
-
-
-def feature_info(stem: nn.Module, blocks: Sequence[nn.Module], head: nn.Module | None) -> FeatureInfo:
-    """The last map of each resolution in a network of these modules, with the papers' strides at 2, 4, 8, 16 and 32.
-
-    Networks for small images keep the full size for longer and have fewer maps, the first at stride 1.
-
-    Args:
-        stem: the first convolution.
-        blocks: what follows, in order.
-        head: the convolution after the blocks where its output counts as a feature map; else None.
-    """
-    steps = [("stem", stem), *((f"blocks.{number}", block) for number, block in enumerate(blocks))]
-    if head is not None:
-        steps.append(("head", head))
-    maps: list[FeatureMap] = []
-    channels, reduction = 0, 1
-    for name, module in steps:
-        convolutions = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
-        inner = _attention_layers(module)
-        stride = math.prod(layer.stride[0] for layer in convolutions if layer not in inner)
-        if stride == 1 and maps:
-            maps.pop()  # not the last map of its resolution
-        channels = convolutions[-1].out_channels if convolutions else channels
-        reduction *= stride
-        maps.append(FeatureMap(channels, reduction, name))
-    return FeatureInfo(tuple(maps))
-
-
-def _attention_layers(module: nn.Module) -> set[nn.Module]:
-    """The layers inside attention, whose strides make only keys and values smaller, not the block's output."""
-    return {layer for part in module.modules() if isinstance(part, MultiQueryAttention) for layer in part.modules()}
+from mobilenets.models.network import feature_info
 
 
 class MobileNetFeatures(nn.Module):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mobilenets.errors import ModelError
-from mobilenets.models.blocks import DepthwiseSeparable
 from mobilenets.models.config import NetworkConfig, OptionValue
 from mobilenets.models.layers import (
     Activation,
     ConvNormActivation,
+    DepthwiseSeparable,
     batch_norm,
     check_padding,
     make_divisible,

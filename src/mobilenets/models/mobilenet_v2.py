@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mobilenets.models.blocks import InvertedResidual
 from mobilenets.models.config import NetworkConfig, OptionValue
-from mobilenets.models.layers import ConvNormActivation, batch_norm, check_padding, make_divisible, relu6
+from mobilenets.models.layers import (
+    ConvNormActivation,
+    InvertedResidual,
+    batch_norm,
+    check_padding,
+    make_divisible,
+    relu6,
+)
 from mobilenets.models.network import MobileNet, stride_plan
 
 

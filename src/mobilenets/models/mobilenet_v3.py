@@ -14,11 +14,11 @@ from functools import partial
 from torch import nn
 
 from mobilenets.errors import ModelError
-from mobilenets.models.blocks import InvertedResidual
 from mobilenets.models.config import NetworkConfig, OptionValue
 from mobilenets.models.layers import (
     Activation,
     ConvNormActivation,
+    InvertedResidual,
     Norm,
     Padding,
     batch_norm,

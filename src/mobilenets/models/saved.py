@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,4 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Provenance every saved network carries: what wrote it."""
-    from mobilenets import __version__
-
-    return {"mobilenets": __version__, "torch": torch.__version__}
+    return {"mobilenets": version("mobilenets"), "torch": torch.__version__}

@@ -17,7 +17,7 @@ from torch import fx, nn
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages, prepare
-from mobilenets.data.sampling import stratified_sample
+from mobilenets.data.splits import stratified_sample
 from mobilenets.errors import QuantizationError, TrainingInterruptedError
 from mobilenets.files import temporary_folder
 from mobilenets.models.layers import Normalizer

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.data.loader import prepare
-from mobilenets.data.sampling import stratified_sample
 from mobilenets.data.sources import ImageSplit
+from mobilenets.data.splits import stratified_sample
 from mobilenets.errors import DataError, QuantizationError
 from mobilenets.evaluation.evaluation_set import EvaluationSet
 from mobilenets.exporters.prepare import Exported

@@ -24,9 +24,18 @@ from rich.text import Text
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import Comparison, Interval, Metrics, NetworkRow
 from mobilenets.files import write_text_atomically
-from mobilenets.formatting import MISSING, NBSP, megabytes, millions, short_labels, three_digits
+from mobilenets.formatting import (
+    MISSING,
+    NBSP,
+    megabytes,
+    millions,
+    plural,
+    printable,
+    short_labels,
+    spreadsheet_cell,
+    three_digits,
+)
 from mobilenets.limits import check_json, read_bytes
-from mobilenets.quoting import plural, printable, spreadsheet_cell
 from mobilenets.report.scores import interval_range, latency_tail, pair_sentence, parted_pairs, runtime_name, runtimes
 
 # The columns of the comparison, defined once for the terminal, Markdown and the page.

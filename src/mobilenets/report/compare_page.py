@@ -20,8 +20,7 @@ from markupsafe import Markup, escape
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import ClassScore, Comparison, NetworkRow
 from mobilenets.files import write_text_atomically
-from mobilenets.formatting import short_labels
-from mobilenets.quoting import plural
+from mobilenets.formatting import plural, short_labels
 from mobilenets.report.compare import Figure, columns
 from mobilenets.report.plots.canvas import SERIES, colour
 from mobilenets.report.plots.comparison import (

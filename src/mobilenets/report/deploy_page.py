@@ -22,9 +22,8 @@ from mobilenets.deployment.measure import BATCH
 from mobilenets.deployment.results import DeploymentReport, DeploymentTest, FileOutcome, Way
 from mobilenets.evaluation.results import Latency
 from mobilenets.files import write_text_atomically
-from mobilenets.formatting import MISSING, megabytes, three_digits
+from mobilenets.formatting import MISSING, megabytes, plural, three_digits
 from mobilenets.quantization.results import QuantizationReport, points, within
-from mobilenets.quoting import plural
 from mobilenets.report.deploy import (
     advantage_sentence,
     choice_sentence,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mobilenets.evaluation.results import Bounds, Comparison, Interval, Latency, Metrics, PairedTest, SeedRun
-from mobilenets.formatting import NBSP, signed, three_digits, unbroken_p_value
-from mobilenets.quoting import plural, printable
+from mobilenets.formatting import NBSP, plural, printable, signed, three_digits, unbroken_p_value
 
 RUNTIME_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime"}
 IMBALANCED = 1.5  # how many times as many images the largest class has as the smallest, for it to matter

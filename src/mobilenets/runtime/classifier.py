@@ -26,10 +26,10 @@ from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.artifact.description import Confidence
 from mobilenets.artifact.golden import GoldenAnswer
 from mobilenets.errors import ArtifactError, BadImage, BadImagesError, DataError, MobilenetsError, first_line
+from mobilenets.formatting import decodable
 from mobilenets.image_formats import AS_STORED, GREY_MODES, MAX_PIXELS, DeepPixels, check_max_pixels
 from mobilenets.images import open_image
 from mobilenets.machine import lock_across_forks
-from mobilenets.quoting import decodable
 from mobilenets.run_folder import recommended_file
 from mobilenets.runtime.backend import Backend, choices, open_backend
 

@@ -14,8 +14,8 @@ from typing import cast
 
 from mobilenets.data.archives import MemberSource, read_zip
 from mobilenets.errors import BadImage, DataError
+from mobilenets.formatting import decodable
 from mobilenets.image_folders import LeftOut, list_folder
-from mobilenets.quoting import decodable
 
 FoundImage = Path | MemberSource | BadImage
 """An image's path, an image in a zip, or what can't be looked into and why."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from typing import Any, Final, TextIO
 
-from mobilenets.quoting import printable, spreadsheet_cell
+from mobilenets.formatting import printable, spreadsheet_cell
 from mobilenets.runtime.classifier import UNKNOWN, Prediction
 
 _BAR_WIDTH: Final = 20

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from mobilenets.arguments import GivenPaths, check_counts, paths_of
 from mobilenets.data.archives import MemberSource
 from mobilenets.errors import BadImage, BadImagesError
+from mobilenets.formatting import decodable
 from mobilenets.image_folders import LeftOut
 from mobilenets.machine import usable_cores
-from mobilenets.quoting import decodable
 from mobilenets.runtime.classifier import Classifier, Prediction
 from mobilenets.runtime.image_files import FoundImage, find_images
 

@@ -379,7 +379,7 @@ def balanced(
     """
     if recipe.balance == "none":
         return images, None
-    from mobilenets.data.sampling import BalancedImages, LabelledImages, class_weights
+    from mobilenets.data.splits import BalancedImages, LabelledImages, class_weights
 
     if not isinstance(images, LabelledImages):
         raise RecipeError("balance needs the class of every image beforehand; shards are streamed: leave it out")

@@ -16,7 +16,7 @@ from mobilenets.data.decoding import TrainingDecoding
 from mobilenets.data.held_out import DIGEST, image_record, validation_record
 from mobilenets.data.sources import write_exclusions
 from mobilenets.errors import RunError
-from mobilenets.evaluation.ledger import readings
+from mobilenets.evaluation.evaluation_set import readings
 from mobilenets.evaluation.predictions import Predict
 from mobilenets.evaluation.results import SeedRun
 from mobilenets.files import only_writer, write_text_atomically

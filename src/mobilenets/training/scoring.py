@@ -21,8 +21,7 @@ from torch import distributed, nn
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.loader import PreparedImages, default_memory_limit, prepare
 from mobilenets.errors import BadImage, BadImagesError, RunError
-from mobilenets.evaluation.evaluation_set import EvaluationSet, SealedTestSet, labelled_set
-from mobilenets.evaluation.ledger import readings
+from mobilenets.evaluation.evaluation_set import EvaluationSet, SealedTestSet, labelled_set, readings
 from mobilenets.evaluation.predictions import Evaluation, Predict, evaluate_predictions
 from mobilenets.evaluation.results import Metrics
 from mobilenets.files import only_writer, write_text_atomically

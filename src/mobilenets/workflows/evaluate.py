@@ -251,7 +251,7 @@ def _record(
     scored: _Scored, images: PreparedImages, chosen: ScoredImages, notes: list[str], progress: Progress
 ) -> None:
     """Write down that a run's test images are read, and warn where they were before."""
-    from mobilenets.evaluation.ledger import LEDGER, record_reading
+    from mobilenets.evaluation.evaluation_set import LEDGER, record_reading
 
     if scored.run is None or not (scored.run / DESCRIPTION).is_file():
         return

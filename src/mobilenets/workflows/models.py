@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mobilenets.catalogue.variants import TableVariant, published_variants
+from mobilenets.formatting import plural
 from mobilenets.progress import Progress
-from mobilenets.quoting import plural
 from mobilenets.result import Result
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mobilenets.arguments import GivenPaths, paths_of
 from mobilenets.errors import BadImage, DataError
+from mobilenets.formatting import printable
 from mobilenets.image_folders import LeftOut
 from mobilenets.image_formats import MAX_PIXELS
-from mobilenets.quoting import printable
 from mobilenets.result import Result
 from mobilenets.runtime.classifier import Classifier, Prediction
 from mobilenets.runtime.prediction_text import prediction_record

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from mobilenets.data.datasets import Dataset
 from mobilenets.errors import MobilenetsError
-from mobilenets.evaluation.evaluation_set import EvaluationSet, SealedTestSet
+from mobilenets.evaluation.evaluation_set import EvaluationSet, SealedTestSet, ledger_folder, record_for
 from mobilenets.evaluation.images import evaluation_set, load_evaluation_data
-from mobilenets.evaluation.ledger import ledger_folder, record_for
 from mobilenets.exporters.subject import Subject, load_subject, recommended
 from mobilenets.files import outside
 from mobilenets.images import MAX_PIXELS

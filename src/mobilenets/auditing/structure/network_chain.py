@@ -21,8 +21,14 @@ from mobilenets.auditing.structure.layers import (
 )
 from mobilenets.auditing.structure.wiring import conv_layer
 from mobilenets.errors import AuditError
-from mobilenets.models.blocks import DepthwiseSeparable, InvertedResidual
-from mobilenets.models.layers import ConvNormActivation, SameConv2d, SqueezeExcitation, same_padding
+from mobilenets.models.layers import (
+    ConvNormActivation,
+    DepthwiseSeparable,
+    InvertedResidual,
+    SameConv2d,
+    SqueezeExcitation,
+    same_padding,
+)
 from mobilenets.models.mobilenet_v4_blocks import (
     FusedBottleneck,
     MobileAttention,

@@ -31,11 +31,11 @@ from mobilenets.data.shards.shard_set import Shard, ShardSet
 from mobilenets.data.sources import ImageSplit
 from mobilenets.errors import DataError
 from mobilenets.files import write_text_atomically
+from mobilenets.formatting import decodable
 from mobilenets.images import MAX_PIXELS
 from mobilenets.limits import read_bytes, require_regular
 from mobilenets.machine import user_cache
 from mobilenets.progress import Update
-from mobilenets.quoting import decodable
 
 _SCORED: Final = (("test",), ("val", "valid"))
 

@@ -33,11 +33,11 @@ from webdataset.tariterators import group_by_keys
 from mobilenets.data.shards.index import is_remote
 from mobilenets.data.sources import MAX_FILE_BYTES
 from mobilenets.errors import DataError, first_line
+from mobilenets.formatting import printable
 from mobilenets.image_folders import is_image_name
 from mobilenets.image_formats import AS_STORED, DeepPixels
 from mobilenets.images import MAX_PIXELS, open_image, read_size
 from mobilenets.limits import MAX_JSON_BYTES, open_regular, parse_json
-from mobilenets.quoting import printable
 from mobilenets.transfer import IDLE_SECONDS, TransferError, open_url
 
 MAX_OTHER_BYTES: Final = 4 * 2**30

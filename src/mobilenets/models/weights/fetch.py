@@ -12,10 +12,10 @@ import torch
 
 from mobilenets.errors import RunError, WeightsError
 from mobilenets.files import write_atomically, write_text_atomically
+from mobilenets.formatting import printable
 from mobilenets.limits import read_text, require_regular
 from mobilenets.models.weights.fit import file_sha256
 from mobilenets.models.weights.published import PublishedWeights
-from mobilenets.quoting import printable
 from mobilenets.transfer import ATTEMPTS, TransferError, open_url, url_fault
 
 MIRROR_VARIABLE = "MOBILENETS_WEIGHTS_MIRROR"

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from mobilenets.errors import DataError, WeightsError
-from mobilenets.models.blocks import InvertedResidual
 from mobilenets.models.config import OptionValue
+from mobilenets.models.layers import InvertedResidual
 from mobilenets.models.network import MobileNet
 from mobilenets.models.weights.fit import SHOWN, ImportedWeights, differences, title
 from mobilenets.preprocessing import Preprocessing

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from mobilenets.errors import DataError, WeightsError
 from mobilenets.limits import read_json
-from mobilenets.models.blocks import DepthwiseSeparable, InvertedResidual
 from mobilenets.models.config import OptionValue
-from mobilenets.models.layers import ConvNormActivation
+from mobilenets.models.layers import ConvNormActivation, DepthwiseSeparable, InvertedResidual
 from mobilenets.models.mobilenet_v4_blocks import FusedBottleneck, MobileAttention, UniversalBottleneck
 from mobilenets.models.network import MobileNet
 from mobilenets.models.weights.fit import ImportedWeights, fit_tensors, title

@@ -11,8 +11,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from mobilenets.errors import WeightsError
-from mobilenets.models.blocks import InvertedResidual
-from mobilenets.models.layers import ConvNormActivation
+from mobilenets.models.layers import ConvNormActivation, InvertedResidual
 from mobilenets.models.network import MobileNet
 from mobilenets.models.weights.fit import ImportedWeights, fit_tensors, title
 from mobilenets.models.weights.published import IMAGENET_MEAN, IMAGENET_STD, published_file

@@ -16,8 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mobilenets.evaluation.results import Comparison, NetworkRow, SeedRun
 from mobilenets.files import write_bytes_atomically
-from mobilenets.formatting import short_labels, shortened
-from mobilenets.quoting import plural
+from mobilenets.formatting import plural, short_labels, shortened
 from mobilenets.report.plots.canvas import INK, LINE, PAPER, RIGHT, WRONG, colour, drawing, new_figure, svg
 from mobilenets.report.plots.scatter import Cost, cost_axis, draw_accuracy, latency_key
 

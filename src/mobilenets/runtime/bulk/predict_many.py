@@ -24,11 +24,11 @@ from typing import Any, Final, Literal
 from mobilenets.arguments import GivenPaths, check_counts, check_threads, paths_of
 from mobilenets.errors import ArtifactError, ClusterError, DataError, RunError, first_line
 from mobilenets.files import check_writable
+from mobilenets.formatting import decodable, plural, printable
 from mobilenets.image_folders import LeftOut
 from mobilenets.image_formats import MAX_PIXELS
 from mobilenets.limits import parse_json
 from mobilenets.progress import Progress, Silent
-from mobilenets.quoting import decodable, plural, printable
 from mobilenets.result import Result
 from mobilenets.runtime.bulk.answer_folder import BAD, AnswerFolder, FinishedPart, open_answer_folder
 from mobilenets.runtime.bulk.session import ray_session
