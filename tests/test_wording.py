@@ -23,8 +23,8 @@ ALLOWED = {
     "tests/training/test_state.py": {"rate_decay", "square_decay"},
 }
 """Phrases that may stand in a file: fields of recipes that earlier versions wrote, which are read or named."""
-LISTED = re.compile(r"<!-- figures: words -->\n.*?<!-- end -->", re.DOTALL)
-"""Where a document prints the lists themselves."""
+LISTED = re.compile(r"<!-- (?:figures: words|old names) -->\n.*?<!-- end -->", re.DOTALL)
+"""Where a document prints the lists themselves, or names of earlier versions."""
 
 
 def phrases() -> dict[str, str]:

@@ -141,6 +141,6 @@ class RuleRegistry(Generic[AnyRule, Function]):
                 near = difflib.get_close_matches(name, self._rules, n=CLOSE_NAMES)
                 hint = f"did you mean {' or '.join(near)}? " if near else ""
                 raise self._error(
-                    f"there is no rule {name!r} to ignore: {hint}mobilenets {self.verb} --list-rules lists them"
+                    f"there is no rule {name!r} to ignore: {hint}'mobilenets {self.verb} --list-rules' lists all"
                 )
         return frozenset(wanted)

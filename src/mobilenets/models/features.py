@@ -1,4 +1,4 @@
-"""Feature maps of a network for detection and segmentation: `FeatureInfo` lists them, `MobileNetFeatures` returns them.
+"""The feature maps of a network, for detection and segmentation.
 
 Names and meaning are timm's (`features_only=True`, `feature_info`), so that code written for its backbones runs as it
 is. torchvision's `FeaturePyramidNetwork` and `SSDLiteHead` take the channels from `feature_info.channels()`.
