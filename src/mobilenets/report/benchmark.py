@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +11,7 @@ from rich.text import Text
 from mobilenets.benchmarking.candidates import DEFAULTS, RUNTIME_WORDS
 from mobilenets.benchmarking.results import BenchmarkReport, BenchmarkRow, Measurement, Ratio
 from mobilenets.formatting import three_digits
+from mobilenets.report.layout import plain_table
 
 FASTEST_MARK = "★"
 MISSING = "–"
@@ -72,7 +72,7 @@ def peers_of(report: BenchmarkReport, row: BenchmarkRow) -> tuple[BenchmarkRow, 
 def batch_table(report: BenchmarkReport, batch_size: int) -> Table:
     """Times at one batch size, the fastest first."""
     fastest = report.fastest(batch_size)
-    table = _table(f"batch {batch_size}")
+    table = plain_table(f"batch {batch_size}")
     table.add_column("", no_wrap=True)
     table.add_column("Candidate", overflow="fold", min_width=_LABEL_WIDTH)
     for heading in ("Median\nms", "p95\nms", "IQR\nms", "Images\n/s"):
@@ -92,7 +92,7 @@ def peer_table(report: BenchmarkReport, batch_size: int) -> Table:
     """How many times as fast as each kind of peer every candidate is; of several of a kind, as the fastest."""
     measured = _measured(report, batch_size)
     kinds = tuple(dict.fromkeys(_kind(row) for row in report.rows if row.peer))
-    table = _table(f"batch {batch_size}: how many times as fast as its peer, with the 95 % interval")
+    table = plain_table(f"batch {batch_size}: how many times as fast as its peer, with the 95 % interval")
     table.add_column("Candidate", overflow="fold", min_width=_LABEL_WIDTH)
     for kind in kinds:
         table.add_column(Text(kind), justify="right", overflow="fold")
@@ -115,7 +115,7 @@ def _measured(report: BenchmarkReport, batch_size: int) -> list[tuple[BenchmarkR
 def cost_table(report: BenchmarkReport) -> Table:
     """What each candidate costs besides time, in the order they were given."""
     with_accuracy = any(row.top1 is not None for row in report.rows)
-    table = _table("size, memory, start")
+    table = plain_table("size, memory, start")
     table.add_column("Candidate", overflow="fold")
     for heading in ("File\nMB", "Peak memory\nMiB", "Cold start\nms", *(("Top-1\n%",) if with_accuracy else ())):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -134,15 +134,4 @@ def _kind(peer: BenchmarkRow) -> str:
         return "PyTorch\neager"
     return (
         f"{RUNTIME_WORDS[peer.backend]}\n{DEFAULTS}" if peer.network and peer.source == "file" else Path(peer.path).name
-    )
-
-
-def _table(title: str) -> Table:
-    return Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        title=title,
-        title_justify="left",
-        title_style="bold",
     )

@@ -16,7 +16,6 @@ from statistics import fmean
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json as to_json_bytes
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -36,6 +35,7 @@ from mobilenets.formatting import (
     three_digits,
 )
 from mobilenets.limits import check_json, read_bytes
+from mobilenets.report.layout import plain_table
 from mobilenets.report.scores import interval_range, latency_tail, pair_sentence, parted_pairs, runtime_name, runtimes
 
 # The columns of the comparison, defined once for the terminal, Markdown and the page.
@@ -152,7 +152,7 @@ def comparison_table(comparison: Comparison, *, width: int | None = None) -> Tab
     labels = [row.label for row in comparison.rows]
     names = tuple(labels) if width >= ONE_LINE_WIDTH else short_labels(labels)
     heading = "Network" if names == tuple(labels) else "Network\nmobilenet_…"
-    table = _plain_table(_caption(comparison, shown))
+    table = plain_table(caption=_caption(comparison, shown))
     table.add_column("", no_wrap=True)
     table.add_column(heading, overflow="fold", vertical="top")
     for column in shown:
@@ -179,7 +179,7 @@ def metrics_table(metrics: Metrics) -> Table:
         f"calibration error {metrics.ece:.1f} points, loss {metrics.loss:.3f}"
         f"{'; each answered together with its mirror image' if metrics.flip_test else ''}"
     )
-    table = _plain_table(title=title)
+    table = plain_table(title=title)
     table.add_column("Class", overflow="fold")
     for heading in ("Images", "Recall\n%", "Precision\n%", "F1\n%"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -190,19 +190,6 @@ def metrics_table(metrics: Metrics) -> Table:
     averages = (metrics.macro_recall, metrics.macro_precision, metrics.macro_f1)
     table.add_row("macro average", f"{metrics.count:,}", *(f"{figure:.1f}" for figure in averages), style="bold")
     return table
-
-
-def _plain_table(caption: str | None = None, title: str | None = None) -> Table:
-    return Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        caption=caption,
-        caption_justify="left",
-    )
 
 
 def _cell(figure: Figure, separator: str) -> Text:

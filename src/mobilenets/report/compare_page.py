@@ -6,22 +6,20 @@ is our own SVG, and the page's content security policy forbids fetching anything
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from mobilenets.errors import RunError
 from mobilenets.evaluation.results import ClassScore, Comparison, NetworkRow
 from mobilenets.files import write_text_atomically
-from mobilenets.formatting import plural, short_labels
+from mobilenets.formatting import short_labels
 from mobilenets.report.compare import Figure, columns
+from mobilenets.report.layout import page_templates, script_digest
 from mobilenets.report.plots.canvas import SERIES, colour
 from mobilenets.report.plots.comparison import (
     CurveQuantity,
@@ -87,14 +85,7 @@ def render_page(comparison: Comparison) -> str:
         RunError: no network, a network without a run, or a thumbnail that is no PNG data address.
     """
     _check(comparison)
-    environment = Environment(
-        loader=PackageLoader("mobilenets.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plural"] = plural
+    environment = page_templates()
     environment.filters["breakable"] = _breakable
     views = _views(comparison)
     chosen = next((view for view in views if view.chosen), None)
@@ -118,7 +109,7 @@ def render_page(comparison: Comparison) -> str:
         class_counts=[score.count for score in comparison.rows[0].runs[0].test.classes],
         runtimes=[runtime_name(key) for key in runtimes(row.latency for row in comparison.rows)],
         recipe=_recipe(comparison),
-        script_digest=_script_digest(environment),
+        script_digest=script_digest(environment),
     )
 
 
@@ -220,9 +211,3 @@ def _curve_plots(comparison: Comparison) -> list[tuple[str, Markup]]:
     if validated(comparison):
         drawn.append(("Validation accuracy", "validation_top1"))
     return [(title, Markup(curves_plot(comparison, quantity))) for title, quantity in drawn]
-
-
-def _script_digest(environment: Environment) -> str:
-    """Return the digest by which the security policy knows the page's one script."""
-    script = environment.get_template("sort.js").render()
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +15,7 @@ from mobilenets.formatting import megabytes, three_digits
 from mobilenets.install import install_line
 from mobilenets.quantization.results import within
 from mobilenets.report.benchmark import FASTEST_MARK
+from mobilenets.report.layout import plain_table
 
 _EXTRA = {"onnxruntime": "", "openvino": "openvino", "litert": "litert", "executorch": "executorch"}
 _NOTE = {"executorch": "  # its Python bindings bring PyTorch"}
@@ -96,14 +96,7 @@ def ways_table(report: DeploymentReport) -> Table:
     if report.test is not None:
         reference = f"validation {report.float_top1:.2f} %, test {report.test.float_top1:.2f} %"
         accuracy = ["Valid.\n%", "Test\n%"]
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        title=f"{report.network}, one image at a time; PyTorch: {reference}",
-        title_justify="left",
-        title_style="bold",
-    )
+    table = plain_table(f"{report.network}, one image at a time; PyTorch: {reference}")
     table.add_column("")
     table.add_column("Way", overflow="fold")
     for heading in ("Median\nms", *accuracy, "File\nMB", "Memory\nMiB", "Start\nms"):

@@ -7,14 +7,11 @@ template lays these out.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mobilenets.benchmarking.results import BenchmarkReport, BenchmarkRow
@@ -33,6 +30,7 @@ from mobilenets.report.deploy import (
     settings_words,
     shell_commands,
 )
+from mobilenets.report.layout import page_templates, script_digest
 from mobilenets.report.plots.benchmark import benchmark_figure, benchmark_png
 from mobilenets.report.plots.canvas import drawing, svg
 from mobilenets.report.scores import latency_tail
@@ -145,19 +143,11 @@ def render_deployment_page(view: DeploymentView) -> str:
     Raises:
         ValueError: the benchmark holds no row to draw.
     """
-    environment = Environment(
-        loader=PackageLoader("mobilenets.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plural"] = plural
-    script = environment.get_template("sort.js").render()
+    environment = page_templates()
     return environment.get_template("deployment.html").render(
         view=view,
         plot=Markup(_plot(view)),
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_digest=script_digest(environment),
     )
 
 

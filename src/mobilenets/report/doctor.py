@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from mobilenets.checkup.inventory import Entry, Inventory
@@ -23,6 +22,7 @@ from mobilenets.data.sources import as_listed
 from mobilenets.errors import BadImagesError
 from mobilenets.files import write_text_atomically
 from mobilenets.image_formats import AS_STORED, DeepPixels
+from mobilenets.report.layout import page_templates
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,7 @@ def write_doctor_page(view: DoctorView, path: Path) -> None:
 
 def render_doctor_page(view: DoctorView) -> str:
     """Return the page's HTML; the same view gives the same text."""
-    environment = Environment(
-        loader=PackageLoader("mobilenets.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates()
     return environment.get_template("doctor.html").render(view=view)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from string import ascii_lowercase
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -16,6 +15,7 @@ from rich.text import Text
 from mobilenets.catalogue.figures import PrintedFigure, PublishedRow
 from mobilenets.catalogue.variants import IMAGENET_CLASSES, UNEXPLAINED, Publication, TableVariant, Verdict
 from mobilenets.formatting import multiply_adds
+from mobilenets.report.layout import plain_table
 
 WIDE = 120
 """Columns of the terminal that fit a variant and its first source in one line."""
@@ -91,7 +91,7 @@ class _Notes:
 def _network(network: str, variants: Sequence[TableVariant], *, wide: bool) -> list[RenderableType]:
     notes = _Notes()
     extras = _extras([publication.row for variant in variants for publication in variant.publications])
-    table = _wide_table(network) if wide else _plain_table(network)
+    table = _wide_table(network) if wide else plain_table(network)
     table.add_column("source" if wide else "width, size\n  source", min_width=_SOURCE_WIDTH)
     said = ("parameters\nprinted", "mult-adds\nprinted") if wide else ("\nparameters", "\nmult-adds")
     for heading in (*said, "top-1 (top-5)\n%", *extras):
@@ -108,7 +108,7 @@ def _network(network: str, variants: Sequence[TableVariant], *, wide: bool) -> l
 
 
 def _wide_table(network: str) -> Table:
-    table = _plain_table(network)
+    table = plain_table(network)
     for heading in ("width", "size\npx", "parameters\nhere", "mult-adds\nhere"):
         table.add_column(heading, justify="right", no_wrap=True)
     return table
@@ -198,7 +198,7 @@ def _add_weights(grid: Table, variants: Sequence[TableVariant]) -> None:
 
 def _foreign_table(variants: Sequence[TableVariant], *, wide: bool) -> Table:
     """What each is has a column of its own, or in a narrow terminal a line below the name."""
-    table = _plain_table("published by others, not built here")
+    table = plain_table("published by others, not built here")
     for heading in ("network", "source"):
         table.add_column(heading)
     for heading in ("size px", "parameters", "mult-adds", "top-1 %"):
@@ -215,14 +215,3 @@ def _foreign_table(variants: Sequence[TableVariant], *, wide: bool) -> Table:
             else:
                 table.add_row(Group(Text(variant.name), Padding(Text(row.note), (0, 0, 0, 2))), *cells)
     return table
-
-
-def _plain_table(title: str) -> Table:
-    return Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        title=title,
-        title_justify="left",
-        title_style="bold",
-    )
