@@ -71,6 +71,8 @@ def main() -> None:
         for module, importers in sorted(importers_of(SOURCE).items()):
             if len(importers) == 1:
                 print(f"{module} is imported by {importers.pop()} alone")
+        for first, second in repeated_passages(SOURCE):
+            print(f"{first} is repeated at {second}")
     if arguments.verbs:
         for verb, files in run_verbs().items():
             figures[f"files run by {verb}"] = len(files)
@@ -147,8 +149,17 @@ def repeated_passages(source: Path) -> list[tuple[str, str]]:
     seen: dict[tuple[str, ...], str] = {}
     pairs: Counter[tuple[str, str]] = Counter()
     for path in modules(source):
-        lines = [(number, text.strip()) for number, text in enumerate(path.read_text().splitlines(), 1)]
-        lines = [(n, text) for n, text in lines if text and not re.match(r"#|import |from .* import|[)\]}(]+,?$", text)]
+        source_text = path.read_text()
+        imports = {
+            number
+            for node in ast.walk(ast.parse(source_text))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+        }
+        numbered = ((number, text.strip()) for number, text in enumerate(source_text.splitlines(), 1))
+        lines = [
+            (n, text) for n, text in numbered if text and n not in imports and not re.match(r"#|[)\]}(]+,?$", text)
+        ]
         windows = [lines[start : start + PASSAGE_LINES] for start in range(len(lines) - PASSAGE_LINES + 1)]
         for window in windows:
             key = tuple(text for _, text in window)

@@ -40,7 +40,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Read by every Python that finds it at its start. The first process that makes a temporary folder of ours, or opens a
 # file in one, waits there for its signal.
 WAITING = """
-import os, pathlib, signal, sys, tempfile
+import os, pathlib, sys, tempfile, time
 first = pathlib.Path(tempfile.gettempdir(), "first")
 ours = os.path.join(tempfile.gettempdir(), "mobilenets-")
 
@@ -49,8 +49,8 @@ def wait():
         first.touch(exist_ok=False)
     except FileExistsError:
         return
-    while True:
-        signal.pause()
+    while True:  # not signal.pause(), which would miss a signal that comes just before it
+        time.sleep(0.01)
 
 def waiting_mkdir(path, *arguments, real=os.mkdir, **options):
     real(path, *arguments, **options)

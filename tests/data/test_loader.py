@@ -207,8 +207,11 @@ def test_a_broken_off_run_stops_decoding() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         prepare(split, SIZE, progress=interrupt)
+    for thread in threading.enumerate():
+        if thread.name.startswith("decode"):
+            thread.join(timeout=60)
+            assert not thread.is_alive()
     assert len(opened) < 20_000
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode") and thread.is_alive()]
 
 
 class SlowSource(GatedSource):
