@@ -31,20 +31,6 @@ from mobilenets.errors import BackendError, MobilenetsError
 from mobilenets.evaluation.results import Latency
 
 
-def measure_latency(
-    calls: Mapping[str, Callable[[], object]],
-    *,
-    warmup: int = 5,
-    rounds: int = 50,
-    seconds: float = 0.0,
-    progress: Callable[[int], None] | None = None,
-    clock: Callable[[], int] = perf_counter_ns,
-) -> dict[str, Latency]:
-    """Times of one call of each of `calls` in milliseconds; arguments and errors as `time_rounds` has them."""
-    times = time_rounds(calls, warmup=warmup, rounds=rounds, seconds=seconds, progress=progress, clock=clock)
-    return {name: summarize(values) for name, values in times.items()}
-
-
 def time_rounds(
     calls: Mapping[str, Callable[[], object]],
     *,

@@ -8,7 +8,7 @@ the next one's turn (see `benchmarking.worker`). A deployment, which times all i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.artifact.container import Artifact, read_artifact
-from mobilenets.benchmarking.latency import measure_latency
+from mobilenets.benchmarking.latency import round_ratios, summarize, time_rounds
 from mobilenets.data.datasets import Dataset
 from mobilenets.data.held_out import also_trained_on
 from mobilenets.errors import ArtifactError, RunError
 from mobilenets.evaluation.evaluation_set import EvaluationSet
-from mobilenets.evaluation.selection import chance_level
+from mobilenets.evaluation.selection import as_fast_as, chance_level
 from mobilenets.exporters.onnx import tensorrt_sentence
 from mobilenets.exporters.prepare import Exported
 from mobilenets.exporters.subject import Subject
@@ -236,6 +236,10 @@ class _TimedFile:
     backend: Backend
     top1: Top1
 
+    @property
+    def label(self) -> str:
+        return f"{self.file} {self.backend.name} {self.backend.precision}"
+
 
 def measure_runtimes(
     files: Mapping[str, Artifact],
@@ -262,10 +266,9 @@ def measure_runtimes(
         for way in _ways(file, artifact, images, known, threads, progress, refused)
     ]
     image = np.ascontiguousarray(next(iter(files.values())).description.golden.images[:1])
-    calls = {str(number): _call(way.backend, image) for number, way in enumerate(ways)}
-    latencies = measure_latency(calls, rounds=ROUNDS, seconds=SECONDS)
+    times = time_rounds({way.label: _call(way.backend, image) for way in ways}, rounds=ROUNDS, seconds=SECONDS)
     reference = known["float"]
-    return tuple(
+    rows = [
         RuntimeRow(
             file=way.file,
             backend=way.backend.name,
@@ -273,10 +276,23 @@ def measure_runtimes(
             file_bytes=way.artifact.file_bytes,
             top1=way.top1,
             drop=way.top1.drop_from(reference),
-            latency=latencies[str(number)],
+            latency=summarize(times[way.label]),
         )
-        for number, way in enumerate(ways)
-    )
+        for way in ways
+    ]
+    return _with_ties(rows, times)
+
+
+def _with_ties(rows: Sequence[RuntimeRow], times: Mapping[str, Sequence[int]]) -> tuple[RuntimeRow, ...]:
+    """The rows, each with the labels of those as fast."""
+    medians = {row.label: row.latency.median_ms for row in rows}
+    ties: dict[str, list[str]] = {label: [] for label in medians}
+    for pair in round_ratios(times):
+        faster, slower = sorted((pair.first, pair.second), key=lambda label: medians[label])
+        if as_fast_as(medians[slower], medians[faster], distinct=pair.distinct):
+            ties[slower].append(faster)
+            ties[faster].append(slower)
+    return tuple(replace(row, as_fast=tuple(ties[row.label])) for row in rows)
 
 
 def _ways(

@@ -130,6 +130,7 @@ class RuntimeRow:
         top1: its accuracy, in this runtime.
         drop: points lost against the float file in ONNX Runtime.
         latency: of one image on one thread.
+        as_fast: labels of the other ways that are as fast, by `evaluation.selection.as_fast_as`.
     """
 
     file: str
@@ -139,6 +140,12 @@ class RuntimeRow:
     top1: Top1
     drop: Top1
     latency: Latency
+    as_fast: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """File, runtime and arithmetic."""
+        return f"{self.file} {self.backend} {self.precision}"
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mobilenets.evaluation.results import Latency
 from mobilenets.formatting import megabytes
 from mobilenets.quantization.results import QuantizationReport, Rung, RuntimeRow, Top1, within
 
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 CHOSEN_MARK = "★"
-NEARLY = 1.03
 """Times within 3 % of each other are called the same, like those that differ by less than they scatter: it is noise."""
 
 
@@ -161,9 +159,9 @@ def _speed(rows: tuple[RuntimeRow, ...]) -> list[str]:
         if row.file != "int8" or row.backend not in floats:
             continue
         where = f"in {row.backend} on one thread of this machine"
-        in_float = floats[row.backend].latency
-        ratio = row.latency.median_ms / in_float.median_ms
-        if _same(row.latency, in_float):
+        in_float = floats[row.backend]
+        ratio = row.latency.median_ms / in_float.latency.median_ms
+        if in_float.label in row.as_fast:
             said.append(f"int8 is as fast as float32 {where}")
         elif ratio > 1:
             said.append(f"int8 is {ratio:.2f} times SLOWER than float32 {where}")
@@ -172,18 +170,12 @@ def _speed(rows: tuple[RuntimeRow, ...]) -> list[str]:
     return said
 
 
-def _same(first: Latency, second: Latency) -> bool:
-    """Whether two times are not measurably different: less than 3 % between them, or less than either scatters."""
-    low, high = sorted((first.median_ms, second.median_ms))
-    return high <= NEARLY * low or high - low < max(first.iqr_ms, second.iqr_ms)
-
-
 def _fastest(report: QuantizationReport) -> list[str]:
     able = [row for row in report.runtimes if within(max(row.drop.selection, row.drop.whole), report.max_drop)]
     if not able:
         return []
     row = min(able, key=lambda row: row.latency.median_ms)
-    same = [_way(other) for other in able if other is not row and _same(other.latency, row.latency)]
+    same = [_way(other) for other in able if other.label in row.as_fast]
     return [
         f"fastest here within {report.max_drop:g} points: {_way(row)}, {row.latency.median_ms:.2f} ms on one thread"
         f"{'; as fast: ' * bool(same)}{', '.join(same)}"
