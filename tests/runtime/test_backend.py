@@ -248,7 +248,9 @@ def test_equal_pictures_of_a_colour_answer_equally(artifact):
 def test_an_operator_that_takes_more_memory_than_there_is(tmp_path, operator, size):
     path = tmp_path / "net.onnx"
     write_artifact(path, {"model.onnx": growing_onnx(operator, size)}, describe())
-    with pytest.raises(BackendError, match=rf"an image: its {operator} takes more memory than there is$"):
+    # ONNX Runtime before 1.27 computes what is constant while it loads the file, and names no operator then.
+    where = rf"an image: its {operator}|can't run it: it"
+    with pytest.raises(BackendError, match=rf"({where}) takes more memory than there is$"):
         open_backend(read_artifact(path), threads=1).predict(plain((1, 2, 3)))
 
 

@@ -21,7 +21,7 @@ _FAILURES = (
     *(failures.NoSuchFile, failures.NotImplemented, failures.RuntimeException, RuntimeError, MemoryError),
 )
 # How it says that there is not enough memory, for which several operators have a text of their own.
-_NO_MEMORY = ("AllocateRaw", "Failed to allocate memory", "would require more than", "SafeInt")
+_NO_MEMORY = ("bad_alloc", "AllocateRaw", "Failed to allocate memory", "would require more than", "SafeInt")
 _RUNNING = re.compile(r"while running (\w+) node")
 _FATAL_ONLY = 4  # what goes wrong reaches us as an exception; its copy on stderr is noise
 
@@ -58,7 +58,7 @@ def open_file(artifact: Artifact, threads: int, precision: str) -> OnnxRuntimeBa
     try:
         session = onnxruntime.InferenceSession(artifact.model_path, options, providers=["CPUExecutionProvider"])
     except _FAILURES as error:
-        reason = first_line(error).rpartition(" : ")[2]
+        reason = _reason(error).rpartition(" : ")[2]
         raise BackendError(f"{artifact.path}: ONNX Runtime can't run it: {reason}") from error
     inputs = [(one.type, _sizes(one.shape)) for one in session.get_inputs()]
     require_signature(artifact, inputs, [_sizes(one.shape) for one in session.get_outputs()])
