@@ -105,6 +105,7 @@ def test_look_ups_of_python_and_of_c_are_seen(hooked):
     assert lookups(hooked) == ["from.python.invalid", "from.c.invalid"]
 
 
+@pytest.mark.slow
 def test_no_verb_and_no_runtime_looks_anything_up(hooked, tmp_path):
     for package in ("openvino", "ai_edge_litert", "executorch", "onnx"):
         pytest.importorskip(package)

@@ -98,6 +98,7 @@ def test_a_refusal_is_an_outcome_with_its_ladder(
     assert list(tmp_path.iterdir()) == []  # not even the 8-bit file of an earlier run
 
 
+@pytest.mark.slow
 def test_each_format_is_exported_once_and_nothing_is_timed_while_files_are_made(
     subject: Subject, images: EvaluationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,11 +110,11 @@ def test_each_format_is_exported_once_and_nothing_is_timed_while_files_are_made(
         exports.append("onnx")
         return real(*arguments, **options)
 
-    def measure_latency(*arguments: object, **options: object) -> None:
+    def time_rounds(*arguments: object, **options: object) -> None:
         raise AssertionError("a deployment's files are timed by its survey alone")
 
     monkeypatch.setattr(onnx_module, "to_onnx", to_onnx)
-    monkeypatch.setattr("mobilenets.quantization.quantize.measure_latency", measure_latency)
+    monkeypatch.setattr("mobilenets.quantization.quantize.time_rounds", time_rounds)
     making = builder(subject, images, tmp_path)
     config = replace(making.config, max_drop=100.0, calibration_images=20, finetune=False)
     outcomes, (search,) = replace(making, config=config).make(("onnx",), int8=True)

@@ -62,6 +62,7 @@ def test_an_export_is_verified_on_the_test_split(saved: SavedNetwork, tmp_path: 
     assert record["calibration"]["confidence"]["temperature"] == described.confidence.temperature
 
 
+@pytest.mark.slow
 def test_without_data_it_is_verified_on_synthetic_images(saved: SavedNetwork, tmp_path: Path) -> None:
     report = export(saved, tmp_path / "digits", to="openvino", precision="fp16", threads=1)
     assert (report.asked, report.network_top1, report.calibration) == ("32 synthetic images", None, None)

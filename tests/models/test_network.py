@@ -145,6 +145,7 @@ def test_the_forward_pass_is_features_then_head(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list_models())
+@pytest.mark.slow
 def test_a_new_classifier_is_initialised_and_saved_with_the_network(name: str) -> None:
     torch.manual_seed(0)
     model = create_model(name, num_classes=3, width_mult=0.25, image_size=32).double().eval()

@@ -93,6 +93,7 @@ def test_eight_threads_with_mixed_batch_sizes_get_their_own_answers(file_for, ba
     assert all(answers.flags.owndata for answers, _ in kept)
 
 
+@pytest.mark.slow
 def test_executorch_programs_with_other_numbers_of_threads_at_once(file_for):
     """The pool of threads is the process's: replaced while another thread computes, that would crash."""
     artifact = read_artifact(file_for("executorch"))
@@ -121,6 +122,7 @@ def test_the_same_unread_picture_and_open_file_in_eight_threads(tmp_path):
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
 @pytest.mark.parametrize("backend", PACKAGES)
+@pytest.mark.slow
 def test_a_copy_answers_the_same(file_for, backend, copied):
     classifier = Classifier(file_for(backend), backend=backend, threads=1, threshold=0.25)
     again = copied(classifier)

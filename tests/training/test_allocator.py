@@ -29,6 +29,7 @@ def page_faults(how: str) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+@pytest.mark.slow
 def test_large_blocks_are_reused_instead_of_mapped_anew() -> None:
     assert page_faults("keep") < 0.1 * page_faults("leave")
 

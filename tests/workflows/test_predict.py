@@ -72,6 +72,7 @@ def test_no_image_and_no_such_engine_are_refused(net: Path, tmp_path: Path, phot
 
 
 @needs_ray
+@pytest.mark.slow
 def test_ray_writes_a_folder_and_its_result_reads_it(
     net: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

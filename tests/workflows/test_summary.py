@@ -43,6 +43,7 @@ def test_a_name_a_module_and_its_run_folder_have_the_same_counts(network: nn.Mod
     assert sum(row["parameters"] for row in named._rows()) == json.loads(json.dumps(named.to_dict()))["parameters"]
 
 
+@pytest.mark.slow
 def test_a_file_has_the_same_multiply_adds_and_pairs(network: nn.Module, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     export_onnx(network, path, preprocessing=Preprocessing(image_size=32), classes=CLASSES)

@@ -110,6 +110,7 @@ def closed(target: nn.Module | Path, size: int | None = None) -> Audit:
         (mobilenet_v3_large, 5, (1, 3), "1 by 3", -2640),
     ],
 )
+@pytest.mark.slow
 def test_a_filter_with_two_sides_is_one_finding(
     build: type[nn.Module], block: int, kernel: tuple[int, int], sides: str, parameters: int
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_filter_with_two_sides_is_one_finding(
 
 
 @pytest.mark.parametrize("name", ["mobilenetv4_conv_aa_medium", "mobilenetv4_conv_blur_medium"])
+@pytest.mark.slow
 def test_pools_that_do_the_strides_are_no_error_at_odd_sizes(name: str) -> None:
     result = closed(timm.create_model(name), 225)
     assert result.errors == ()

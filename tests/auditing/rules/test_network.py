@@ -97,6 +97,7 @@ def test_images_that_are_not_square_are_a_note(tmp_path: Path, name: str, shape:
     assert [one.diagnostic.rule for one in result.findings].count("image-shape") == 1
 
 
+@pytest.mark.slow
 def test_a_stride_of_one_direction_is_one_finding() -> None:
     network = mobilenet_v2()
     network.features[4].conv[1][0].stride = (1, 2)
