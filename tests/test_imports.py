@@ -117,6 +117,7 @@ def test_the_table_names_every_package() -> None:
     assert {name.partition(".")[0] for name in modules()} - {"__init__", "__main__"} == set(ALLOWED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PACKAGED))
 def test_only_allowed_imports(name: str) -> None:
     package = name.partition(".")[0]

@@ -81,6 +81,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_it_is_called_with_text(place, tmp_path, name):
     assert CALLS[name](place, str(tmp_path / "out"))

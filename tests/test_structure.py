@@ -31,6 +31,7 @@ def test_files_are_few_and_of_middle_size(figures: dict[str, int]) -> None:
     assert figures["median lines of a file"] <= MOST_MEDIAN
 
 
+@pytest.mark.slow
 def test_a_class_name_means_one_thing() -> None:
     assert {name: where for name, where in structure.class_names(structure.SOURCE).items() if len(where) > 1} == {}
 

@@ -96,6 +96,7 @@ FAULTS: dict[str, tuple[Talk, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAULTS)
 def test_servers_that_never_finish(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "IDLE_SECONDS", 0.2)

@@ -71,6 +71,7 @@ def test_pytorch_is_a_peer_of_the_same_network(onnx_file):
     assert peer.peak_memory_mb > report.rows[0].peak_memory_mb
 
 
+@pytest.mark.slow
 def test_candidates_that_do_not_fit_into_memory_are_refused(onnx_file, monkeypatch):
     monkeypatch.setattr(process, "usable_memory", lambda: 50 * 2**20)
     with pytest.raises(MobilenetsError, match="measure fewer at once"):

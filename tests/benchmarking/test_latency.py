@@ -32,6 +32,7 @@ class Clock:
         return call
 
 
+@pytest.mark.slow
 def test_each_call_gets_its_own_time():
     clock = Clock()
     result = measure_latency(
@@ -41,12 +42,14 @@ def test_each_call_gets_its_own_time():
     assert result["b"] == Latency(median_ms=7, p95_ms=7, iqr_ms=0, calls=5)
 
 
+@pytest.mark.slow
 def test_warm_up_is_not_measured():
     clock = Clock()
     result = measure_latency({"a": clock.taking("a", 1000, 1000, 1, 1, 1)}, warmup=2, rounds=3, clock=clock)
     assert (result["a"].p95_ms, result["a"].calls, len(clock.calls)) == (1, 3, 5)
 
 
+@pytest.mark.slow
 def test_rounds_alternate_and_no_one_is_always_first():
     clock = Clock()
     measure_latency({name: clock.taking(name, 1) for name in "ABC"}, warmup=0, rounds=6, clock=clock)
@@ -55,6 +58,7 @@ def test_rounds_alternate_and_no_one_is_always_first():
     assert round_order("ABC", 6) == ("A", "B", "C")
 
 
+@pytest.mark.slow
 def test_the_budget_gives_fast_calls_more_rounds_and_slow_ones_enough():
     clock = Clock()
     fast = measure_latency({"fast": clock.taking("fast", 1)}, warmup=0, rounds=10, seconds=0.1, clock=clock)
@@ -63,6 +67,7 @@ def test_the_budget_gives_fast_calls_more_rounds_and_slow_ones_enough():
     assert slow["slow"].calls == 10
 
 
+@pytest.mark.slow
 def test_garbage_collection_is_paused_and_restored_even_after_a_failure():
     states = []
 
@@ -76,12 +81,14 @@ def test_garbage_collection_is_paused_and_restored_even_after_a_failure():
     assert (states, gc.isenabled()) == ([False], True)
 
 
+@pytest.mark.slow
 def test_progress_counts_rounds():
     seen = []
     measure_latency({"a": lambda: None, "b": lambda: None}, rounds=3, progress=seen.append)
     assert seen == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_the_real_clock_orders_a_short_and_a_long_sleep():
     result = measure_latency({"long": lambda: time.sleep(0.02), "short": lambda: None}, warmup=1, rounds=5)
     assert result["long"].median_ms >= 19

@@ -39,6 +39,7 @@ def test_waiting_for_the_threads_to_sleep_ends(onnx_file):
     assert wait_until_idle() > 0
 
 
+@pytest.mark.slow
 def test_answers_are_lines_of_json(onnx_file):
     requests = io.StringIO('{"batch": 1, "seconds": 0.01}\n{"batch": 3, "seconds": 0.0}\n')
     answers = io.StringIO()

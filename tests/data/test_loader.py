@@ -196,6 +196,7 @@ def test_progress_is_told_from_the_calling_thread_and_not_too_often(monkeypatch:
     assert 2 <= len(calls) <= 23 * 0.03 / 0.1 + 2
 
 
+@pytest.mark.slow
 def test_a_broken_off_run_stops_decoding() -> None:
     opened: set[str] = set()
     gate = threading.Event()

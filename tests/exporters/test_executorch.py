@@ -69,6 +69,7 @@ class Unexportable(nn.Module):
         return images.mean((2, 3)) if images.sum() > 0 else images.amax((2, 3))
 
 
+@pytest.mark.slow
 def test_a_network_that_can_not_be_exported(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ExportError, match="can't be written for ExecuTorch") as caught:
         to_executorch(Unexportable(), SMALL)

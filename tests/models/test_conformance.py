@@ -103,6 +103,7 @@ CONVERSIONS: dict[str, Convert] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conversion", CONVERSIONS)
 def test_a_converted_network_gives_the_same_outputs(network: MobileNet, images: Tensor, conversion: str) -> None:
     with torch.no_grad():
@@ -131,6 +132,7 @@ def test_half_precision_gives_nearly_the_same_outputs(
         assert (output.float() - expected).norm() <= tolerance * expected.norm()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small"])
 @pytest.mark.parametrize("conversion", ["deepcopy", "pickle", "script", "trace", "fx", "export"])
 def test_feature_maps_too(name: str, images: Tensor, conversion: str) -> None:

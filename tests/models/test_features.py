@@ -56,6 +56,7 @@ def test_the_maps_are_those_of_timm(name: str) -> None:
     assert ours.feature_info == maps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "width_mult", "options", "timm_name"),
     [

@@ -254,6 +254,7 @@ def small_network(name: str) -> SavedNetwork:
     return SavedNetwork(model, ("a", "b", "c"), Preprocessing(image_size=32), {"of": "a test"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_saved_and_read_back_it_gives_the_same_outputs(name: str, tmp_path: Path) -> None:
     network = small_network(name)

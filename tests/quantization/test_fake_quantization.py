@@ -86,6 +86,7 @@ def test_v2_rounds_what_is_read_once_each() -> None:
     assert len({node.args[0] for node in roundings}) == len(roundings)
 
 
+@pytest.mark.slow
 def test_a_block_kept_in_float_has_float_filters_and_reads_floats() -> None:
     model = with_statistics("mobilenet_v2")
     rounded = fake_quantized(model, keep_float=["blocks.2", "stem.conv"])

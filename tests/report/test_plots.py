@@ -133,6 +133,7 @@ def test_curves_of_unequal_length_and_of_one_epoch(comparison: Comparison) -> No
     assert "epoch" in words(curves_plot(uneven, "loss"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 10, 100])
 def test_confusion_names_and_counts(make_comparison: Make, classes: int) -> None:
     names = tuple(f"class {i:03d}" for i in range(classes))

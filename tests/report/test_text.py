@@ -26,6 +26,7 @@ def lines(variants: tuple[TableVariant, ...]) -> list[str]:
     return printed(variants_view(variants), 120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 119, 120, 200])
 def test_nothing_is_cut(columns: int) -> None:
     shown = printed(variants_view(published_variants(), columns=columns), columns)

@@ -88,6 +88,7 @@ def test_no_image_at_all(begin: Begin) -> None:
         begin("mobilenet_v2", QUICK, 0)
 
 
+@pytest.mark.slow
 def test_images_that_are_small_in_the_first_epochs_only(begin: Begin) -> None:
     growing = replace(ONE, epochs=2, progressive_start=0.05)
     with pytest.raises(RecipeError, match=r"1 image at a time of 8x8 pixels, batch norm blocks\.\S+ has"):

@@ -46,6 +46,7 @@ def scored(network: SavedNetwork, few: Dataset) -> Evaluation:
     return mobilenets.evaluate(network, few, device="cpu")
 
 
+@pytest.mark.slow
 def test_a_file_scores_as_its_network(network: SavedNetwork, few: Dataset, scored: Evaluation, tmp_path: Path) -> None:
     path = tmp_path / "digits.onnx"
     export_onnx(network.model, path, preprocessing=network.preprocessing, classes=network.classes)

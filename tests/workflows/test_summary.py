@@ -32,6 +32,7 @@ def run(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_name_a_module_and_its_run_folder_have_the_same_counts(network: nn.Module, run: Path) -> None:
     named = summary("mobilenet_v3_small", **SHAPE)
     assert summary(network).count == named.count

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from conftest import Bench
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seen", "rule"),
     [

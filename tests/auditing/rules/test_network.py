@@ -84,6 +84,7 @@ def closed(target: nn.Module | Path, size: int | None = None) -> Audit:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the exporter's own deprecations
 @pytest.mark.parametrize(
     "name", ["mobilenetv1_100", "mobilenetv2_100", "mobilenetv3_small_100", "mobilenetv4_conv_small"]

@@ -94,6 +94,7 @@ def test_no_network_of_timms_is_left_out() -> None:
     assert sorted(theirs) == sorted(TIMM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theirs", TIMM)
 def test_parameters_are_timms(theirs: str) -> None:
     name, width_mult = TIMM[theirs]

@@ -146,6 +146,7 @@ def test_a_file_larger_than_any_published_is_not_downloaded(server: Server, monk
     assert list(cached_path(RELEASED).parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "IDLE_SECONDS", 0.1)
     monkeypatch.setattr(transfer, "PAUSE_SECONDS", 0.01)

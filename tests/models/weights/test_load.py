@@ -102,6 +102,7 @@ def message(name: str, width: float, path: Path) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_another_width_names_the_misshapen_tensors_and_the_width(file: Path) -> None:
     said = message("mobilenet_v2", 1.0, file)
     assert f"{file} does not fit mobilenet_v2 at width 1: " in said

@@ -183,6 +183,7 @@ def test_another_stride_is_refused(tmp_path: Path) -> None:
     assert "1 other strides (stem/weights (1, 1) where stem.conv has (2, 2))" in message(path, trained(V2, size=72))
 
 
+@pytest.mark.slow
 def test_a_missing_shortcut_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "v2.tflite"
     model = trained(V2, size=72)
