@@ -71,13 +71,13 @@ def _fastest(row: Any, stored: str, kind: str, backend: str, precisions: tuple[s
     return f"{min(times):.3g} ms" if times else "–"
 
 
-PEERS = ("PyTorch eager", "ONNX Runtime with defaults", "OpenVINO with defaults")
+PEERS = ("PyTorch eager", "ONNX Runtime with its defaults", "OpenVINO with its defaults")
 
 
 def devices_kept() -> str:
     """What was kept, and how much longer its peers take."""
     lines = [
-        "| network | kept here | one image | PyTorch eager | ONNX Runtime with defaults | OpenVINO with defaults |",
+        f"| network | kept here | one image | {' | '.join(PEERS)} |",
         "| :-- | :-- | --: | --: | --: | --: |",
     ]
     for name, row in devices_networks():

@@ -70,7 +70,7 @@ def test_deploying_v2_at_224_reaches_its_aims() -> None:
     row = load("devices_imagenet")["networks"]["mobilenet_v2"]
     lows = {one["peer"]: one["ratio"]["low"] for one in row["advantages"]}
     assert lows.pop("PyTorch eager") >= 6
-    assert set(lows) == {"ONNX Runtime with defaults", "OpenVINO with defaults"}
+    assert set(lows) == {"ONNX Runtime with its defaults", "OpenVINO with its defaults"}
     assert min(lows.values()) >= 1
 
 

@@ -80,7 +80,7 @@ def _all_of(*captures: _Capture) -> Iterator[None]:
     block = object()
     with ExitStack() as stack:
         for capture in captures:
-            stack.callback(capture.end, block)  # first, lest an interrupt between the two leave it captured
+            stack.callback(capture.end, block)  # first: an interrupt between the two can't leave it captured
             capture.begin(block)
         yield
 

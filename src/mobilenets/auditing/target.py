@@ -8,6 +8,7 @@ import json
 import pickletools
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -169,7 +170,7 @@ def _classes(data: bytes, skip: int = 0) -> list[str]:
     """Dotted names of the classes a pickle would call, in order, those of tensors left out; nothing is called."""
     found: list[str] = []
     texts: list[str] = []
-    try:
+    with suppress(ValueError, IndexError, UnicodeDecodeError):  # cut short or damaged: what came before tells the kind
         for opcode, argument, position in pickletools.genops(data):
             if opcode.name == "GLOBAL":
                 found.append(str(argument).replace(" ", "."))
@@ -179,9 +180,6 @@ def _classes(data: bytes, skip: int = 0) -> list[str]:
                 texts.append(str(argument))
             elif opcode.name == "STOP" and skip:
                 return _classes(data[(position or 0) + 1 :], skip - 1)
-    except (ValueError, IndexError, UnicodeDecodeError):
-        # Cut short or damaged: what stood before it tells the kind.
-        pass
     return [name for name in found if not name.startswith(_PLUMBING) and not _is_tensor_type(name)]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from mobilenets.artifact.container import Artifact, read_artifact
 from mobilenets.artifact.description import Confidence
 from mobilenets.benchmarking.benchmark import benchmark
-from mobilenets.benchmarking.candidates import PEERS, RUNTIME_WORDS
+from mobilenets.benchmarking.candidates import DEFAULTS, PEERS, RUNTIME_WORDS
 from mobilenets.benchmarking.results import Accuracy, BenchmarkReport, BenchmarkRow, Ratio
 from mobilenets.deployment.results import Advantage, Decision, DeploymentTest, FileOutcome, Way
 from mobilenets.deployment.select import choose
@@ -193,7 +193,7 @@ def advantages(report: BenchmarkReport, kept: Way, floats: Sequence[Artifact]) -
         for peer in _fastest(rows):
             ratio: Ratio | None = report.ratio(peer.label, own.label, BATCH)
             if ratio is not None:
-                words = RUNTIME_WORDS[backend] + (" with its defaults" if peer.source == "file" else "")
+                words = RUNTIME_WORDS[backend] + (f" {DEFAULTS}" if peer.source == "file" else "")
                 found.append(Advantage(words, ratio))
     return tuple(found)
 

@@ -56,7 +56,7 @@ def quantize(
 
     Where no rung is good enough, no 8-bit file is written but the float one, beside `out`, and `report.refused` says
     so; `report.raise_if_refused()` makes it an exception. An 8-bit file that an earlier call left at `out` is then
-    removed, lest it be taken for the new one.
+    removed, so that it is not taken for the new one.
 
     Rungs of ONNX: plain, bias correction, other ranges, asymmetric activations, no rounding before h-swish, a scale for
     each channel of depthwise inputs, sensitive layers in float, fine-tuning. Of LiteRT: plain, percentile ranges,
