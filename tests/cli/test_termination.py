@@ -40,7 +40,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Read by every Python that finds it at its start. The first process that makes a temporary folder of ours, or opens a
 # file in one, waits there for its signal.
 WAITING = """
-import os, pathlib, sys, tempfile, time
+import os, pathlib, signal, sys, tempfile, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup, which has it ignored
 first = pathlib.Path(tempfile.gettempdir(), "first")
 ours = os.path.join(tempfile.gettempdir(), "mobilenets-")
 
